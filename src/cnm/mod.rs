@@ -1,0 +1,39 @@
+//! Docker's words: the requests, answers and option keys of the remote driver protocol.
+//!
+//! Types and their JSON only; nothing here acts. Field names are those of moby's
+//! `libnetwork/drivers/remote/api/api.go`. Requests accept what every Docker version sends:
+//! unknown fields are ignored, and `null` stands for an absent value.
+
+mod endpoint;
+mod id;
+mod network;
+mod options;
+mod sandbox;
+
+pub use endpoint::{
+    CreateEndpointRequest, CreateEndpointResponse, EndpointInterface, EndpointOperInfoResponse,
+    EndpointRequest,
+};
+pub use id::{EndpointId, Id, InvalidId, NetworkId};
+pub use network::{
+    Capabilities, CreateNetworkRequest, DeleteNetworkRequest, Empty, GwAllocCheckResponse,
+    IpamData, Pool,
+};
+pub use options::{
+    ChainOptions, EndpointOptions, Firewall, InvalidOption, NetworkOptions, PortBinding, Protocol,
+};
+pub use sandbox::{
+    InterfaceName, JoinRequest, JoinResponse, ProgramExternalConnectivityRequest, RouteType,
+    StaticRoute,
+};
+
+use serde::{Deserialize, Deserializer};
+
+/// Reads `null` as the type's default: Go marshals an empty slice or map as `null`.
+fn null_as_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Default + Deserialize<'de>,
+{
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}

@@ -1,0 +1,42 @@
+//! cnm-cni: a Docker libnetwork remote driver that runs CNI plugin chains.
+//!
+//! Docker speaks CNM (network, endpoint, sandbox); the plugins speak CNI (network
+//! configuration list, attachment). This crate turns the one into the other, so that a
+//! container on a Docker network gets what a pod gets from the same conflist.
+//!
+//! ```text
+//!   dockerd ──POST /NetworkDriver.*──▶ server     Docker's door: HTTP, JSON, {"Err"}
+//!                                        │
+//!                                        ▼
+//!                                    lifecycle    the heart: states, undo, recovery
+//!            ┌──────────┬──────────┬─────┴────┬──────────┐
+//!            ▼          ▼          ▼          ▼          ▼
+//!        translate     cni       netns     netlink     state
+//!        CNM ⇄ CNI   the CNI   namespaces   links,     records
+//!        (pure)      engine                addresses   on disk
+//! ```
+//!
+//! # Who may import whom
+//!
+//! Calls go down only.
+//!
+//! | room | may use |
+//! |---|---|
+//! | `cli` (with `main`) | everything |
+//! | `server` | `lifecycle`, `cnm` |
+//! | `lifecycle` | `translate`, `cni`, `netns`, `netlink`, `state`, `cnm` |
+//! | `translate` | the types of `cnm` and `cni` |
+//! | `netlink` | `netns` |
+//! | `cnm`, `cni`, `netns`, `state` | nobody |
+//!
+//! `tests/rooms.rs` reads the `use crate::` lines and fails on an arrow that points up.
+
+pub mod cli;
+pub mod cni;
+pub mod cnm;
+pub mod lifecycle;
+pub mod netlink;
+pub mod netns;
+pub mod server;
+pub mod state;
+pub mod translate;

@@ -1,0 +1,2 @@
+//! The `cnm-cni` binary.
+fn main() {}
