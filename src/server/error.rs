@@ -1,0 +1,152 @@
+//! Every refusal, and its one way into `{"Err": "…"}`.
+
+use axum::extract::Request;
+use axum::http::{Method, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+use super::json::{self, Json};
+use crate::lifecycle;
+
+/// Why a call was refused or failed.
+///
+/// # Which status
+/// Docker shows the text of `Err` in any case, and never retries a call that was answered.
+/// With status 200 it shows `remote: TEXT`; with another, `NetworkDriver.METHOD: TEXT`
+/// (moby, `libnetwork/drivers/remote/driver.go` and `pkg/plugins/{client,errors}.go`, the
+/// same from 20.10 to main). So what the driver has to say to the user is answered with
+/// 200, and the method's name stays out of it. What went wrong between dockerd and this
+/// door has its HTTP status: there, the method is half of the message. It also keeps 404
+/// from the driver's own errors, which Docker would ignore for the
+/// `…ExternalConnectivity` calls.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The driver could not do what was asked.
+    #[error(transparent)]
+    Driver(#[from] lifecycle::Error),
+    /// The path is no call of the remote driver protocol, or one of a plugin kind that was
+    /// not announced.
+    #[error("{path:?} is not a call of this driver, which implements NetworkDriver only")]
+    UnknownCall {
+        /// The path of the request.
+        path: String,
+    },
+    /// Every call is a POST.
+    #[error("{path:?} takes POST, not {method}")]
+    NotAPost {
+        /// The path of the request.
+        path: String,
+        /// The method of the request.
+        method: Method,
+    },
+    /// dockerd lost the connection after it had sent the call, and sends it again, having
+    /// spent the body on the first attempt. To answer is what stops it; there is nothing to
+    /// act on. Whether the first attempt was carried out, the driver knows.
+    #[error(
+        "the body is empty. Docker sends this when it repeats a call whose connection was \
+         lost, as when the driver was restarted meanwhile; run the docker command again"
+    )]
+    EmptyBody,
+    /// No call of Docker's is nearly as large as the limit.
+    #[error("the body is larger than {} bytes, which is the limit", json::LIMIT)]
+    BodyTooLarge,
+    /// The connection broke while the body came in.
+    #[error("the body could not be read to its end")]
+    BodyBroken(#[source] axum::Error),
+    /// The body is something else than JSON.
+    #[error("the body is not JSON")]
+    NotJson(#[source] serde_json::Error),
+    /// The body is JSON, and not what the call takes.
+    #[error("the body does not fit the call, at {path}")]
+    Mismatch {
+        /// Where in the JSON, as `IPv4Data[0].Pool`; `.` for the whole.
+        path: String,
+        /// What was expected there.
+        source: serde_json::Error,
+    },
+    /// The answer could not be written as JSON.
+    #[error("the answer could not be written")]
+    Answer(#[source] serde_json::Error),
+    /// The task that carried the call out did not reach its end: a bug.
+    #[error("the driver failed in the middle of the call; its log has the place")]
+    Lost(#[source] tokio::task::JoinError),
+}
+
+/// Marks the response to a failed call, with the text that went out, for the log.
+#[derive(Debug, Clone)]
+pub(super) struct Failure(pub(super) String);
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Refusal<'a> {
+    err: &'a str,
+}
+
+impl Error {
+    pub(super) fn unknown_call(request: &Request) -> Self {
+        Self::UnknownCall { path: request.uri().path().to_owned() }
+    }
+
+    pub(super) fn not_a_post(request: &Request) -> Self {
+        let path = request.uri().path().to_owned();
+        Self::NotAPost { path, method: request.method().clone() }
+    }
+
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::Driver(_) => StatusCode::OK,
+            Self::UnknownCall { .. } => StatusCode::NOT_FOUND,
+            Self::NotAPost { .. } => StatusCode::METHOD_NOT_ALLOWED,
+            Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::EmptyBody | Self::BodyBroken(_) | Self::NotJson(_) | Self::Mismatch { .. } => {
+                StatusCode::BAD_REQUEST
+            }
+            Self::Answer(_) | Self::Lost(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+}
+
+impl IntoResponse for Error {
+    fn into_response(self) -> Response {
+        let text = chain(&self);
+        let mut response = (self.status(), Json(Refusal { err: &text })).into_response();
+        response.extensions_mut().insert(Failure(text));
+        response
+    }
+}
+
+/// The error and its causes on one line. A cause that its effect has quoted already is not
+/// said twice.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let said = error.to_string();
+        if !text.ends_with(&said) {
+            text = format!("{text}: {said}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("cannot make the {0}")]
+    struct Quiet(&'static str, #[source] std::io::Error);
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("cannot make the {0}: {1}")]
+    struct Quoting(&'static str, #[source] std::io::Error);
+
+    #[test]
+    fn causes_follow_their_effects_and_none_is_said_twice() {
+        let cause = || std::io::Error::other("no space");
+        assert_eq!(chain(&Quiet("bridge", cause())), "cannot make the bridge: no space");
+        assert_eq!(chain(&Quoting("bridge", cause())), "cannot make the bridge: no space");
+    }
+}

@@ -1,0 +1,103 @@
+//! The JSON of a call: its body read leniently, its answer written.
+
+use axum::body::Body;
+use axum::extract::{FromRequest, Request};
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+use futures_util::StreamExt;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::error::Error;
+use super::observe;
+use crate::cnm::{EndpointId, NetworkId};
+
+/// Largest body that is read, in bytes. Docker's largest calls, with hundreds of published
+/// ports, have some tens of kilobytes.
+pub(super) const LIMIT: usize = 1 << 20;
+
+/// How much of a body that is too large is read and thrown away, in bytes, before the
+/// connection is closed on it. Many clients read the answer only when they have written all.
+const PATIENCE: usize = 64 << 20;
+
+/// What the plugin protocol calls its JSON. Docker ignores it; people and tools do not.
+const PLUGIN_JSON: &str = "application/vnd.docker.plugins.v1.2+json";
+
+/// A call's request, or its answer.
+///
+/// As an extractor it does not look at the Content-Type, since Docker sends none, and it
+/// names the network and the endpoint of the call for the log.
+#[derive(Debug)]
+pub(super) struct Json<T>(pub(super) T);
+
+impl<T: DeserializeOwned, S: Sync> FromRequest<S> for Json<T> {
+    type Rejection = Error;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Error> {
+        let body = read(request.into_body()).await?;
+        tracing::debug!(body = %String::from_utf8_lossy(&body), "asked");
+        if body.trim_ascii().is_empty() {
+            return Err(Error::EmptyBody);
+        }
+        note_subject(&body);
+        parse(&body).map(Self)
+    }
+}
+
+impl<T: Serialize> IntoResponse for Json<T> {
+    fn into_response(self) -> Response {
+        match serde_json::to_vec(&self.0) {
+            Ok(body) => {
+                tracing::debug!(body = %String::from_utf8_lossy(&body), "answer");
+                ([(CONTENT_TYPE, PLUGIN_JSON)], body).into_response()
+            }
+            Err(error) => Error::Answer(error).into_response(),
+        }
+    }
+}
+
+async fn read(body: Body) -> Result<Vec<u8>, Error> {
+    let mut pieces = body.into_data_stream();
+    let mut kept = Vec::new();
+    let mut seen = 0;
+    while let Some(piece) = pieces.next().await {
+        let piece = piece.map_err(Error::BodyBroken)?;
+        seen += piece.len();
+        if seen <= LIMIT {
+            kept.extend_from_slice(&piece);
+        } else if seen > PATIENCE {
+            break;
+        }
+    }
+    if seen > LIMIT { Err(Error::BodyTooLarge) } else { Ok(kept) }
+}
+
+/// Tells the log which network and endpoint the call is about. Read apart from the call
+/// itself, so that a call that is refused is logged with its ids too; ids that are not
+/// sound are the call's own to complain about.
+fn note_subject(body: &[u8]) {
+    #[derive(Deserialize)]
+    struct Subject {
+        #[serde(rename = "NetworkID", default)]
+        network: Value,
+        #[serde(rename = "EndpointID", default)]
+        endpoint: Value,
+    }
+    if let Ok(Subject { network, endpoint }) = serde_json::from_slice(body) {
+        let network = network.as_str().and_then(|id| id.parse::<NetworkId>().ok());
+        let endpoint = endpoint.as_str().and_then(|id| id.parse::<EndpointId>().ok());
+        observe::about(network.as_ref(), endpoint.as_ref());
+    }
+}
+
+fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Error> {
+    let mut json = serde_json::Deserializer::from_slice(body);
+    let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+        let path = error.path().to_string();
+        let source = error.into_inner();
+        if source.is_data() { Error::Mismatch { path, source } } else { Error::NotJson(source) }
+    })?;
+    json.end().map_err(Error::NotJson)?;
+    Ok(value)
+}

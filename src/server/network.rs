@@ -1,0 +1,55 @@
+//! Networks: create and delete, and what swarm and Docker 28 ask beforehand.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::routing::post;
+use serde::de::IgnoredAny;
+use serde_json::{Value, json};
+
+use super::error::Error;
+use super::json::Json;
+use crate::cnm::{CreateNetworkRequest, DeleteNetworkRequest, Empty, GwAllocCheckResponse};
+use crate::lifecycle::Driver;
+
+pub(super) fn routes() -> Router<Arc<Driver>> {
+    Router::new()
+        .route("/NetworkDriver.GwAllocCheck", post(gw_alloc_check))
+        .route("/NetworkDriver.AllocateNetwork", post(allocate_network))
+        .route("/NetworkDriver.FreeNetwork", post(free_network))
+        .route("/NetworkDriver.CreateNetwork", post(create_network))
+        .route("/NetworkDriver.DeleteNetwork", post(delete_network))
+}
+
+/// Not announced in the capabilities, and harmless to answer: Docker reserves gateways as
+/// it would without asking.
+async fn gw_alloc_check(Json(IgnoredAny): Json<IgnoredAny>) -> Json<GwAllocCheckResponse> {
+    Json(GwAllocCheckResponse { skip_ipv4: false, skip_ipv6: false })
+}
+
+/// Asked of drivers of global scope only. A driver of local scope has nothing to allocate
+/// ahead, and nothing to add to the network's options.
+async fn allocate_network(Json(IgnoredAny): Json<IgnoredAny>) -> Json<Value> {
+    Json(json!({"Options": {}}))
+}
+
+async fn free_network(Json(IgnoredAny): Json<IgnoredAny>) -> Json<Empty> {
+    Json(Empty {})
+}
+
+async fn create_network(
+    State(driver): State<Arc<Driver>>,
+    Json(request): Json<CreateNetworkRequest>,
+) -> Result<Json<Empty>, Error> {
+    driver.create_network(request).await?;
+    Ok(Json(Empty {}))
+}
+
+async fn delete_network(
+    State(driver): State<Arc<Driver>>,
+    Json(request): Json<DeleteNetworkRequest>,
+) -> Result<Json<Empty>, Error> {
+    driver.delete_network(request).await?;
+    Ok(Json(Empty {}))
+}

@@ -1,0 +1,101 @@
+//! Every call passes here: it becomes a task of its own, is timed, counted, and logged in
+//! one line. What it means is not known here.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Instant;
+
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use tokio_util::task::TaskTracker;
+use tracing::field::{Empty, display};
+use tracing::{Instrument, Span, info, info_span, warn};
+
+use super::error::{Error, Failure};
+use crate::cnm::{EndpointId, NetworkId};
+
+/// The calls that are running, and how many have ended. Clones share the count.
+#[derive(Debug, Clone, Default)]
+pub struct Calls {
+    running: TaskTracker,
+    ended: Arc<Ended>,
+}
+
+#[derive(Debug, Default)]
+struct Ended {
+    answered: AtomicU64,
+    failed: AtomicU64,
+}
+
+impl Calls {
+    /// How many calls are running.
+    #[must_use]
+    pub fn running(&self) -> usize {
+        self.running.len()
+    }
+
+    /// How many calls have ended, failed ones included.
+    #[must_use]
+    pub fn answered(&self) -> u64 {
+        self.ended.answered.load(Relaxed)
+    }
+
+    /// How many calls have ended in an error.
+    #[must_use]
+    pub fn failed(&self) -> u64 {
+        self.ended.failed.load(Relaxed)
+    }
+
+    /// Waits for the calls that are running, also those whose callers are gone.
+    pub(super) async fn drain(&self) {
+        self.running.close();
+        self.running.wait().await;
+    }
+}
+
+/// Carries one call out, in a task that survives its connection: dockerd may vanish in the
+/// middle of a call, and an attachment that is half-made helps nobody.
+pub(super) async fn call(State(calls): State<Calls>, request: Request, next: Next) -> Response {
+    let method = request.uri().path().trim_start_matches('/');
+    let span = info_span!("call", %method, network = Empty, endpoint = Empty);
+    let Calls { running, ended } = calls;
+    let work = {
+        let ended = Arc::clone(&ended);
+        async move {
+            let begun = Instant::now();
+            let answer = next.run(request).await;
+            ended.note(begun, &answer);
+            answer
+        }
+    };
+    let begun = Instant::now();
+    running.spawn(work.instrument(span.clone())).await.unwrap_or_else(|lost| {
+        let answer = Error::Lost(lost).into_response();
+        span.in_scope(|| ended.note(begun, &answer));
+        answer
+    })
+}
+
+/// Names the network and the endpoint that the current call is about, for its log line and
+/// for every line that is logged during it.
+pub(super) fn about(network: Option<&NetworkId>, endpoint: Option<&EndpointId>) {
+    let span = Span::current();
+    span.record("network", network.map(|id| display(id.short())));
+    span.record("endpoint", endpoint.map(|id| display(id.short())));
+}
+
+impl Ended {
+    fn note(&self, begun: Instant, answer: &Response) {
+        self.answered.fetch_add(1, Relaxed);
+        let duration_ms = begun.elapsed().as_micros() as f64 / 1000.0;
+        let status = answer.status().as_u16();
+        match answer.extensions().get() {
+            None => info!(status, duration_ms, "answered"),
+            Some(Failure(error)) => {
+                self.failed.fetch_add(1, Relaxed);
+                warn!(status, duration_ms, %error, "failed");
+            }
+        }
+    }
+}

@@ -1,0 +1,36 @@
+//! The plugin itself: what it implements, what it is capable of, and news about hosts.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::routing::post;
+use serde::de::IgnoredAny;
+use serde_json::{Value, json};
+
+use super::json::Json;
+use crate::cnm::{Capabilities, Empty};
+use crate::lifecycle::Driver;
+
+pub(super) fn routes() -> Router<Arc<Driver>> {
+    Router::new()
+        .route("/Plugin.Activate", post(activate))
+        .route("/NetworkDriver.GetCapabilities", post(get_capabilities))
+        .route("/NetworkDriver.DiscoverNew", post(discover))
+        .route("/NetworkDriver.DiscoverDelete", post(discover))
+}
+
+/// dockerd remembers this answer until it restarts: nothing is announced that does not
+/// work yet.
+async fn activate() -> Json<Value> {
+    Json(json!({"Implements": ["NetworkDriver"]}))
+}
+
+async fn get_capabilities() -> Json<Capabilities> {
+    Json(Capabilities { scope: "local", connectivity_scope: "local", gw_alloc_checker: false })
+}
+
+/// Swarm tells drivers of every scope about its nodes. Which hosts a network spans is the
+/// conflist's business.
+async fn discover(Json(IgnoredAny): Json<IgnoredAny>) -> Json<Empty> {
+    Json(Empty {})
+}

@@ -1,0 +1,53 @@
+//! A container's sandbox: endpoints join and leave it, and hold its way out.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::routing::post;
+
+use super::error::Error;
+use super::json::Json;
+use crate::cnm::{
+    Empty, EndpointRequest, JoinRequest, JoinResponse, ProgramExternalConnectivityRequest,
+};
+use crate::lifecycle::Driver;
+
+pub(super) fn routes() -> Router<Arc<Driver>> {
+    Router::new()
+        .route("/NetworkDriver.Join", post(join))
+        .route("/NetworkDriver.Leave", post(leave))
+        .route("/NetworkDriver.ProgramExternalConnectivity", post(program_external_connectivity))
+        .route("/NetworkDriver.RevokeExternalConnectivity", post(revoke_external_connectivity))
+}
+
+async fn join(
+    State(driver): State<Arc<Driver>>,
+    Json(request): Json<JoinRequest>,
+) -> Result<Json<JoinResponse>, Error> {
+    Ok(Json(driver.join(request).await?))
+}
+
+async fn leave(
+    State(driver): State<Arc<Driver>>,
+    Json(request): Json<EndpointRequest>,
+) -> Result<Json<Empty>, Error> {
+    driver.leave(request).await?;
+    Ok(Json(Empty {}))
+}
+
+async fn program_external_connectivity(
+    State(driver): State<Arc<Driver>>,
+    Json(request): Json<ProgramExternalConnectivityRequest>,
+) -> Result<Json<Empty>, Error> {
+    driver.program_external_connectivity(request).await?;
+    Ok(Json(Empty {}))
+}
+
+async fn revoke_external_connectivity(
+    State(driver): State<Arc<Driver>>,
+    Json(request): Json<EndpointRequest>,
+) -> Result<Json<Empty>, Error> {
+    driver.revoke_external_connectivity(request).await?;
+    Ok(Json(Empty {}))
+}

@@ -1,0 +1,265 @@
+//! The socket's file: made with the right mode, taken over only from the dead, removed only
+//! by its owner.
+//!
+//! Two files are kept: the socket, and a lock beside it (`cni.sock.lock`), which makes one
+//! driver of two that start at once the first. The lock is `flock`: the kernel frees it
+//! with the process that held it, however that ended, so a lock file that was left behind
+//! stops nobody. It has the holder's process id in it, to tell whoever comes second.
+//!
+//! The lock answers for drivers of this kind. Whoever else may sit on the path is found by
+//! knocking: a stale socket refuses the connection, and is replaced. Anything that answers,
+//! or that is not a socket, is left alone.
+
+use std::fmt;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Seek, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
+use nix::sys::socket::sockopt::PeerCredentials;
+use nix::sys::socket::{
+    self, AddressFamily, Backlog, SockFlag, SockType, UnixAddr, getsockopt, socket,
+};
+use nix::sys::stat::{Mode, fchmod};
+
+/// Why the socket could not be had.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Another driver holds the lock, or someone answers on the socket.
+    #[error("{path} is in use by {holder}; stop it, or choose another socket with --socket")]
+    InUse {
+        /// The socket's path.
+        path: PathBuf,
+        /// Who has it.
+        holder: Holder,
+    },
+    /// Something is in the way that is no socket; it may be somebody's data.
+    #[error("{path} exists and is not a socket; move it away, or choose another path")]
+    NotASocket {
+        /// The socket's path.
+        path: PathBuf,
+    },
+    /// The path names a folder, or nothing.
+    #[error(
+        "{path:?} is not the path of a file; a socket needs one, as /run/docker/plugins/cni.sock"
+    )]
+    NoName {
+        /// The path as it was given.
+        path: PathBuf,
+    },
+    /// The system refused a step.
+    #[error("cannot {step} {path}")]
+    Io {
+        /// What was tried, as a verb.
+        step: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// Why it was refused.
+        source: io::Error,
+    },
+}
+
+/// A process that has the socket, as far as it can be told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Holder {
+    /// Its process id. None when it lives in another PID namespace, or has not said yet.
+    pub pid: Option<i32>,
+    /// Its command line. None when it has ended meanwhile.
+    pub command: Option<String>,
+}
+
+/// The file of a listening socket, and the lock beside it. Both go when this is dropped,
+/// if they are still the ones that were made.
+#[derive(Debug)]
+pub struct SocketFile {
+    path: PathBuf,
+    made: FileId,
+    // Let go once the socket's file is gone: fields are dropped behind `drop`.
+    _lock: Lock,
+}
+
+/// Listens on `path`, with a file that only root can open. Missing folders are made.
+///
+/// Connections are taken from here on, and wait until somebody accepts them.
+///
+/// # Errors
+/// See [`Error`]; whatever was on `path` is then as it was.
+pub fn bind(path: &Path) -> Result<(UnixListener, SocketFile), Error> {
+    let (Some(folder), Some(_)) = (path.parent(), path.file_name()) else {
+        return Err(Error::NoName { path: path.to_owned() });
+    };
+    fs::create_dir_all(folder).map_err(failed("make the folder", folder))?;
+    let lock = Lock::take(path)?;
+    clear(path)?;
+    let listener = listen(path).map_err(|errno| failed("listen on", path)(errno.into()))?;
+    let made = FileId::of(path).map_err(failed("look at", path))?;
+    Ok((listener, SocketFile { path: path.to_owned(), made, _lock: lock }))
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        remove_if(&self.path, self.made);
+    }
+}
+
+/// Makes the path free, if all that stands there is the socket of a process that is gone.
+fn clear(path: &Path) -> Result<(), Error> {
+    let file = match fs::symlink_metadata(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(failed("look at", path)(error)),
+    };
+    if !file.file_type().is_socket() {
+        return Err(Error::NotASocket { path: path.to_owned() });
+    }
+    match knock(path) {
+        Ok(holder) => Err(Error::InUse { path: path.to_owned(), holder }),
+        Err(Errno::ECONNREFUSED) => {
+            tracing::info!(socket = %path.display(), "replacing the socket of a driver that is gone");
+            fs::remove_file(path).map_err(failed("remove", path))
+        }
+        Err(errno) => Err(failed("connect to", path)(errno.into())),
+    }
+}
+
+/// Who answers on the socket. `ECONNREFUSED` when nobody does.
+fn knock(path: &Path) -> nix::Result<Holder> {
+    // Must not block: a holder that hangs has a full backlog, and would hang this one too.
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let client = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
+    match socket::connect(client.as_raw_fd(), &UnixAddr::new(path)?) {
+        Ok(()) => Ok(Holder::of(getsockopt(&client, PeerCredentials)?.pid())),
+        Err(Errno::EAGAIN) => Ok(Holder { pid: None, command: None }),
+        Err(errno) => Err(errno),
+    }
+}
+
+fn listen(path: &Path) -> nix::Result<UnixListener> {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let server = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
+    // On Linux the file that bind makes has the mode that the socket has by then, less the
+    // umask. So it is never wider than this, not for a moment, and the umask, which is the
+    // whole process's, stays as it is.
+    fchmod(&server, Mode::S_IRUSR | Mode::S_IWUSR)?;
+    socket::bind(server.as_raw_fd(), &UnixAddr::new(path)?)?;
+    socket::listen(&server, Backlog::MAXCONN)?;
+    Ok(server.into())
+}
+
+/// A held lock file.
+#[derive(Debug)]
+struct Lock {
+    path: PathBuf,
+    made: FileId,
+    // Unlocked once the lock's file is gone: fields are dropped behind `drop`.
+    _file: Flock<File>,
+}
+
+impl Lock {
+    /// How often a lock file may vanish between opening and locking it. Each time, another
+    /// driver has ended in just that moment.
+    const ATTEMPTS: usize = 100;
+
+    fn take(socket: &Path) -> Result<Self, Error> {
+        let mut path = socket.as_os_str().to_owned();
+        path.push(".lock");
+        let path = PathBuf::from(path);
+        for _ in 0..Self::ATTEMPTS {
+            let file = OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .mode(0o600)
+                .open(&path)
+                .map_err(failed("open", &path))?;
+            let mut file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+                Ok(file) => file,
+                Err((mut file, Errno::EWOULDBLOCK)) => {
+                    let holder = Holder::written_in(&mut file);
+                    return Err(Error::InUse { path: socket.to_owned(), holder });
+                }
+                Err((_, errno)) => return Err(failed("lock", &path)(errno.into())),
+            };
+            let made = FileId::from(&file.metadata().map_err(failed("look at", &path))?);
+            // A driver that ends removes its lock file. One that was opened before, and
+            // locked after, is a file without a name, which guards nothing.
+            if FileId::of(&path).is_ok_and(|there| there == made) {
+                file.set_len(0)
+                    .and_then(|()| writeln!(file, "{}", std::process::id()))
+                    .map_err(failed("write", &path))?;
+                return Ok(Self { path, made, _file: file });
+            }
+        }
+        Err(Error::InUse { path: socket.to_owned(), holder: Holder { pid: None, command: None } })
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        remove_if(&self.path, self.made);
+    }
+}
+
+/// Which file it is, whatever its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct FileId {
+    device: u64,
+    inode: u64,
+}
+
+impl FileId {
+    fn of(path: &Path) -> io::Result<Self> {
+        fs::symlink_metadata(path).map(|file| Self::from(&file))
+    }
+}
+
+impl From<&fs::Metadata> for FileId {
+    fn from(file: &fs::Metadata) -> Self {
+        Self { device: file.dev(), inode: file.ino() }
+    }
+}
+
+/// Removes the file if it is still the one that was made. Nothing can be done about a
+/// failure at the very end; the next start replaces what is left.
+fn remove_if(path: &Path, made: FileId) {
+    if FileId::of(path).is_ok_and(|there| there == made) {
+        let _ = fs::remove_file(path);
+    }
+}
+
+fn failed(step: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
+    move |source| Error::Io { step, path: path.to_owned(), source }
+}
+
+impl Holder {
+    fn of(pid: i32) -> Self {
+        // 0 is what the kernel says of a process that this PID namespace cannot name.
+        let pid = (pid != 0).then_some(pid);
+        let command = pid
+            .and_then(|pid| fs::read(format!("/proc/{pid}/cmdline")).ok())
+            .map(|words| String::from_utf8_lossy(&words).replace('\0', " ").trim().to_owned())
+            .filter(|command| !command.is_empty());
+        Self { pid, command }
+    }
+
+    fn written_in(file: &mut File) -> Self {
+        let mut pid = String::new();
+        let read = file.rewind().and_then(|()| file.read_to_string(&mut pid));
+        Self::of(read.ok().and_then(|_| pid.trim().parse().ok()).unwrap_or_default())
+    }
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.pid, &self.command) {
+            (Some(pid), Some(command)) => write!(f, "process {pid} ({command})"),
+            (Some(pid), None) => write!(f, "process {pid}"),
+            (None, _) => f.write_str("a process that cannot be named from here"),
+        }
+    }
+}

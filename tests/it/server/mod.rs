@@ -1,0 +1,1 @@
+//! Docker's door, through the real router and the real socket.
