@@ -1,2 +1,7 @@
 //! The `cnm-cni` binary.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cnm_cni::cli::main()
+}

@@ -1,1 +1,82 @@
-//! (coming)
+//! The command line: what the user says, and what is said back. One file per verb.
+//!
+//! The only room that prints, and the only one whose errors are `anyhow`'s: here they are
+//! not acted upon any more, but shown.
+
+mod logging;
+mod serve;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+const ABOUT: &str = "Docker networks out of CNI plugins";
+
+const LONG_ABOUT: &str = "\
+Docker networks out of CNI plugins.
+
+cnm-cni is a Docker network driver. A container on one of its networks is attached by the \
+CNI plugins of this machine, with the configuration that Kubernetes, containerd or CRI-O \
+use here; Docker shows its address, resolves its name, and publishes its ports.";
+
+const EXAMPLE: &str = "\
+Example:
+  cnm-cni serve                                   # the driver, on a Unix socket
+  docker network create -d cni --ipam-driver null -o conflist=k8s-pod-network web
+  docker run --network web -p 8080:80 nginx       # attached by this machine's CNI plugins
+
+Without -o conflist=NAME the first configuration in /etc/cni/net.d is taken, and without \
+any there, a built-in bridge.
+See 'cnm-cni serve --help' for folders, time limits and logs.";
+
+#[derive(Debug, Parser)]
+#[command(name = "cnm-cni", version, about = ABOUT, long_about = LONG_ABOUT, after_help = EXAMPLE)]
+#[command(arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+    #[command(flatten)]
+    log: logging::Args,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    Serve(serve::Args),
+}
+
+/// Runs the command line of this process.
+#[must_use]
+pub fn main() -> ExitCode {
+    let Cli { verb, log } = Cli::parse();
+    logging::start(&log);
+    let outcome = match verb {
+        Verb::Serve(args) => serve::run(args),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            show(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Prints the error and what caused it, a line each.
+#[expect(clippy::print_stderr, reason = "this is where the user is told")]
+fn show(error: &anyhow::Error) {
+    eprintln!("error: {error}");
+    for cause in error.chain().skip(1) {
+        eprintln!("  caused by: {cause}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+}
