@@ -1,3 +1,10 @@
 //! What the crate does as a whole, seen from outside: one binary, one module a room.
 
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "tests stop at the first surprise"
+)]
+
 mod server;
