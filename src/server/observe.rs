@@ -99,3 +99,61 @@ impl Ended {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::Router;
+    use axum::body::{Body, to_bytes};
+    use axum::http::StatusCode;
+    use axum::middleware::from_fn_with_state;
+    use axum::routing::post;
+    use tokio::sync::{mpsc, oneshot};
+    use tower::ServiceExt;
+
+    fn observed(path: &str, calls: &Calls, handler: axum::routing::MethodRouter) -> Router {
+        Router::new().route(path, handler).layer(from_fn_with_state(calls.clone(), call))
+    }
+
+    fn post_to(path: &str) -> Request {
+        Request::post(path).body(Body::empty()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_call_whose_caller_is_gone_is_carried_through() {
+        let calls = Calls::default();
+        let (begun, mut has_begun) = mpsc::channel(1);
+        let (go_on, may_go_on) = oneshot::channel::<()>();
+        let may_go_on = Arc::new(std::sync::Mutex::new(Some(may_go_on)));
+        let (finished, mut has_finished) = mpsc::channel(1);
+        let slow = async move || {
+            begun.send(()).await.unwrap();
+            let wait = may_go_on.lock().unwrap().take().unwrap();
+            wait.await.unwrap();
+            finished.send(()).await.unwrap();
+        };
+        let caller = tokio::spawn(observed("/slow", &calls, post(slow)).oneshot(post_to("/slow")));
+        has_begun.recv().await.unwrap();
+        caller.abort();
+        assert!(caller.await.unwrap_err().is_cancelled());
+        assert_eq!((calls.running(), calls.answered()), (1, 0));
+
+        go_on.send(()).unwrap();
+        calls.drain().await;
+        has_finished.try_recv().expect("the call was cancelled with its caller");
+        assert_eq!((calls.running(), calls.answered(), calls.failed()), (0, 1, 0));
+    }
+
+    #[tokio::test]
+    async fn a_call_that_panics_is_answered_and_counted_as_failed() {
+        let calls = Calls::default();
+        let broken = async || -> &'static str { panic!("a bug") };
+        let answer =
+            observed("/broken", &calls, post(broken)).oneshot(post_to("/broken")).await.unwrap();
+        assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        let body = to_bytes(answer.into_body(), 4096).await.unwrap();
+        let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        assert!(body["Err"].as_str().unwrap().contains("a bug"), "{body}");
+        assert_eq!((calls.answered(), calls.failed()), (1, 1));
+    }
+}

@@ -263,3 +263,154 @@ impl fmt::Display for Holder {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::net::UnixStream;
+    use tempfile::TempDir;
+
+    fn somewhere() -> (TempDir, PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("plugins/cni.sock");
+        (folder, path)
+    }
+
+    fn names(folder: &Path) -> Vec<String> {
+        let entries = fs::read_dir(folder).unwrap();
+        let mut names: Vec<_> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    fn is_in_use_by_this_process(error: &Error) -> bool {
+        let this = i32::try_from(std::process::id()).unwrap();
+        matches!(error, Error::InUse { holder: Holder { pid: Some(pid), command: Some(_) }, .. }
+            if *pid == this)
+    }
+
+    #[test]
+    fn the_socket_is_for_root_alone_and_nothing_stays_behind() {
+        let (_folder, path) = somewhere();
+        let (listener, file) = bind(&path).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        UnixStream::connect(&path).unwrap();
+        listener.accept().unwrap();
+        assert_eq!(names(path.parent().unwrap()), ["cni.sock", "cni.sock.lock"]);
+        drop(file);
+        assert!(names(path.parent().unwrap()).is_empty());
+    }
+
+    #[test]
+    fn a_second_driver_is_told_who_was_first() {
+        let (_folder, path) = somewhere();
+        let (_listener, first) = bind(&path).unwrap();
+        let error = bind(&path).unwrap_err();
+        assert!(is_in_use_by_this_process(&error), "{error}");
+        assert!(error.to_string().contains(&std::process::id().to_string()), "{error}");
+        UnixStream::connect(&path).expect("the first one lost its socket");
+        drop(first);
+        bind(&path).unwrap();
+    }
+
+    #[test]
+    fn a_stranger_who_answers_is_left_alone() {
+        let (folder, _) = somewhere();
+        let path = folder.path().join("cni.sock");
+        let _stranger = UnixListener::bind(&path).unwrap();
+        let error = bind(&path).unwrap_err();
+        assert!(is_in_use_by_this_process(&error), "{error}");
+        UnixStream::connect(&path).expect("the stranger lost its socket");
+        assert_eq!(names(folder.path()), ["cni.sock"]);
+    }
+
+    #[test]
+    fn a_stranger_who_hangs_does_not_hang_the_driver() {
+        let (folder, _) = somewhere();
+        let path = folder.path().join("cni.sock");
+        let flags = SockFlag::SOCK_CLOEXEC;
+        let server = socket(AddressFamily::Unix, SockType::Stream, flags, None).unwrap();
+        socket::bind(server.as_raw_fd(), &UnixAddr::new(&path).unwrap()).unwrap();
+        socket::listen(&server, Backlog::new(0).unwrap()).unwrap();
+        let _fills_the_backlog = UnixStream::connect(&path).unwrap();
+        assert!(matches!(bind(&path).unwrap_err(), Error::InUse { .. }));
+    }
+
+    #[test]
+    fn what_a_dead_driver_left_is_replaced() {
+        let (_folder, path) = somewhere();
+        fs::create_dir(path.parent().unwrap()).unwrap();
+        drop(UnixListener::bind(&path).unwrap());
+        fs::write(path.with_extension("sock.lock"), "999999999 and more than is written anew\n")
+            .unwrap();
+        let (_listener, _file) = bind(&path).unwrap();
+        UnixStream::connect(&path).unwrap();
+        let lock = fs::read_to_string(path.with_extension("sock.lock")).unwrap();
+        assert_eq!(lock, format!("{}\n", std::process::id()));
+    }
+
+    #[test]
+    fn a_file_that_is_no_socket_is_never_removed() {
+        let (folder, _) = somewhere();
+        for (name, is_link) in [("data", false), ("link", true)] {
+            let path = folder.path().join(name);
+            if is_link {
+                std::os::unix::fs::symlink("data", &path).unwrap();
+            } else {
+                fs::write(&path, "precious").unwrap();
+            }
+            assert!(matches!(bind(&path).unwrap_err(), Error::NotASocket { .. }));
+            assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
+        }
+        assert_eq!(names(folder.path()), ["data", "link"]);
+    }
+
+    #[test]
+    fn the_socket_of_a_successor_survives_the_end_of_its_predecessor() {
+        let (_folder, path) = somewhere();
+        let (_listener, file) = bind(&path).unwrap();
+        fs::remove_file(&path).unwrap();
+        let _successor = UnixListener::bind(&path).unwrap();
+        drop(file);
+        UnixStream::connect(&path).expect("the successor lost its socket");
+    }
+
+    #[test]
+    fn of_many_that_start_at_once_one_wins() {
+        let (_folder, path) = somewhere();
+        fs::create_dir(path.parent().unwrap()).unwrap();
+        for _ in 0..20 {
+            drop(UnixListener::bind(&path).unwrap());
+            let start = std::sync::Barrier::new(8);
+            let mut bound: Vec<_> = std::thread::scope(|scope| {
+                let race = || {
+                    start.wait();
+                    bind(&path)
+                };
+                let racers: Vec<_> = (0..8).map(|_| scope.spawn(race)).collect();
+                racers.into_iter().map(|racer| racer.join().unwrap()).collect()
+            });
+            bound.retain(|outcome| !matches!(outcome, Err(Error::InUse { .. })));
+            assert_eq!(bound.len(), 1, "{bound:?}");
+            let (listener, file) = bound.remove(0).unwrap();
+            UnixStream::connect(&path).unwrap();
+            listener.accept().unwrap();
+            drop((listener, file));
+        }
+    }
+
+    #[test]
+    fn a_path_that_cannot_be_a_socket_is_named_in_the_error() {
+        let (folder, _) = somewhere();
+        let long = folder.path().join("x".repeat(120));
+        let below_a_file = folder.path().join("file/cni.sock");
+        fs::write(folder.path().join("file"), "").unwrap();
+        for path in [long.as_path(), &below_a_file, Path::new("/"), Path::new("")] {
+            let error = bind(path).unwrap_err();
+            assert!(error.to_string().contains(path.parent().map_or("", |p| p.to_str().unwrap())));
+        }
+        assert_eq!(names(folder.path()), ["file"]);
+    }
+}
