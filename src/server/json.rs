@@ -1,8 +1,9 @@
 //! The JSON of a call: its body read leniently, its answer written.
 
-use axum::body::Body;
+use axum::body::{Body, to_bytes};
 use axum::extract::{FromRequest, Request};
 use axum::http::header::CONTENT_TYPE;
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt;
 use serde::de::DeserializeOwned;
@@ -35,7 +36,7 @@ impl<T: DeserializeOwned, S: Sync> FromRequest<S> for Json<T> {
     type Rejection = Error;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Error> {
-        let body = read(request.into_body()).await?;
+        let body = to_bytes(request.into_body(), LIMIT).await.map_err(Error::BodyBroken)?;
         tracing::debug!(body = %String::from_utf8_lossy(&body), "asked");
         if body.trim_ascii().is_empty() {
             return Err(Error::EmptyBody);
@@ -54,6 +55,16 @@ impl<T: Serialize> IntoResponse for Json<T> {
             }
             Err(error) => Error::Answer(error).into_response(),
         }
+    }
+}
+
+/// Reads the body of every request, whether or not its call looks at it: a connection on
+/// which a body was left unread cannot be used again, and would be closed.
+pub(super) async fn whole_body(request: Request, next: Next) -> Response {
+    let (head, body) = request.into_parts();
+    match read(body).await {
+        Ok(body) => next.run(Request::from_parts(head, body.into())).await,
+        Err(error) => error.into_response(),
     }
 }
 

@@ -44,8 +44,10 @@ use crate::lifecycle::Driver;
 /// Calls were still running when the time for them was over.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "{calls} driver calls had not ended {limit:?} after the signal to stop; \
-     what they left half-done is put right at the next start"
+    "{calls} driver {} had not ended {} s after the signal to stop; \
+     what is half-done is put right at the next start",
+    if *calls == 1 { "call" } else { "calls" },
+    limit.as_secs()
 )]
 pub struct Undrained {
     /// How many calls had not ended.
@@ -65,6 +67,7 @@ pub fn router(driver: Arc<Driver>, calls: Calls) -> Router {
         .merge(sandbox::routes())
         .fallback(async |request: Request| Error::unknown_call(&request))
         .method_not_allowed_fallback(async |request: Request| Error::not_a_post(&request))
+        .layer(middleware::from_fn(json::whole_body))
         .layer(middleware::from_fn_with_state(calls, observe::call))
         .with_state(driver)
 }

@@ -81,8 +81,12 @@ pub(super) async fn call(State(calls): State<Calls>, request: Request, next: Nex
 /// for every line that is logged during it.
 pub(super) fn about(network: Option<&NetworkId>, endpoint: Option<&EndpointId>) {
     let span = Span::current();
-    span.record("network", network.map(|id| display(id.short())));
-    span.record("endpoint", endpoint.map(|id| display(id.short())));
+    if let Some(network) = network {
+        span.record("network", display(network.short()));
+    }
+    if let Some(endpoint) = endpoint {
+        span.record("endpoint", display(endpoint.short()));
+    }
 }
 
 impl Ended {

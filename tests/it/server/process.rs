@@ -1,0 +1,328 @@
+//! `cnm-cni serve` as a process: how it starts, what it logs, how it ends.
+
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::process::{Child, ChildStderr, Command};
+use tokio::time::timeout;
+
+use super::client::Connection;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+const NETWORK: &str = "a0ca6ece2c77192e6a30b8d43e6cc8ecf221af6fbcec1bdea408c1d29c467b9f";
+const ENDPOINT: &str = "c28fd67ae6ee36a7b1b9f4a6dbd8ba3b92c3b7c1e1c6a5f0d9d0a4f7b2e1c3d4";
+
+/// A running driver. Dies with the test.
+struct Daemon {
+    child: Child,
+    log: Lines<BufReader<ChildStderr>>,
+}
+
+fn serve(folder: &Path, more: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cnm-cni"));
+    command.arg("serve").env_clear().stdin(Stdio::null()).stderr(Stdio::piped());
+    for (flag, name) in
+        [("conf-dir", "conf"), ("state-dir", "state"), ("run-dir", "run"), ("socket", "cni.sock")]
+    {
+        command.arg(format!("--{flag}")).arg(folder.join(name));
+    }
+    command.args(more).kill_on_drop(true);
+    command
+}
+
+impl Daemon {
+    /// Starts the driver and waits until it listens.
+    async fn start(folder: &Path, more: &[&str]) -> Self {
+        let mut daemon = Self::spawn(serve(folder, more));
+        daemon.logged("listening").await;
+        daemon
+    }
+
+    fn spawn(mut command: Command) -> Self {
+        let mut child = command.spawn().unwrap();
+        let log = BufReader::new(child.stderr.take().unwrap()).lines();
+        Self { child, log }
+    }
+
+    /// The next line of the log with `words` in it.
+    async fn logged(&mut self, words: &str) -> String {
+        let mut before = Vec::new();
+        while let Some(line) = self.line().await {
+            if line.contains(words) {
+                return line;
+            }
+            before.push(line);
+        }
+        panic!("the driver ended without {words:?}:\n{}", before.join("\n"));
+    }
+
+    async fn line(&mut self) -> Option<String> {
+        timeout(PATIENCE, self.log.next_line()).await.expect("a line in time").unwrap()
+    }
+
+    /// What is left of the log, and how the driver ended.
+    async fn end(mut self) -> (ExitStatus, String) {
+        let mut rest = String::new();
+        while let Some(line) = self.line().await {
+            rest += &line;
+            rest.push('\n');
+        }
+        (timeout(PATIENCE, self.child.wait()).await.expect("an end in time").unwrap(), rest)
+    }
+
+    fn pid(&self) -> i32 {
+        self.child.id().unwrap().try_into().unwrap()
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.pid()), signal).unwrap();
+    }
+}
+
+/// A call whose body never comes to its end.
+async fn stuck(socket: &Path) -> Connection {
+    let mut connection = Connection::open(socket).await;
+    connection.begin("NetworkDriver.DiscoverNew", 2).await;
+    connection
+}
+
+fn home() -> (TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("cni.sock");
+    (folder, socket)
+}
+
+#[tokio::test]
+async fn each_signal_ends_the_driver_and_its_socket() {
+    for signal in [Signal::SIGTERM, Signal::SIGINT] {
+        let (folder, socket) = home();
+        let daemon = Daemon::start(folder.path(), &[]).await;
+        let mut idle = Connection::open(&socket).await;
+        assert_eq!(idle.call("Plugin.Activate", &Value::Null).await.status, 200);
+        daemon.signal(signal);
+        let (status, log) = daemon.end().await;
+        assert!(status.success(), "{status}: {log}");
+        assert!(log.contains(signal.as_str()) && log.contains("drained calls=1 failed=0"), "{log}");
+        assert!(!socket.exists() && !socket.with_extension("sock.lock").exists());
+    }
+}
+
+#[tokio::test]
+async fn a_second_driver_refuses_to_start_and_says_who_is_first() {
+    let (folder, socket) = home();
+    let first = Daemon::start(folder.path(), &[]).await;
+    let (status, said) = Daemon::spawn(serve(folder.path(), &[])).end().await;
+    assert_eq!(status.code(), Some(1));
+    let holder = format!("process {} ({} serve", first.pid(), env!("CARGO_BIN_EXE_cnm-cni"));
+    assert!(said.starts_with("error: ") && said.contains("\n  caused by: "), "{said}");
+    assert!(said.contains(&holder) && said.contains("--socket"), "{said}");
+    let answer = Connection::open(&socket).await.call("Plugin.Activate", &Value::Null).await;
+    assert_eq!(answer.status, 200);
+}
+
+#[tokio::test]
+async fn a_driver_that_was_killed_leaves_nothing_in_the_way() {
+    let (folder, socket) = home();
+    let first = Daemon::start(folder.path(), &[]).await;
+    first.signal(Signal::SIGKILL);
+    first.end().await;
+    assert!(socket.exists(), "nobody removed it");
+    let _second = Daemon::start(folder.path(), &[]).await;
+    let answer = Connection::open(&socket).await.call("Plugin.Activate", &Value::Null).await;
+    assert_eq!(answer.status, 200);
+}
+
+#[tokio::test]
+async fn a_call_that_does_not_end_is_given_up_after_the_drain_timeout() {
+    let (folder, socket) = home();
+    let daemon = Daemon::start(folder.path(), &["--drain-timeout", "0"]).await;
+    let _stuck = stuck(&socket).await;
+    daemon.signal(Signal::SIGTERM);
+    let (status, log) = daemon.end().await;
+    assert_eq!(status.code(), Some(1), "{log}");
+    assert!(log.contains("error: 1 driver call had not ended 0 s after"), "{log}");
+    assert!(!socket.exists());
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_the_driver_at_once() {
+    let (folder, socket) = home();
+    let mut daemon = Daemon::start(folder.path(), &["--drain-timeout", "3600"]).await;
+    let _stuck = stuck(&socket).await;
+    daemon.signal(Signal::SIGTERM);
+    daemon.logged("stopping").await;
+    daemon.signal(Signal::SIGINT);
+    let (status, log) = daemon.end().await;
+    assert_eq!(status.code(), Some(1), "{log}");
+    assert!(log.contains("second signal"), "{log}");
+    assert!(!socket.exists());
+}
+
+#[tokio::test]
+async fn every_call_is_one_line_with_its_subject_and_outcome() {
+    let (folder, socket) = home();
+    let mut daemon = Daemon::start(folder.path(), &["--log-format", "json"]).await;
+    let mut connection = Connection::open(&socket).await;
+    connection.call("NetworkDriver.DiscoverNew", &json!({"NetworkID": NETWORK})).await;
+    let subject = json!({"NetworkID": NETWORK, "EndpointID": ENDPOINT, "SandboxKey": 5});
+    let refused = connection.call("NetworkDriver.Join", &subject).await;
+    let unsound = json!({"NetworkID": "../x", "EndpointID": ENDPOINT});
+    connection.call("NetworkDriver.Leave", &unsound).await;
+
+    let mut lines = Vec::new();
+    for _ in 0..3 {
+        let line: Value = serde_json::from_str(&daemon.line().await.unwrap()).unwrap();
+        assert!(line["duration_ms"].as_f64().is_some_and(|ms| ms > 0.0), "{line}");
+        assert!(line["timestamp"].is_string(), "{line}");
+        lines.push(line);
+    }
+    let told = |line: &Value| {
+        let Value::Array(told) = json!([
+            line["level"],
+            line["message"],
+            line["status"],
+            line["span"]["method"],
+            line["span"]["network"],
+            line["span"]["endpoint"],
+        ]) else {
+            unreachable!()
+        };
+        told
+    };
+    let null = Value::Null;
+    let (network, endpoint) = (&NETWORK[..12], &ENDPOINT[..12]);
+    assert_eq!(
+        told(&lines[0]),
+        [
+            json!("INFO"),
+            json!("answered"),
+            json!(200),
+            json!("NetworkDriver.DiscoverNew"),
+            json!(network),
+            null.clone()
+        ]
+    );
+    assert_eq!(
+        told(&lines[1]),
+        [
+            json!("WARN"),
+            json!("failed"),
+            json!(400),
+            json!("NetworkDriver.Join"),
+            json!(network),
+            json!(endpoint)
+        ]
+    );
+    assert_eq!(lines[1]["error"].as_str(), Some(refused.error()));
+    assert_eq!(
+        told(&lines[2]),
+        [
+            json!("WARN"),
+            json!("failed"),
+            json!(400),
+            json!("NetworkDriver.Leave"),
+            null,
+            json!(endpoint)
+        ]
+    );
+}
+
+#[tokio::test]
+async fn text_logs_are_plain_where_there_is_no_terminal() {
+    let (folder, socket) = home();
+    let mut daemon = Daemon::start(folder.path(), &[]).await;
+    let subject = json!({"NetworkID": NETWORK, "EndpointID": ENDPOINT, "SandboxKey": 5});
+    Connection::open(&socket).await.call("NetworkDriver.Join", &subject).await;
+    let line = daemon.logged("NetworkDriver.Join").await;
+    assert!(
+        line.contains(" WARN call{method=NetworkDriver.Join network=a0ca6ece2c77 endpoint=c28fd67ae6ee}: failed status=400 duration_ms="),
+        "{line}"
+    );
+    assert!(!line.contains('\u{1b}'), "{line:?}");
+}
+
+#[tokio::test]
+async fn bodies_are_logged_at_the_debug_level_only() {
+    for (level, expected) in [("debug", true), ("info", false)] {
+        let (folder, socket) = home();
+        let daemon = Daemon::start(folder.path(), &["--log-level", level]).await;
+        let secret = json!({"NetworkID": NETWORK, "note": "in the body"});
+        Connection::open(&socket).await.call("NetworkDriver.DiscoverNew", &secret).await;
+        daemon.signal(Signal::SIGTERM);
+        let (_, log) = daemon.end().await;
+        assert_eq!(log.contains("in the body"), expected, "{log}");
+    }
+}
+
+#[tokio::test]
+async fn the_environment_stands_in_for_flags() {
+    let (folder, _) = home();
+    let socket = folder.path().join("by-environment.sock");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cnm-cni"));
+    command.arg("serve").env_clear().stdin(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
+    for (name, value) in [
+        ("NETCONFPATH", folder.path().join("conf").to_str().unwrap()),
+        ("CNI_PATH", "/nowhere:/opt/cni/bin"),
+        ("CNM_CNI_STATE_DIR", folder.path().join("state").to_str().unwrap()),
+        ("CNM_CNI_RUN_DIR", folder.path().join("run").to_str().unwrap()),
+        ("CNM_CNI_SOCKET", socket.to_str().unwrap()),
+        ("CNM_CNI_LOG_FORMAT", "json"),
+    ] {
+        command.env(name, value);
+    }
+    let mut daemon = Daemon::spawn(command);
+    let line: Value = serde_json::from_str(&daemon.logged("listening").await).unwrap();
+    assert_eq!(line["socket"].as_str(), socket.to_str());
+    assert!(socket.exists());
+}
+
+#[tokio::test]
+async fn only_root_may_serve() {
+    let folder = tempfile::Builder::new()
+        .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o755))
+        .tempdir()
+        .unwrap();
+    // The build folder may be closed to others.
+    let binary = folder.path().join("cnm-cni");
+    std::fs::copy(env!("CARGO_BIN_EXE_cnm-cni"), &binary).unwrap();
+    let mut command = Command::new(binary);
+    command.arg("serve").arg("--socket").arg(folder.path().join("cni.sock"));
+    command.uid(65534).gid(65534).stderr(Stdio::piped());
+    let (status, said) = Daemon::spawn(command).end().await;
+    assert_eq!(status.code(), Some(1));
+    assert!(said.contains("must run as root") && said.contains("sudo"), "{said}");
+}
+
+#[tokio::test]
+async fn help_tells_every_flag_with_its_variable_and_default() {
+    let output = Command::new(env!("CARGO_BIN_EXE_cnm-cni"))
+        .args(["serve", "--help"])
+        .env_clear()
+        .output()
+        .await
+        .unwrap();
+    let help = String::from_utf8(output.stdout).unwrap();
+    for (flag, variable, default) in [
+        ("--conf-dir", "NETCONFPATH", "/etc/cni/net.d"),
+        ("--cni-path", "CNI_PATH", "/opt/cni/bin:/usr/lib/cni:/usr/libexec/cni"),
+        ("--state-dir", "CNM_CNI_STATE_DIR", "/var/lib/cnm-cni"),
+        ("--run-dir", "CNM_CNI_RUN_DIR", "/run/cnm-cni"),
+        ("--socket", "CNM_CNI_SOCKET", "/run/docker/plugins/cni.sock"),
+        ("--plugin-timeout", "CNM_CNI_PLUGIN_TIMEOUT", "60"),
+        ("--drain-timeout", "CNM_CNI_DRAIN_TIMEOUT", "30"),
+        ("--log-level", "CNM_CNI_LOG_LEVEL", "info"),
+        ("--log-format", "CNM_CNI_LOG_FORMAT", "text"),
+    ] {
+        let at = help.find(&format!("{flag} <")).unwrap_or_else(|| panic!("no {flag} in\n{help}"));
+        let told: String = help[at..].split("\n      --").next().unwrap().to_owned();
+        assert!(told.contains(&format!("[env: {variable}=]")), "{told}");
+        assert!(told.contains(&format!("[default: {default}]")), "{told}");
+    }
+}
