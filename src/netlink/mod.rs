@@ -1,1 +1,242 @@
-//! (coming)
+//! The kernel's network configuration: typed verbs on links, addresses and routes.
+//!
+//! A [`Netlink`] is a handle on one network namespace. It is opened inside that namespace and
+//! used from anywhere: what a socket sees was settled when it was opened. Opening asks the
+//! kernel nothing; every verb is one request, and lists are filtered by the kernel.
+//!
+//! The verbs do what they are told and know no policy: what to add or to remove, and what
+//! belongs to whom, is decided above. The kernel works inside the call, up to some 30 ms when
+//! an interface is moved or deleted, so requests run on the runtime's blocking threads; one
+//! that was begun is finished, even if the caller stops waiting for it.
+//!
+//! [`Link`], [`Address`] and [`Route`] hold all that is needed to make the same thing again,
+//! and can be written to disk. Numbers are the kernel's own (linux/if_addr.h,
+//! linux/rtnetlink.h), because CNI results carry them so.
+
+mod address;
+mod error;
+mod link;
+mod mac;
+mod route;
+mod socket;
+
+pub use address::{Address, Lifetime};
+pub use error::{Error, Failure};
+pub use link::Link;
+pub use mac::{InvalidMac, Mac};
+pub use route::{MAIN_TABLE, Route};
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use netlink_packet_route::RouteNetlinkMessage;
+
+use crate::netns;
+use socket::Socket;
+
+/// A handle on the network configuration of one namespace.
+///
+/// Cheap to clone; clones share one socket, and their requests wait for each other. The
+/// socket is closed with the last clone, and keeps its namespace alive until then.
+#[derive(Debug, Clone)]
+pub struct Netlink {
+    socket: Arc<Mutex<Socket>>,
+    place: Arc<str>,
+}
+
+impl Netlink {
+    /// Opens a handle on this process's own namespace.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Open`].
+    pub fn own() -> Result<Self, Error> {
+        Self::new("the host's namespace", Socket::open())
+    }
+
+    /// Opens a handle on the namespace at `path`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Namespace`] if there is none, or it cannot be entered; [`Error::Open`].
+    pub async fn in_netns(path: &Path) -> Result<Self, Error> {
+        let socket = netns::run_in(path, Socket::open).await?;
+        Self::new(&path.display().to_string(), socket)
+    }
+
+    fn new(place: &str, socket: std::io::Result<Socket>) -> Result<Self, Error> {
+        match socket {
+            Ok(socket) => Ok(Self { socket: Arc::new(Mutex::new(socket)), place: place.into() }),
+            Err(source) => Err(Error::Open { place: place.into(), source }),
+        }
+    }
+
+    /// Sends one request, and returns what the kernel answers to it.
+    async fn request(
+        &self,
+        operation: &'static str,
+        object: String,
+        message: RouteNetlinkMessage,
+        flags: u16,
+    ) -> Result<Vec<RouteNetlinkMessage>, Error> {
+        self.run(operation, object, move |socket| socket.request(message, flags)).await
+    }
+
+    /// Reads lists, one after the other.
+    async fn dump(
+        &self,
+        operation: &'static str,
+        object: String,
+        requests: Vec<RouteNetlinkMessage>,
+    ) -> Result<Vec<RouteNetlinkMessage>, Error> {
+        self.run(operation, object, move |socket| {
+            let mut messages = Vec::new();
+            for request in &requests {
+                messages.append(&mut socket.dump(request)?);
+            }
+            Ok(messages)
+        })
+        .await
+    }
+
+    async fn run<T: Send + 'static>(
+        &self,
+        operation: &'static str,
+        object: String,
+        work: impl FnOnce(&mut Socket) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, Error> {
+        let socket = Arc::clone(&self.socket);
+        let done = tokio::task::spawn_blocking(move || {
+            // A panic cannot leave the socket half-changed: what an aborted request left in
+            // it is told by its sequence number.
+            work(&mut socket.lock().unwrap_or_else(PoisonError::into_inner))
+        });
+        let outcome = match done.await {
+            Ok(outcome) => outcome,
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            Err(_) => Err(Failure::Stopped),
+        };
+        outcome.map_err(|source| Error::Request {
+            operation,
+            object,
+            place: self.place.to_string(),
+            source,
+        })
+    }
+}
+
+/// Turns the failure to find something that was to go into success.
+fn or_absent<T: Default>(result: Result<T, Error>) -> Result<T, Error> {
+    match result {
+        Err(error) if error.is_not_found() => Ok(T::default()),
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+    use crate::netns::tests::{Pinned, eventually};
+
+    /// What iproute2 says inside the namespace: a second opinion on what the verbs did.
+    pub(super) fn ip(namespace: &Path, arguments: &str) -> String {
+        let output = Command::new("nsenter")
+            .arg(format!("--net={}", namespace.display()))
+            .arg("ip")
+            .args(arguments.split(' '))
+            .output()
+            .unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        assert!(output.status.success(), "ip {arguments}: {}", text(output.stderr));
+        text(output.stdout)
+    }
+
+    /// A namespace with a veth pair in it, up; the handle on it, and the index of `one`.
+    pub(super) async fn with_veth() -> (Pinned, Netlink, u32) {
+        let pinned = Pinned::new().await;
+        let netlink = Netlink::in_netns(&pinned.path).await.unwrap();
+        netlink.add_veth("one", "two").await.unwrap();
+        for name in ["one", "two"] {
+            let index = netlink.link(name).await.unwrap().unwrap().index;
+            netlink.set_up(index).await.unwrap();
+        }
+        let index = netlink.link("one").await.unwrap().unwrap().index;
+        (pinned, netlink, index)
+    }
+
+    #[tokio::test]
+    async fn an_error_tells_what_was_tried_on_what_where_and_the_kernels_words() {
+        let (pinned, netlink, index) = with_veth().await;
+        let route = Route::new(
+            "192.0.2.0/24".parse().unwrap(),
+            Some("198.51.100.1".parse().unwrap()),
+            index,
+        );
+        let error = netlink.add_route(&route).await.unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            format!(
+                "cannot add the route to 192.0.2.0/24 over 198.51.100.1 on link {index} in {}: \
+                 ENETUNREACH: Network is unreachable (Nexthop has invalid gateway)",
+                pinned.path.display()
+            )
+        );
+        assert!(!error.is_not_found() && !error.is_exists());
+    }
+
+    #[tokio::test]
+    async fn a_handle_needs_a_namespace() {
+        let path = std::env::temp_dir().join("cnm-cni-no-such-namespace");
+        let error = Netlink::in_netns(&path).await.unwrap_err();
+        assert!(error.is_not_found(), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_handle_keeps_its_namespace_alive_and_lets_it_go() {
+        let pinned = Pinned::new().await;
+        let inside = Netlink::in_netns(&pinned.path).await.unwrap();
+        let other = Pinned::new().await;
+        let outside = Netlink::in_netns(&other.path).await.unwrap();
+        outside.add_veth("here", "there").await.unwrap();
+        let there = outside.link("there").await.unwrap().unwrap().index;
+        outside.move_to(there, netns::open(&pinned.path).unwrap()).await.unwrap();
+
+        pinned.remove().await;
+        assert!(inside.link("there").await.unwrap().is_some());
+        let clone = inside.clone();
+        drop(inside);
+        assert!(clone.link("there").await.unwrap().is_some());
+        drop(clone);
+        eventually("the peer went with the namespace", async || {
+            outside.link("here").await.unwrap().is_none()
+        })
+        .await;
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn one_handle_serves_many_tasks_while_the_lists_change() {
+        let (_pinned, netlink, index) = with_veth().await;
+        for host in 1..=250 {
+            let net: ipnet::IpNet = format!("10.1.1.{host}/32").parse().unwrap();
+            netlink.add_address(index, &net.into()).await.unwrap();
+        }
+        let mut tasks = tokio::task::JoinSet::new();
+        for task in 1..=8 {
+            let netlink = netlink.clone();
+            tasks.spawn(async move {
+                for host in 1..=20 {
+                    let net: ipnet::IpNet = format!("10.2.{task}.{host}/32").parse().unwrap();
+                    netlink.add_address(index, &net.into()).await.unwrap();
+                    let seen = netlink.addresses(index).await.unwrap();
+                    assert!(seen.len() >= 250 && seen.contains(&net.into()));
+                    assert!(netlink.all_routes().await.unwrap().len() >= 250);
+                }
+            });
+        }
+        tasks.join_all().await;
+        // 250 and 8 times 20, and the link-local one.
+        assert_eq!(netlink.addresses(index).await.unwrap().len(), 411);
+    }
+}

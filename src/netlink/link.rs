@@ -1,0 +1,475 @@
+//! Links: network interfaces.
+
+use std::os::fd::{AsFd, AsRawFd};
+
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::link::{
+    InfoData, InfoKind, InfoVeth, LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo, LinkMessage,
+    Prop,
+};
+use rtnetlink::packet_core::{DefaultNla, NLM_F_CREATE, NLM_F_EXCL};
+use serde::{Deserialize, Serialize};
+
+use super::{Error, Mac, Netlink, or_absent};
+
+/// The longest name of a link, in bytes; alternative names may be longer.
+const LONGEST_NAME: usize = 15;
+
+/// `IFLA_ALT_IFNAME` of linux/if_link.h: asks for a link by a name longer than that.
+const ALTERNATIVE_NAME: u16 = 53;
+
+/// A network interface: `ip -d link show`.
+///
+/// Its index and its state belong to the namespace that it is in; the rest moves with it,
+/// but for [`Link::controller`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Link {
+    /// Its number in this namespace. Another one after every move.
+    pub index: u32,
+    /// Its name in this namespace.
+    pub name: String,
+    /// Further names that it answers to.
+    #[serde(default)]
+    pub alternative_names: Vec<String>,
+    /// Free text (`ip link set … alias`). host-device keeps the host's name in it.
+    #[serde(default)]
+    pub alias: Option<String>,
+    /// What made it: `veth`, `macvlan`, `bridge`, `tun`; absent for physical devices and `lo`.
+    #[serde(default)]
+    pub kind: Option<String>,
+    /// Hardware address; absent for what has none, as a tunnel.
+    #[serde(default)]
+    pub mac: Option<Mac>,
+    /// Largest packet, in bytes.
+    pub mtu: u32,
+    /// Length of the transmit queue, in packets.
+    pub tx_queue_len: u32,
+    /// Interface group; 0 is the default one.
+    pub group: u32,
+    /// Administratively up.
+    pub up: bool,
+    /// Resolves neighbours; off after `ip link set … arp off`.
+    pub arp: bool,
+    /// Sends and accepts multicast.
+    pub multicast: bool,
+    /// Set to receive every packet.
+    pub promiscuous: bool,
+    /// Set to receive every multicast packet.
+    pub all_multicast: bool,
+    /// Index of the bridge, bond or VRF that it belongs to.
+    #[serde(default)]
+    pub controller: Option<u32>,
+    /// Index of the link below or opposite: a macvlan's parent, a veth's peer. In the
+    /// namespace that [`Link::parent_namespace`] tells.
+    #[serde(default)]
+    pub parent: Option<u32>,
+    /// This namespace's number for the namespace of [`Link::parent`], where that is another.
+    #[serde(default)]
+    pub parent_namespace: Option<i32>,
+}
+
+impl Netlink {
+    /// All links.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Request`].
+    pub async fn links(&self) -> Result<Vec<Link>, Error> {
+        let request = RouteNetlinkMessage::GetLink(question(0));
+        let answer = self.dump("list", "the links".into(), vec![request]).await?;
+        Ok(answer.into_iter().filter_map(read).collect())
+    }
+
+    /// The link of this name, or alternative name.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Request`].
+    pub async fn link(&self, name: &str) -> Result<Option<Link>, Error> {
+        let mut message = question(0);
+        message.attributes.push(if name.len() > LONGEST_NAME {
+            let bytes = [name.as_bytes(), b"\0"].concat();
+            LinkAttribute::Other(DefaultNla::new(ALTERNATIVE_NAME, bytes))
+        } else {
+            LinkAttribute::IfName(name.into())
+        });
+        self.one_link(format!("link {name}"), message).await
+    }
+
+    /// The link of this index.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Request`].
+    pub async fn link_by_index(&self, index: u32) -> Result<Option<Link>, Error> {
+        self.one_link(numbered(index), question(index)).await
+    }
+
+    async fn one_link(&self, object: String, message: LinkMessage) -> Result<Option<Link>, Error> {
+        let request = RouteNetlinkMessage::GetLink(message);
+        let answer = or_absent(self.request("look up", object, request, 0).await)?;
+        Ok(answer.into_iter().find_map(read))
+    }
+
+    /// Brings a link up. Succeeds if it is.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Request`].
+    pub async fn set_up(&self, index: u32) -> Result<(), Error> {
+        let mut message = about(index);
+        message.header.flags = LinkFlags::Up;
+        message.header.change_mask = LinkFlags::Up;
+        self.change("bring up", numbered(index), message).await
+    }
+
+    /// Takes a link down, and its IPv6 addresses and its routes with it. Succeeds if it is.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Request`].
+    pub async fn set_down(&self, index: u32) -> Result<(), Error> {
+        let mut message = about(index);
+        message.header.change_mask = LinkFlags::Up;
+        self.change("take down", numbered(index), message).await
+    }
+
+    /// Sets a link's hardware address. Some drivers want the link down first.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Request`].
+    pub async fn set_mac(&self, index: u32, mac: Mac) -> Result<(), Error> {
+        let mut message = about(index);
+        message.attributes.push(LinkAttribute::Address(mac.0.to_vec()));
+        self.change("set the MAC address", format!("{mac} of link {index}"), message).await
+    }
+
+    /// Sets a link's MTU, in bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Request`].
+    pub async fn set_mtu(&self, index: u32, mtu: u32) -> Result<(), Error> {
+        let mut message = about(index);
+        message.attributes.push(LinkAttribute::Mtu(mtu));
+        self.change("set the MTU", format!("{mtu} of link {index}"), message).await
+    }
+
+    /// Renames a link. Before Linux 6.2 it must be down.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Request`]; [`Error::is_exists`] if another link answers to the name.
+    pub async fn rename(&self, index: u32, name: &str) -> Result<(), Error> {
+        let mut message = about(index);
+        message.attributes.push(LinkAttribute::IfName(name.into()));
+        self.change("give the name", format!("{name} to link {index}"), message).await
+    }
+
+    /// Gives a link one more name to be found by.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Request`]; [`Error::is_exists`] if a link, this one too, answers to the name.
+    pub async fn add_altname(&self, index: u32, name: &str) -> Result<(), Error> {
+        let request = RouteNetlinkMessage::NewLinkProp(with_altname(index, name));
+        let object = format!("{name} to link {index}");
+        let flags = NLM_F_CREATE | NLM_F_EXCL;
+        self.request("give the alternative name", object, request, flags).await.map(drop)
+    }
+
+    /// Takes an alternative name from a link. Succeeds if it does not have it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Request`].
+    pub async fn remove_altname(&self, index: u32, name: &str) -> Result<(), Error> {
+        let request = RouteNetlinkMessage::DelLinkProp(with_altname(index, name));
+        let object = format!("{name} from link {index}");
+        or_absent(self.request("take the alternative name", object, request, 0).await).map(drop)
+    }
+
+    /// Deletes a link, and its peer if it has one. Succeeds if it is gone.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Request`]; the kernel refuses for physical devices and for `lo`.
+    pub async fn delete_link(&self, index: u32) -> Result<(), Error> {
+        let request = RouteNetlinkMessage::DelLink(about(index));
+        or_absent(self.request("delete", numbered(index), request, 0).await).map(drop)
+    }
+
+    /// Moves a link to another namespace, where it arrives down, under its name, with another
+    /// index, and without addresses, routes, neighbours, and settings under `/proc/sys`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Request`]; [`Error::is_exists`] if a link there answers to its name, or to
+    /// one of its alternative names.
+    pub async fn move_to(&self, index: u32, namespace: impl AsFd) -> Result<(), Error> {
+        let object = numbered(index);
+        let duplicate = namespace.as_fd().try_clone_to_owned();
+        self.run("move", object, move |socket| {
+            // The number must stay ours until the kernel has read it, even if the caller goes.
+            let namespace = duplicate?;
+            let mut message = about(index);
+            message.attributes.push(LinkAttribute::NetNsFd(namespace.as_raw_fd()));
+            socket.request(RouteNetlinkMessage::SetLink(message), 0).map(drop)
+        })
+        .await
+    }
+
+    /// Makes a pair of virtual Ethernet links, both down.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Request`]; [`Error::is_exists`] if one of the names is taken.
+    pub async fn add_veth(&self, name: &str, peer: &str) -> Result<(), Error> {
+        let mut opposite = LinkMessage::default();
+        opposite.attributes.push(LinkAttribute::IfName(peer.into()));
+        let mut message = LinkMessage::default();
+        message.attributes = vec![
+            LinkAttribute::IfName(name.into()),
+            LinkAttribute::LinkInfo(vec![
+                LinkInfo::Kind(InfoKind::Veth),
+                LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(opposite))),
+            ]),
+        ];
+        let request = RouteNetlinkMessage::NewLink(message);
+        let object = format!("{name} and {peer}");
+        self.request("make the veth pair", object, request, NLM_F_CREATE | NLM_F_EXCL)
+            .await
+            .map(drop)
+    }
+
+    async fn change(
+        &self,
+        operation: &'static str,
+        object: String,
+        message: LinkMessage,
+    ) -> Result<(), Error> {
+        let request = RouteNetlinkMessage::SetLink(message);
+        self.request(operation, object, request, 0).await.map(drop)
+    }
+}
+
+fn numbered(index: u32) -> String {
+    format!("link {index}")
+}
+
+fn about(index: u32) -> LinkMessage {
+    let mut message = LinkMessage::default();
+    message.header.index = index;
+    message
+}
+
+fn question(index: u32) -> LinkMessage {
+    let mut message = about(index);
+    // Counters are half of an answer, and nobody reads them here.
+    message.attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
+    message
+}
+
+fn with_altname(index: u32, name: &str) -> LinkMessage {
+    let mut message = about(index);
+    message.attributes.push(LinkAttribute::PropList(vec![Prop::AltIfName(name.into())]));
+    message
+}
+
+fn read(message: RouteNetlinkMessage) -> Option<Link> {
+    let RouteNetlinkMessage::NewLink(message) = message else { return None };
+    let flags = message.header.flags;
+    let mut link = Link {
+        index: message.header.index,
+        name: String::new(),
+        alternative_names: Vec::new(),
+        alias: None,
+        kind: None,
+        mac: None,
+        mtu: 0,
+        tx_queue_len: 0,
+        group: 0,
+        up: flags.contains(LinkFlags::Up),
+        arp: !flags.contains(LinkFlags::Noarp),
+        multicast: flags.contains(LinkFlags::Multicast),
+        promiscuous: flags.contains(LinkFlags::Promisc),
+        all_multicast: flags.contains(LinkFlags::Allmulti),
+        controller: None,
+        parent: None,
+        parent_namespace: None,
+    };
+    for attribute in message.attributes {
+        match attribute {
+            LinkAttribute::IfName(name) => link.name = name,
+            LinkAttribute::IfAlias(alias) => link.alias = Some(alias),
+            LinkAttribute::Address(bytes) => link.mac = bytes.try_into().ok().map(Mac),
+            LinkAttribute::Mtu(mtu) => link.mtu = mtu,
+            LinkAttribute::TxQueueLen(length) => link.tx_queue_len = length,
+            LinkAttribute::Group(group) => link.group = group,
+            LinkAttribute::Controller(index) => link.controller = Some(index),
+            LinkAttribute::Link(index) => link.parent = Some(index),
+            LinkAttribute::LinkNetNsId(id) => link.parent_namespace = Some(id),
+            LinkAttribute::PropList(properties) => {
+                link.alternative_names.extend(properties.into_iter().filter_map(|property| {
+                    match property {
+                        Prop::AltIfName(name) => Some(name),
+                        _ => None,
+                    }
+                }));
+            }
+            LinkAttribute::LinkInfo(details) => {
+                link.kind = details.into_iter().find_map(|detail| match detail {
+                    LinkInfo::Kind(kind) => Some(kind.to_string()),
+                    _ => None,
+                });
+            }
+            _ => {}
+        }
+    }
+    Some(link)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{ip, with_veth};
+    use super::*;
+    use crate::netns::{self, tests::Pinned, tests::eventually};
+
+    #[tokio::test]
+    async fn a_new_namespace_has_the_loopback_alone() {
+        let pinned = Pinned::new().await;
+        let netlink = Netlink::in_netns(&pinned.path).await.unwrap();
+        let links = netlink.links().await.unwrap();
+        let names: Vec<_> = links.iter().map(|link| (link.index, link.name.as_str())).collect();
+        assert_eq!(names, [(1, "lo")]);
+        assert!(links[0].up);
+        assert_eq!((links[0].mtu, &links[0].kind), (65536, &None));
+    }
+
+    #[tokio::test]
+    async fn everything_about_a_link_is_read() {
+        let (pinned, netlink, index) = with_veth().await;
+        let link = netlink.link_by_index(index).await.unwrap().unwrap();
+        assert!(link.up && link.arp && link.multicast);
+        assert!(!link.promiscuous && !link.all_multicast);
+        assert_eq!((link.mtu, link.group, link.kind.as_deref()), (1500, 0, Some("veth")));
+        let peer = netlink.link("two").await.unwrap().unwrap();
+        assert_eq!((link.parent, link.parent_namespace), (Some(peer.index), None));
+        assert_eq!(
+            Some(&link),
+            netlink.links().await.unwrap().iter().find(|one| one.name == "one")
+        );
+
+        ip(&pinned.path, "link set one promisc on allmulticast on multicast off arp off");
+        ip(&pinned.path, "link set one mtu 1400 txqueuelen 77 group 5 alias hostname");
+        ip(&pinned.path, "link set one address 02:00:00:00:00:07");
+        ip(
+            &pinned.path,
+            "link property add dev one altname short altname a-name-of-more-than-fifteen",
+        );
+        ip(&pinned.path, "link add name br type bridge");
+        ip(&pinned.path, "link set one master br down");
+        let bridge = netlink.link("br").await.unwrap().unwrap();
+        let changed = netlink.link("one").await.unwrap().unwrap();
+        assert_eq!(
+            changed,
+            Link {
+                alternative_names: vec!["short".into(), "a-name-of-more-than-fifteen".into()],
+                alias: Some("hostname".into()),
+                mac: Some(Mac([2, 0, 0, 0, 0, 7])),
+                mtu: 1400,
+                tx_queue_len: 77,
+                group: 5,
+                up: false,
+                arp: false,
+                multicast: false,
+                promiscuous: true,
+                all_multicast: true,
+                controller: Some(bridge.index),
+                ..link
+            }
+        );
+        let stored = serde_json::to_string(&changed).unwrap();
+        assert_eq!(serde_json::from_str::<Link>(&stored).unwrap(), changed);
+    }
+
+    #[tokio::test]
+    async fn a_link_is_found_by_every_name_and_missed_by_none() {
+        let (_pinned, netlink, index) = with_veth().await;
+        for name in ["second", "a-name-of-more-than-fifteen"] {
+            assert_eq!(netlink.link(name).await.unwrap(), None);
+            netlink.add_altname(index, name).await.unwrap();
+            assert_eq!(netlink.link(name).await.unwrap().unwrap().index, index);
+            assert!(netlink.add_altname(index, name).await.unwrap_err().is_exists());
+            netlink.remove_altname(index, name).await.unwrap();
+            netlink.remove_altname(index, name).await.unwrap();
+            assert_eq!(netlink.link(name).await.unwrap(), None);
+        }
+        assert_eq!(netlink.link_by_index(4711).await.unwrap(), None);
+        assert_eq!(netlink.link("").await.unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn a_link_is_changed_and_deleted() {
+        let (pinned, netlink, index) = with_veth().await;
+        let mac = Mac([2, 0, 0, 0, 0, 9]);
+        netlink.set_mac(index, mac).await.unwrap();
+        netlink.set_mtu(index, 1280).await.unwrap();
+        netlink.set_down(index).await.unwrap();
+        netlink.rename(index, "eth0").await.unwrap();
+        let link = netlink.link("eth0").await.unwrap().unwrap();
+        assert_eq!((link.index, link.mac, link.mtu, link.up), (index, Some(mac), 1280, false));
+        let said = ip(&pinned.path, "-o link show eth0");
+        assert!(said.contains("mtu 1280") && said.contains("02:00:00:00:00:09"), "{said}");
+
+        assert!(netlink.rename(index, "two").await.unwrap_err().is_exists());
+        assert!(netlink.add_veth("eth0", "other").await.unwrap_err().is_exists());
+        assert_eq!(netlink.link("other").await.unwrap(), None);
+
+        netlink.delete_link(index).await.unwrap();
+        netlink.delete_link(index).await.unwrap();
+        assert_eq!(netlink.links().await.unwrap().len(), 1);
+        assert!(netlink.set_up(index).await.unwrap_err().is_not_found());
+        assert!(netlink.delete_link(1).await.is_err(), "lo was deleted");
+    }
+
+    #[tokio::test]
+    async fn a_link_moves_with_its_attributes_and_arrives_down() {
+        let (_from, source, index) = with_veth().await;
+        source.set_mtu(index, 1280).await.unwrap();
+        source.add_altname(index, "second").await.unwrap();
+        let before = source.link("one").await.unwrap().unwrap();
+
+        let to = Pinned::new().await;
+        source.move_to(index, netns::open(&to.path).unwrap()).await.unwrap();
+        assert_eq!(source.link("one").await.unwrap(), None);
+        let target = Netlink::in_netns(&to.path).await.unwrap();
+        let after = target.link("second").await.unwrap().unwrap();
+        assert!(after.parent_namespace.is_some());
+        let parent_namespace = after.parent_namespace;
+        assert_eq!(after, Link { index: after.index, up: false, parent_namespace, ..before });
+    }
+
+    #[tokio::test]
+    async fn a_move_that_nobody_waits_for_is_finished() {
+        let (_from, source, index) = with_veth().await;
+        let to = Pinned::new().await;
+        let target = Netlink::in_netns(&to.path).await.unwrap();
+        tokio::select! {
+            biased;
+            _ = source.move_to(index, netns::open(&to.path).unwrap()) => panic!("at once?"),
+            () = std::future::ready(()) => {}
+        }
+        eventually("the link arrived", async || target.link("one").await.unwrap().is_some()).await;
+    }
+
+    #[tokio::test]
+    async fn a_name_that_is_taken_there_keeps_a_link_here() {
+        let (_from, source, index) = with_veth().await;
+        let (to, _target, _) = with_veth().await;
+        let moved = source.move_to(index, netns::open(&to.path).unwrap()).await;
+        assert!(moved.unwrap_err().is_exists());
+        assert!(source.link("one").await.unwrap().unwrap().up);
+    }
+}
