@@ -3,11 +3,11 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_REPLACE};
 use netlink_packet_route::address::{
     AddressAttribute, AddressFlags, AddressMessage, AddressProtocol, CacheInfo,
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
-use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_REPLACE};
 use serde::{Deserialize, Serialize};
 
 use super::{Error, Netlink, or_absent};

@@ -2,8 +2,8 @@
 
 use std::io;
 
+use netlink_packet_core::DecodeError;
 use nix::errno::Errno;
-use rtnetlink::packet_core::DecodeError;
 
 use crate::netns;
 

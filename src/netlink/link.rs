@@ -2,12 +2,12 @@
 
 use std::os::fd::{AsFd, AsRawFd};
 
+use netlink_packet_core::{DefaultNla, NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
     InfoData, InfoKind, InfoVeth, LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo, LinkMessage,
     Prop,
 };
-use rtnetlink::packet_core::{DefaultNla, NLM_F_CREATE, NLM_F_EXCL};
 use serde::{Deserialize, Serialize};
 
 use super::{Error, Mac, Netlink, or_absent};

@@ -6,14 +6,14 @@
 
 use std::io;
 
-use netlink_packet_route::RouteNetlinkMessage;
-use nix::errno::Errno;
-use nix::libc::MSG_DONTWAIT;
-use rtnetlink::packet_core::{
+use netlink_packet_core::{
     NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage,
     NetlinkPayload, NlasIterator, parse_string,
 };
-use rtnetlink::sys::{self, SocketAddr, protocols::NETLINK_ROUTE};
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_sys::{SocketAddr, protocols::NETLINK_ROUTE};
+use nix::errno::Errno;
+use nix::libc::MSG_DONTWAIT;
 
 use super::error::Failure;
 
@@ -32,14 +32,14 @@ const HEADER: usize = 16;
 /// An rtnetlink socket. It belongs to the namespace of the thread that opened it.
 #[derive(Debug)]
 pub(super) struct Socket {
-    socket: sys::Socket,
+    socket: netlink_sys::Socket,
     sequence: u32,
     datagram: Vec<u8>,
 }
 
 impl Socket {
     pub(super) fn open() -> io::Result<Self> {
-        let mut socket = sys::Socket::new(NETLINK_ROUTE)?;
+        let mut socket = netlink_sys::Socket::new(NETLINK_ROUTE)?;
         socket.bind_auto()?;
         socket.connect(&SocketAddr::new(0, 0))?;
         // Errors come with words, and without a copy of the request.
