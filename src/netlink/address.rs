@@ -10,7 +10,8 @@ use netlink_packet_route::address::{
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use serde::{Deserialize, Serialize};
 
-use super::{Error, Netlink, or_absent};
+use super::socket::Socket;
+use super::{Error, FAMILIES, Failure, Netlink, or_absent};
 
 /// The flags that whoever adds an address chooses. The others tell its state (tentative,
 /// secondary, permanent), or how it was added (without duplicate address detection).
@@ -92,20 +93,8 @@ impl Netlink {
     ///
     /// [`Error::Request`]; [`Error::is_not_found`] if the link is not there.
     pub async fn addresses(&self, index: u32) -> Result<Vec<Address>, Error> {
-        let families = [AddressFamily::Inet, AddressFamily::Inet6];
-        let requests = families.map(|family| {
-            let mut message = AddressMessage::default();
-            message.header.family = family;
-            message.header.index = index;
-            RouteNetlinkMessage::GetAddress(message)
-        });
         let object = format!("the addresses of link {index}");
-        let answer = self.dump("list", object, requests.into()).await?;
-        let mut addresses: Vec<_> = answer.into_iter().filter_map(read).collect();
-        // The kernel keeps the latest IPv6 address in front.
-        let ipv4 = addresses.partition_point(|address| address.net.addr().is_ipv4());
-        addresses[ipv4..].reverse();
-        Ok(addresses)
+        self.run("list", object, move |socket| list(socket, index)).await
     }
 
     /// Adds an address to a link, or updates the one that is there. An IPv6 address is usable
@@ -132,6 +121,24 @@ impl Netlink {
         let object = format!("{} from link {index}", address.net);
         or_absent(self.request("remove the address", object, request, 0).await).map(drop)
     }
+}
+
+/// The addresses of a link, in the order of [`Netlink::addresses`].
+pub(super) fn list(socket: &mut Socket, index: u32) -> Result<Vec<Address>, Failure> {
+    let mut addresses = Vec::new();
+    for family in FAMILIES {
+        let mut message = AddressMessage::default();
+        message.header.family = family;
+        message.header.index = index;
+        let answer = socket.dump(&RouteNetlinkMessage::GetAddress(message))?;
+        let mut read: Vec<_> = answer.into_iter().filter_map(|one| read(one, family)).collect();
+        if family == AddressFamily::Inet6 {
+            // The kernel keeps the latest one in front.
+            read.reverse();
+        }
+        addresses.append(&mut read);
+    }
+    Ok(addresses)
 }
 
 fn write(index: u32, address: &Address) -> AddressMessage {
@@ -177,8 +184,11 @@ fn write(index: u32, address: &Address) -> AddressMessage {
     message
 }
 
-fn read(message: RouteNetlinkMessage) -> Option<Address> {
+fn read(message: RouteNetlinkMessage, family: AddressFamily) -> Option<Address> {
     let RouteNetlinkMessage::NewAddress(message) = message else { return None };
+    if message.header.family != family {
+        return None;
+    }
     let (mut local, mut far) = (None, None);
     // Filled in below; the prefix needs an address first.
     let mut address = Address::from(IpNet::default());

@@ -10,7 +10,8 @@ use netlink_packet_route::link::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{Error, Mac, Netlink, or_absent};
+use super::socket::Socket;
+use super::{Error, Failure, Mac, Netlink, or_absent};
 
 /// The longest name of a link, in bytes; alternative names may be longer.
 const LONGEST_NAME: usize = 15;
@@ -75,9 +76,7 @@ impl Netlink {
     ///
     /// [`Error::Request`].
     pub async fn links(&self) -> Result<Vec<Link>, Error> {
-        let request = RouteNetlinkMessage::GetLink(question(0));
-        let answer = self.dump("list", "the links".into(), vec![request]).await?;
-        Ok(answer.into_iter().filter_map(read).collect())
+        self.run("list", "the links".into(), list).await
     }
 
     /// The link of this name, or alternative name.
@@ -252,6 +251,12 @@ impl Netlink {
         let request = RouteNetlinkMessage::SetLink(message);
         self.request(operation, object, request, 0).await.map(drop)
     }
+}
+
+/// All links.
+pub(super) fn list(socket: &mut Socket) -> Result<Vec<Link>, Failure> {
+    let answer = socket.dump(&RouteNetlinkMessage::GetLink(question(0)))?;
+    Ok(answer.into_iter().filter_map(read).collect())
 }
 
 fn numbered(index: u32) -> String {

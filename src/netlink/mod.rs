@@ -29,10 +29,14 @@ pub use route::{MAIN_TABLE, Route};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
 use crate::netns;
 use socket::Socket;
+
+/// The families that lists are read for. A kernel without IPv6 answers the second request
+/// with all that it has, so whoever asks for a family looks at what comes.
+const FAMILIES: [AddressFamily; 2] = [AddressFamily::Inet, AddressFamily::Inet6];
 
 /// A handle on the network configuration of one namespace.
 ///
@@ -82,23 +86,7 @@ impl Netlink {
         self.run(operation, object, move |socket| socket.request(message, flags)).await
     }
 
-    /// Reads lists, one after the other.
-    async fn dump(
-        &self,
-        operation: &'static str,
-        object: String,
-        requests: Vec<RouteNetlinkMessage>,
-    ) -> Result<Vec<RouteNetlinkMessage>, Error> {
-        self.run(operation, object, move |socket| {
-            let mut messages = Vec::new();
-            for request in &requests {
-                messages.append(&mut socket.dump(request)?);
-            }
-            Ok(messages)
-        })
-        .await
-    }
-
+    /// Has the socket to itself for as long as `work` runs.
     async fn run<T: Send + 'static>(
         &self,
         operation: &'static str,

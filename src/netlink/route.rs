@@ -10,7 +10,8 @@ use netlink_packet_route::route::{
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use serde::{Deserialize, Serialize};
 
-use super::{Error, Netlink, or_absent};
+use super::socket::Socket;
+use super::{Error, FAMILIES, Failure, Netlink, or_absent};
 
 /// The table that routes are in when nobody says otherwise (`RT_TABLE_MAIN`).
 pub const MAIN_TABLE: u32 = 254;
@@ -106,7 +107,8 @@ impl Netlink {
     ///
     /// [`Error::Request`]; [`Error::is_not_found`] if the link is not there.
     pub async fn routes(&self, index: u32) -> Result<Vec<Route>, Error> {
-        self.read_routes(format!("the routes of link {index}"), Some(index)).await
+        let object = format!("the routes of link {index}");
+        self.run("list", object, move |socket| list(socket, Some(index))).await
     }
 
     /// All routes of all tables, IPv4 first.
@@ -115,18 +117,7 @@ impl Netlink {
     ///
     /// [`Error::Request`].
     pub async fn all_routes(&self) -> Result<Vec<Route>, Error> {
-        self.read_routes("the routes".into(), None).await
-    }
-
-    async fn read_routes(&self, object: String, link: Option<u32>) -> Result<Vec<Route>, Error> {
-        let requests = [AddressFamily::Inet, AddressFamily::Inet6].map(|family| {
-            let mut message = RouteMessage::default();
-            message.header.address_family = family;
-            message.attributes.extend(link.map(RouteAttribute::Oif));
-            RouteNetlinkMessage::GetRoute(message)
-        });
-        let answer = self.dump("list", object, requests.into()).await?;
-        Ok(answer.into_iter().filter_map(read).collect())
+        self.run("list", "the routes".into(), |socket| list(socket, None)).await
     }
 
     /// Adds a route.
@@ -168,6 +159,19 @@ impl Netlink {
         let request = RouteNetlinkMessage::DelRoute(write(route));
         or_absent(self.request("remove", described(route), request, 0).await).map(drop)
     }
+}
+
+/// The routes of all tables; those that leave by `link` if one is given.
+pub(super) fn list(socket: &mut Socket, link: Option<u32>) -> Result<Vec<Route>, Failure> {
+    let mut routes = Vec::new();
+    for family in FAMILIES {
+        let mut message = RouteMessage::default();
+        message.header.address_family = family;
+        message.attributes.extend(link.map(RouteAttribute::Oif));
+        let answer = socket.dump(&RouteNetlinkMessage::GetRoute(message))?;
+        routes.extend(answer.into_iter().filter_map(|one| read(one, family)));
+    }
+    Ok(routes)
 }
 
 fn described(route: &Route) -> String {
@@ -234,13 +238,15 @@ fn write(route: &Route) -> RouteMessage {
     message
 }
 
-fn read(message: RouteNetlinkMessage) -> Option<Route> {
+fn read(message: RouteNetlinkMessage, family: AddressFamily) -> Option<Route> {
     let RouteNetlinkMessage::NewRoute(message) = message else { return None };
     let header = message.header;
-    let any = match header.address_family {
-        AddressFamily::Inet => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+    if header.address_family != family {
+        return None;
+    }
+    let any = match family {
         AddressFamily::Inet6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-        _ => return None,
+        _ => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
     };
     let mut destination = any;
     let mut route = Route {

@@ -63,10 +63,10 @@ impl Socket {
     /// Reads a whole list, anew if it changed meanwhile.
     pub(super) fn dump(
         &mut self,
-        message: &RouteNetlinkMessage,
+        request: &RouteNetlinkMessage,
     ) -> Result<Vec<RouteNetlinkMessage>, Failure> {
         for _ in 0..MOST_DUMPS {
-            let answer = self.exchange(message.clone(), NLM_F_REQUEST | NLM_F_DUMP)?;
+            let answer = self.exchange(request.clone(), NLM_F_REQUEST | NLM_F_DUMP)?;
             if !answer.disturbed {
                 return Ok(answer.messages);
             }
