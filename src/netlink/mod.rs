@@ -1,4 +1,5 @@
-//! The kernel's network configuration: typed verbs on links, addresses and routes.
+//! The kernel's network configuration: typed verbs on links, addresses, routes, rules
+//! and neighbours.
 //!
 //! A [`Netlink`] is a handle on one network namespace. It is opened inside that namespace and
 //! used from anywhere: what a socket sees was settled when it was opened. Opening asks the
@@ -9,22 +10,26 @@
 //! an interface is moved or deleted, so requests run on the runtime's blocking threads; one
 //! that was begun is finished, even if the caller stops waiting for it.
 //!
-//! [`Link`], [`Address`] and [`Route`] hold all that is needed to make the same thing again,
-//! and can be written to disk. Numbers are the kernel's own (linux/if_addr.h,
+//! [`Link`], [`Address`], [`Route`], [`Rule`] and [`Neighbour`] hold all that is needed to make
+//! the same thing again, and can be written to disk. Numbers are the kernel's own (linux/if_addr.h,
 //! linux/rtnetlink.h), because CNI results carry them so.
 
 mod address;
 mod error;
 mod link;
 mod mac;
+mod neighbour;
 mod route;
+mod rule;
 mod socket;
 
 pub use address::{Address, Lifetime};
 pub use error::{Error, Failure};
 pub use link::Link;
 pub use mac::{InvalidMac, Mac};
+pub use neighbour::Neighbour;
 pub use route::{MAIN_TABLE, Route};
+pub use rule::{Family, Rule, RuleDetail};
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
