@@ -33,6 +33,18 @@ pub enum Error {
         /// Why it failed.
         source: Failure,
     },
+    /// A setting under `/proc/sys/net` could not be read or set.
+    #[error("cannot {operation} sysctl {setting:?} in {place}: {source}")]
+    Sysctl {
+        /// What was tried, as the word before the setting.
+        operation: &'static str,
+        /// The setting, below `/proc/sys/net`, or the link that has none.
+        setting: String,
+        /// Path of the namespace.
+        place: String,
+        /// Why not.
+        source: io::Error,
+    },
 }
 
 /// What became of one request.
@@ -71,6 +83,7 @@ impl Error {
             Self::Namespace(error) => matches!(error, netns::Error::NotFound { .. }),
             Self::Open { .. } => false,
             Self::Request { source, .. } => source.is_not_found(),
+            Self::Sysctl { source, .. } => source.kind() == io::ErrorKind::NotFound,
         }
     }
 

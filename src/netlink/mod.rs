@@ -22,6 +22,7 @@ mod neighbour;
 mod route;
 mod rule;
 mod socket;
+pub mod sysctl;
 
 pub use address::{Address, Lifetime};
 pub use error::{Error, Failure};

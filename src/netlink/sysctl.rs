@@ -1,0 +1,272 @@
+//! Settings under `/proc/sys/net`, of a namespace or of one link in it.
+//!
+//! Netlink reads few of them and sets fewer, so this goes over files. `/proc/sys/net` shows
+//! the namespace of the thread that looks: everything here runs on a thread inside.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::path::Path;
+
+use nix::libc::EIO;
+use serde::{Deserialize, Serialize};
+
+use super::Error;
+use crate::netns;
+
+const ROOT: &str = "/proc/sys/net";
+
+/// Where links have a folder each, below the root; kernels without IPv6 or MPLS lack some.
+const OF_LINKS: [&str; 5] = ["ipv4/conf", "ipv4/neigh", "ipv6/conf", "ipv6/neigh", "mpls/conf"];
+
+/// The folders there that are no link's: what applies to all, and what new links begin with.
+const OF_NO_LINK: [&str; 2] = ["all", "default"];
+
+/// How long a piece of a value is read at once; nearly all are shorter.
+const PIECE: usize = 4096;
+
+/// Settings and their values, in an order in which they can be set: a setting that exists
+/// twice comes in the finer unit last (`base_reachable_time`, `base_reachable_time_ms`).
+///
+/// A setting is its path below `/proc/sys/net`, less the link's name where it is a link's:
+/// `ipv4/ip_forward`, `ipv4/conf/all/rp_filter`, and `ipv4/conf/rp_filter` of a link.
+pub type Sysctls = BTreeMap<String, String>;
+
+/// Whose settings.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Scope {
+    /// Those of the namespace, `all` and `default` included.
+    Namespace,
+    /// Those of the link of this name.
+    Link(String),
+}
+
+/// Reads what can be set, and is set, in the namespace at `path`.
+///
+/// # Errors
+///
+/// [`Error::Namespace`]; [`Error::Sysctl`], also if `/proc/sys` is mounted read-only, and
+/// [`Error::is_not_found`] if the link is not there.
+pub async fn read(path: &Path, scope: &Scope) -> Result<Sysctls, Error> {
+    let scope = scope.clone();
+    let read = netns::run_in(path, move || {
+        let mut reader = Reader { found: Sysctls::new(), piece: [0; PIECE] };
+        match &scope {
+            Scope::Namespace => reader.namespace(Path::new(ROOT), "")?,
+            Scope::Link(name) => {
+                for table in OF_LINKS {
+                    let folder = Path::new(ROOT).join(table).join(name);
+                    reader.link(&folder, table)?;
+                }
+                if reader.found.is_empty() {
+                    return Err((name.clone(), io::ErrorKind::NotFound.into()));
+                }
+            }
+        }
+        Ok(reader.found)
+    });
+    read.await?.map_err(at(path, "read"))
+}
+
+/// Sets `values` in the namespace at `path`, one after the other, up to the first that the
+/// kernel refuses.
+///
+/// # Errors
+///
+/// [`Error::Namespace`]; [`Error::Sysctl`].
+pub async fn write(path: &Path, scope: &Scope, values: &Sysctls) -> Result<(), Error> {
+    let (scope, values) = (scope.clone(), values.clone());
+    let written = netns::run_in(path, move || {
+        for (setting, value) in values {
+            let file = match (&scope, setting.rsplit_once('/')) {
+                (Scope::Link(name), Some((table, leaf))) => format!("{ROOT}/{table}/{name}/{leaf}"),
+                _ => format!("{ROOT}/{setting}"),
+            };
+            let set = OpenOptions::new().write(true).open(file);
+            set.and_then(|mut file| file.write_all(value.as_bytes()))
+                .map_err(|error| (setting, error))?;
+        }
+        Ok(())
+    });
+    written.await?.map_err(at(path, "set"))
+}
+
+/// What went wrong, with the setting or the link that it concerns.
+type Trouble = (String, io::Error);
+
+fn at(path: &Path, operation: &'static str) -> impl FnOnce(Trouble) -> Error {
+    let place = path.display().to_string();
+    move |(setting, source)| Error::Sysctl { operation, setting, place, source }
+}
+
+struct Reader {
+    found: Sysctls,
+    piece: [u8; PIECE],
+}
+
+impl Reader {
+    /// Reads a folder and those below, without those of links.
+    fn namespace(&mut self, folder: &Path, below: &str) -> Result<(), Trouble> {
+        let of_links = OF_LINKS.contains(&below);
+        for entry in list(folder, below)? {
+            let name = entry.file_name();
+            let Some(name) = name.to_str() else { continue };
+            let setting =
+                if below.is_empty() { name.to_owned() } else { format!("{below}/{name}") };
+            let kind = entry.file_type().map_err(|error| (setting.clone(), error))?;
+            if !kind.is_dir() {
+                self.value(&entry.path(), setting)?;
+            } else if !of_links || OF_NO_LINK.contains(&name) {
+                self.namespace(&entry.path(), &setting)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads a link's folder, if it has one in this table.
+    fn link(&mut self, folder: &Path, table: &str) -> Result<(), Trouble> {
+        for entry in list(folder, table)? {
+            let name = entry.file_name();
+            let Some(name) = name.to_str() else { continue };
+            self.value(&entry.path(), format!("{table}/{name}"))?;
+        }
+        Ok(())
+    }
+
+    fn value(&mut self, path: &Path, setting: String) -> Result<(), Trouble> {
+        // Opened for writing too: what cannot be set is refused, and not of interest.
+        let file = match OpenOptions::new().read(true).write(true).open(path) {
+            Ok(file) => file,
+            Err(error) if is_absent(&error) => return Ok(()),
+            Err(error) => return Err((setting, error)),
+        };
+        match self.text(file) {
+            Ok(value) => {
+                self.found.insert(setting, value);
+                Ok(())
+            }
+            // How the kernel says that a setting without a default was never set.
+            Err(error) if error.raw_os_error() == Some(EIO) => Ok(()),
+            Err(error) => Err((setting, error)),
+        }
+    }
+
+    fn text(&mut self, mut file: File) -> io::Result<String> {
+        let mut bytes = Vec::new();
+        loop {
+            let length = file.read(&mut self.piece)?;
+            bytes.extend_from_slice(&self.piece[..length]);
+            if length < PIECE {
+                return Ok(String::from_utf8_lossy(&bytes).trim_end_matches('\n').to_owned());
+            }
+        }
+    }
+}
+
+/// The entries of a folder; none if it is not there.
+fn list(folder: &Path, below: &str) -> Result<Vec<fs::DirEntry>, Trouble> {
+    match fs::read_dir(folder).and_then(|entries| entries.collect()) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound && !below.is_empty() => Ok(vec![]),
+        result => result.map_err(|error| (below.to_owned(), error)),
+    }
+}
+
+/// Whether a setting is not there, or not for setting.
+fn is_absent(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::super::tests::with_veth;
+    use super::*;
+
+    /// What procps or busybox would say; here a shell inside the namespace.
+    fn cat(namespace: &Path, setting: &str) -> String {
+        let output = Command::new("nsenter")
+            .arg(format!("--net={}", namespace.display()))
+            .args(["cat", &format!("{ROOT}/{setting}")])
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
+    }
+
+    fn one(setting: &str, value: &str) -> Sysctls {
+        Sysctls::from([(setting.to_owned(), value.to_owned())])
+    }
+
+    /// The settings that differ, with the value that they have now.
+    fn changed(before: &Sysctls, after: &Sysctls) -> Sysctls {
+        assert!(before.keys().eq(after.keys()));
+        after
+            .iter()
+            .filter(|(setting, value)| before.get(*setting) != Some(value))
+            .map(|(setting, value)| (setting.clone(), value.clone()))
+            .collect()
+    }
+
+    #[tokio::test]
+    async fn a_namespaces_settings_are_its_own_and_leave_links_out() {
+        let (pinned, _netlink, _) = with_veth().await;
+        let before = read(&pinned.path, &Scope::Namespace).await.unwrap();
+        assert!(before.contains_key("ipv4/conf/default/rp_filter"));
+        assert!(before.contains_key("ipv6/conf/all/disable_ipv6"));
+        assert!(before.contains_key("core/somaxconn"));
+        assert!(!before.keys().any(|setting| setting.contains("/one/")));
+        assert!(!before.contains_key("ipv4/tcp_available_congestion_control"), "cannot be set");
+
+        let host = fs::read_to_string(format!("{ROOT}/core/somaxconn")).unwrap();
+        write(&pinned.path, &Scope::Namespace, &one("core/somaxconn", "512")).await.unwrap();
+        assert_eq!(cat(&pinned.path, "core/somaxconn"), "512");
+        assert_eq!(fs::read_to_string(format!("{ROOT}/core/somaxconn")).unwrap(), host);
+        let after = read(&pinned.path, &Scope::Namespace).await.unwrap();
+        assert_eq!(changed(&before, &after), one("core/somaxconn", "512"));
+    }
+
+    #[tokio::test]
+    async fn a_links_settings_are_put_back_under_another_name() {
+        let (pinned, netlink, index) = with_veth().await;
+        let link = Scope::Link("one".into());
+        let fresh = read(&pinned.path, &link).await.unwrap();
+        let wanted = Sysctls::from(
+            [
+                ("ipv4/conf/arp_notify", "1"),
+                ("ipv6/conf/accept_dad", "0"),
+                ("ipv4/neigh/gc_stale_time", "99"),
+            ]
+            .map(|(setting, value)| (setting.to_owned(), value.to_owned())),
+        );
+        write(&pinned.path, &link, &wanted).await.unwrap();
+        assert_eq!(cat(&pinned.path, "ipv4/conf/one/arp_notify"), "1");
+        let set = read(&pinned.path, &link).await.unwrap();
+        assert_eq!(changed(&fresh, &set), wanted);
+
+        write(&pinned.path, &link, &fresh).await.unwrap();
+        assert_eq!(read(&pinned.path, &link).await.unwrap(), fresh);
+        netlink.set_down(index).await.unwrap();
+        netlink.rename(index, "eth0").await.unwrap();
+        write(&pinned.path, &Scope::Link("eth0".into()), &wanted).await.unwrap();
+        assert_eq!(cat(&pinned.path, "ipv6/conf/eth0/accept_dad"), "0");
+        assert!(read(&pinned.path, &link).await.unwrap_err().is_not_found());
+    }
+
+    #[tokio::test]
+    async fn a_refused_setting_is_named() {
+        let (pinned, _netlink, _) = with_veth().await;
+        let link = Scope::Link("one".into());
+        let error =
+            write(&pinned.path, &link, &one("ipv4/conf/arp_notify", "loud")).await.unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            format!(
+                "cannot set sysctl \"ipv4/conf/arp_notify\" in {}: Invalid argument (os error 22)",
+                pinned.path.display()
+            )
+        );
+        let error = write(&pinned.path, &link, &one("ipv4/conf/no_such", "1")).await.unwrap_err();
+        assert!(error.is_not_found(), "{error}");
+    }
+}
