@@ -21,6 +21,7 @@ mod mac;
 mod neighbour;
 mod route;
 mod rule;
+mod snapshot;
 mod socket;
 pub mod sysctl;
 
@@ -31,6 +32,7 @@ pub use mac::{InvalidMac, Mac};
 pub use neighbour::Neighbour;
 pub use route::{MAIN_TABLE, Route};
 pub use rule::{Family, Rule, RuleDetail};
+pub use snapshot::Snapshot;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
