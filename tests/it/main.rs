@@ -1,4 +1,4 @@
-//! What the crate does as a whole, seen from outside: one binary, one module a room.
+//! Black-box tests: what the crate does as a whole, in one binary, one module a room.
 
 #![allow(
     clippy::expect_used,
@@ -7,4 +7,5 @@
     reason = "tests stop at the first surprise"
 )]
 
+mod cni;
 mod server;

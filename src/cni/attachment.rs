@@ -1,0 +1,91 @@
+//! What makes one attachment differ from another of the same network.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::name::{self, InvalidName};
+
+/// The parameters of one attachment (SPEC.md section 3, "Attachment Parameters").
+///
+/// CHECK and DEL need the ones that ADD had, so they are to be stored with its result.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attachment {
+    /// `CNI_CONTAINERID`.
+    pub container_id: String,
+    /// `CNI_NETNS`, the path of the network namespace. Only DEL does without it.
+    pub netns: Option<PathBuf>,
+    /// `CNI_IFNAME`, the name of the interface in the container.
+    pub if_name: String,
+    /// The pairs of `CNI_ARGS`, in their order.
+    #[serde(default)]
+    pub args: Vec<(String, String)>,
+    /// Capability arguments by the name of the capability (CONVENTIONS.md). Each goes to
+    /// the plugins that declare that capability, and to no other.
+    #[serde(default)]
+    pub capability_args: Map<String, Value>,
+}
+
+/// An attachment's parameters cannot be handed to a plugin.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidAttachment {
+    /// The container id or the interface name cannot be one.
+    #[error(transparent)]
+    Name(#[from] InvalidName),
+    /// There is no namespace, and the verb needs one.
+    #[error("the network namespace (CNI_NETNS) is missing")]
+    NoNetns,
+    /// The pair would change its neighbours' meaning in `CNI_ARGS`.
+    #[error(
+        "the pair {key:?}={value:?} does not fit into CNI_ARGS: \
+         a key has at least one character and no '=', neither part has a ';'"
+    )]
+    Arg {
+        /// The pair's key.
+        key: String,
+        /// The pair's value.
+        value: String,
+    },
+    /// A text that becomes an environment variable contains a NUL.
+    #[error("{0} contains a NUL character")]
+    Nul(&'static str),
+}
+
+impl Attachment {
+    /// Checks everything that becomes an environment variable.
+    pub(super) fn check(&self) -> Result<(), InvalidAttachment> {
+        name::check_container_id(&self.container_id)?;
+        name::check_interface(&self.if_name)?;
+        for (key, value) in &self.args {
+            if key.is_empty() || key.contains(['=', ';']) || value.contains(';') {
+                let (key, value) = (key.clone(), value.clone());
+                return Err(InvalidAttachment::Arg { key, value });
+            }
+            if key.contains('\0') || value.contains('\0') {
+                return Err(InvalidAttachment::Nul("CNI_ARGS"));
+            }
+        }
+        let netns = self.netns.as_deref().map(|path| path.as_os_str().as_encoded_bytes());
+        if netns.is_some_and(|path| path.contains(&0)) {
+            return Err(InvalidAttachment::Nul("CNI_NETNS"));
+        }
+        Ok(())
+    }
+
+    /// As [`Attachment::check`], for the verbs that work inside the namespace.
+    pub(super) fn check_with_netns(&self) -> Result<(), InvalidAttachment> {
+        self.check()?;
+        match &self.netns {
+            Some(path) if !path.as_os_str().is_empty() => Ok(()),
+            _ => Err(InvalidAttachment::NoNetns),
+        }
+    }
+
+    /// The value of `CNI_ARGS`.
+    pub(super) fn cni_args(&self) -> String {
+        let pairs: Vec<String> =
+            self.args.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        pairs.join(";")
+    }
+}

@@ -1,0 +1,222 @@
+//! The folder of CNI configuration files, and how a network is found in it.
+//!
+//! ```text
+//!   10-web.conflist      a network: its name stands inside
+//!   20-old.conf          a network of one plugin, in the form of before lists
+//!   30-old.json          the same
+//!   web/50-more.conf     a plugin that joins the chain of the network "web"
+//! ```
+//!
+//! Nothing is watched or remembered: every look reads the folder again.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use super::config::Inlined;
+use super::{ConfigError, NetworkConfigList, PluginConfig, name};
+
+/// No configuration file is near this size; whatever is, was put there by mistake.
+const MAX_FILE_BYTES: u64 = 4 << 20;
+
+/// A folder of CNI configuration files, `/etc/cni/net.d` for example.
+#[derive(Debug, Clone)]
+pub struct ConfDir {
+    path: PathBuf,
+}
+
+/// What a folder holds, in the order of the file names.
+#[derive(Debug, Default)]
+pub struct Listing {
+    /// The networks that [`ConfDir::load`] can give.
+    pub networks: Vec<Listed>,
+    /// The files that give no network, each as a [`ConfigError::InFile`] or
+    /// [`ConfigError::Hidden`]; or that the folder itself cannot be read.
+    pub problems: Vec<ConfigError>,
+}
+
+/// A network, and the file that it stands in.
+#[derive(Debug, Clone)]
+pub struct Listed {
+    /// The file that was read.
+    pub file: PathBuf,
+    /// What it says, with the plugins of the network's folder.
+    pub list: NetworkConfigList,
+}
+
+type Result<T> = std::result::Result<T, ConfigError>;
+
+impl ConfDir {
+    /// A folder; it need not exist, which is the same as if it were empty.
+    #[must_use]
+    pub fn new(path: PathBuf) -> Self {
+        Self { path }
+    }
+
+    /// The folder's path.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The network called `name`: of several, one in a `.conflist` before one in a `.conf`
+    /// or `.json`, and then the first by file name, as with libcni.
+    ///
+    /// A file that cannot be read does not keep the networks in the other files from being
+    /// found, unlike with libcni.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::NotFound`] tells the names that are there and the files that could not
+    /// be read; [`ConfigError::Name`] where nothing can be called so.
+    pub fn load(&self, name: &str) -> Result<NetworkConfigList> {
+        name::check_network(name)?;
+        let Listing { networks, problems } = self.list();
+        let mut known = Vec::new();
+        for network in networks {
+            if network.list.name() == name {
+                return Ok(network.list);
+            }
+            known.push(network.list.name().to_owned());
+        }
+        Err(ConfigError::NotFound {
+            name: name.to_owned(),
+            dir: self.path.clone(),
+            known,
+            problems,
+        })
+    }
+
+    /// The default network: the first file that can be used, by file name, as kubelet's
+    /// runtimes choose it. None when there is no configuration file at all.
+    ///
+    /// A file that cannot be used is passed over with a warning in the log.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::NoneUsable`]: there are files, and not one can be used.
+    pub fn first(&self) -> Result<Option<NetworkConfigList>> {
+        let mut problems = Vec::new();
+        for found in self.read() {
+            match found {
+                Ok(found) => return Ok(Some(found.list)),
+                Err(problem) => {
+                    tracing::warn!(%problem, "passing over a CNI configuration");
+                    problems.push(problem);
+                }
+            }
+        }
+        if problems.is_empty() {
+            return Ok(None);
+        }
+        Err(ConfigError::NoneUsable { dir: self.path.clone(), problems })
+    }
+
+    /// Everything in the folder.
+    #[must_use]
+    pub fn list(&self) -> Listing {
+        let mut listing = Listing::default();
+        for found in self.read() {
+            match found {
+                Ok(found) => listing.admit(found),
+                Err(problem) => listing.problems.push(problem),
+            }
+        }
+        listing
+    }
+
+    /// Every file with a network in it, read, by file name.
+    fn read(&self) -> impl Iterator<Item = Result<Listed>> {
+        let (files, problem) = match files_in(&self.path, &["conflist", "conf", "json"]) {
+            Ok(files) => (files, None),
+            Err(problem) => (Vec::new(), Some(Err(problem))),
+        };
+        problem.into_iter().chain(files.into_iter().map(|file| match read_network(&file) {
+            Ok(list) => Ok(Listed { file, list }),
+            Err(problem) => Err(problem.in_file(file)),
+        }))
+    }
+}
+
+impl Listing {
+    /// Takes a network in, unless another of its name goes before it.
+    fn admit(&mut self, found: Listed) {
+        let rival = self.networks.iter_mut().find(|other| other.list.name() == found.list.name());
+        let Some(rival) = rival else {
+            self.networks.push(found);
+            return;
+        };
+        let mut hidden = found;
+        if is_conflist(&hidden.file) && !is_conflist(&rival.file) {
+            std::mem::swap(rival, &mut hidden);
+        }
+        self.problems.push(ConfigError::Hidden {
+            file: hidden.file,
+            name: hidden.list.name().to_owned(),
+            by: rival.file.clone(),
+        });
+    }
+}
+
+fn is_conflist(file: &Path) -> bool {
+    file.extension().is_some_and(|extension| extension == "conflist")
+}
+
+fn read_network(file: &Path) -> Result<NetworkConfigList> {
+    let bytes = read_file(file)?;
+    if !is_conflist(file) {
+        return NetworkConfigList::up_convert(&bytes);
+    }
+    let Inlined { mut list, only } = NetworkConfigList::parse_inlined(&bytes)?;
+    if !only {
+        // The name was checked: it cannot lead out of the folder.
+        let folder = file.with_file_name(list.name());
+        for file in files_in(&folder, &["conf"])? {
+            list = list.with_plugin(read_plugin(&file).map_err(|problem| problem.in_file(file))?);
+        }
+    }
+    if list.plugins().is_empty() { Err(ConfigError::NoPlugins) } else { Ok(list) }
+}
+
+fn read_plugin(file: &Path) -> Result<PluginConfig> {
+    PluginConfig::from_json(serde_json::from_slice(&read_file(file)?)?)
+}
+
+/// The files in `folder` that end in one of `extensions`, by file name. A folder that does
+/// not exist has none.
+fn files_in(folder: &Path, extensions: &[&str]) -> Result<Vec<PathBuf>> {
+    let unreadable = |source| ConfigError::Unreadable { path: folder.to_owned(), source };
+    let entries = match std::fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(unreadable(error)),
+    };
+    let mut files = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(unreadable)?.path();
+        let wanted = path
+            .extension()
+            .is_some_and(|extension| extensions.iter().any(|wanted| extension == *wanted));
+        if wanted && !path.is_dir() {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// Reads a file; never a pipe or a device, which could have no end.
+fn read_file(file: &Path) -> Result<Vec<u8>> {
+    let read = || {
+        if !std::fs::metadata(file)?.is_file() {
+            return Err(io::Error::other("it is not a regular file"));
+        }
+        let mut bytes = Vec::new();
+        File::open(file)?.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)?;
+        if bytes.len() as u64 > MAX_FILE_BYTES {
+            return Err(io::Error::other("it is larger than 4 MiB"));
+        }
+        Ok(bytes)
+    };
+    read().map_err(|source| ConfigError::Unreadable { path: file.to_owned(), source })
+}

@@ -1,0 +1,192 @@
+//! Network configuration lists: what a `.conflist` says, checked, and otherwise untouched.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::lenient::{self, Mismatch};
+use super::{ConfigError, PluginConfig, Version, name};
+
+/// A network configuration list (SPEC.md section 1): a network's name, and its chain.
+///
+/// Its JSON is that of a `.conflist`, with the version that was selected and the plugins of
+/// every source: a copy that is stored with an attachment reads back equal. Do not store it
+/// inside a flattened, untagged or internally tagged serde type; these break the exact
+/// numbers in it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", try_from = "Map<String, Value>")]
+pub struct NetworkConfigList {
+    cni_version: Version,
+    name: String,
+    disable_check: bool,
+    #[serde(rename = "disableGC")]
+    disable_gc: bool,
+    plugins: Vec<PluginConfig>,
+}
+
+/// A list as its file has it, before the plugins of other files join.
+#[derive(Debug)]
+pub(super) struct Inlined {
+    pub(super) list: NetworkConfigList,
+    /// `loadOnlyInlinedPlugins`.
+    pub(super) only: bool,
+}
+
+type Result<T> = std::result::Result<T, ConfigError>;
+
+impl NetworkConfigList {
+    /// Reads the content of a `.conflist` whose plugins are all inlined.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] says what is wrong and where; also when there are no plugins.
+    pub fn parse(bytes: &[u8]) -> Result<Self> {
+        object(serde_json::from_slice(bytes)?)?.try_into()
+    }
+
+    /// The network's name, which satisfies the specification's rules for names.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The version that was selected: the highest one of `cniVersion` and `cniVersions`
+    /// that this runtime speaks.
+    #[must_use]
+    pub fn cni_version(&self) -> Version {
+        self.cni_version
+    }
+
+    /// The chain, in the order of ADD. Never empty.
+    #[must_use]
+    pub fn plugins(&self) -> &[PluginConfig] {
+        &self.plugins
+    }
+
+    /// Whether CHECK must not be called on this network.
+    #[must_use]
+    pub fn disables_check(&self) -> bool {
+        self.disable_check
+    }
+
+    /// Whether GC must not be called on this network.
+    #[must_use]
+    pub fn disables_gc(&self) -> bool {
+        self.disable_gc
+    }
+
+    /// Whether some plugin of the chain declares `capability`.
+    #[must_use]
+    pub fn declares(&self, capability: &str) -> bool {
+        self.plugins.iter().any(|plugin| plugin.capabilities().any(|name| name == capability))
+    }
+
+    /// The same network with one more plugin at the end of its chain.
+    #[must_use]
+    pub fn with_plugin(mut self, plugin: PluginConfig) -> Self {
+        self.plugins.push(plugin);
+        self
+    }
+
+    /// Reads a `.conflist` whose plugins may come from other files too.
+    pub(super) fn parse_inlined(bytes: &[u8]) -> Result<Inlined> {
+        Inlined::read(&object(serde_json::from_slice(bytes)?)?)
+    }
+
+    /// Makes a list of a `.conf`: one plugin, which carries the network's name and version.
+    pub(super) fn up_convert(bytes: &[u8]) -> Result<Self> {
+        let plugin = object(serde_json::from_slice(bytes)?)?;
+        Ok(Self {
+            cni_version: read_version(&plugin, &[])?,
+            name: read_name(&plugin)?,
+            disable_check: false,
+            disable_gc: false,
+            plugins: vec![PluginConfig::from_json(Value::Object(plugin))?],
+        })
+    }
+}
+
+impl TryFrom<Map<String, Value>> for NetworkConfigList {
+    type Error = ConfigError;
+
+    fn try_from(object: Map<String, Value>) -> Result<Self> {
+        let Inlined { list, .. } = Inlined::read(&object)?;
+        if list.plugins.is_empty() { Err(ConfigError::NoPlugins) } else { Ok(list) }
+    }
+}
+
+impl Inlined {
+    fn read(object: &Map<String, Value>) -> Result<Self> {
+        let only = read_bool(object, "loadOnlyInlinedPlugins")?;
+        let plugins = match lenient::get(object, "plugins") {
+            None if only => return Err(ConfigError::NothingInlined),
+            None => Vec::new(),
+            Some(Value::Array(plugins)) if plugins.is_empty() => {
+                return Err(ConfigError::NoPlugins);
+            }
+            Some(Value::Array(plugins)) => plugins
+                .iter()
+                .enumerate()
+                .map(|(index, plugin)| {
+                    PluginConfig::from_json(plugin.clone())
+                        .map_err(|source| ConfigError::Plugin { index, source: Box::new(source) })
+                })
+                .collect::<Result<_>>()?,
+            Some(other) => return Err(Mismatch::new("plugins", "a list", other).into()),
+        };
+        let list = NetworkConfigList {
+            cni_version: read_version(object, &read_versions(object)?)?,
+            name: read_name(object)?,
+            disable_check: read_bool(object, "disableCheck")?,
+            disable_gc: read_bool(object, "disableGC")?,
+            plugins,
+        };
+        Ok(Self { list, only })
+    }
+}
+
+/// The fields of a configuration, which can be nothing but an object.
+pub(super) fn object(json: Value) -> Result<Map<String, Value>> {
+    match json {
+        Value::Object(object) => Ok(object),
+        other => Err(Mismatch::new("the configuration", "an object", &other).into()),
+    }
+}
+
+fn read_name(object: &Map<String, Value>) -> Result<String> {
+    let name = lenient::text(object, "name")?.ok_or(ConfigError::NoName)?;
+    name::check_network(name)?;
+    Ok(name.to_owned())
+}
+
+/// The highest version that this runtime speaks, of `cniVersion` and `others`. Where it
+/// speaks none of them, `cniVersion` is taken as it is, and the plugins have their say.
+fn read_version(object: &Map<String, Value>, others: &[Version]) -> Result<Version> {
+    let own = lenient::text(object, "cniVersion")?.map(str::parse).transpose()?;
+    let spoken = own.iter().chain(others).copied().filter(|version| *version <= Version::LATEST);
+    Ok(spoken.max().or(own).unwrap_or(Version::V0_1_0))
+}
+
+fn read_versions(object: &Map<String, Value>) -> Result<Vec<Version>> {
+    const EXPECTED: &str = "a list of version strings";
+    match lenient::get(object, "cniVersions") {
+        None => Ok(Vec::new()),
+        Some(Value::Array(versions)) => versions
+            .iter()
+            .map(|version| match version {
+                Value::String(text) => Ok(text.parse()?),
+                other => Err(Mismatch::new("cniVersions", EXPECTED, other).into()),
+            })
+            .collect(),
+        Some(other) => Err(Mismatch::new("cniVersions", EXPECTED, other).into()),
+    }
+}
+
+fn read_bool(object: &Map<String, Value>, key: &str) -> Result<bool> {
+    match lenient::get(object, key) {
+        None => Ok(false),
+        Some(Value::Bool(value)) => Ok(*value),
+        Some(Value::String(text)) if text.eq_ignore_ascii_case("true") => Ok(true),
+        Some(Value::String(text)) if text.eq_ignore_ascii_case("false") => Ok(false),
+        Some(other) => Err(Mismatch::new(key, "true or false", other).into()),
+    }
+}

@@ -1,0 +1,121 @@
+//! What can be wrong with a network configuration, or with looking for one.
+
+use std::io;
+use std::path::PathBuf;
+
+use super::lenient::Mismatch;
+use super::name::InvalidName;
+use super::version::InvalidVersion;
+
+/// Why there is no network configuration to use.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// Not JSON at all.
+    #[error("not valid JSON: {0}")]
+    Syntax(#[from] serde_json::Error),
+    /// Something in it is of the wrong kind.
+    #[error(transparent)]
+    Mismatch(#[from] Mismatch),
+    /// The network's name, or a plugin's type, cannot be one.
+    #[error(transparent)]
+    Name(#[from] InvalidName),
+    /// `cniVersion`, or an entry of `cniVersions`, is no version.
+    #[error(transparent)]
+    Version(#[from] InvalidVersion),
+    /// The network has no `name`.
+    #[error("it has no \"name\"")]
+    NoName,
+    /// A plugin has no `type`.
+    #[error("it has no \"type\", the name of the plugin's executable")]
+    NoType,
+    /// There is nothing to run.
+    #[error("it has no plugins; list at least one under \"plugins\"")]
+    NoPlugins,
+    /// `loadOnlyInlinedPlugins` is true, and `plugins` is absent.
+    #[error("\"loadOnlyInlinedPlugins\" is true, but there is no \"plugins\"")]
+    NothingInlined,
+    /// One of the inlined plugins is at fault.
+    #[error("plugins[{index}]: {source}")]
+    Plugin {
+        /// Its place in `plugins`, from 0.
+        index: usize,
+        /// What is wrong with it.
+        source: Box<ConfigError>,
+    },
+    /// A file or folder cannot be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Unreadable {
+        /// Which one.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file is at fault.
+    #[error("{}: {source}", path.display())]
+    InFile {
+        /// Which one.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: Box<ConfigError>,
+    },
+    /// A file repeats the name of a network in another file, which goes before it.
+    #[error("{}: its network {name:?} is hidden by the one in {}", file.display(), by.display())]
+    Hidden {
+        /// The file that is not used.
+        file: PathBuf,
+        /// The name that both have.
+        name: String,
+        /// The file that is used.
+        by: PathBuf,
+    },
+    /// No usable file has a network of this name.
+    #[error(
+        "no network configuration with name {name:?} in {}: {}{}",
+        dir.display(),
+        names(known),
+        joined("; also, ", problems)
+    )]
+    NotFound {
+        /// The name that was asked for.
+        name: String,
+        /// Where it was looked for.
+        dir: PathBuf,
+        /// The names that are there.
+        known: Vec<String>,
+        /// The files that could not be used: the wanted network may be in one of them.
+        problems: Vec<ConfigError>,
+    },
+    /// The folder has configuration files, and not one of them can be used.
+    #[error("no usable network configuration in {}{}", dir.display(), joined(": ", problems))]
+    NoneUsable {
+        /// Which folder.
+        dir: PathBuf,
+        /// What is wrong with each file.
+        problems: Vec<ConfigError>,
+    },
+}
+
+impl ConfigError {
+    /// The same error, with the file that it is in; once is enough.
+    pub(super) fn in_file(self, path: PathBuf) -> Self {
+        match self {
+            Self::InFile { .. } | Self::Unreadable { .. } => self,
+            source => Self::InFile { path, source: Box::new(source) },
+        }
+    }
+}
+
+fn names(known: &[String]) -> String {
+    match known {
+        [] => "there is none".to_owned(),
+        known => format!("there is {}", known.join(", ")),
+    }
+}
+
+fn joined(before: &str, problems: &[ConfigError]) -> String {
+    if problems.is_empty() {
+        return String::new();
+    }
+    let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    format!("{before}{}", problems.join("; "))
+}

@@ -1,0 +1,127 @@
+//! One plugin's configuration object.
+//!
+//! It is kept as it was written, with the order of its keys, the digits of its numbers, and
+//! the keys that nobody here knows; [`super::request`] derives from it what the plugin is
+//! sent.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::lenient::{self, Mismatch};
+use super::{ConfigError, config, name};
+
+/// One plugin's object in a network configuration list.
+///
+/// It compares and is stored as the JSON that was written.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(try_from = "Value", into = "Value")]
+pub struct PluginConfig {
+    json: Map<String, Value>,
+    plugin_type: String,
+    ipam_type: Option<String>,
+    capabilities: Vec<String>,
+}
+
+impl PluginConfig {
+    /// Takes a plugin's object as it is.
+    ///
+    /// # Errors
+    ///
+    /// The value is no object, `type` is missing or is no file name, `capabilities` is not
+    /// an object of booleans, or `ipam` is no object with a proper `type`.
+    pub fn from_json(json: Value) -> Result<Self, ConfigError> {
+        let json = config::object(json)?;
+        let plugin_type = match lenient::text(&json, "type")? {
+            None | Some("") => return Err(ConfigError::NoType),
+            Some(plugin_type) => plugin_type.to_owned(),
+        };
+        name::check_plugin_type(&plugin_type)?;
+        let (ipam_type, capabilities) = (read_ipam_type(&json)?, read_capabilities(&json)?);
+        Ok(Self { json, plugin_type, ipam_type, capabilities })
+    }
+
+    /// The name of the plugin's executable.
+    #[must_use]
+    pub fn plugin_type(&self) -> &str {
+        &self.plugin_type
+    }
+
+    /// The name of the executable that this plugin lets choose the addresses.
+    #[must_use]
+    pub fn ipam_type(&self) -> Option<&str> {
+        self.ipam_type.as_deref()
+    }
+
+    /// The capabilities that the plugin declares as true.
+    pub fn capabilities(&self) -> impl Iterator<Item = &str> {
+        self.capabilities.iter().map(String::as_str)
+    }
+
+    /// What the plugin's object has under `key`; keys match in any letter case.
+    #[must_use]
+    pub fn get(&self, key: &str) -> Option<&Value> {
+        lenient::get(&self.json, key)
+    }
+
+    pub(super) fn json(&self) -> &Map<String, Value> {
+        &self.json
+    }
+}
+
+impl PartialEq for PluginConfig {
+    fn eq(&self, other: &Self) -> bool {
+        self.json == other.json
+    }
+}
+
+impl Eq for PluginConfig {}
+
+impl TryFrom<Value> for PluginConfig {
+    type Error = ConfigError;
+
+    fn try_from(json: Value) -> Result<Self, ConfigError> {
+        Self::from_json(json)
+    }
+}
+
+impl From<PluginConfig> for Value {
+    fn from(plugin: PluginConfig) -> Self {
+        Self::Object(plugin.json)
+    }
+}
+
+fn read_ipam_type(plugin: &Map<String, Value>) -> Result<Option<String>, ConfigError> {
+    let ipam = match lenient::get(plugin, "ipam") {
+        None => return Ok(None),
+        Some(Value::Object(ipam)) => ipam,
+        Some(other) => return Err(Mismatch::new("ipam", "an object", other).into()),
+    };
+    match lenient::text(ipam, "type").map_err(|mismatch| mismatch.within("ipam"))? {
+        None | Some("") => Ok(None),
+        Some(ipam_type) => {
+            name::check_plugin_type(ipam_type)?;
+            Ok(Some(ipam_type.to_owned()))
+        }
+    }
+}
+
+fn read_capabilities(plugin: &Map<String, Value>) -> Result<Vec<String>, ConfigError> {
+    const EXPECTED: &str = "an object of true and false";
+    let capabilities = match lenient::get(plugin, "capabilities") {
+        None => return Ok(Vec::new()),
+        Some(Value::Object(capabilities)) => capabilities,
+        Some(other) => return Err(Mismatch::new("capabilities", EXPECTED, other).into()),
+    };
+    let mut declared = Vec::new();
+    for (name, value) in capabilities {
+        match value {
+            Value::Bool(true) => declared.push(name.clone()),
+            Value::Bool(false) | Value::Null => {}
+            other => {
+                let path = format!("capabilities.{name}");
+                return Err(Mismatch::new(path, "true or false", other).into());
+            }
+        }
+    }
+    Ok(declared)
+}

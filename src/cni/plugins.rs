@@ -1,0 +1,230 @@
+//! The plugins of this machine: found by their type, run with a verb, heard out.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tokio::sync::Semaphore;
+
+use super::error::code;
+use super::lenient::{Fields, Mismatch};
+use super::process::{Cut, Process, Run};
+use super::{Attachment, Failure, Limits, PluginError, Verb};
+
+/// Where plugins are, and what every execution has in common.
+#[derive(Debug)]
+pub(super) struct Plugins {
+    folders: Vec<PathBuf>,
+    limits: Limits,
+    turns: Semaphore,
+    /// What plugins inherit; see [`is_inherited`].
+    env: Vec<(OsString, OsString)>,
+    /// `CNI_PATH`.
+    cni_path: OsString,
+}
+
+/// One execution.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Call<'a> {
+    pub(super) verb: Verb,
+    /// The plugin's type.
+    pub(super) plugin: &'a str,
+    /// Its place in the chain, from 0.
+    pub(super) position: usize,
+    pub(super) network: Option<&'a str>,
+    pub(super) attachment: Option<&'a Attachment>,
+    pub(super) stdin: &'a [u8],
+}
+
+impl Plugins {
+    pub(super) fn new(folders: Vec<PathBuf>, limits: Limits) -> Self {
+        let mut env: Vec<_> = std::env::vars_os().filter(|(key, _)| is_inherited(key)).collect();
+        if !env.iter().any(|(key, _)| key == "PATH") {
+            env.push(("PATH".into(), DEFAULT_PATH.into()));
+        }
+        let cni_path =
+            folders.iter().map(|folder| folder.as_os_str()).collect::<Vec<_>>().join(":".as_ref());
+        let turns = Semaphore::new(limits.parallel.clamp(1, Semaphore::MAX_PERMITS));
+        Self { folders, limits, turns, env, cni_path }
+    }
+
+    /// The first file of this name that can be executed, in the order of the folders.
+    pub(super) fn find(&self, plugin: &str) -> Result<PathBuf, Failure> {
+        let mut unusable = Vec::new();
+        for folder in &self.folders {
+            let file = folder.join(plugin);
+            match std::fs::metadata(&file) {
+                Ok(found) if found.is_file() && found.permissions().mode() & 0o111 != 0 => {
+                    return Ok(file);
+                }
+                Ok(_) => unusable.push(file),
+                Err(_) => {}
+            }
+        }
+        Err(Failure::NotFound {
+            plugin: plugin.to_owned(),
+            searched: self.folders.clone(),
+            unusable,
+        })
+    }
+
+    /// Runs a plugin, and again as long as it asks for that; gives its standard output.
+    pub(super) async fn call(
+        &self,
+        program: &Path,
+        call: Call<'_>,
+    ) -> Result<Vec<u8>, Box<PluginError>> {
+        let mut pause = self.limits.backoff;
+        for _ in 1..self.limits.tries {
+            match self.call_once(program, call).await {
+                Err(error) if error.code() == Some(code::TRY_AGAIN) => {
+                    if call.verb == Verb::Add && !self.undo(program, call).await {
+                        return Err(error);
+                    }
+                    tokio::time::sleep(pause).await;
+                    pause *= 2;
+                }
+                ended => return ended,
+            }
+        }
+        self.call_once(program, call).await
+    }
+
+    /// Between two ADDs of one attachment there has to be a DEL.
+    async fn undo(&self, program: &Path, call: Call<'_>) -> bool {
+        self.call_once(program, Call { verb: Verb::Del, ..call }).await.is_ok()
+    }
+
+    async fn call_once(&self, program: &Path, call: Call<'_>) -> Result<Vec<u8>, Box<PluginError>> {
+        let process = Process {
+            program,
+            env: &self.environment(call),
+            stdin: call.stdin,
+            deadline: self.limits.deadline(call.verb),
+            max_stdout: self.limits.output,
+        };
+        // The semaphore is never closed, so a turn always comes.
+        let _turn = self.turns.acquire().await.ok();
+        let started = Instant::now();
+        let Run { outcome, stdout, stderr } = process.run().await;
+        let took = started.elapsed();
+        let stderr = String::from_utf8_lossy(&stderr).trim_end().to_owned();
+        let ended = match outcome {
+            Ok(status) if status.success() => Ok(stdout),
+            Ok(status) => Err(read_failure(status, &stdout, &stderr)),
+            Err(Cut::Unstarted(source)) => {
+                Err(Failure::Unstarted { program: program.to_owned(), source })
+            }
+            Err(Cut::Pipe(source)) => Err(Failure::Pipe(source)),
+            Err(Cut::TooMuchOutput) => Err(Failure::TooMuchOutput { limit: process.max_stdout }),
+            Err(Cut::Deadline) => Err(Failure::Deadline { after: process.deadline }),
+        };
+        log(call, took, ended.as_ref().err(), &stderr);
+        ended.map_err(|failure| call.failed(failure, stderr))
+    }
+
+    /// The whole environment of an execution. All six variables of the protocol are always
+    /// there, since some plugins ask for more of them than they need.
+    fn environment(&self, call: Call<'_>) -> Vec<(OsString, OsString)> {
+        // Plugins from before VERSION refuse to start without these two.
+        let placeholder = if call.verb == Verb::Version { "dummy" } else { "" };
+        let (id, netns, if_name, args) = match call.attachment {
+            Some(of) => (
+                of.container_id.as_str(),
+                of.netns.as_deref().map_or(OsStr::new(""), Path::as_os_str),
+                of.if_name.as_str(),
+                of.cni_args(),
+            ),
+            None => ("", OsStr::new(placeholder), placeholder, String::new()),
+        };
+        let mut env = self.env.clone();
+        env.extend([
+            ("CNI_COMMAND".into(), call.verb.as_str().into()),
+            ("CNI_CONTAINERID".into(), id.into()),
+            ("CNI_NETNS".into(), netns.into()),
+            ("CNI_IFNAME".into(), if_name.into()),
+            ("CNI_ARGS".into(), args.into()),
+            ("CNI_PATH".into(), self.cni_path.clone()),
+        ]);
+        env
+    }
+}
+
+impl Call<'_> {
+    pub(super) fn failed(&self, failure: Failure, stderr: String) -> Box<PluginError> {
+        Box::new(PluginError {
+            plugin: self.plugin.to_owned(),
+            network: self.network.map(str::to_owned),
+            verb: self.verb,
+            position: self.position,
+            failure,
+            stderr,
+        })
+    }
+}
+
+/// Plugins call `ip`, `iptables` and others by name.
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Whether a variable of this process's environment reaches the plugins: all do, as with
+/// libcni, but for what is addressed to this process alone. A stray `CNI_NETNS_OVERRIDE`
+/// would switch off a check in the plugins; the others belong to systemd and to the driver.
+fn is_inherited(key: &OsStr) -> bool {
+    let key = key.to_string_lossy();
+    let is_own =
+        ["CNI_", "CNM_CNI_", "LISTEN_", "WATCHDOG_"].iter().any(|own| key.starts_with(own));
+    !is_own && key != "NOTIFY_SOCKET"
+}
+
+/// What a plugin means that exited with a failure.
+fn read_failure(status: ExitStatus, stdout: &[u8], stderr: &str) -> Failure {
+    if stdout.trim_ascii().is_empty() {
+        return Failure::Silent { status, stderr: stderr.to_owned() };
+    }
+    read_reported(stdout).unwrap_or_else(|problem| {
+        let mut stdout = String::from_utf8_lossy(stdout).into_owned();
+        if let Some((cut, _)) = stdout.char_indices().nth(GARBLED_SHOWN) {
+            stdout.truncate(cut);
+        }
+        Failure::Garbled { stdout, problem }
+    })
+}
+
+/// How many characters are shown of what should have been an error message.
+const GARBLED_SHOWN: usize = 1024;
+
+fn read_reported(stdout: &[u8]) -> Result<Failure, String> {
+    let json: Value = serde_json::from_slice(stdout).map_err(|error| error.to_string())?;
+    let read = || {
+        let mut fields = Fields::at("the error", json)?;
+        Ok(Failure::Reported {
+            code: fields.number("code", "an error code")?.unwrap_or(0),
+            msg: fields.text("msg")?.unwrap_or_default(),
+            details: fields.text("details")?.unwrap_or_default(),
+        })
+    };
+    read().map_err(|mismatch: Mismatch| mismatch.to_string())
+}
+
+/// One line for each execution, and what the plugin itself had to say.
+fn log(call: Call<'_>, took: Duration, failure: Option<&Failure>, stderr: &str) {
+    let plugin = call.plugin;
+    tracing::info!(
+        plugin,
+        verb = %call.verb,
+        network = call.network,
+        container_id = call.attachment.map(|attachment| attachment.container_id.as_str()),
+        ifname = call.attachment.map(|attachment| attachment.if_name.as_str()),
+        ms = took.as_secs_f64() * 1000.0,
+        error = failure.map(tracing::field::display),
+        "plugin executed"
+    );
+    match failure {
+        _ if stderr.is_empty() => {}
+        Some(_) => tracing::warn!(plugin, stderr, "plugin wrote to standard error"),
+        None => tracing::debug!(plugin, stderr, "plugin wrote to standard error"),
+    }
+}

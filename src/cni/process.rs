@@ -1,0 +1,229 @@
+//! One run of one executable: started, fed, listened to, and gone when this is over.
+//!
+//! The process leads a process group of its own. Whatever ends the run early (its deadline,
+//! too much output, the caller that loses interest) ends the whole group, since plugins run
+//! other plugins, and those may hang or hold the pipes open. The group is only ever killed
+//! while its leader has not been reaped: until then nobody else can have its id.
+
+use std::ffi::OsString;
+use std::io;
+use std::path::Path;
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::sys::signal::{Signal, killpg};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+use nix::unistd::Pid;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::process::{Child, ChildStdin, Command};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+
+/// How much of standard error is kept, in bytes; the rest is read and dropped.
+const STDERR_KEPT: usize = 64 << 10;
+
+/// How long a plugin's children may hold its pipes open once the plugin itself has exited.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// How long a killed process may take to go. One that is stuck in the kernel does not go,
+/// and is left to tokio to reap.
+const REAP: Duration = Duration::from_secs(5);
+
+/// How often an executable that is being written to is tried, and the first pause between
+/// two tries; each pause doubles: 1.5 s in all.
+const BUSY_TRIES: u32 = 5;
+const BUSY_PAUSE: Duration = Duration::from_millis(100);
+
+/// What to run.
+#[derive(Debug)]
+pub(super) struct Process<'a> {
+    pub(super) program: &'a Path,
+    /// The whole environment: nothing is inherited.
+    pub(super) env: &'a [(OsString, OsString)],
+    pub(super) stdin: &'a [u8],
+    /// How long it may take, from its start until its pipes are closed and it is gone.
+    pub(super) deadline: Duration,
+    /// How many bytes it may write to standard output.
+    pub(super) max_stdout: usize,
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub(super) struct Run {
+    pub(super) outcome: Result<ExitStatus, Cut>,
+    pub(super) stdout: Vec<u8>,
+    pub(super) stderr: Vec<u8>,
+}
+
+/// Why there is no exit status that counts.
+#[derive(Debug)]
+pub(super) enum Cut {
+    /// It could not be started.
+    Unstarted(io::Error),
+    /// Its pipes failed.
+    Pipe(io::Error),
+    /// It wrote more than it may; it was killed.
+    TooMuchOutput,
+    /// It was still there at its deadline; it was killed.
+    Deadline,
+}
+
+impl Process<'_> {
+    /// Runs it to its end. Dropping the future kills it with all its children.
+    pub(super) async fn run(&self) -> Run {
+        let mut run = Run { outcome: Err(Cut::Deadline), stdout: Vec::new(), stderr: Vec::new() };
+        run.outcome = match self.start().await {
+            Ok(child) => self.attend(child, &mut run.stdout, &mut run.stderr).await,
+            Err(error) => Err(Cut::Unstarted(error)),
+        };
+        run
+    }
+
+    /// Starts it. An executable that is just being replaced is busy for a moment.
+    async fn start(&self) -> io::Result<Child> {
+        let mut command = Command::new(self.program);
+        command
+            .env_clear()
+            .envs(self.env.iter().map(|(key, value)| (key, value)))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .process_group(0)
+            // Makes tokio reap what is dropped; the group is killed by `Group`.
+            .kill_on_drop(true);
+        let mut pause = BUSY_PAUSE;
+        for _ in 1..BUSY_TRIES {
+            match command.spawn() {
+                Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy => {
+                    sleep(pause).await;
+                    pause *= 2;
+                }
+                started => return started,
+            }
+        }
+        command.spawn()
+    }
+
+    async fn attend(
+        &self,
+        mut child: Child,
+        stdout: &mut Vec<u8>,
+        stderr: &mut Vec<u8>,
+    ) -> Result<ExitStatus, Cut> {
+        let deadline = Instant::now() + self.deadline;
+        let mut group = Group::led_by(&child);
+        let (input, output, errors) =
+            (child.stdin.take(), child.stdout.take(), child.stderr.take());
+        let talk = async {
+            tokio::try_join!(
+                feed(input, self.stdin),
+                read_up_to(self.max_stdout, output, stdout),
+                read_start(STDERR_KEPT, errors, stderr),
+            )
+        };
+        let talked = tokio::select! {
+            talked = talk => talked.map(|_| ()),
+            () = group.outlived_by_its_pipes() => {
+                tracing::warn!(
+                    program = %self.program.display(),
+                    "the plugin has exited, and a child of it held its output open: killed"
+                );
+                group.kill();
+                Ok(())
+            }
+            () = tokio::time::sleep_until(deadline) => Err(Cut::Deadline),
+        };
+        let ended = match talked {
+            Ok(()) => match timeout_at(deadline, child.wait()).await {
+                Ok(status) => status.map_err(Cut::Pipe),
+                Err(_) => Err(Cut::Deadline),
+            },
+            Err(cut) => Err(cut),
+        };
+        if ended.is_err() {
+            group.kill();
+            // Whatever it says now, the reason is known.
+            let _ = timeout(REAP, child.wait()).await;
+        }
+        group.release();
+        ended
+    }
+}
+
+/// A process group, killed when it is dropped before [`Group::release`].
+struct Group {
+    leader: Option<Pid>,
+}
+
+impl Group {
+    fn led_by(child: &Child) -> Self {
+        let leader = child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw);
+        Self { leader }
+    }
+
+    fn kill(&self) {
+        if let Some(leader) = self.leader {
+            // It fails only if there is nobody left to kill.
+            let _ = killpg(leader, Signal::SIGKILL);
+        }
+    }
+
+    /// The leader was reaped: its id may become somebody else's.
+    fn release(&mut self) {
+        self.leader = None;
+    }
+
+    /// Ends once the leader has been dead for a while; it is not reaped.
+    async fn outlived_by_its_pipes(&self) {
+        let Some(leader) = self.leader else { return std::future::pending().await };
+        let look = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+        loop {
+            sleep(LINGER).await;
+            match waitid(Id::Pid(leader), look) {
+                Ok(WaitStatus::StillAlive) | Err(Errno::EINTR) => {}
+                Ok(_) | Err(_) => return sleep(LINGER).await,
+            }
+        }
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// Writes all of `input`. A plugin need not read it.
+async fn feed(pipe: Option<ChildStdin>, input: &[u8]) -> Result<(), Cut> {
+    let Some(mut pipe) = pipe else { return Ok(()) };
+    match pipe.write_all(input).await {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Cut::Pipe(error)),
+        _ => Ok(()),
+    }
+}
+
+async fn read_up_to(
+    limit: usize,
+    pipe: Option<impl AsyncRead + Unpin>,
+    into: &mut Vec<u8>,
+) -> Result<(), Cut> {
+    let Some(pipe) = pipe else { return Ok(()) };
+    // One more than allowed, to tell the limit from the end.
+    pipe.take(limit as u64 + 1).read_to_end(into).await.map_err(Cut::Pipe)?;
+    if into.len() > limit {
+        into.truncate(limit);
+        return Err(Cut::TooMuchOutput);
+    }
+    Ok(())
+}
+
+async fn read_start(
+    limit: usize,
+    pipe: Option<impl AsyncRead + Unpin>,
+    into: &mut Vec<u8>,
+) -> Result<(), Cut> {
+    let Some(mut pipe) = pipe else { return Ok(()) };
+    (&mut pipe).take(limit as u64).read_to_end(into).await.map_err(Cut::Pipe)?;
+    tokio::io::copy(&mut pipe, &mut tokio::io::sink()).await.map_err(Cut::Pipe)?;
+    Ok(())
+}

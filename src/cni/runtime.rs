@@ -1,0 +1,318 @@
+//! The operations on a network: each a walk along its chain (SPEC.md section 3).
+//!
+//! ```text
+//!   ADD     bridge ──result──▶ tuning ──result──▶ portmap ──result──▶ AttachResult
+//!   DEL     bridge ◀── tuning ◀── portmap     every one with the final result of ADD
+//!   CHECK   bridge ─▶ tuning ─▶ portmap       likewise
+//!   GC      every plugin, whatever the others say
+//!   STATUS  every plugin, until one is not ready
+//! ```
+//!
+//! It keeps nothing: what ADD gave is the caller's to store, and to hand in again. It runs
+//! no two operations against each other's rules either: one at a time for a container, and
+//! GC alone on its network, is the caller's to see to.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::lenient::Fields;
+use super::plugins::{Call, Plugins};
+use super::request::Request;
+use super::{
+    AttachResult, Attachment, Error, Failure, Limits, NetworkConfigList, PluginConfig, PluginError,
+    Verb, Version,
+};
+
+/// The CNI runtime. Clones share their limits.
+#[derive(Debug, Clone)]
+pub struct Runtime {
+    plugins: Arc<Plugins>,
+}
+
+/// An attachment that is still in use, as GC tells plugins of it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ValidAttachment {
+    /// `CNI_CONTAINERID` at ADD.
+    #[serde(rename = "containerID")]
+    pub container_id: String,
+    /// `CNI_IFNAME` at ADD.
+    #[serde(rename = "ifname")]
+    pub if_name: String,
+}
+
+type Result<T> = std::result::Result<T, Error>;
+
+impl Runtime {
+    /// A runtime that looks for plugins in the folders of `cni_path`, in their order.
+    #[must_use]
+    pub fn new(cni_path: Vec<PathBuf>, limits: Limits) -> Self {
+        Self { plugins: Arc::new(Plugins::new(cni_path, limits)) }
+    }
+
+    /// The executable of a plugin type. It is not run.
+    ///
+    /// # Errors
+    ///
+    /// There is none; the error tells where it was looked for.
+    pub fn find(&self, plugin_type: &str) -> Result<PathBuf> {
+        let call = version_call(plugin_type, &[]);
+        Ok(self.plugins.find(plugin_type).map_err(|failure| call.failed(failure, String::new()))?)
+    }
+
+    /// ADD: attaches a container, and gives the last plugin's result.
+    ///
+    /// After a failure nothing is undone. The caller follows with [`Runtime::del`] (see
+    /// [`Error::needs_del`]), without a result, and with time of its own.
+    ///
+    /// # Errors
+    ///
+    /// The first plugin's that fails; or before any is run, that the attachment is not
+    /// valid or a plugin is missing.
+    pub async fn add(&self, list: &NetworkConfigList, to: &Attachment) -> Result<AttachResult> {
+        to.check_with_netns().map_err(|source| invalid(list, source))?;
+        let chain = Chain { list, verb: Verb::Add, attachment: Some(to), valid: None };
+        let mut programs = Vec::with_capacity(list.plugins().len());
+        for step in chain.steps() {
+            programs.push(self.find_for(step)?);
+        }
+        let mut result = None;
+        let mut prev_result = None;
+        for (step, program) in chain.steps().zip(programs) {
+            let stdout = self.run(step, &program, prev_result.as_ref()).await?;
+            let given = AttachResult::parse(&stdout, list.cni_version())
+                .map_err(|source| step.failed(Failure::Result(source)))?;
+            // The forms without a place for "no address" are from before chains.
+            prev_result = given.to_version(list.cni_version()).ok();
+            result = Some(given);
+        }
+        Ok(result.unwrap_or_default())
+    }
+
+    /// DEL: detaches a container, in reverse order. It succeeds again when repeated.
+    ///
+    /// `list` and `from` are the ones of the ADD, `result` is what it gave, if anything.
+    ///
+    /// # Errors
+    ///
+    /// The first plugin's that fails; the ones before it in the chain are not run.
+    pub async fn del(
+        &self,
+        list: &NetworkConfigList,
+        from: &Attachment,
+        result: Option<&AttachResult>,
+    ) -> Result<()> {
+        from.check().map_err(|source| invalid(list, source))?;
+        let version = list.cni_version();
+        // Older plugins know of no result at DEL, and one that cannot be told is no reason
+        // to leave an attachment behind.
+        let result = result.filter(|_| version.has_check()).and_then(|result| {
+            let problem = |problem: &_| tracing::warn!(%problem, "DEL goes without prevResult");
+            result.to_version(version).inspect_err(problem).ok()
+        });
+        let chain = Chain { list, verb: Verb::Del, attachment: Some(from), valid: None };
+        for step in chain.steps().rev() {
+            let program = self.find_for(step)?;
+            self.run(step, &program, result.as_ref()).await?;
+        }
+        Ok(())
+    }
+
+    /// CHECK: whether an attachment is as its ADD left it. On a network that disables CHECK
+    /// it always is.
+    ///
+    /// `list` and `of` are the ones of the ADD, `result` is what it gave.
+    ///
+    /// # Errors
+    ///
+    /// The first plugin's that finds something amiss; [`Error::NoCheck`] on a network of a
+    /// version before 0.4.0.
+    pub async fn check(
+        &self,
+        list: &NetworkConfigList,
+        of: &Attachment,
+        result: &AttachResult,
+    ) -> Result<()> {
+        if list.disables_check() {
+            return Ok(());
+        }
+        let version = list.cni_version();
+        if !version.has_check() {
+            return Err(Error::NoCheck(version));
+        }
+        of.check_with_netns().map_err(|source| invalid(list, source))?;
+        let result = result
+            .to_version(version)
+            .map_err(|source| Error::PrevResult { network: list.name().to_owned(), source })?;
+        let chain = Chain { list, verb: Verb::Check, attachment: Some(of), valid: None };
+        for step in chain.steps() {
+            let program = self.find_for(step)?;
+            self.run(step, &program, Some(&result)).await?;
+        }
+        Ok(())
+    }
+
+    /// GC: tells every plugin what is still in use, so that it frees the rest. Nothing is
+    /// done on a network that disables GC, or is of a version before 1.1.0.
+    ///
+    /// Never call it on a network that another runtime uses too: `valid` would not name
+    /// that one's attachments.
+    ///
+    /// # Errors
+    ///
+    /// Those of all plugins that fail; every plugin is run.
+    pub async fn gc(&self, list: &NetworkConfigList, valid: &[ValidAttachment]) -> Result<()> {
+        if list.disables_gc() || !list.cni_version().has_gc_and_status() {
+            return Ok(());
+        }
+        let chain = Chain { list, verb: Verb::Gc, attachment: None, valid: Some(valid) };
+        let mut errors = Vec::new();
+        for step in chain.steps() {
+            let ended = match self.find_for(step) {
+                Ok(program) => self.run(step, &program, None).await.map(drop),
+                Err(error) => Err(error),
+            };
+            errors.extend(ended.err().map(Error::from));
+        }
+        match errors.pop() {
+            None => Ok(()),
+            Some(error) if errors.is_empty() => Err(error),
+            Some(error) => {
+                errors.push(error);
+                Err(Error::Several(errors))
+            }
+        }
+    }
+
+    /// STATUS: whether the plugins could serve an ADD. Before version 1.1.0 nobody is
+    /// asked. It is a hint; ADD and DEL may be called whatever it says.
+    ///
+    /// # Errors
+    ///
+    /// The first plugin's that is not ready, with its code: 50 not available, 51 not
+    /// available and existing containers may suffer.
+    pub async fn status(&self, list: &NetworkConfigList) -> Result<()> {
+        if !list.cni_version().has_gc_and_status() {
+            return Ok(());
+        }
+        let chain = Chain { list, verb: Verb::Status, attachment: None, valid: None };
+        for step in chain.steps() {
+            let program = self.find_for(step)?;
+            self.run(step, &program, None).await?;
+        }
+        Ok(())
+    }
+
+    /// VERSION: the versions of the specification that a plugin supports, as it wrote them.
+    ///
+    /// # Errors
+    ///
+    /// The plugin is missing, fails, or gives no proper answer.
+    pub async fn version(&self, plugin_type: &str) -> Result<Vec<String>> {
+        let stdin = json!({ "cniVersion": Version::LATEST }).to_string().into_bytes();
+        let call = version_call(plugin_type, &stdin);
+        let failed = |failure| call.failed(failure, String::new());
+        let program = self.plugins.find(plugin_type).map_err(failed)?;
+        match self.plugins.call(&program, call).await {
+            Ok(stdout) => Ok(read_versions(&stdout).map_err(failed)?),
+            Err(error) if is_from_before_version(&error) => Ok(vec![Version::V0_1_0.to_string()]),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn find_for(&self, step: Step<'_>) -> std::result::Result<PathBuf, Box<PluginError>> {
+        self.plugins.find(step.plugin.plugin_type()).map_err(|failure| step.failed(failure))
+    }
+
+    async fn run(
+        &self,
+        step: Step<'_>,
+        program: &std::path::Path,
+        prev_result: Option<&Value>,
+    ) -> std::result::Result<Vec<u8>, Box<PluginError>> {
+        let Chain { list, attachment, valid, .. } = *step.chain;
+        let request = Request {
+            list,
+            plugin: step.plugin,
+            prev_result,
+            attachment,
+            valid_attachments: valid,
+        };
+        let stdin =
+            serde_json::to_vec(&request).map_err(|error| step.failed(Failure::Request(error)))?;
+        self.plugins.call(program, step.call(&stdin)).await
+    }
+}
+
+/// One operation on one network.
+struct Chain<'a> {
+    list: &'a NetworkConfigList,
+    verb: Verb,
+    attachment: Option<&'a Attachment>,
+    valid: Option<&'a [ValidAttachment]>,
+}
+
+/// One plugin's part in it.
+#[derive(Clone, Copy)]
+struct Step<'a> {
+    chain: &'a Chain<'a>,
+    position: usize,
+    plugin: &'a PluginConfig,
+}
+
+impl Chain<'_> {
+    fn steps(&self) -> impl DoubleEndedIterator<Item = Step<'_>> {
+        self.list.plugins().iter().enumerate().map(move |(position, plugin)| Step {
+            chain: self,
+            position,
+            plugin,
+        })
+    }
+}
+
+impl<'a> Step<'a> {
+    fn call(self, stdin: &'a [u8]) -> Call<'a> {
+        Call {
+            verb: self.chain.verb,
+            plugin: self.plugin.plugin_type(),
+            position: self.position,
+            network: Some(self.chain.list.name()),
+            attachment: self.chain.attachment,
+            stdin,
+        }
+    }
+
+    fn failed(self, failure: Failure) -> Box<PluginError> {
+        self.call(&[]).failed(failure, String::new())
+    }
+}
+
+fn invalid(list: &NetworkConfigList, source: super::InvalidAttachment) -> Error {
+    Error::Attachment { network: list.name().to_owned(), source }
+}
+
+fn version_call<'a>(plugin: &'a str, stdin: &'a [u8]) -> Call<'a> {
+    Call { verb: Verb::Version, plugin, position: 0, network: None, attachment: None, stdin }
+}
+
+/// What plugins of the first version say to VERSION.
+fn is_from_before_version(error: &PluginError) -> bool {
+    matches!(&error.failure, Failure::Reported { msg, .. } if msg == "unknown CNI_COMMAND: VERSION")
+}
+
+fn read_versions(stdout: &[u8]) -> std::result::Result<Vec<String>, Failure> {
+    let not_json = |_| Failure::VersionInfo("not a JSON object");
+    let json = serde_json::from_slice(stdout).map_err(not_json)?;
+    let malformed = |_| Failure::VersionInfo("a field has the wrong type");
+    let mut fields = Fields::at("the answer", json).map_err(malformed)?;
+    let spoken = fields.text("cniVersion").map_err(malformed)?;
+    let supported = fields.texts("supportedVersions").map_err(malformed)?;
+    match (spoken.as_deref(), supported.is_empty()) {
+        (None, _) => Err(Failure::VersionInfo("missing field cniVersion")),
+        (Some(_), false) => Ok(supported),
+        (Some("0.2.0"), true) => Ok(vec![Version::V0_1_0.to_string(), Version::V0_2_0.to_string()]),
+        (Some(_), true) => Err(Failure::VersionInfo("missing field supportedVersions")),
+    }
+}
