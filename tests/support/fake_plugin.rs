@@ -229,10 +229,9 @@ impl Call<'_> {
                 ip
             })
             .collect();
-        let mac = in_netns("cat", &[&format!("/sys/class/net/{inner}/address")], "")
-            .or_else(|_| link_mac())?;
+        let mac = link_mac()?;
         let mut result = json!({
-            "interfaces": [{"name": host}, {"name": inner, "mac": mac.trim(), "sandbox": netns}],
+            "interfaces": [{"name": host}, {"name": inner, "mac": mac, "sandbox": netns}],
             "ips": ips,
         });
         for key in ["routes", "dns"] {
@@ -347,7 +346,7 @@ fn merged(base: &Value, more: &Value) -> Value {
 fn in_version(mut result: Value, version: &str) -> Value {
     let is_v6 = |ip: &Value| ip["address"].as_str().is_some_and(|text| text.contains(':'));
     if version.starts_with("0.3") || version.starts_with("0.4") {
-        for ip in result["ips"].as_array_mut().into_iter().flatten() {
+        for ip in result.get_mut("ips").and_then(Value::as_array_mut).into_iter().flatten() {
             ip["version"] = if is_v6(ip) { "6" } else { "4" }.into();
         }
     } else if version.starts_with("0.") {
@@ -383,7 +382,9 @@ fn called_by() -> String {
 
 /// A name for the host's end that is this attachment's own (FNV-1a, 40 bits of it).
 fn host_end() -> String {
-    let id = format!("{}/{}", env::var("CNI_CONTAINERID").unwrap_or_default(), if_name());
+    let id: String = ["CNI_CONTAINERID", "CNI_NETNS", "CNI_IFNAME"]
+        .map(|key| env::var(key).unwrap_or_default())
+        .join(" ");
     let hash = id.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
     });

@@ -2,6 +2,8 @@
 
 mod add;
 mod execution;
+mod fake;
+mod netns;
 
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
