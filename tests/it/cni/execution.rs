@@ -133,7 +133,7 @@ fn script(text: &str) -> (tempfile::TempDir, cnm_cni::cni::Runtime, NetworkConfi
     (dir, runtime, NetworkConfigList::parse(list.as_bytes()).unwrap())
 }
 
-fn write_executable(path: &Path, text: &str) {
+pub(crate) fn write_executable(path: &Path, text: &str) {
     std::fs::write(path, text).unwrap();
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
 }

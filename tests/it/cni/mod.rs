@@ -1,9 +1,13 @@
 //! The CNI engine, driven through its public face against the scripted fake plugin.
 
 mod add;
+mod discovery;
 mod execution;
 mod fake;
 mod netns;
+mod request;
+mod verbs;
+mod version;
 
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
