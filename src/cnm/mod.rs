@@ -20,7 +20,7 @@ pub use network::{
     IpamData, Pool,
 };
 pub use options::{
-    ChainOptions, EndpointOptions, Firewall, InvalidOption, NetworkOptions, PortBinding, Protocol,
+    ChainOptions, EndpointOptions, Forward, InvalidOption, NetworkOptions, PortBinding, Protocol,
 };
 pub use sandbox::{
     InterfaceName, JoinRequest, JoinResponse, ProgramExternalConnectivityRequest, RouteType,

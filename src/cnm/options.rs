@@ -3,7 +3,7 @@
 //! | key | where | meaning |
 //! |---|---|---|
 //! | `conflist` | network `-o` | name of the network configuration list |
-//! | `firewall` | network `-o` | `auto`, `always` or `never`: see [`Firewall`] |
+//! | `forward` | network `-o` | `auto`, `always` or `never`: see [`Forward`] |
 //! | `com.docker.network.driver.mtu` | network `-o` | MTU of the container's interface |
 //! | `cni.args.KEY` | network `-o`, endpoint `--driver-opt` | one pair of `CNI_ARGS` |
 //! | `cni.capability.NAME` | network `-o`, endpoint `--driver-opt` | a capability argument, as JSON |
@@ -23,8 +23,8 @@ use serde_json::{Map, Value};
 pub struct NetworkOptions {
     /// Name of the conflist; none means the first one in file-name order.
     pub conflist: Option<String>,
-    /// Whether the reference `firewall` plugin joins the chain.
-    pub firewall: Firewall,
+    /// Whether the containers are exempt from the policy of the host's FORWARD chain.
+    pub forward: Forward,
     /// MTU of the container's interface, in bytes.
     pub mtu: Option<u32>,
     /// `--internal`: no way out of the network.
@@ -33,19 +33,19 @@ pub struct NetworkOptions {
     pub chain: ChainOptions,
 }
 
-/// Whether the reference `firewall` plugin is appended to a chain that lacks it.
+/// Whether a network's containers are exempt from the policy of the host's FORWARD chain.
 ///
-/// Docker sets the policy of the host's FORWARD chain to DROP, and then even two
-/// containers on one bridge do not reach each other unless a rule accepts them.
+/// Docker sets that policy to DROP, and then even two containers on one bridge do not
+/// reach each other unless a rule accepts them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Firewall {
-    /// For a chain of `bridge` or `ptp`, while the FORWARD policy is DROP.
+pub enum Forward {
+    /// Those of a `bridge` or `ptp` chain are: the reference plugins leave it to others.
     #[default]
     Auto,
-    /// For every chain that has no `firewall` plugin.
+    /// They are, whatever the chain.
     Always,
-    /// Never: the chain runs as it is written.
+    /// They are not: the host's rules decide alone.
     Never,
 }
 
@@ -158,11 +158,11 @@ pub enum InvalidOption {
     },
 }
 
-const KNOWN: &str = "conflist, firewall, ip, cni.args.KEY=VALUE, cni.capability.NAME=JSON, \
+const KNOWN: &str = "conflist, forward, ip, cni.args.KEY=VALUE, cni.capability.NAME=JSON, \
                      com.docker.network.driver.mtu";
 
 const CONFLIST: &str = "conflist";
-const FIREWALL: &str = "firewall";
+const FORWARD: &str = "forward";
 const IP: &str = "ip";
 const ARGS: &str = "cni.args.";
 const CAPABILITY: &str = "cni.capability.";
@@ -190,8 +190,8 @@ impl NetworkOptions {
                     return Err(invalid(key, text, "expected the name of a conflist"));
                 }
                 CONFLIST => read.conflist = Some(text.to_owned()),
-                FIREWALL => {
-                    read.firewall = serde_json::from_value(value.clone())
+                FORWARD => {
+                    read.forward = serde_json::from_value(value.clone())
                         .map_err(|_| invalid(key, text, "expected auto, always or never"))?;
                 }
                 MTU => {
@@ -288,7 +288,7 @@ mod tests {
     fn every_network_option_is_read() {
         let read = network(json!({
             "conflist": "k8snet",
-            "firewall": "never",
+            "forward": "never",
             "com.docker.network.driver.mtu": "1400",
             "cni.args.K8S_POD_NAME": "x",
             "cni.capability.bandwidth": "{\"ingressRate\":1000}",
@@ -296,7 +296,7 @@ mod tests {
         }))
         .unwrap();
         assert_eq!(read.conflist.as_deref(), Some("k8snet"));
-        assert_eq!(read.firewall, Firewall::Never);
+        assert_eq!(read.forward, Forward::Never);
         assert_eq!(read.mtu, Some(1400));
         assert_eq!(read.chain.args, [("K8S_POD_NAME".to_owned(), "x".to_owned())]);
         assert_eq!(read.chain.capabilities["bandwidth"], json!({"ingressRate": 1000}));
@@ -317,7 +317,7 @@ mod tests {
         for options in [
             json!({"conflist": ""}),
             json!({"conflist": 5}),
-            json!({"firewall": "maybe"}),
+            json!({"forward": "maybe"}),
             json!({"com.docker.network.driver.mtu": "large"}),
             json!({"com.docker.network.driver.mtu": "12"}),
             json!({"cni.args.A": "b;IP=10.0.0.1"}),
