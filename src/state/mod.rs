@@ -1,1 +1,284 @@
-//! (coming)
+//! Records on disk: one folder per kind, one JSON file per record, atomically written.
+//!
+//! ```text
+//! <state-dir>/networks/<network id>.json
+//! <state-dir>/attachments/<attachment id>.json
+//!                        /<…>.json.unreadable    set aside, never deleted
+//! ```
+//!
+//! A file is `{"version": N, "record": {…}}`. It is written beside its place, synced,
+//! renamed over it, and the folder is synced: after a crash there is the old record or the
+//! new one. What a record means is its owner's business.
+
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::marker::PhantomData;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+/// What can be kept in a [`Folder`].
+pub trait Record: Serialize + DeserializeOwned + Send + 'static {
+    /// Name of the folder.
+    const FOLDER: &'static str;
+    /// The version that this program writes, and the only one that it reads.
+    const VERSION: u32;
+}
+
+/// The records of one kind.
+#[derive(Debug)]
+pub struct Folder<R> {
+    path: PathBuf,
+    of: PhantomData<fn() -> R>,
+}
+
+/// A record that could not be kept, found or read.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The file system refused.
+    #[error("cannot {action} {}", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On which file or folder.
+        path: PathBuf,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// The record has no JSON form.
+    #[error("cannot write {} as JSON", path.display())]
+    Encode {
+        /// Where it was to be kept.
+        path: PathBuf,
+        /// Why it failed.
+        source: serde_json::Error,
+    },
+    /// The program is ending.
+    #[error("cannot finish writing a record")]
+    Stopped(#[source] tokio::task::JoinError),
+}
+
+/// What [`Folder::open`] found.
+#[derive(Debug)]
+pub struct Loaded<R> {
+    /// The records that could be read.
+    pub records: Vec<R>,
+    /// Those that could not, each set aside under the name that is given here.
+    pub set_aside: Vec<SetAside>,
+}
+
+/// A file that is no record of this version. Its content is kept.
+#[derive(Debug)]
+pub struct SetAside {
+    /// Where the file is now.
+    pub path: PathBuf,
+    /// Why it could not be read.
+    pub reason: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Versioned<T> {
+    version: u32,
+    record: T,
+}
+
+const SUFFIX: &str = ".json";
+const TEMPORARY: &str = ".tmp";
+const UNREADABLE: &str = ".unreadable";
+
+impl<R: Record> Folder<R> {
+    /// Opens the folder below `state_dir`, making both if need be (mode 0700), and reads
+    /// every record. Half-written files of a crash are removed.
+    ///
+    /// # Errors
+    /// The folder cannot be made or listed. A record that cannot be read is no error: it
+    /// is set aside.
+    pub fn open(state_dir: &Path) -> Result<(Self, Loaded<R>), Error> {
+        let path = state_dir.join(R::FOLDER);
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&path)
+            .map_err(failed("create folder", &path))?;
+        let mut loaded = Loaded { records: Vec::new(), set_aside: Vec::new() };
+        for entry in fs::read_dir(&path).map_err(failed("list folder", &path))? {
+            let file = entry.map_err(failed("list folder", &path))?.path();
+            let name = file.to_string_lossy();
+            if name.ends_with(TEMPORARY) {
+                fs::remove_file(&file).map_err(failed("remove", &file))?;
+            } else if name.ends_with(SUFFIX) {
+                match read(&file) {
+                    Ok(record) => loaded.records.push(record),
+                    Err(reason) => {
+                        let path = PathBuf::from(format!("{name}{UNREADABLE}"));
+                        fs::rename(&file, &path).map_err(failed("set aside", &file))?;
+                        loaded.set_aside.push(SetAside { path, reason });
+                    }
+                }
+            }
+        }
+        Ok((Self { path, of: PhantomData }, loaded))
+    }
+
+    /// Keeps `record` under `key`, in the place of the one that was there. When this
+    /// returns, it is on disk.
+    ///
+    /// # Errors
+    /// The file system refused; the record that was there is untouched.
+    pub async fn put(&self, key: &str, record: &R) -> Result<(), Error> {
+        let path = self.file(key);
+        let bytes = serde_json::to_vec(&Versioned { version: R::VERSION, record })
+            .map_err(|source| Error::Encode { path: path.clone(), source })?;
+        on_blocking_thread(move || replace(&path, &bytes)).await
+    }
+
+    /// Forgets the record under `key`, if there is one.
+    ///
+    /// # Errors
+    /// The file system refused.
+    pub async fn remove(&self, key: &str) -> Result<(), Error> {
+        let path = self.file(key);
+        on_blocking_thread(move || match fs::remove_file(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            other => other.map_err(failed("remove", &path)),
+        })
+        .await
+    }
+
+    fn file(&self, key: &str) -> PathBuf {
+        self.path.join(format!("{key}{SUFFIX}"))
+    }
+}
+
+fn read<R: Record>(file: &Path) -> Result<R, String> {
+    let bytes = fs::read(file).map_err(|error| error.to_string())?;
+    // The version first: a record of another version has other fields.
+    let versioned: Versioned<serde_json::Value> =
+        serde_json::from_slice(&bytes).map_err(|error| error.to_string())?;
+    if versioned.version != R::VERSION {
+        return Err(format!(
+            "version {} (this program reads version {})",
+            versioned.version,
+            R::VERSION
+        ));
+    }
+    serde_json::from_value(versioned.record).map_err(|error| error.to_string())
+}
+
+fn replace(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(TEMPORARY);
+    let temporary = PathBuf::from(temporary);
+    let written = (|| {
+        let mut file = File::options()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&temporary)
+            .map_err(failed("create", &temporary))?;
+        file.write_all(bytes).map_err(failed("write", &temporary))?;
+        file.sync_all().map_err(failed("sync", &temporary))?;
+        fs::rename(&temporary, path).map_err(failed("rename", &temporary))
+    })();
+    if written.is_err() {
+        // The first error is the one to tell; a left-over goes at the next start.
+        let _ = fs::remove_file(&temporary);
+    }
+    written?;
+    let folder = path.parent().unwrap_or(path);
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed("sync folder", folder))
+}
+
+fn failed<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> Error + 'a {
+    move |source| Error::Io { action, path: path.to_owned(), source }
+}
+
+async fn on_blocking_thread(
+    work: impl FnOnce() -> Result<(), Error> + Send + 'static,
+) -> Result<(), Error> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(outcome) => outcome,
+        // Nothing here panics, and nobody cancels: the runtime itself is going down.
+        Err(stopped) => Err(Error::Stopped(stopped)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+    struct Note {
+        text: String,
+    }
+
+    impl Record for Note {
+        const FOLDER: &'static str = "notes";
+        const VERSION: u32 = 3;
+    }
+
+    fn note(text: &str) -> Note {
+        Note { text: text.into() }
+    }
+
+    fn open(dir: &Path) -> (Folder<Note>, Loaded<Note>) {
+        Folder::open(dir).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_record_survives_its_folder_being_opened_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let (folder, _) = open(dir.path());
+        folder.put("a", &note("first")).await.unwrap();
+        folder.put("a", &note("second")).await.unwrap();
+        assert_eq!(open(dir.path()).1.records, [note("second")]);
+
+        folder.remove("a").await.unwrap();
+        folder.remove("a").await.unwrap();
+        assert!(open(dir.path()).1.records.is_empty());
+    }
+
+    #[tokio::test]
+    async fn unreadable_records_are_set_aside_and_the_others_load() {
+        let dir = tempfile::tempdir().unwrap();
+        let (folder, _) = open(dir.path());
+        folder.put("good", &note("x")).await.unwrap();
+        let notes = dir.path().join("notes");
+        fs::write(notes.join("garbage.json"), "{").unwrap();
+        fs::write(notes.join("newer.json"), r#"{"version":4,"record":{"other":1}}"#).unwrap();
+
+        let (_, loaded) = open(dir.path());
+        assert_eq!(loaded.records, [note("x")]);
+        assert_eq!(loaded.set_aside.len(), 2);
+        assert!(loaded.set_aside.iter().any(|aside| aside.reason.contains("version 4")));
+        assert_eq!(fs::read_to_string(notes.join("garbage.json.unreadable")).unwrap(), "{");
+        assert!(open(dir.path()).1.set_aside.is_empty());
+    }
+
+    #[tokio::test]
+    async fn what_a_crash_left_half_written_goes() {
+        let dir = tempfile::tempdir().unwrap();
+        let (folder, _) = open(dir.path());
+        folder.put("a", &note("whole")).await.unwrap();
+        let half = dir.path().join("notes/a.json.tmp");
+        fs::write(&half, r#"{"version":3,"rec"#).unwrap();
+        assert_eq!(open(dir.path()).1.records, [note("whole")]);
+        assert!(!half.exists());
+    }
+
+    #[tokio::test]
+    async fn a_failed_write_leaves_the_old_record_and_says_where() {
+        let dir = tempfile::tempdir().unwrap();
+        let (folder, _) = open(dir.path());
+        folder.put("a", &note("old")).await.unwrap();
+        // A folder stands where the temporary file would go.
+        fs::create_dir(dir.path().join("notes/a.json.tmp")).unwrap();
+        let error = folder.put("a", &note("new")).await.unwrap_err();
+        assert!(error.to_string().contains("notes/a.json.tmp"), "{error}");
+        fs::remove_dir(dir.path().join("notes/a.json.tmp")).unwrap();
+        assert_eq!(open(dir.path()).1.records, [note("old")]);
+    }
+}
