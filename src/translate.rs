@@ -1,1 +1,676 @@
-//! (coming)
+//! The dictionary between Docker's words and CNI's; pure.
+//!
+//! Two directions: what Docker asks for becomes the arguments of a chain
+//! ([`serves`], [`arguments`]), and what a chain's ADD made becomes Docker's answers
+//! ([`endpoint_interface`], [`join_answer`]). Nothing here reads or changes anything.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use serde_json::{Map, Value, json};
+
+use crate::cni::{AttachResult, IpConfig, NetworkConfigList, PluginConfig, Route};
+use crate::cnm::{
+    ChainOptions, EndpointInterface, EndpointOptions, InterfaceName, IpamData, JoinResponse, Pool,
+    PortBinding, RouteType, StaticRoute,
+};
+
+/// A wish of Docker's that the conflist cannot fulfil.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// Docker's IPAM has a pool that the conflist does not allocate from.
+    #[error(
+        "conflist {conflist:?} cannot allocate from Docker's pool {pool}: {reason}; create the \
+         network with --ipam-driver null to let CNI choose the addresses{or}",
+        or = .alternative.as_ref().map(|flags| format!(", or with {flags}")).unwrap_or_default()
+    )]
+    Pool {
+        /// The network configuration list.
+        conflist: String,
+        /// The pool that Docker chose or was given.
+        pool: IpNet,
+        /// Why not.
+        reason: String,
+        /// Flags of `docker network create` that would work too.
+        alternative: Option<String>,
+    },
+    /// The chain cannot be told which addresses to use.
+    #[error(
+        "conflist {conflist:?} cannot be given the addresses {addresses}: for more than one, a \
+         plugin of the chain must declare the \"ips\" capability"
+    )]
+    Addresses {
+        /// The network configuration list.
+        conflist: String,
+        /// What was asked for.
+        addresses: String,
+    },
+    /// A published port that nothing would publish.
+    #[error(
+        "conflist {conflist:?} cannot publish port {port}: no plugin of the chain declares the \
+         \"portMappings\" capability; add {{\"type\": \"portmap\", \"capabilities\": \
+         {{\"portMappings\": true}}}} to its plugins, or start the container without -p"
+    )]
+    Publish {
+        /// The network configuration list.
+        conflist: String,
+        /// The port, as `docker run -p` writes it.
+        port: String,
+    },
+    /// A published port without a host port.
+    #[error(
+        "port {port} is published without a host port, and this driver cannot tell Docker which \
+         one it would pick: give it one, as in -p 8080:{port}"
+    )]
+    AnyHostPort {
+        /// The container's port.
+        port: u16,
+    },
+    /// The host address of a published port is none.
+    #[error("port {port}: {host_ip:?} is not an address of the host")]
+    HostIp {
+        /// The port, as `docker run -p` writes it.
+        port: String,
+        /// What stands for the address.
+        host_ip: String,
+    },
+}
+
+/// A chain's result is not what Docker decided; the attachment has to be undone.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "conflist {conflist:?} gave {}, but Docker had decided on {wanted}; create the network with \
+     --ipam-driver null to let CNI choose the addresses",
+    .given.as_deref().unwrap_or("no address")
+)]
+pub struct OtherAddress {
+    /// The network configuration list.
+    pub conflist: String,
+    /// Docker's address.
+    pub wanted: IpAddr,
+    /// The chain's addresses of that family.
+    pub given: Option<String>,
+}
+
+/// What a chain's plugins are told beside their configuration.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Arguments {
+    /// Pairs of `CNI_ARGS`.
+    pub args: Vec<(String, String)>,
+    /// Capability arguments by name (CONVENTIONS.md).
+    pub capabilities: Map<String, Value>,
+}
+
+/// Whether a chain can allocate from the pools that Docker's IPAM has for the network.
+///
+/// # Errors
+/// The first pool that it cannot allocate from, with the flags that would work.
+pub fn serves(list: &NetworkConfigList, pools: &[IpamData]) -> Result<(), Refusal> {
+    for data in pools {
+        let Pool::Subnet(pool) = data.pool else { continue };
+        let refusal = |reason: String, alternative: Option<String>| Refusal::Pool {
+            conflist: list.name().to_owned(),
+            pool,
+            reason,
+            alternative,
+        };
+        let ranges = host_local_ranges(list);
+        if ranges.is_empty() {
+            if !list.declares("ips") {
+                let reason = "it does not declare the \"ips\" capability";
+                return Err(refusal(reason.to_owned(), None));
+            }
+            continue;
+        }
+        let Some(range) = ranges.iter().find(|range| range.subnet == pool) else {
+            let subnets: Vec<_> = ranges.iter().map(|range| range.subnet.to_string()).collect();
+            let same_family =
+                ranges.iter().find(|range| range.subnet.addr().is_ipv4() == pool.addr().is_ipv4());
+            return Err(refusal(
+                format!("it allocates from {}", subnets.join(" and ")),
+                same_family.map(Range::docker_flags),
+            ));
+        };
+        if let (Some(ours), Some(theirs)) = (range.gateway, data.gateway)
+            && ours != theirs.addr()
+        {
+            return Err(refusal(
+                format!("its gateway is {ours}, and Docker reserved {}", theirs.addr()),
+                Some(range.docker_flags()),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// A range of the reference `host-local` IPAM plugin.
+struct Range {
+    subnet: IpNet,
+    gateway: Option<IpAddr>,
+}
+
+impl Range {
+    fn docker_flags(&self) -> String {
+        let gateway = self.gateway.map(|gateway| format!(" --gateway {gateway}"));
+        format!("--subnet {}{}", self.subnet, gateway.unwrap_or_default())
+    }
+}
+
+/// Every subnet that `host-local` allocates from: the old single `subnet`, then `ranges`.
+fn host_local_ranges(list: &NetworkConfigList) -> Vec<Range> {
+    let Some(ipam) = ipam(list).filter(|ipam| ipam["type"] == "host-local") else {
+        return Vec::new();
+    };
+    let sets = ipam["ranges"].as_array().into_iter().flatten();
+    std::iter::once(ipam)
+        .chain(sets.flat_map(|set| set.as_array().into_iter().flatten()))
+        .filter_map(|range| {
+            Some(Range {
+                subnet: range["subnet"].as_str()?.parse::<IpNet>().ok()?.trunc(),
+                gateway: range["gateway"].as_str().and_then(|gateway| gateway.parse().ok()),
+            })
+        })
+        .collect()
+}
+
+fn ipam(list: &NetworkConfigList) -> Option<&Value> {
+    list.plugins().iter().find_map(|plugin: &PluginConfig| plugin.get("ipam"))
+}
+
+/// What the chain is told for an endpoint: the network's and the endpoint's own options,
+/// the addresses and the MAC that Docker decided, the published ports.
+///
+/// # Errors
+/// A wish that the chain has no way to fulfil.
+pub fn arguments(
+    list: &NetworkConfigList,
+    network: &ChainOptions,
+    endpoint: &EndpointOptions,
+    interface: &EndpointInterface,
+) -> Result<Arguments, Refusal> {
+    let chosen = network.clone().overlaid_with(&endpoint.chain);
+    // Plugins refuse CNI_ARGS that they do not know unless told otherwise.
+    let mut args = vec![("IgnoreUnknown".to_owned(), "1".to_owned())];
+    args.extend(chosen.args);
+    let mut capabilities = chosen.capabilities;
+
+    let addresses = wanted_addresses(endpoint, interface);
+    if !addresses.is_empty() {
+        if list.declares("ips") {
+            capabilities.insert("ips".to_owned(), json!(addresses));
+        } else if let [address] = addresses.as_slice() {
+            let with_prefix = ipam(list).is_some_and(|ipam| ipam["type"] == "static");
+            let bare = address.split('/').next().unwrap_or(address);
+            let value = if with_prefix { address } else { bare };
+            args.push(("IP".to_owned(), value.to_owned()));
+        } else {
+            return Err(Refusal::Addresses {
+                conflist: list.name().to_owned(),
+                addresses: addresses.join(" and "),
+            });
+        }
+    }
+    if let Some(mac) = &interface.mac_address
+        && list.declares("mac")
+    {
+        capabilities.insert("mac".to_owned(), json!(mac));
+    }
+    if let Some(first) = endpoint.ports.first() {
+        if !list.declares("portMappings") {
+            return Err(Refusal::Publish {
+                conflist: list.name().to_owned(),
+                port: as_user_wrote(first),
+            });
+        }
+        let mappings: Result<Vec<_>, _> = endpoint.ports.iter().map(port_mapping).collect();
+        capabilities.insert("portMappings".to_owned(), Value::Array(mappings?));
+    }
+    Ok(Arguments { args, capabilities })
+}
+
+/// The addresses to ask the chain for: Docker's own, else the one of the `ip` option.
+fn wanted_addresses(endpoint: &EndpointOptions, interface: &EndpointInterface) -> Vec<String> {
+    let dockers: Vec<_> = interface.addresses().map(|address| address.to_string()).collect();
+    if dockers.is_empty() { endpoint.ip.iter().map(ToString::to_string).collect() } else { dockers }
+}
+
+/// One entry of the `portMappings` capability.
+fn port_mapping(binding: &PortBinding) -> Result<Value, Refusal> {
+    if binding.host_port == 0 {
+        return Err(Refusal::AnyHostPort { port: binding.port });
+    }
+    let mut mapping = json!({
+        "hostPort": binding.host_port,
+        "containerPort": binding.port,
+        "protocol": binding.proto.name(),
+    });
+    if !binding.host_ip.is_empty() {
+        let host_ip: IpAddr = binding.host_ip.parse().map_err(|_| Refusal::HostIp {
+            port: as_user_wrote(binding),
+            host_ip: binding.host_ip.clone(),
+        })?;
+        // "All addresses" is portmap's default, and an address of no host to it.
+        if !host_ip.is_unspecified() {
+            mapping["hostIP"] = json!(host_ip);
+        }
+    }
+    Ok(mapping)
+}
+
+fn as_user_wrote(binding: &PortBinding) -> String {
+    format!("{}:{}/{}", binding.host_port, binding.port, binding.proto.name())
+}
+
+/// The answer to CreateEndpoint: the first address of each family and the MAC, each only
+/// where Docker has not decided it already.
+///
+/// `mac` is that of the interface as it stands.
+///
+/// # Errors
+/// The chain did not give an address that Docker had decided.
+pub fn endpoint_interface(
+    list: &NetworkConfigList,
+    wanted: &EndpointInterface,
+    result: &AttachResult,
+    if_name: &str,
+    mac: Option<String>,
+) -> Result<EndpointInterface, OtherAddress> {
+    let given: Vec<IpNet> = container_ips(result, if_name).map(|ip| ip.address).collect();
+    for decided in wanted.addresses() {
+        let decided = decided.addr();
+        if !given.iter().any(|address| address.addr() == decided) {
+            let same_family: Vec<_> = given
+                .iter()
+                .filter(|address| address.addr().is_ipv4() == decided.is_ipv4())
+                .map(ToString::to_string)
+                .collect();
+            return Err(OtherAddress {
+                conflist: list.name().to_owned(),
+                wanted: decided,
+                given: (!same_family.is_empty()).then(|| same_family.join(" and ")),
+            });
+        }
+    }
+    let ipv4 =
+        given.iter().find_map(|net| if let IpNet::V4(net) = net { Some(*net) } else { None });
+    let ipv6 =
+        given.iter().find_map(|net| if let IpNet::V6(net) = net { Some(*net) } else { None });
+    Ok(EndpointInterface {
+        address: ipv4.filter(|_| wanted.address.is_none()),
+        address_ipv6: ipv6.filter(|_| wanted.address_ipv6.is_none()),
+        mac_address: mac.filter(|_| wanted.mac_address.is_none()),
+    })
+}
+
+/// The addresses of a result that belong to the container's interface: those that say so,
+/// and those that name no interface at all (SPEC.md, "ADD Success": `ips.interface`).
+fn container_ips<'r>(
+    result: &'r AttachResult,
+    if_name: &'r str,
+) -> impl Iterator<Item = &'r IpConfig> {
+    result.ips.iter().filter(move |ip| {
+        match ip.interface.map(|index| result.interfaces.get(index)) {
+            Some(Some(interface)) => interface.name == if_name && interface.sandbox.is_some(),
+            Some(None) => false,
+            None => true,
+        }
+    })
+}
+
+/// The answer to Join: the interface for Docker to move, and the routes for it to set.
+///
+/// Docker is given a gateway if and only if the chain made a default route: a pod without
+/// one gets none here either. Routes of tables other than the main one cannot be told.
+#[must_use]
+pub fn join_answer(result: &AttachResult, if_name: &str, internal: bool) -> JoinResponse {
+    let mut answer = JoinResponse {
+        interface_name: InterfaceName {
+            src_name: if_name.to_owned(),
+            dst_prefix: "eth".to_owned(),
+        },
+        gateway: None,
+        gateway_ipv6: None,
+        static_routes: Vec::new(),
+        disable_gateway_service: true,
+    };
+    let addresses: Vec<&IpConfig> = container_ips(result, if_name).collect();
+    // What is on the link without a route of its own: the subnets of the two addresses
+    // that Docker sets.
+    let is_v4 = |ip: &&&IpConfig| ip.address.addr().is_ipv4();
+    let on_link: Vec<IpNet> =
+        [addresses.iter().find(is_v4), addresses.iter().find(|ip| !is_v4(ip))]
+            .into_iter()
+            .flatten()
+            .map(|ip| ip.address)
+            .collect();
+
+    for route in result.routes.iter().filter(|route| in_main_table(route)) {
+        let gateway = route.gw.or_else(|| gateway_of_family(&addresses, route.dst));
+        let default = route.dst.prefix_len() == 0;
+        // On an internal network only the link itself is reachable.
+        if internal && (default || gateway.is_some()) {
+            continue;
+        }
+        if let Some(gateway) = gateway {
+            reach(&mut answer.static_routes, &on_link, gateway);
+        }
+        match (default, gateway) {
+            (true, Some(IpAddr::V4(gateway))) => answer.gateway = answer.gateway.or(Some(gateway)),
+            (true, Some(IpAddr::V6(gateway))) => {
+                answer.gateway_ipv6 = answer.gateway_ipv6.or(Some(gateway));
+            }
+            // Docker has no words for a default route without a gateway.
+            (true, None) => {}
+            (false, gateway) => push_once(&mut answer.static_routes, route.dst, gateway),
+        }
+    }
+    answer
+}
+
+/// The kernel's main routing table; a route that names none goes there.
+fn in_main_table(route: &Route) -> bool {
+    const RT_TABLE_UNSPEC: u32 = 0;
+    const RT_TABLE_MAIN: u32 = 254;
+    matches!(route.table, None | Some(RT_TABLE_UNSPEC | RT_TABLE_MAIN))
+}
+
+/// The gateway of a route that has none of its own (SPEC.md, "ADD Success": `routes.gw`).
+fn gateway_of_family(addresses: &[&IpConfig], dst: IpNet) -> Option<IpAddr> {
+    addresses
+        .iter()
+        .filter(|ip| ip.address.addr().is_ipv4() == dst.addr().is_ipv4())
+        .find_map(|ip| ip.gateway)
+}
+
+/// Makes sure that `next_hop` is reachable: one outside the subnet gets a host route on
+/// the link, as with a /32 address behind 169.254.1.1.
+fn reach(routes: &mut Vec<StaticRoute>, on_link: &[IpNet], next_hop: IpAddr) {
+    let connected = routes
+        .iter()
+        .filter(|route| route.route_type == RouteType::Connected)
+        .map(|route| route.destination);
+    if !on_link.iter().copied().chain(connected).any(|net| net.contains(&next_hop)) {
+        push_once(routes, IpNet::from(next_hop), None);
+    }
+}
+
+fn push_once(routes: &mut Vec<StaticRoute>, destination: IpNet, next_hop: Option<IpAddr>) {
+    let route_type = if next_hop.is_some() { RouteType::NextHop } else { RouteType::Connected };
+    let route = StaticRoute { destination: destination.trunc(), route_type, next_hop };
+    if !routes.contains(&route) {
+        routes.push(route);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn list(ipam: &Value, capabilities: &Value) -> NetworkConfigList {
+        let conflist = json!({
+            "cniVersion": "1.0.0", "name": "k8snet",
+            "plugins": [{"type": "bridge", "ipam": ipam, "capabilities": capabilities}],
+        });
+        NetworkConfigList::parse(conflist.to_string().as_bytes()).unwrap()
+    }
+
+    fn host_local() -> NetworkConfigList {
+        let ranges = json!([[{"subnet": "10.22.0.0/16"}], [{"subnet": "fd00:22::/64"}]]);
+        list(&json!({"type": "host-local", "ranges": ranges}), &json!({"portMappings": true}))
+    }
+
+    fn pools(json: Value) -> Vec<IpamData> {
+        serde_json::from_value(json).unwrap()
+    }
+
+    fn interface(json: Value) -> EndpointInterface {
+        serde_json::from_value(json).unwrap()
+    }
+
+    fn published(ports: &Value) -> EndpointOptions {
+        let options = json!({"com.docker.network.portmap": ports});
+        EndpointOptions::read(options.as_object().unwrap()).unwrap()
+    }
+
+    /// The result of a chain that made `cni0` in a container and `veth0` on the host.
+    fn result(ips: &Value, routes: &Value) -> AttachResult {
+        serde_json::from_value(json!({
+            "cniVersion": "1.0.0",
+            "interfaces": [{"name": "veth0"}, {"name": "cni0", "sandbox": "/run/netns/x"}],
+            "ips": ips,
+            "routes": routes,
+        }))
+        .unwrap()
+    }
+
+    fn told(list: &NetworkConfigList, wanted: Value) -> Result<Arguments, Refusal> {
+        let none = ChainOptions::default();
+        arguments(list, &none, &EndpointOptions::default(), &interface(wanted))
+    }
+
+    fn ignore_unknown() -> (String, String) {
+        ("IgnoreUnknown".to_owned(), "1".to_owned())
+    }
+
+    #[test]
+    fn the_null_ipam_driver_suits_every_conflist() {
+        let null = pools(json!([{"AddressSpace": "null", "Pool": "0.0.0.0/0"}]));
+        serves(&host_local(), &null).unwrap();
+        serves(&list(&json!({"type": "dhcp"}), &json!({})), &null).unwrap();
+    }
+
+    #[test]
+    fn a_pool_that_host_local_has_is_served() {
+        serves(&host_local(), &pools(json!([{"Pool": "10.22.0.0/16", "Gateway": "10.22.0.1/16"}])))
+            .unwrap();
+        serves(&host_local(), &pools(json!([{"Pool": "fd00:22::/64"}]))).unwrap();
+        let old = list(&json!({"type": "host-local", "subnet": "10.22.0.0/16"}), &json!({}));
+        serves(&old, &pools(json!([{"Pool": "10.22.0.0/16"}]))).unwrap();
+    }
+
+    #[test]
+    fn a_pool_that_docker_made_up_is_refused_with_what_would_work() {
+        let error = serves(&host_local(), &pools(json!([{"Pool": "172.18.0.0/16"}]))).unwrap_err();
+        let text = error.to_string();
+        for part in ["k8snet", "172.18.0.0/16", "--ipam-driver null", "--subnet 10.22.0.0/16"] {
+            assert!(text.contains(part), "{part} is not in: {text}");
+        }
+    }
+
+    #[test]
+    fn another_gateway_than_the_conflists_is_refused() {
+        let ipam = json!({"type": "host-local", "subnet": "10.22.0.0/16", "gateway": "10.22.9.9"});
+        let pool = pools(json!([{"Pool": "10.22.0.0/16", "Gateway": "10.22.0.1/16"}]));
+        let text = serves(&list(&ipam, &json!({})), &pool).unwrap_err().to_string();
+        assert!(text.contains("--subnet 10.22.0.0/16 --gateway 10.22.9.9"), "{text}");
+    }
+
+    #[test]
+    fn an_ipam_that_cannot_be_told_addresses_is_refused_dockers_pool() {
+        let pool = pools(json!([{"Pool": "10.22.0.0/16"}]));
+        assert!(serves(&list(&json!({"type": "calico-ipam"}), &json!({})), &pool).is_err());
+        serves(&list(&json!({"type": "other"}), &json!({"ips": true})), &pool).unwrap();
+    }
+
+    #[test]
+    fn dockers_address_is_pinned_by_the_capability_where_there_is_one() {
+        let chain = list(&json!({"type": "host-local"}), &json!({"ips": true}));
+        let told = told(
+            &chain,
+            json!({"Address": "10.22.0.50/16", "AddressIPv6": "fd00::5/64", "MacAddress": ""}),
+        )
+        .unwrap();
+        assert_eq!(told.capabilities["ips"], json!(["10.22.0.50/16", "fd00::5/64"]));
+        assert_eq!(told.args, [ignore_unknown()]);
+    }
+
+    #[test]
+    fn dockers_address_is_pinned_by_cni_args_elsewhere() {
+        let wanted = json!({"Address": "10.22.0.50/16"});
+        let bare = told(&host_local(), wanted.clone()).unwrap();
+        assert_eq!(bare.args, [ignore_unknown(), ("IP".to_owned(), "10.22.0.50".to_owned())]);
+        let chain = list(&json!({"type": "static"}), &json!({}));
+        let with_prefix = told(&chain, wanted).unwrap();
+        assert_eq!(with_prefix.args[1].1, "10.22.0.50/16");
+        assert!(bare.capabilities.is_empty());
+
+        let both = json!({"Address": "10.22.0.50/16", "AddressIPv6": "fd00::5/64"});
+        assert!(matches!(told(&host_local(), both), Err(Refusal::Addresses { .. })));
+    }
+
+    #[test]
+    fn an_address_option_is_pinned_where_docker_has_none() {
+        let options = json!({"ip": "10.22.0.50"});
+        let options = EndpointOptions::read(options.as_object().unwrap()).unwrap();
+        let none = ChainOptions::default();
+        let told = arguments(&host_local(), &none, &options, &interface(json!({}))).unwrap();
+        assert_eq!(told.args[1], ("IP".to_owned(), "10.22.0.50".to_owned()));
+    }
+
+    #[test]
+    fn published_ports_become_port_mappings() {
+        let ports = json!([
+            {"Proto": 6, "Port": 80, "HostIP": "", "HostPort": 8080, "HostPortEnd": 8080},
+            {"Proto": 17, "Port": 53, "HostIP": "127.0.0.1", "HostPort": 5353},
+            {"Proto": 6, "Port": 81, "HostIP": "0.0.0.0", "HostPort": 8081},
+        ]);
+        let none = ChainOptions::default();
+        let wanted = EndpointInterface::default();
+        let told = arguments(&host_local(), &none, &published(&ports), &wanted).unwrap();
+        assert_eq!(
+            told.capabilities["portMappings"],
+            json!([
+                {"hostPort": 8080, "containerPort": 80, "protocol": "tcp"},
+                {"hostPort": 5353, "containerPort": 53, "protocol": "udp", "hostIP": "127.0.0.1"},
+                {"hostPort": 8081, "containerPort": 81, "protocol": "tcp"},
+            ])
+        );
+    }
+
+    #[test]
+    fn a_port_that_nobody_would_publish_is_refused_with_the_remedy() {
+        let none = ChainOptions::default();
+        let wanted = EndpointInterface::default();
+        let fixed = published(&json!([{"Proto": 6, "Port": 80, "HostPort": 8080}]));
+        let chain = list(&json!({"type": "host-local"}), &json!({}));
+        let text = arguments(&chain, &none, &fixed, &wanted).unwrap_err().to_string();
+        assert!(text.contains("8080:80/tcp") && text.contains("\"portmap\""), "{text}");
+
+        let any = published(&json!([{"Proto": 6, "Port": 99, "HostPort": 0}]));
+        let text = arguments(&host_local(), &none, &any, &wanted).unwrap_err().to_string();
+        assert!(text.contains("-p 8080:99"), "{text}");
+    }
+
+    #[test]
+    fn docker_is_told_the_first_address_of_each_family_and_the_mac() {
+        let ips = json!([
+            {"address": "192.0.2.9/24"},
+            {"address": "10.22.0.5/16", "interface": 1},
+            {"address": "10.22.0.1/16", "interface": 0},
+            {"address": "fd00:22::5/64", "interface": 1},
+        ]);
+        let result = result(&ips, &json!([]));
+        let mac = Some("02:00:00:00:00:01".to_owned());
+        let nothing = EndpointInterface::default();
+        let told = endpoint_interface(&host_local(), &nothing, &result, "cni0", mac.clone());
+        let all = json!({"Address": "192.0.2.9/24", "AddressIPv6": "fd00:22::5/64",
+                         "MacAddress": "02:00:00:00:00:01"});
+        assert_eq!(told.unwrap(), interface(all));
+
+        let decided =
+            interface(json!({"Address": "10.22.0.5/16", "MacAddress": "02:00:00:00:00:01"}));
+        let told = endpoint_interface(&host_local(), &decided, &result, "cni0", mac);
+        assert_eq!(told.unwrap(), interface(json!({"AddressIPv6": "fd00:22::5/64"})));
+    }
+
+    #[test]
+    fn an_address_that_differs_from_dockers_is_an_error_that_names_both() {
+        let result = result(&json!([{"address": "10.22.0.7/16", "interface": 1}]), &json!([]));
+        let wanted = interface(json!({"Address": "10.22.0.5/16"}));
+        let error = endpoint_interface(&host_local(), &wanted, &result, "cni0", None).unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains("10.22.0.7/16") && text.contains("10.22.0.5"), "{text}");
+    }
+
+    fn answer(ips: Value, routes: Value) -> Value {
+        serde_json::to_value(join_answer(&result(&ips, &routes), "cni0", false)).unwrap()
+    }
+
+    #[test]
+    fn a_default_route_becomes_the_gateway() {
+        let ips = json!([
+            {"address": "10.22.0.5/16", "gateway": "10.22.0.1", "interface": 1},
+            {"address": "fd00:22::5/64", "gateway": "fd00:22::1", "interface": 1},
+        ]);
+        let routes = json!([{"dst": "0.0.0.0/0"}, {"dst": "::/0", "gw": "fd00:22::9"}]);
+        let answer = answer(ips, routes);
+        assert_eq!(answer["InterfaceName"], json!({"SrcName": "cni0", "DstPrefix": "eth"}));
+        assert_eq!(answer["Gateway"], "10.22.0.1");
+        assert_eq!(answer["GatewayIPv6"], "fd00:22::9");
+        assert_eq!(answer["StaticRoutes"], json!([]));
+        assert_eq!(answer["DisableGatewayService"], true);
+    }
+
+    #[test]
+    fn a_chain_without_a_default_route_gives_no_gateway() {
+        let ips = json!([{"address": "10.22.0.5/16", "gateway": "10.22.0.1", "interface": 1}]);
+        let answer = answer(ips, json!([]));
+        assert_eq!(answer.get("Gateway"), None);
+        assert_eq!(answer["DisableGatewayService"], true);
+    }
+
+    #[test]
+    fn a_gateway_outside_the_subnet_is_made_reachable_on_the_link() {
+        let ips = json!([{"address": "10.22.0.5/32", "interface": 1}]);
+        let routes = json!([
+            {"dst": "0.0.0.0/0", "gw": "169.254.1.1"},
+            {"dst": "10.99.0.0/16", "gw": "169.254.1.1"},
+        ]);
+        let answer = answer(ips, routes);
+        assert_eq!(answer["Gateway"], "169.254.1.1");
+        assert_eq!(
+            answer["StaticRoutes"],
+            json!([
+                {"Destination": "169.254.1.1/32", "RouteType": 1, "NextHop": ""},
+                {"Destination": "10.99.0.0/16", "RouteType": 0, "NextHop": "169.254.1.1"},
+            ])
+        );
+    }
+
+    #[test]
+    fn the_chains_own_link_route_to_its_gateway_is_not_doubled() {
+        let ips = json!([{"address": "10.22.0.5/32", "interface": 1}]);
+        let routes = json!([{"dst": "169.254.1.1/32"}, {"dst": "0.0.0.0/0", "gw": "169.254.1.1"}]);
+        let routes = &answer(ips, routes)["StaticRoutes"];
+        assert_eq!(
+            *routes,
+            json!([{"Destination": "169.254.1.1/32", "RouteType": 1, "NextHop": ""}])
+        );
+    }
+
+    #[test]
+    fn routes_of_other_tables_are_not_dockers() {
+        let ips = json!([{"address": "10.22.0.5/16", "gateway": "10.22.0.1", "interface": 1}]);
+        let routes = json!([
+            {"dst": "10.96.0.0/12", "table": 100},
+            {"dst": "10.112.0.0/12", "table": 254},
+        ]);
+        let answer = answer(ips, routes);
+        assert_eq!(
+            answer["StaticRoutes"],
+            json!([{"Destination": "10.112.0.0/12", "RouteType": 0, "NextHop": "10.22.0.1"}])
+        );
+    }
+
+    #[test]
+    fn an_internal_network_has_no_way_out() {
+        let ips = json!([{"address": "10.22.0.5/16", "gateway": "10.22.0.1", "interface": 1}]);
+        let routes = json!([
+            {"dst": "0.0.0.0/0"},
+            {"dst": "10.96.0.0/12", "gw": "10.22.0.9"},
+        ]);
+        let answer = join_answer(&result(&ips, &routes), "cni0", true);
+        assert_eq!((answer.gateway, answer.static_routes), (None, Vec::new()));
+        assert!(answer.disable_gateway_service);
+    }
+}
