@@ -11,6 +11,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use crate::cni::Limits;
 use crate::lifecycle::{Config, Driver};
 use crate::server;
 
@@ -45,7 +46,7 @@ pub(super) struct Args {
     socket: PathBuf,
 
     /// Seconds that one execution of a CNI plugin may take
-    #[arg(long, value_name = "SECONDS", env = "CNM_CNI_PLUGIN_TIMEOUT", default_value = "60")]
+    #[arg(long, value_name = "SECONDS", env = "CNM_CNI_PLUGIN_TIMEOUT", default_value = "90")]
     #[arg(value_parser = clap::value_parser!(u64).range(1..))]
     plugin_timeout: u64,
 
@@ -81,11 +82,13 @@ async fn serve(args: Args, listener: UnixListener) -> anyhow::Result<()> {
     let mut signals = Signals::new().context("cannot listen for signals")?;
     let listener =
         tokio::net::UnixListener::from_std(listener).context("cannot listen on the socket")?;
+    let plugin_timeout = Duration::from_secs(args.plugin_timeout);
     let config = Config {
         conf_dir: args.conf_dir,
         cni_path: args.cni_path,
         state_dir: args.state_dir,
         run_dir: args.run_dir,
+        limits: Limits { add: plugin_timeout, del: plugin_timeout, ..Limits::default() },
     };
     let driver = tokio::select! {
         opened = Driver::open(config) => Arc::new(opened.context("cannot open the driver's records")?),

@@ -1,10 +1,66 @@
-//! The heart: network and attachment states, undo, recovery.
+//! The heart: what becomes of a network and of an attachment, step by step.
+//!
+//! An **attachment** is one run of a chain's ADD. It is made when Docker creates an
+//! endpoint, and it ends with DEL when Docker deletes the endpoint:
+//!
+//! ```text
+//!   CreateEndpoint            Join                 Leave        DeleteEndpoint
+//!        │                     │                     │                │
+//!   ┌────▼───┐  ADD ok   ┌─────▼──┐             (nothing to do)  ┌────▼─────┐ DEL ok
+//!   │ Adding ├──────────▶│ Staged ├──▶ Joined ──────────────────▶│ Deleting ├──────▶ gone
+//!   └────┬───┘           └────────┘       │                      └──────────┘
+//!        │ a step fails, or a crash       │ moving fails: back to Staged
+//!        └────────────────────────────────┴──▶ Deleting (undo)
+//! ```
+//!
+//! Two rules make it safe. The phase is on disk *before* the step that it announces, so
+//! that a crash is followed by DEL at the next start ([`recover`]). And where the
+//! interface stands is observed, never remembered ([`place`]): Docker moves it, and
+//! containers die.
+//!
+//! | file | its part |
+//! |---|---|
+//! | [`network`] | CreateNetwork, DeleteNetwork; which conflist a network runs |
+//! | [`attach`] | CreateEndpoint: ADD in a staging namespace, undone when a step fails |
+//! | [`place`] | Join: where the interface stands, and moving it |
+//! | [`detach`] | DeleteEndpoint: the interface back in staging as ADD left it, then DEL |
+//! | [`recover`] | what is done at start |
+//! | [`forward`] | the exemption from the host's FORWARD policy |
+//! | [`record`] | what is kept on disk |
+//! | [`endpoints`] | one lock per endpoint |
 
+mod attach;
+mod detach;
+mod endpoints;
+mod error;
+mod forward;
+mod network;
+mod place;
+mod record;
+mod recover;
+
+use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::cnm;
+use serde_json::{Map, json};
+use tokio_util::task::TaskTracker;
 
-/// Where the driver finds and keeps its files.
+use crate::cni::{ConfDir, Limits, Runtime};
+use crate::cnm::{
+    EndpointOperInfoResponse, EndpointRequest, NetworkId, ProgramExternalConnectivityRequest,
+};
+use crate::netlink::Netlink;
+use crate::state::Folder;
+
+pub use error::Error;
+
+use endpoints::Endpoints;
+use record::{Attachment, Network};
+
+type Result<T> = std::result::Result<T, Error>;
+
+/// Where the driver finds and keeps its files, and how long a plugin may take.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// Folder of the CNI configuration files.
@@ -15,83 +71,125 @@ pub struct Config {
     pub state_dir: PathBuf,
     /// Folder of the run-time files: pinned namespaces.
     pub run_dir: PathBuf,
-}
-
-/// Why a call failed.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// To be replaced.
-    #[error("not written yet")]
-    Unwritten,
+    /// Limits of a plugin's execution.
+    pub limits: Limits,
 }
 
 /// The driver: every method of the remote driver protocol, without the wire.
+///
+/// Every method may be called again with the same identities, at any time, and then
+/// answers as it did the first time: dockerd repeats a call when the connection fails.
+#[derive(Debug, Clone)]
+pub struct Driver {
+    inner: Arc<Inner>,
+}
+
 #[derive(Debug)]
-pub struct Driver {}
+struct Inner {
+    conf_dir: ConfDir,
+    runtime: Runtime,
+    /// Folder of the staging namespaces' pins.
+    netns_dir: PathBuf,
+    /// Links of the namespace that dockerd and this program share.
+    own: Netlink,
+    /// The kernel's name for the present boot.
+    boot_id: String,
+    networks: Mutex<HashMap<NetworkId, Arc<Network>>>,
+    network_folder: Folder<Network>,
+    endpoints: Endpoints,
+    attachment_folder: Folder<Attachment>,
+    background: TaskTracker,
+}
 
 impl Driver {
-    /// Opens the driver's records and brings every attachment to an end state.
-    pub async fn open(_config: Config) -> Result<Self, Error> {
-        Ok(Self {})
+    /// Opens the records, and starts to bring every attachment that a crash or a reboot
+    /// interrupted to its end, in the background.
+    ///
+    /// # Errors
+    /// The state folder cannot be opened, or the kernel gives no netlink socket.
+    pub async fn open(config: Config) -> Result<Self> {
+        let inner = Arc::new(Inner::open(config)?);
+        recover::start(&inner);
+        Ok(Self { inner })
     }
 
-    /// `NetworkDriver.CreateNetwork`.
-    pub async fn create_network(&self, _request: cnm::CreateNetworkRequest) -> Result<(), Error> {
-        Err(Error::Unwritten)
+    /// `NetworkDriver.EndpointOperInfo`: what is known about an endpoint. Nothing about an
+    /// unknown one, which is no error: Docker asks about every endpoint of a container
+    /// when another network is connected to it.
+    pub async fn endpoint_oper_info(&self, request: EndpointRequest) -> EndpointOperInfoResponse {
+        let slot = self.inner.endpoints.lock(&request.endpoint_id).await;
+        let mut value = Map::new();
+        if let Some(attachment) = slot.as_ref() {
+            value.insert("cni.network".into(), json!(attachment.list.name()));
+            value.insert("cni.containerID".into(), json!(attachment.parameters.container_id));
+            value.insert("cni.ifname".into(), json!(attachment.parameters.if_name));
+            if let Some(mappings) = attachment.parameters.capability_args.get("portMappings") {
+                value.insert("cni.portMappings".into(), mappings.clone());
+            }
+            if let Some(result) = &attachment.result {
+                value.insert("cni.result".into(), json!(result));
+            }
+        }
+        EndpointOperInfoResponse { value }
     }
 
-    /// `NetworkDriver.DeleteNetwork`.
-    pub async fn delete_network(&self, _request: cnm::DeleteNetworkRequest) -> Result<(), Error> {
-        Err(Error::Unwritten)
-    }
-
-    /// `NetworkDriver.CreateEndpoint`.
-    pub async fn create_endpoint(
-        &self,
-        _request: cnm::CreateEndpointRequest,
-    ) -> Result<cnm::CreateEndpointResponse, Error> {
-        Err(Error::Unwritten)
-    }
-
-    /// `NetworkDriver.EndpointOperInfo`.
-    pub async fn endpoint_oper_info(
-        &self,
-        _request: cnm::EndpointRequest,
-    ) -> Result<cnm::EndpointOperInfoResponse, Error> {
-        Err(Error::Unwritten)
-    }
-
-    /// `NetworkDriver.DeleteEndpoint`.
-    pub async fn delete_endpoint(&self, _request: cnm::EndpointRequest) -> Result<(), Error> {
-        Err(Error::Unwritten)
-    }
-
-    /// `NetworkDriver.Join`.
-    pub async fn join(&self, _request: cnm::JoinRequest) -> Result<cnm::JoinResponse, Error> {
-        Err(Error::Unwritten)
-    }
-
-    /// `NetworkDriver.Leave`.
-    pub async fn leave(&self, _request: cnm::EndpointRequest) -> Result<(), Error> {
-        Err(Error::Unwritten)
-    }
-
-    /// `NetworkDriver.ProgramExternalConnectivity`.
+    /// `NetworkDriver.ProgramExternalConnectivity`: the endpoint became its sandbox's
+    /// gateway. The chain has published the ports already.
+    ///
+    /// # Errors
+    /// The endpoint is unknown.
     pub async fn program_external_connectivity(
         &self,
-        _request: cnm::ProgramExternalConnectivityRequest,
-    ) -> Result<(), Error> {
-        Err(Error::Unwritten)
+        request: ProgramExternalConnectivityRequest,
+    ) -> Result<()> {
+        match self.inner.endpoints.lock(&request.endpoint_id).await.as_ref() {
+            Some(_) => Ok(()),
+            None => Err(Error::UnknownEndpoint(request.endpoint_id)),
+        }
     }
 
-    /// `NetworkDriver.RevokeExternalConnectivity`.
-    pub async fn revoke_external_connectivity(
-        &self,
-        _request: cnm::EndpointRequest,
-    ) -> Result<(), Error> {
-        Err(Error::Unwritten)
+    /// `NetworkDriver.RevokeExternalConnectivity`: the endpoint is its sandbox's gateway no
+    /// longer. Nothing to do before DEL takes the ports back.
+    pub async fn revoke_external_connectivity(&self, _request: EndpointRequest) {}
+
+    /// `NetworkDriver.Leave`: the container goes. Docker takes the interface out of it
+    /// after this, so there is nothing to do yet.
+    pub async fn leave(&self, _request: EndpointRequest) {}
+
+    /// Waits until the work in the background has ended.
+    pub async fn drain(&self) {
+        self.inner.background.close();
+        self.inner.background.wait().await;
+    }
+}
+
+impl Inner {
+    fn open(config: Config) -> Result<Self> {
+        let (network_folder, networks) = Folder::<Network>::open(&config.state_dir)?;
+        let (attachment_folder, attachments) = Folder::<Attachment>::open(&config.state_dir)?;
+        for aside in networks.set_aside.iter().chain(&attachments.set_aside) {
+            tracing::error!(file = %aside.path.display(), reason = aside.reason,
+                "a record cannot be read, and was set aside");
+        }
+        let networks = networks.records.into_iter();
+        Ok(Self {
+            conf_dir: ConfDir::new(config.conf_dir),
+            runtime: Runtime::new(config.cni_path, config.limits),
+            netns_dir: config.run_dir.join("netns"),
+            own: Netlink::own()?,
+            boot_id: recover::boot_id()?,
+            networks: Mutex::new(
+                networks.map(|network| (network.id.clone(), Arc::new(network))).collect(),
+            ),
+            network_folder,
+            endpoints: Endpoints::holding(attachments.records),
+            attachment_folder,
+            background: TaskTracker::new(),
+        })
     }
 
-    /// Waits until the operations that are under way have ended.
-    pub async fn drain(&self) {}
+    fn networks(&self) -> MutexGuard<'_, HashMap<NetworkId, Arc<Network>>> {
+        // The map is whole even if a holder panicked: every change is one insert or remove.
+        self.networks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }

@@ -31,9 +31,9 @@ async fn join(
 async fn leave(
     State(driver): State<Arc<Driver>>,
     Json(request): Json<EndpointRequest>,
-) -> Result<Json<Empty>, Error> {
-    driver.leave(request).await?;
-    Ok(Json(Empty {}))
+) -> Json<Empty> {
+    driver.leave(request).await;
+    Json(Empty {})
 }
 
 async fn program_external_connectivity(
@@ -47,7 +47,7 @@ async fn program_external_connectivity(
 async fn revoke_external_connectivity(
     State(driver): State<Arc<Driver>>,
     Json(request): Json<EndpointRequest>,
-) -> Result<Json<Empty>, Error> {
-    driver.revoke_external_connectivity(request).await?;
-    Ok(Json(Empty {}))
+) -> Json<Empty> {
+    driver.revoke_external_connectivity(request).await;
+    Json(Empty {})
 }

@@ -315,7 +315,7 @@ async fn help_tells_every_flag_with_its_variable_and_default() {
         ("--state-dir", "CNM_CNI_STATE_DIR", "/var/lib/cnm-cni"),
         ("--run-dir", "CNM_CNI_RUN_DIR", "/run/cnm-cni"),
         ("--socket", "CNM_CNI_SOCKET", "/run/docker/plugins/cni.sock"),
-        ("--plugin-timeout", "CNM_CNI_PLUGIN_TIMEOUT", "60"),
+        ("--plugin-timeout", "CNM_CNI_PLUGIN_TIMEOUT", "90"),
         ("--drain-timeout", "CNM_CNI_DRAIN_TIMEOUT", "30"),
         ("--log-level", "CNM_CNI_LOG_LEVEL", "info"),
         ("--log-format", "CNM_CNI_LOG_FORMAT", "text"),

@@ -1,0 +1,153 @@
+//! CreateEndpoint: a chain's ADD, run in a staging namespace.
+//!
+//! Docker wants the addresses before it names the container's namespace. So the chain runs
+//! in a namespace of ours; Join hands the interface over.
+
+use std::path::Path;
+
+use super::record::{Attachment, AttachmentId, Interface, Network, Phase};
+use super::{Driver, Error, Inner, Result, forward};
+use crate::cni::{self, NetworkConfigList};
+use crate::cnm::{
+    CreateEndpointRequest, CreateEndpointResponse, EndpointId, EndpointInterface, EndpointOptions,
+};
+use crate::netlink::{Address, Mac, Netlink};
+use crate::{netns, translate};
+
+/// What Docker has decided about an interface, beyond what the chain is told.
+struct Wanted<'w> {
+    interface: &'w EndpointInterface,
+    /// The interface's MAC, parsed; none leaves the chain's.
+    mac: Option<Mac>,
+    /// The interface's MTU in bytes; none leaves the chain's.
+    mtu: Option<u32>,
+}
+
+impl Driver {
+    /// `NetworkDriver.CreateEndpoint`: makes the attachment, and answers with its addresses
+    /// and its MAC. Asked again, it gives the first answer; there is never a second lease.
+    ///
+    /// # Errors
+    /// Whatever kept the chain from succeeding. Nothing of the attachment is left then,
+    /// unless the undo failed too, which the error says.
+    pub async fn create_endpoint(
+        &self,
+        request: CreateEndpointRequest,
+    ) -> Result<CreateEndpointResponse> {
+        let inner = &self.inner;
+        let network = inner.network(&request.network_id)?;
+        let options = EndpointOptions::read(&request.options)?;
+        let mut slot = inner.endpoints.lock(&request.endpoint_id).await;
+        match slot.as_ref() {
+            Some(Attachment {
+                phase: Phase::Staged | Phase::Joined,
+                interface: Some(interface),
+                ..
+            }) => return Ok(CreateEndpointResponse { interface: interface.answer.clone() }),
+            // A rest of an earlier life of this endpoint, that could not be removed then.
+            Some(_) => inner.detach(&mut slot).await?,
+            None => {}
+        }
+        let attachment =
+            inner.intend(&network, request.endpoint_id.clone(), &options, &request.interface)?;
+        let mac = request.interface.mac_address.as_deref().map(str::parse).transpose()?;
+        let wanted = Wanted { interface: &request.interface, mac, mtu: network.options.mtu };
+        match inner.attach(slot.insert(attachment), &wanted).await {
+            Ok(interface) => Ok(CreateEndpointResponse { interface }),
+            Err(cause) => Err(cause.undone(inner.detach(&mut slot).await)),
+        }
+    }
+}
+
+impl Inner {
+    /// Settles what the chain will be told; changes nothing.
+    fn intend(
+        &self,
+        network: &Network,
+        endpoint: EndpointId,
+        options: &EndpointOptions,
+        interface: &EndpointInterface,
+    ) -> Result<Attachment> {
+        let list = self.conflist(Some(&network.conflist))?;
+        let arguments = translate::arguments(&list, &network.options.chain, options, interface)?;
+        let id = AttachmentId::new();
+        let staging = self.netns_dir.join(id.to_string());
+        Ok(Attachment {
+            id,
+            network: network.id.clone(),
+            endpoint,
+            phase: Phase::Adding,
+            boot_id: self.boot_id.clone(),
+            parameters: cni::Attachment {
+                container_id: id.to_string(),
+                netns: Some(staging.clone()),
+                if_name: id.if_name(),
+                args: arguments.args,
+                capability_args: arguments.capabilities,
+            },
+            internal: network.options.internal,
+            forwarded: forward::applies(network.options.forward, &list),
+            list,
+            staging,
+            sandbox: None,
+            result: None,
+            interface: None,
+        })
+    }
+
+    /// Makes the attachment. After an error the caller undoes what was done.
+    async fn attach(
+        &self,
+        attachment: &mut Attachment,
+        wanted: &Wanted<'_>,
+    ) -> Result<EndpointInterface> {
+        self.keep(attachment).await?;
+        netns::create(&attachment.staging).await?;
+        let result = self.runtime.add(&attachment.list, &attachment.parameters).await?;
+        // Kept from here on: an undo runs DEL with it.
+        let result = &*attachment.result.insert(result);
+        let (mac, addresses) =
+            observe(&attachment.list, &attachment.parameters.if_name, &attachment.staging, wanted)
+                .await?;
+        let answer = translate::endpoint_interface(
+            &attachment.list,
+            wanted.interface,
+            result,
+            &attachment.parameters.if_name,
+            mac.map(|mac| mac.to_string()),
+        )?;
+        attachment.interface = Some(Interface { answer: answer.clone(), mac, addresses });
+        // The rules are found by the attachment's id, so that a crash in between is undone.
+        tokio::try_join!(self.keep(attachment), forward::exempt(attachment))?;
+        attachment.phase = Phase::Staged;
+        self.keep(attachment).await?;
+        Ok(answer)
+    }
+
+    /// Writes the attachment's record.
+    pub(super) async fn keep(&self, attachment: &Attachment) -> Result<()> {
+        Ok(self.attachment_folder.put(&attachment.id.to_string(), attachment).await?)
+    }
+}
+
+/// Reads the interface that ADD made, and sets what Docker decided and the chain was not
+/// told.
+async fn observe(
+    list: &NetworkConfigList,
+    if_name: &str,
+    staging: &Path,
+    wanted: &Wanted<'_>,
+) -> Result<(Option<Mac>, Vec<Address>)> {
+    let staging = Netlink::in_netns(staging).await?;
+    let Some(link) = staging.link(if_name).await? else {
+        let conflist = list.name().to_owned();
+        return Err(Error::NoInterface { conflist, if_name: if_name.to_owned() });
+    };
+    if let Some(mac) = wanted.mac.filter(|mac| link.mac != Some(*mac)) {
+        staging.set_mac(link.index, mac).await?;
+    }
+    if let Some(mtu) = wanted.mtu.filter(|mtu| *mtu != link.mtu) {
+        staging.set_mtu(link.index, mtu).await?;
+    }
+    Ok((wanted.mac.or(link.mac), staging.addresses(link.index).await?))
+}

@@ -1,0 +1,113 @@
+//! Why a call failed; the one place where the rooms' errors meet.
+
+use std::io;
+
+use crate::cnm::{EndpointId, InvalidOption, NetworkId};
+use crate::translate::{OtherAddress, Refusal};
+use crate::{cni, netlink, netns, state};
+
+/// Why a call failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Docker speaks of a network that was never made, or is gone.
+    #[error(
+        "network {} is unknown to this driver: its record is not in the state folder; remove \
+         the network and create it again",
+        .0.short()
+    )]
+    UnknownNetwork(NetworkId),
+    /// Docker speaks of an endpoint that was never made, or is gone.
+    #[error("endpoint {} is unknown to this driver: no CreateEndpoint succeeded for it", .0.short())]
+    UnknownEndpoint(EndpointId),
+    /// An option of the user's is not understood.
+    #[error(transparent)]
+    Option(#[from] InvalidOption),
+    /// The conflist cannot do what Docker wants.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The chain gave another address than Docker's.
+    #[error(transparent)]
+    OtherAddress(#[from] OtherAddress),
+    /// Docker's MAC is none.
+    #[error(transparent)]
+    Mac(#[from] netlink::InvalidMac),
+    /// The conflist cannot be found or read.
+    #[error(transparent)]
+    Config(#[from] cni::ConfigError),
+    /// A plugin is missing or failed.
+    #[error(transparent)]
+    Cni(#[from] cni::Error),
+    /// A namespace cannot be made or entered.
+    #[error(transparent)]
+    Netns(#[from] netns::Error),
+    /// The kernel refused a change to a link or address.
+    #[error(transparent)]
+    Netlink(#[from] netlink::Error),
+    /// A record cannot be kept.
+    #[error(transparent)]
+    State(#[from] state::Error),
+    /// The chain succeeded, but made no interface of the name that it was given.
+    #[error(
+        "conflist {conflist:?} made no interface {if_name} in the container's namespace; a chain \
+         must begin with a plugin that makes one, such as bridge, ptp or macvlan"
+    )]
+    NoInterface {
+        /// The network configuration list.
+        conflist: String,
+        /// `CNI_IFNAME`.
+        if_name: String,
+    },
+    /// The interface is neither where it was made nor where Docker takes it from.
+    #[error(
+        "the interface {if_name} of endpoint {} is gone: somebody removed or renamed it",
+        endpoint.short()
+    )]
+    InterfaceGone {
+        /// Whose interface it was.
+        endpoint: EndpointId,
+        /// `CNI_IFNAME`.
+        if_name: String,
+    },
+    /// The stand-in for a lost interface was lost too.
+    #[error("the stand-in for the lost interface {if_name} is gone: somebody removed it")]
+    StandInGone {
+        /// `CNI_IFNAME`.
+        if_name: String,
+    },
+    /// The exemption from the FORWARD policy cannot be written.
+    #[error("cannot exempt the container from the host's FORWARD policy: {command}: {reason}")]
+    Forward {
+        /// What was run.
+        command: &'static str,
+        /// What it said.
+        reason: String,
+    },
+    /// The kernel does not tell which boot this is.
+    #[error("cannot read /proc/sys/kernel/random/boot_id")]
+    BootId(#[source] io::Error),
+    /// A step failed, and so did taking back the steps before it.
+    #[error("{cause}; and undoing it failed: {undo}; it is tried again when the driver starts")]
+    Undo {
+        /// Why the call failed.
+        #[source]
+        cause: Box<Self>,
+        /// Why the undo failed.
+        undo: Box<Self>,
+    },
+}
+
+impl Error {
+    /// This error, after an attempt to undo the steps before it.
+    pub(super) fn undone(self, undo: Result<(), Self>) -> Self {
+        match undo {
+            Ok(()) => self,
+            Err(undo) => Self::Undo { cause: Box::new(self), undo: Box::new(undo) },
+        }
+    }
+}
+
+/// An error with everything below it, on one line, for the log.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    std::iter::successors(error.source(), |error| error.source())
+        .fold(error.to_string(), |text, source| format!("{text}: {source}"))
+}

@@ -1,0 +1,148 @@
+//! The exemption of an attachment's addresses from the policy of the host's FORWARD chain.
+//!
+//! Docker sets that policy to DROP, which also drops what two containers on one bridge
+//! send each other, and what comes in for a published port. The reference `firewall`
+//! plugin would let the former pass, not the latter, and its rules go before everybody
+//! else's. These are *appended*: whatever an administrator, Docker or a network policy has
+//! to say comes first, and only the policy is overruled. Without a DROP policy they change
+//! nothing.
+//!
+//! ```text
+//! -A FORWARD -s ADDRESS                                           -j ACCEPT
+//! -A FORWARD -d ADDRESS --ctstate RELATED,ESTABLISHED,DNAT        -j ACCEPT
+//! ```
+//!
+//! Each rule bears a comment with the attachment's id, and is found by it again. The
+//! host's own `iptables-restore` writes them, as Docker and the plugins do. On a host that
+//! has none, nobody sets a policy with it either.
+
+use std::fmt::Write as _;
+use std::io;
+use std::net::IpAddr;
+use std::process::{Output, Stdio};
+
+use tokio::io::AsyncWriteExt as _;
+use tokio::process::Command;
+
+use super::record::{Attachment, AttachmentId};
+use super::{Error, Result};
+use crate::cni::NetworkConfigList;
+use crate::cnm::Forward;
+
+/// The commands of one address family.
+struct Family {
+    list: &'static str,
+    restore: &'static str,
+}
+
+const IPV4: Family = Family { list: "iptables", restore: "iptables-restore" };
+const IPV6: Family = Family { list: "ip6tables", restore: "ip6tables-restore" };
+
+/// Seconds to wait for whoever holds the lock of the tables.
+const WAIT: &str = "10";
+
+/// Whether a chain's attachments are to be exempt.
+pub(super) fn applies(wanted: Forward, list: &NetworkConfigList) -> bool {
+    match wanted {
+        Forward::Always => true,
+        Forward::Never => false,
+        Forward::Auto => list
+            .plugins()
+            .first()
+            .is_some_and(|plugin| matches!(plugin.plugin_type(), "bridge" | "ptp")),
+    }
+}
+
+/// Writes the rules for every address that ADD gave, if the attachment is to be exempt.
+pub(super) async fn exempt(attachment: &Attachment) -> Result<()> {
+    if !attachment.forwarded {
+        return Ok(());
+    }
+    let ips = attachment.result.iter().flat_map(|result| &result.ips);
+    let addresses: Vec<IpAddr> = ips.map(|ip| ip.address.addr()).collect();
+    let (ipv4, ipv6): (Vec<_>, Vec<_>) = addresses.iter().partition(|address| address.is_ipv4());
+    tokio::try_join!(
+        IPV4.apply(rules(attachment.id, &ipv4)),
+        IPV6.apply(rules(attachment.id, &ipv6))
+    )?;
+    Ok(())
+}
+
+/// Removes whatever rules bear the attachment's id.
+pub(super) async fn withdraw(attachment: &Attachment) -> Result<()> {
+    if attachment.forwarded {
+        tokio::try_join!(IPV4.remove(attachment.id), IPV6.remove(attachment.id))?;
+    }
+    Ok(())
+}
+
+fn comment(id: AttachmentId) -> String {
+    format!("\"cnm-cni {id}\"")
+}
+
+fn rules(id: AttachmentId, addresses: &[&IpAddr]) -> String {
+    let comment = comment(id);
+    addresses.iter().fold(String::new(), |mut rules, address| {
+        // Writing to a string cannot fail.
+        let _ = writeln!(rules, "-A FORWARD -s {address} -m comment --comment {comment} -j ACCEPT");
+        let _ = writeln!(
+            rules,
+            "-A FORWARD -d {address} -m conntrack --ctstate RELATED,ESTABLISHED,DNAT \
+             -m comment --comment {comment} -j ACCEPT"
+        );
+        rules
+    })
+}
+
+impl Family {
+    async fn remove(&self, id: AttachmentId) -> Result<()> {
+        let mut list = Command::new(self.list);
+        let Some(output) = self.run(list.args(["-w", WAIT, "-S", "FORWARD"]), "").await? else {
+            return Ok(());
+        };
+        let comment = comment(id);
+        let rules = String::from_utf8_lossy(&output.stdout);
+        let removals = rules
+            .lines()
+            .filter(|rule| rule.contains(&comment))
+            .filter_map(|rule| rule.strip_prefix("-A "))
+            .fold(String::new(), |removals, rule| removals + "-D " + rule + "\n");
+        self.apply(removals).await
+    }
+
+    /// Applies lines of the filter table, all or none.
+    async fn apply(&self, lines: String) -> Result<()> {
+        if lines.is_empty() {
+            return Ok(());
+        }
+        let mut restore = Command::new(self.restore);
+        let table = format!("*filter\n{lines}COMMIT\n");
+        self.run(restore.args(["--noflush", "--wait", WAIT]), &table).await?;
+        Ok(())
+    }
+
+    /// Runs one of the commands; none where the host does not have it.
+    async fn run(&self, command: &mut Command, input: &str) -> Result<Option<Output>> {
+        let failed = |reason: String| Error::Forward { command: self.restore, reason };
+        let spawned = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn();
+        let mut child = match spawned {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            spawned => spawned.map_err(|error| failed(error.to_string()))?,
+        };
+        if let Some(mut stdin) = child.stdin.take() {
+            // A command that ends before it has read everything says why by itself.
+            let _ = stdin.write_all(input.as_bytes()).await;
+        }
+        let output = child.wait_with_output().await.map_err(|error| failed(error.to_string()))?;
+        if output.status.success() {
+            Ok(Some(output))
+        } else {
+            Err(failed(String::from_utf8_lossy(&output.stderr).trim().to_owned()))
+        }
+    }
+}

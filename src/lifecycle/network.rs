@@ -1,0 +1,90 @@
+//! Networks: made on a conflist that can do what Docker wants, or refused.
+
+use std::sync::Arc;
+
+use super::record::Network;
+use super::{Driver, Error, Inner, Result};
+use crate::cni::{ConfigError, NetworkConfigList};
+use crate::cnm::{CreateNetworkRequest, DeleteNetworkRequest, NetworkId, NetworkOptions};
+use crate::translate;
+
+/// The conflist of a machine that has none: bridge, host-local and portmap.
+const EMBEDDED: &[u8] = include_bytes!("../../conflists/cnm-cni-default.conflist");
+/// The name inside it.
+const EMBEDDED_NAME: &str = "cnm-cni-default";
+
+impl Driver {
+    /// `NetworkDriver.CreateNetwork`: finds the conflist, and makes sure that its plugins
+    /// are there and that it can serve Docker's pools.
+    ///
+    /// # Errors
+    /// With the reason and the remedy, whatever makes the network unusable.
+    pub async fn create_network(&self, request: CreateNetworkRequest) -> Result<()> {
+        let inner = &self.inner;
+        let options = NetworkOptions::read(&request.options)?;
+        let list = inner.conflist(options.conflist.as_deref())?;
+        inner.find_plugins(&list)?;
+        translate::serves(&list, &request.ipv4)?;
+        translate::serves(&list, &request.ipv6)?;
+        let network = Network { id: request.network_id, conflist: list.name().to_owned(), options };
+        inner.network_folder.put(network.id.as_str(), &network).await?;
+        inner.networks().insert(network.id.clone(), Arc::new(network));
+        Ok(())
+    }
+
+    /// `NetworkDriver.DeleteNetwork`: forgets the network. An unknown one is gone already.
+    ///
+    /// # Errors
+    /// The record cannot be removed.
+    pub async fn delete_network(&self, request: DeleteNetworkRequest) -> Result<()> {
+        self.inner.network_folder.remove(request.network_id.as_str()).await?;
+        self.inner.networks().remove(&request.network_id);
+        Ok(())
+    }
+}
+
+impl Inner {
+    pub(super) fn network(&self, id: &NetworkId) -> Result<Arc<Network>> {
+        self.networks().get(id).cloned().ok_or_else(|| Error::UnknownNetwork(id.clone()))
+    }
+
+    /// The conflist of that name; without a name the first one in file-name order, as a
+    /// kubelet chooses. The embedded one stands behind both.
+    pub(super) fn conflist(&self, name: Option<&str>) -> Result<NetworkConfigList> {
+        let found = match name {
+            Some(EMBEDDED_NAME) => match self.conf_dir.load(EMBEDDED_NAME) {
+                Err(ConfigError::NotFound { .. }) => None,
+                found => Some(found?),
+            },
+            Some(name) => Some(self.conf_dir.load(name)?),
+            None => self.conf_dir.first()?,
+        };
+        match found {
+            Some(list) => Ok(list),
+            None => Ok(NetworkConfigList::parse(EMBEDDED)?),
+        }
+    }
+
+    /// Looks for every plugin of the chain, and for the IPAM plugins that they run.
+    fn find_plugins(&self, list: &NetworkConfigList) -> Result<()> {
+        for plugin in list.plugins() {
+            self.runtime.find(plugin.plugin_type())?;
+            if let Some(ipam) = plugin.ipam_type() {
+                self.runtime.find(ipam)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_embedded_conflist_is_sound_and_publishes_ports() {
+        let list = NetworkConfigList::parse(EMBEDDED).unwrap();
+        assert_eq!(list.name(), EMBEDDED_NAME);
+        assert!(list.declares("portMappings"));
+    }
+}

@@ -1,0 +1,101 @@
+//! Join: where an attachment's interface stands, and moving it.
+//!
+//! Docker takes an interface from its own namespace only, on every version, so that is
+//! where Join puts it. Afterwards Docker moves it into the container, and back before it
+//! calls DeleteEndpoint; a container that dies badly may keep it or lose it. So its place
+//! is looked up each time.
+
+use super::record::{Attachment, Phase};
+use super::{Driver, Error, Inner, Result};
+use crate::cnm::{JoinRequest, JoinResponse};
+use crate::netlink::{Link, Netlink};
+use crate::{netns, translate};
+
+/// Where an interface stands, with a handle to change it there.
+pub(super) enum Place {
+    /// In the staging namespace.
+    Staging(Netlink, Link),
+    /// In the namespace that dockerd and this program share.
+    Own(Link),
+    /// In the container's namespace, under a name that Docker gave it.
+    Sandbox(Netlink, Link),
+    /// Nowhere: it was deleted, or went with its namespace.
+    Nowhere,
+}
+
+impl Driver {
+    /// `NetworkDriver.Join`: hands the interface to Docker, with the gateways and routes.
+    ///
+    /// # Errors
+    /// The endpoint is unknown, or its interface cannot be moved; it stays in staging then.
+    pub async fn join(&self, request: JoinRequest) -> Result<JoinResponse> {
+        let inner = &self.inner;
+        let mut slot = inner.endpoints.lock(&request.endpoint_id).await;
+        let Some(attachment) = slot.as_mut() else {
+            return Err(Error::UnknownEndpoint(request.endpoint_id));
+        };
+        let (Phase::Staged | Phase::Joined, Some(result)) = (attachment.phase, &attachment.result)
+        else {
+            return Err(Error::UnknownEndpoint(request.endpoint_id));
+        };
+        let answer =
+            translate::join_answer(result, &attachment.parameters.if_name, attachment.internal);
+        let joined = Attachment {
+            phase: Phase::Joined,
+            sandbox: (!request.sandbox_key.is_empty()).then(|| request.sandbox_key.into()),
+            ..attachment.clone()
+        };
+        inner.keep(&joined).await?;
+        match inner.hand_over(&joined).await {
+            Ok(()) => {
+                *attachment = joined;
+                Ok(answer)
+            }
+            // No Leave follows a Join that failed.
+            Err(cause) => Err(cause.undone(inner.keep(attachment).await)),
+        }
+    }
+}
+
+impl Inner {
+    /// Moves the interface to where Docker looks for it, unless it is there or further on.
+    async fn hand_over(&self, attachment: &Attachment) -> Result<()> {
+        match self.locate(attachment).await? {
+            Place::Staging(staging, link) => {
+                Ok(staging.move_to(link.index, &netns::own()?).await?)
+            }
+            Place::Own(_) | Place::Sandbox(..) => Ok(()),
+            Place::Nowhere => Err(Error::InterfaceGone {
+                endpoint: attachment.endpoint.clone(),
+                if_name: attachment.parameters.if_name.clone(),
+            }),
+        }
+    }
+
+    /// Looks for the interface in every place where it can be.
+    pub(super) async fn locate(&self, attachment: &Attachment) -> Result<Place> {
+        let if_name = &attachment.parameters.if_name;
+        if netns::identity(&attachment.staging)?.is_some() {
+            let staging = Netlink::in_netns(&attachment.staging).await?;
+            if let Some(link) = staging.link(if_name).await? {
+                return Ok(Place::Staging(staging, link));
+            }
+        }
+        if let Some(link) = self.own.link(if_name).await? {
+            return Ok(Place::Own(link));
+        }
+        let (Some(sandbox), Some(interface)) = (&attachment.sandbox, &attachment.interface) else {
+            return Ok(Place::Nowhere);
+        };
+        if netns::identity(sandbox)?.is_some() {
+            // Docker renamed it; the MAC is what it was told.
+            let sandbox = Netlink::in_netns(sandbox).await?;
+            let mac = interface.mac;
+            let links = sandbox.links().await?;
+            if let Some(link) = links.into_iter().find(|link| mac.is_some() && link.mac == mac) {
+                return Ok(Place::Sandbox(sandbox, link));
+            }
+        }
+        Ok(Place::Nowhere)
+    }
+}

@@ -1,0 +1,119 @@
+//! What is kept on disk about networks and attachments.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::cni::{self, AttachResult, NetworkConfigList};
+use crate::cnm::{EndpointId, EndpointInterface, NetworkId, NetworkOptions};
+use crate::netlink::{Address, Mac};
+use crate::state::Record;
+
+/// A Docker network. Docker never tells about it again, so this is all there is.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Network {
+    pub(super) id: NetworkId,
+    /// Name of the conflist that its containers are attached by: read anew for each, as a
+    /// kubelet does.
+    pub(super) conflist: String,
+    pub(super) options: NetworkOptions,
+}
+
+impl Record for Network {
+    const FOLDER: &'static str = "networks";
+    const VERSION: u32 = 1;
+}
+
+/// One run of a chain's ADD, and all that DEL needs to take it back.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Attachment {
+    pub(super) id: AttachmentId,
+    pub(super) network: NetworkId,
+    pub(super) endpoint: EndpointId,
+    pub(super) phase: Phase,
+    /// The boot that ADD ran in: interfaces and namespaces do not outlive it.
+    pub(super) boot_id: String,
+    /// The chain exactly as ADD ran it, whatever becomes of the file.
+    pub(super) list: NetworkConfigList,
+    /// What ADD was told; DEL is told the same.
+    pub(super) parameters: cni::Attachment,
+    /// Where the staging namespace is pinned: the `CNI_NETNS` of the parameters.
+    pub(super) staging: PathBuf,
+    /// The network is `--internal`.
+    pub(super) internal: bool,
+    /// The addresses are exempt from the host's FORWARD policy.
+    pub(super) forwarded: bool,
+    /// The container's namespace, from Join on.
+    pub(super) sandbox: Option<PathBuf>,
+    /// What ADD answered; none before it succeeded.
+    pub(super) result: Option<AttachResult>,
+    /// The interface that ADD made, as it stood in the staging namespace.
+    pub(super) interface: Option<Interface>,
+}
+
+impl Record for Attachment {
+    const FOLDER: &'static str = "attachments";
+    const VERSION: u32 = 1;
+}
+
+/// A container's interface, as ADD left it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Interface {
+    /// What CreateEndpoint was answered, for when it is asked again.
+    pub(super) answer: EndpointInterface,
+    pub(super) mac: Option<Mac>,
+    pub(super) addresses: Vec<Address>,
+}
+
+/// How far an attachment has come. Written before the step that it names is begun.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Phase {
+    /// ADD runs. Found at start, it was interrupted.
+    Adding,
+    /// ADD has succeeded; the interface is in the staging namespace.
+    Staged,
+    /// Docker was given the interface.
+    Joined,
+    /// DEL runs, or has failed and has to run again.
+    Deleting,
+}
+
+/// Which attachment: the `CNI_CONTAINERID` of its chain. Ours, not Docker's: plugins key
+/// what they leave on the host by it alone, so no two attachments may share one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(super) struct AttachmentId(Uuid);
+
+impl AttachmentId {
+    pub(super) fn new() -> Self {
+        Self(Uuid::now_v7())
+    }
+
+    /// The `CNI_IFNAME`: `cni` and the id's last twelve hex digits, which are random. 15
+    /// bytes, the longest that the kernel allows.
+    pub(super) fn if_name(self) -> String {
+        const NODE: u128 = (1 << 48) - 1;
+        format!("cni{:012x}", self.0.as_u128() & NODE)
+    }
+}
+
+impl fmt::Display for AttachmentId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_interface_name_fits_the_kernel_and_belongs_to_one_attachment() {
+        let (one, other) = (AttachmentId::new(), AttachmentId::new());
+        assert_eq!(one.if_name().len(), 15);
+        assert!(one.to_string().replace('-', "").ends_with(&one.if_name()[3..]));
+        assert_ne!(one.if_name(), other.if_name());
+    }
+}
