@@ -10,7 +10,7 @@ use http_body_util::BodyExt;
 use serde_json::Value;
 use tower::ServiceExt;
 
-use super::door;
+use super::alone;
 
 /// Every method that carries a body.
 const METHODS: [&str; 14] = [
@@ -39,7 +39,7 @@ struct Routed {
 impl Routed {
     async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let driver = Driver::open(door::config(folder.path())).await.unwrap();
+        let driver = Driver::open(alone::config(folder.path())).await.unwrap();
         Self { router: router(Arc::new(driver), Calls::default()), _folder: folder }
     }
 

@@ -2,6 +2,9 @@
 
 mod bodies;
 mod client;
+mod dockerd;
 mod door;
+mod driver;
 mod process;
+mod replay;
 mod wire;

@@ -20,7 +20,7 @@ const NETWORK: &str = "a0ca6ece2c77192e6a30b8d43e6cc8ecf221af6fbcec1bdea408c1d29
 const ENDPOINT: &str = "c28fd67ae6ee36a7b1b9f4a6dbd8ba3b92c3b7c1e1c6a5f0d9d0a4f7b2e1c3d4";
 
 /// A running driver. Dies with the test.
-struct Daemon {
+pub(crate) struct Daemon {
     child: Child,
     log: Lines<BufReader<ChildStderr>>,
 }
@@ -39,7 +39,7 @@ fn serve(folder: &Path, more: &[&str]) -> Command {
 
 impl Daemon {
     /// Starts the driver and waits until it listens.
-    async fn start(folder: &Path, more: &[&str]) -> Self {
+    pub(crate) async fn start(folder: &Path, more: &[&str]) -> Self {
         let mut daemon = Self::spawn(serve(folder, more));
         daemon.logged("listening").await;
         daemon
@@ -68,7 +68,7 @@ impl Daemon {
     }
 
     /// What is left of the log, and how the driver ended.
-    async fn end(mut self) -> (ExitStatus, String) {
+    pub(crate) async fn end(mut self) -> (ExitStatus, String) {
         let mut rest = String::new();
         while let Some(line) = self.line().await {
             rest += &line;
@@ -81,7 +81,7 @@ impl Daemon {
         self.child.id().unwrap().try_into().unwrap()
     }
 
-    fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         kill(Pid::from_raw(self.pid()), signal).unwrap();
     }
 }
