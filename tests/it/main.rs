@@ -9,4 +9,5 @@
 
 mod alone;
 mod cni;
+mod lifecycle;
 mod server;

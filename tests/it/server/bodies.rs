@@ -10,7 +10,7 @@ use http_body_util::BodyExt;
 use serde_json::Value;
 use tower::ServiceExt;
 
-use super::alone;
+use crate::alone;
 
 /// Every method that carries a body.
 const METHODS: [&str; 14] = [

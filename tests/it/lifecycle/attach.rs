@@ -1,0 +1,203 @@
+//! CreateEndpoint and Join.
+
+use serde_json::{Value, json};
+
+use super::{Bench, NETWORK, files, read, rules, scripted};
+use crate::alone::{alone, sh};
+
+#[test]
+fn docker_is_told_what_the_chain_gave() {
+    alone("lifecycle::attach::docker_is_told_what_the_chain_gave", async {
+        let bench = Bench::with(json!([scripted(json!({"mac": "02:00:00:00:00:07"}))])).await;
+        let answer = bench.create_endpoint("e1").await.unwrap();
+        assert_eq!(
+            serde_json::to_value(&answer).unwrap(),
+            json!({"Interface": {
+                "Address": "10.22.3.7/16",
+                "AddressIPv6": "fd00:22::7/64",
+                "MacAddress": "02:00:00:00:00:07",
+            }})
+        );
+
+        let joined = bench.join("e1", "").await.unwrap();
+        assert_eq!(joined.gateway, Some("10.22.0.1".parse().unwrap()));
+        let link = sh(&format!("ip -o link show {}", joined.interface_name.src_name));
+        assert!(link.contains("02:00:00:00:00:07"), "{link}");
+
+        bench.delete_endpoint("e1").await;
+        assert_eq!(bench.verbs(), ["ADD", "DEL"]);
+        bench.assert_nothing_is_left();
+    });
+}
+
+#[test]
+fn a_repeated_call_gets_the_first_answer_and_no_second_lease() {
+    alone("lifecycle::attach::a_repeated_call_gets_the_first_answer_and_no_second_lease", async {
+        let plugin = scripted(json!({"ADD": {"sleep_ms": 100}}));
+        let bench = Bench::with(json!([plugin])).await;
+        let (first, while_it_runs) =
+            tokio::join!(bench.create_endpoint("e1"), bench.create_endpoint("e1"));
+        let first = first.unwrap();
+        assert_eq!(while_it_runs.unwrap(), first);
+        assert_eq!(bench.create_endpoint("e1").await.unwrap(), first);
+
+        let joined = bench.join("e1", "").await.unwrap();
+        assert_eq!(bench.join("e1", "").await.unwrap(), joined);
+        assert_eq!(bench.create_endpoint("e1").await.unwrap(), first);
+        assert_eq!(bench.verbs(), ["ADD"]);
+
+        bench.delete_endpoint("e1").await;
+        bench.delete_endpoint("e1").await;
+        assert_eq!(bench.verbs(), ["ADD", "DEL"]);
+        bench.assert_nothing_is_left();
+    });
+}
+
+#[test]
+fn endpoints_do_not_wait_for_each_other() {
+    alone("lifecycle::attach::endpoints_do_not_wait_for_each_other", async {
+        // Each ADD ends only once the other has begun.
+        let meet = r#"for i in $(seq 100); do [ $(grep -c ADD LOG) = 2 ] && exit 0; sleep 0.1; done; exit 1"#;
+        let plugin = scripted(json!({"addresses": [], "gateway": "", "routes": [],
+                                     "commands": [["sh", "-c", meet]]}));
+        let bench = Bench::with(json!([plugin])).await;
+        let (one, other) = tokio::join!(bench.create_endpoint("e1"), bench.create_endpoint("e2"));
+        one.unwrap();
+        other.unwrap();
+        tokio::join!(bench.delete_endpoint("e1"), bench.delete_endpoint("e2"));
+        bench.assert_nothing_is_left();
+    });
+}
+
+#[test]
+fn a_chain_that_fails_is_taken_back() {
+    alone("lifecycle::attach::a_chain_that_fails_is_taken_back", async {
+        let second = json!({"type": "fake-plugin", "fake": {"log": "LOG", "ADD": {
+            "exit": 1, "stdout": {"code": 100, "msg": "no room", "details": "on the moon"}}}});
+        let bench = Bench::with(json!([scripted(json!({})), second])).await;
+        let error = bench.create_endpoint("e1").await.unwrap_err().to_string();
+        for part in ["k8snet", "fake-plugin", "no room", "on the moon"] {
+            assert!(error.contains(part), "{part} is not in: {error}");
+        }
+        assert_eq!(bench.verbs(), ["ADD", "ADD", "DEL", "DEL"]);
+        bench.assert_nothing_is_left();
+        assert!(bench.join("e1", "").await.is_err(), "an endpoint that was never made");
+    });
+}
+
+#[test]
+fn another_address_than_dockers_is_taken_back() {
+    alone("lifecycle::attach::another_address_than_dockers_is_taken_back", async {
+        // The second plugin passes off another address than the first one's.
+        let liar = json!({"type": "fake-plugin", "fake": {"log": "LOG", "verbatim": true,
+            "result": {"cniVersion": "1.0.0", "ips": [{"address": "10.22.3.8/16"}]}}});
+        let bench = Bench::with(json!([scripted(json!({})), liar])).await;
+        let wanted = json!({"NetworkID": NETWORK, "EndpointID": "e1",
+                            "Interface": {"Address": "10.22.3.9/16"}});
+        let error = bench.driver.create_endpoint(read(wanted)).await.unwrap_err().to_string();
+        assert!(error.contains("10.22.3.8/16") && error.contains("10.22.3.9"), "{error}");
+        let calls = bench.calls();
+        let del = calls.last().unwrap();
+        assert_eq!(del["command"], "DEL");
+        assert_eq!(del["stdin"]["prevResult"]["ips"][0]["address"], "10.22.3.8/16");
+        bench.assert_nothing_is_left();
+    });
+}
+
+#[test]
+fn a_chain_that_makes_no_interface_is_taken_back() {
+    alone("lifecycle::attach::a_chain_that_makes_no_interface_is_taken_back", async {
+        let bench = Bench::with(json!([{"type": "fake-plugin", "fake": {"log": "LOG"}}])).await;
+        let error = bench.create_endpoint("e1").await.unwrap_err().to_string();
+        assert!(error.contains("made no interface") && error.contains("bridge"), "{error}");
+        assert_eq!(bench.verbs(), ["ADD", "DEL"]);
+        bench.assert_nothing_is_left();
+    });
+}
+
+#[test]
+fn dockers_mac_and_mtu_are_set_where_the_chain_cannot_be_told() {
+    alone("lifecycle::attach::dockers_mac_and_mtu_are_set_where_the_chain_cannot_be_told", async {
+        let mut plugin = scripted(json!({}));
+        plugin["capabilities"] = json!({});
+        let bench = Bench::with(json!([plugin])).await;
+        let network = json!({"NetworkID": "n2", "Options": {"com.docker.network.generic":
+            {"com.docker.network.driver.mtu": "1400"}}});
+        bench.driver.create_network(read(network)).await.unwrap();
+        let request = json!({"NetworkID": "n2", "EndpointID": "e1",
+                             "Interface": {"MacAddress": "02:00:00:00:00:09"}});
+        let answer = bench.driver.create_endpoint(read(request)).await.unwrap();
+        assert_eq!(answer.interface.mac_address, None, "never a second MAC");
+
+        let name = bench.join("e1", "").await.unwrap().interface_name.src_name;
+        let link = sh(&format!("ip -o link show {name}"));
+        assert!(link.contains("mtu 1400") && link.contains("02:00:00:00:00:09"), "{link}");
+        bench.delete_endpoint("e1").await;
+        bench.assert_nothing_is_left();
+    });
+}
+
+#[test]
+fn the_users_arguments_reach_the_plugins() {
+    alone("lifecycle::attach::the_users_arguments_reach_the_plugins", async {
+        let mut plugin = scripted(json!({}));
+        plugin["capabilities"] = json!({"bandwidth": true, "mac": true});
+        let bench = Bench::with(json!([plugin])).await;
+        let network = json!({"NetworkID": "n2", "Options": {"com.docker.network.generic": {
+            "cni.args.WHO": "network", "cni.capability.bandwidth": "{\"ingressRate\":8}"}}});
+        bench.driver.create_network(read(network)).await.unwrap();
+        let request = json!({"NetworkID": "n2", "EndpointID": "e1",
+            "Interface": {"MacAddress": "02:00:00:00:00:09"},
+            "Options": {"cni.args.WHO": "endpoint", "ip": "10.22.3.30"}});
+        bench.driver.create_endpoint(read(request)).await.unwrap();
+        let call: Value = bench.calls().remove(0);
+        assert_eq!(call["env"]["CNI_ARGS"], "IgnoreUnknown=1;WHO=endpoint;IP=10.22.3.30");
+        assert_eq!(
+            call["stdin"]["runtimeConfig"],
+            json!({"bandwidth": {"ingressRate": 8}, "mac": "02:00:00:00:00:09"})
+        );
+    });
+}
+
+#[test]
+fn an_interface_that_somebody_removed_is_missed_at_join() {
+    alone("lifecycle::attach::an_interface_that_somebody_removed_is_missed_at_join", async {
+        let bench = Bench::with(json!([scripted(json!({}))])).await;
+        bench.create_endpoint("e1").await.unwrap();
+        let staging = &files(&bench.config.run_dir.join("netns"))[0];
+        let name = bench.calls()[0]["env"]["CNI_IFNAME"].as_str().unwrap().to_owned();
+        sh(&format!("nsenter --net={} ip link del {name}", staging.display()));
+        let error = bench.join("e1", "").await.unwrap_err().to_string();
+        assert!(error.contains("is gone"), "{error}");
+        bench.delete_endpoint("e1").await;
+        bench.assert_nothing_is_left();
+    });
+}
+
+#[test]
+fn the_forward_policy_is_overruled_by_the_last_rules_only() {
+    alone("lifecycle::attach::the_forward_policy_is_overruled_by_the_last_rules_only", async {
+        let bench = Bench::with(json!([scripted(json!({}))])).await;
+        sh("iptables -P FORWARD DROP; iptables -A FORWARD -s 192.0.2.1 -j DROP");
+        let network = json!({"NetworkID": "n2", "Options": {"com.docker.network.generic":
+            {"forward": "always"}}});
+        bench.driver.create_network(read(network)).await.unwrap();
+
+        bench.create_endpoint("untouched").await.unwrap();
+        assert!(!rules().contains("cnm-cni"), "only bridge and ptp chains by default");
+        bench.delete_endpoint("untouched").await;
+
+        let request = json!({"NetworkID": "n2", "EndpointID": "e1", "Interface": {}});
+        bench.driver.create_endpoint(read(request)).await.unwrap();
+        let rules = rules();
+        let rules: Vec<_> = rules.lines().collect();
+        assert_eq!(rules[0], "-P FORWARD DROP");
+        assert_eq!(rules[1], "-A FORWARD -s 192.0.2.1/32 -j DROP", "others come first");
+        assert!(rules[2].starts_with("-A FORWARD -s 10.22.3.7/32 "), "{rules:?}");
+        assert!(rules[3].contains("-d 10.22.3.7/32") && rules[3].contains("DNAT"), "{rules:?}");
+        assert!(rules.iter().any(|rule| rule.contains("fd00:22::7/128")), "{rules:?}");
+
+        bench.delete_endpoint("e1").await;
+        bench.assert_nothing_is_left();
+    });
+}

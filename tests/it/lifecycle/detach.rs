@@ -1,0 +1,124 @@
+//! DeleteEndpoint: DEL finds what ADD left, whatever happened in between.
+
+use std::fs;
+
+use serde_json::{Value, json};
+
+use super::{Bench, scripted};
+use crate::alone::{alone, sh};
+
+/// The addresses that the last DEL found on the interface.
+fn live(bench: &Bench) -> Value {
+    bench.calls().pop().unwrap()["live"].clone()
+}
+
+const AS_ADD_LEFT_THEM: [&str; 2] = ["10.22.3.7/16", "fd00:22::7/64"];
+
+/// Takes the interface into a container's namespace as dockerd does, and returns its path.
+fn as_docker_moves_it(src_name: &str) -> String {
+    let sandbox = "/run/sandbox";
+    sh(&format!(
+        "touch {sandbox}; unshare --net={sandbox} true
+         ip link set {src_name} netns {sandbox}
+         nsenter --net={sandbox} ip link set {src_name} name eth0
+         nsenter --net={sandbox} ip addr add 10.22.3.7/16 dev eth0
+         nsenter --net={sandbox} ip link set eth0 up"
+    ));
+    sandbox.to_owned()
+}
+
+#[test]
+fn an_interface_that_docker_gave_back_has_its_addresses_again() {
+    alone("lifecycle::detach::an_interface_that_docker_gave_back_has_its_addresses_again", async {
+        let bench = Bench::with(json!([scripted(json!({}))])).await;
+        bench.create_endpoint("e1").await.unwrap();
+        let name = bench.join("e1", "/run/sandbox").await.unwrap().interface_name.src_name;
+        let sandbox = as_docker_moves_it(&name);
+        sh(&format!(
+            "nsenter --net={sandbox} sh -c 'ip link set eth0 down; ip link set eth0 name {name}'
+             nsenter --net={sandbox} ip link set {name} netns $$"
+        ));
+        bench.delete_endpoint("e1").await;
+        assert_eq!(live(&bench), json!(AS_ADD_LEFT_THEM));
+        bench.assert_nothing_is_left();
+    });
+}
+
+#[test]
+fn an_interface_that_docker_left_inside_is_fetched() {
+    alone("lifecycle::detach::an_interface_that_docker_left_inside_is_fetched", async {
+        let bench = Bench::with(json!([scripted(json!({}))])).await;
+        bench.create_endpoint("e1").await.unwrap();
+        let name = bench.join("e1", "/run/sandbox").await.unwrap().interface_name.src_name;
+        as_docker_moves_it(&name);
+        bench.delete_endpoint("e1").await;
+        assert_eq!(live(&bench), json!(AS_ADD_LEFT_THEM));
+        bench.assert_nothing_is_left();
+    });
+}
+
+#[test]
+fn an_interface_that_died_with_its_namespace_has_a_stand_in() {
+    alone("lifecycle::detach::an_interface_that_died_with_its_namespace_has_a_stand_in", async {
+        let bench = Bench::with(json!([scripted(json!({}))])).await;
+        bench.create_endpoint("e1").await.unwrap();
+        let name = bench.join("e1", "/run/sandbox").await.unwrap().interface_name.src_name;
+        sh(&format!("ip link del {name}"));
+        bench.delete_endpoint("e1").await;
+        assert_eq!(live(&bench), json!(AS_ADD_LEFT_THEM));
+        bench.assert_nothing_is_left();
+    });
+}
+
+#[test]
+fn an_endpoint_that_never_joined_is_removed() {
+    alone("lifecycle::detach::an_endpoint_that_never_joined_is_removed", async {
+        let bench = Bench::with(json!([scripted(json!({}))])).await;
+        bench.create_endpoint("e1").await.unwrap();
+        bench.delete_endpoint("e1").await;
+        assert_eq!(live(&bench), json!(AS_ADD_LEFT_THEM));
+        bench.assert_nothing_is_left();
+    });
+}
+
+#[test]
+fn del_runs_what_add_ran_whatever_became_of_the_file() {
+    alone("lifecycle::detach::del_runs_what_add_ran_whatever_became_of_the_file", async {
+        let plugin = scripted(json!({}));
+        let bench = Bench::with(json!([plugin])).await;
+        bench.create_endpoint("e1").await.unwrap();
+        bench.write_conflist(json!([{"type": "other-plugin"}]));
+        bench.delete_endpoint("e1").await;
+
+        let calls = bench.calls();
+        let [add, del] = calls.as_slice() else { panic!("{calls:?}") };
+        let without_result = |call: &Value| {
+            let mut stdin = call["stdin"].clone();
+            stdin.as_object_mut().unwrap().remove("prevResult");
+            stdin
+        };
+        assert_eq!(without_result(add), without_result(del));
+        for variable in ["CNI_CONTAINERID", "CNI_NETNS", "CNI_IFNAME", "CNI_ARGS", "CNI_PATH"] {
+            assert_eq!(add["env"][variable], del["env"][variable], "{variable}");
+        }
+        bench.assert_nothing_is_left();
+    });
+}
+
+#[test]
+fn a_del_that_fails_stays_on_record_and_is_no_error_to_docker() {
+    alone("lifecycle::detach::a_del_that_fails_stays_on_record_and_is_no_error_to_docker", async {
+        let plugin = scripted(json!({"DEL": {"exit": 1, "times": 1}}));
+        let bench = Bench::with(json!([plugin])).await;
+        bench.create_endpoint("e1").await.unwrap();
+        bench.join("e1", "").await.unwrap();
+        bench.delete_endpoint("e1").await;
+        let record = fs::read_to_string(&bench.records()[0]).unwrap();
+        assert!(record.contains("Deleting"), "{record}");
+        assert!(bench.join("e1", "").await.is_err(), "an endpoint that is being deleted");
+
+        bench.delete_endpoint("e1").await;
+        assert_eq!(bench.verbs(), ["ADD", "DEL", "DEL"]);
+        bench.assert_nothing_is_left();
+    });
+}

@@ -1,0 +1,125 @@
+//! The driver without its door: attachments are made, undone, found again, and leave
+//! nothing. The plugins are scripted; namespaces, links and rules are real.
+
+mod attach;
+mod detach;
+mod recover;
+
+use std::fs;
+use std::path::PathBuf;
+
+use cnm_cni::cnm::{CreateEndpointRequest, CreateEndpointResponse, JoinResponse};
+use cnm_cni::lifecycle::{Config, Driver, Error};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::alone::{config, sh};
+
+const NETWORK: &str = "a0ca6ece2c77192e6a30b8d43e6cc8ecf221af6fbcec1bdea408c1d29c467b9f";
+
+/// A driver on folders of its own, with a conflist whose plugins write to one log.
+struct Bench {
+    folder: TempDir,
+    config: Config,
+    driver: Driver,
+}
+
+impl Bench {
+    /// A driver with one network on a chain of `plugins`, made by the `scripted` ones.
+    async fn with(plugins: Value) -> Self {
+        let folder = tempfile::tempdir_in("/run").unwrap();
+        let config = config(folder.path());
+        fs::create_dir(&config.conf_dir).unwrap();
+        let driver = Driver::open(config.clone()).await.unwrap();
+        let bench = Self { folder, config, driver };
+        bench.write_conflist(plugins);
+        bench.driver.create_network(read(json!({"NetworkID": NETWORK}))).await.unwrap();
+        bench
+    }
+
+    /// (Re)writes the conflist; `LOG` in it stands for the log's path.
+    fn write_conflist(&self, plugins: Value) {
+        let conflist = json!({"cniVersion": "1.0.0", "name": "k8snet", "plugins": plugins});
+        let text = conflist.to_string().replace("LOG", &self.log().to_string_lossy());
+        fs::write(self.config.conf_dir.join("10-k8snet.conflist"), text).unwrap();
+    }
+
+    /// Starts the driver again on what the last one left on disk, and lets it recover.
+    async fn restart(&mut self) {
+        self.driver = Driver::open(self.config.clone()).await.unwrap();
+        self.driver.drain().await;
+    }
+
+    async fn create_endpoint(&self, id: &str) -> Result<CreateEndpointResponse, Error> {
+        let request: CreateEndpointRequest =
+            read(json!({"NetworkID": NETWORK, "EndpointID": id, "Interface": {}}));
+        self.driver.create_endpoint(request).await
+    }
+
+    async fn join(&self, id: &str, sandbox: &str) -> Result<JoinResponse, Error> {
+        let ids = json!({"NetworkID": NETWORK, "EndpointID": id, "SandboxKey": sandbox});
+        self.driver.join(read(ids)).await
+    }
+
+    async fn delete_endpoint(&self, id: &str) {
+        let ids = json!({"NetworkID": NETWORK, "EndpointID": id});
+        self.driver.delete_endpoint(read(ids)).await.unwrap();
+    }
+
+    fn log(&self) -> PathBuf {
+        self.folder.path().join("plugin.log")
+    }
+
+    /// Every execution of a scripted plugin so far.
+    fn calls(&self) -> Vec<Value> {
+        let log = fs::read_to_string(self.log()).unwrap_or_default();
+        log.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    /// Their verbs.
+    fn verbs(&self) -> Vec<String> {
+        self.calls().iter().map(|call| call["command"].as_str().unwrap().to_owned()).collect()
+    }
+
+    /// The attachments' records.
+    fn records(&self) -> Vec<PathBuf> {
+        files(&self.config.state_dir.join("attachments"))
+    }
+
+    /// Fails if anything of any attachment is left.
+    fn assert_nothing_is_left(&self) {
+        assert_eq!(self.records(), [] as [PathBuf; 0], "records");
+        assert_eq!(files(&self.config.run_dir.join("netns")), [] as [PathBuf; 0], "pins");
+        assert_eq!(sh("ls /sys/class/net").trim(), "lo", "interfaces");
+        assert!(!rules().contains("cnm-cni"), "rules: {}", rules());
+    }
+}
+
+/// The one scripted plugin that makes an interface, with what `more` adds to its script.
+fn scripted(more: Value) -> Value {
+    let mut fake = json!({
+        "log": "LOG",
+        "interface": true,
+        "addresses": ["10.22.3.7/16", "fd00:22::7/64"],
+        "gateway": "10.22.0.1",
+        "routes": [{"dst": "0.0.0.0/0", "gw": "10.22.0.1"}],
+    });
+    fake.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    json!({"type": "fake-plugin", "capabilities": {"ips": true, "mac": true}, "fake": fake})
+}
+
+/// What Docker's JSON reads as.
+fn read<T: DeserializeOwned>(json: Value) -> T {
+    serde_json::from_value(json).unwrap()
+}
+
+/// The rules of both FORWARD chains.
+fn rules() -> String {
+    sh("iptables -S FORWARD; ip6tables -S FORWARD")
+}
+
+fn files(folder: &std::path::Path) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
+    entries.map(|entry| entry.unwrap().path()).collect()
+}

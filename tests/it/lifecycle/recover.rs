@@ -1,0 +1,97 @@
+//! What a restart finds, and what becomes of it.
+
+use std::fs;
+
+use serde_json::json;
+
+use super::{Bench, scripted};
+use crate::alone::{alone, sh};
+
+#[test]
+fn a_container_that_runs_keeps_its_network_over_a_restart() {
+    alone("lifecycle::recover::a_container_that_runs_keeps_its_network_over_a_restart", async {
+        let mut bench = Bench::with(json!([scripted(json!({}))])).await;
+        let answer = bench.create_endpoint("e1").await.unwrap();
+        let joined = bench.join("e1", "").await.unwrap();
+        bench.restart().await;
+        assert_eq!(bench.verbs(), ["ADD"]);
+        sh(&format!("ip link show {}", joined.interface_name.src_name));
+        assert_eq!(bench.create_endpoint("e1").await.unwrap(), answer);
+        bench.create_endpoint("e2").await.expect("the network is known");
+
+        bench.delete_endpoint("e1").await;
+        bench.delete_endpoint("e2").await;
+        bench.assert_nothing_is_left();
+    });
+}
+
+#[test]
+fn an_add_that_a_crash_interrupted_is_taken_back() {
+    alone("lifecycle::recover::an_add_that_a_crash_interrupted_is_taken_back", async {
+        let mut bench = Bench::with(json!([scripted(json!({}))])).await;
+        bench.create_endpoint("e1").await.unwrap();
+        rewrite_record(&bench, "\"Staged\"", "\"Adding\"");
+        bench.restart().await;
+        assert_eq!(bench.verbs(), ["ADD", "DEL"]);
+        bench.assert_nothing_is_left();
+    });
+}
+
+#[test]
+fn an_undo_that_failed_is_told_and_done_at_the_next_start() {
+    alone("lifecycle::recover::an_undo_that_failed_is_told_and_done_at_the_next_start", async {
+        let plugin = scripted(json!({
+            "ADD": {"exit": 1, "stdout": {"code": 100, "msg": "no room"}, "after_work": true},
+            "DEL": {"exit": 1, "stdout": {"code": 100, "msg": "no way"}, "times": 1},
+        }));
+        let mut bench = Bench::with(json!([plugin])).await;
+        let error = bench.create_endpoint("e1").await.unwrap_err().to_string();
+        assert!(error.contains("no room") && error.contains("no way"), "{error}");
+        assert_eq!(bench.records().len(), 1);
+
+        bench.restart().await;
+        assert_eq!(bench.verbs(), ["ADD", "DEL", "DEL"]);
+        bench.assert_nothing_is_left();
+    });
+}
+
+#[test]
+fn a_del_that_failed_is_done_at_the_next_start() {
+    alone("lifecycle::recover::a_del_that_failed_is_done_at_the_next_start", async {
+        let plugin = scripted(json!({"DEL": {"exit": 1, "times": 1}}));
+        let mut bench = Bench::with(json!([plugin])).await;
+        bench.create_endpoint("e1").await.unwrap();
+        bench.delete_endpoint("e1").await;
+        bench.restart().await;
+        assert_eq!(bench.verbs(), ["ADD", "DEL", "DEL"]);
+        bench.assert_nothing_is_left();
+    });
+}
+
+#[test]
+fn after_a_reboot_the_leases_and_rules_of_the_last_boot_go() {
+    alone("lifecycle::recover::after_a_reboot_the_leases_and_rules_of_the_last_boot_go", async {
+        let mut bench = Bench::with(json!([scripted(json!({}))])).await;
+        bench.create_endpoint("e1").await.unwrap();
+        let name = bench.join("e1", "").await.unwrap().interface_name.src_name;
+        // What a reboot does: interfaces and run-time files are gone, records are not.
+        sh(&format!(
+            "ip link del {name}; umount {0}/*; rm -r {0}",
+            bench.config.run_dir.join("netns").display()
+        ));
+        let boot_id = sh("cat /proc/sys/kernel/random/boot_id");
+        rewrite_record(&bench, boot_id.trim(), "the-boot-before");
+        bench.restart().await;
+        assert_eq!(bench.verbs(), ["ADD", "DEL"]);
+        assert_eq!(bench.calls()[1]["live"], json!(["10.22.3.7/16", "fd00:22::7/64"]));
+        bench.assert_nothing_is_left();
+    });
+}
+
+/// Changes the text of the one attachment's record.
+fn rewrite_record(bench: &Bench, from: &str, to: &str) {
+    let record = &bench.records()[0];
+    let text = fs::read_to_string(record).unwrap();
+    assert!(text.contains(from), "{from} is not in {text}");
+    fs::write(record, text.replace(from, to)).unwrap();
+}
