@@ -9,5 +9,6 @@
 
 mod alone;
 mod cni;
+mod e2e;
 mod lifecycle;
 mod server;

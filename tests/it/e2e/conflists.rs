@@ -1,0 +1,129 @@
+//! The ready-to-copy configurations of `conflists/`, as they are there, and the built-in one.
+
+use serde_json::Value;
+
+use super::host::{Host, Suite};
+use super::{ConfFile, on_a_host, on_both_dockers};
+
+const BRIDGE: ConfFile<'_> =
+    ("bridge.conflist", include_str!("../../../conflists/bridge.conflist"));
+const PTP: ConfFile<'_> = ("ptp.conflist", include_str!("../../../conflists/ptp.conflist"));
+const MACVLAN: ConfFile<'_> =
+    ("macvlan.conflist", include_str!("../../../conflists/macvlan.conflist"));
+
+on_both_dockers! {
+    bridge_gives_both_families,
+    ptp_routes_between_containers_and_beyond,
+    macvlan_puts_containers_on_the_hosts_wire,
+    a_machine_without_configurations_has_the_built_in_one,
+    the_first_file_is_the_default_network,
+}
+
+fn bridge_gives_both_families(suite: Suite) {
+    on_a_host(suite, &[BRIDGE], |host| {
+        host.create_network("web", Some("bridge"));
+        host.run("alice", "web", &["-p", "8080:80"]);
+        host.run("bob", "web", &[]);
+        let alice = host.endpoint("alice", "web");
+        assert_eq!(alice["Gateway"], "10.201.0.1");
+        assert_eq!(alice["IPv6Gateway"], "fd00:c9::1");
+        assert_eq!(alice["GlobalIPv6PrefixLen"], 64);
+        in_container(host, &alice, "IPAddress", "10.201.0.");
+        in_container(host, &alice, "GlobalIPv6Address", "fd00:c9::");
+        ping(host, "bob", "alice");
+        ping(host, "bob", text(&alice, "IPAddress"));
+        ping(host, "bob", text(&alice, "GlobalIPv6Address"));
+        ping(host, "bob", "fd00:c9::1");
+        ping(host, "bob", &host.machine());
+        assert_eq!(host.page("http://127.0.0.1:8080/").unwrap().trim(), "alice");
+        assert_eq!(host.page_from_outside(8080).unwrap().trim(), "alice");
+        // Hairpin: out of the bridge's port and in again by the same one.
+        let own = format!("http://{}:8080/", host.address());
+        assert_eq!(
+            host.docker(&["exec", "alice", "wget", "-q", "-O", "-", "-T", "5", &own]),
+            "alice"
+        );
+        host.remove(&["alice", "bob"], &["web"]);
+    });
+}
+
+fn ptp_routes_between_containers_and_beyond(suite: Suite) {
+    on_a_host(suite, &[PTP], |host| {
+        host.create_network("web", Some("ptp"));
+        host.run("alice", "web", &["-p", "8080:80"]);
+        host.run("bob", "web", &[]);
+        let alice = host.endpoint("alice", "web");
+        assert_eq!(alice["Gateway"], "10.202.0.1");
+        in_container(host, &alice, "IPAddress", "10.202.0.");
+        let routes = host.docker(&["exec", "alice", "ip", "route"]);
+        assert!(routes.contains("default via 10.202.0.1 dev eth0"), "{routes}");
+        ping(host, "bob", "alice");
+        ping(host, "bob", text(&alice, "IPAddress"));
+        ping(host, "bob", &host.machine());
+        assert_eq!(host.page("http://127.0.0.1:8080/").unwrap().trim(), "alice");
+        assert_eq!(host.page_from_outside(8080).unwrap().trim(), "alice");
+        host.remove(&["alice", "bob"], &["web"]);
+    });
+}
+
+fn macvlan_puts_containers_on_the_hosts_wire(suite: Suite) {
+    on_a_host(suite, &[MACVLAN], |host| {
+        host.create_network("web", Some("macvlan"));
+        host.run("alice", "web", &[]);
+        host.run("bob", "web", &[]);
+        let alice = host.endpoint("alice", "web");
+        assert_eq!(alice["Gateway"], "192.168.1.1");
+        in_container(host, &alice, "IPAddress", "192.168.1.2");
+        let link = host.docker(&["exec", "alice", "ip", "-d", "link", "show", "eth0"]);
+        assert!(link.contains(text(&alice, "MacAddress")), "{link}");
+        ping(host, "bob", "alice");
+        ping(host, "bob", text(&alice, "IPAddress"));
+        let error = host.run_refuses("carol", "web", &["-p", "8080:80"]);
+        assert!(error.contains("portMappings"), "{error}");
+        host.remove(&["alice", "bob"], &["web"]);
+    });
+}
+
+fn a_machine_without_configurations_has_the_built_in_one(suite: Suite) {
+    on_a_host(suite, &[], |host| {
+        assert!(!host.path("/etc/cni/net.d").exists());
+        host.create_network("by-default", None);
+        host.create_network("by-name", Some("cnm-cni-default"));
+        host.run("alice", "by-default", &["-p", "8080:80"]);
+        host.run("bob", "by-name", &[]);
+        let alice = host.endpoint("alice", "by-default");
+        in_container(host, &alice, "IPAddress", "10.");
+        ping(host, "bob", text(&alice, "IPAddress"));
+        assert_eq!(host.page("http://127.0.0.1:8080/").unwrap().trim(), "alice");
+        assert_eq!(host.page_from_outside(8080).unwrap().trim(), "alice");
+        host.remove(&["alice", "bob"], &["by-default", "by-name"]);
+    });
+}
+
+fn the_first_file_is_the_default_network(suite: Suite) {
+    let (first, second) = (("10.conflist", PTP.1), ("20.conflist", BRIDGE.1));
+    on_a_host(suite, &[second, first], |host| {
+        host.create_network("web", None);
+        host.run("alice", "web", &[]);
+        in_container(host, &host.endpoint("alice", "web"), "IPAddress", "10.202.0.");
+        host.remove(&["alice"], &["web"]);
+    });
+}
+
+/// The address of that name that Docker shows is one of the conflist's, and the container's.
+#[track_caller]
+fn in_container(host: &Host, alice: &Value, field: &str, prefix: &str) {
+    let address = text(alice, field);
+    assert!(address.starts_with(prefix), "{field} is {address}");
+    let addresses = host.docker(&["exec", "alice", "ip", "-o", "address", "show", "eth0"]);
+    assert!(addresses.contains(&format!(" {address}/")), "no {address} in {addresses}");
+}
+
+fn text<'e>(endpoint: &'e Value, field: &str) -> &'e str {
+    endpoint[field].as_str().unwrap()
+}
+
+#[track_caller]
+fn ping(host: &Host, from: &str, to: &str) {
+    host.docker(&["exec", from, "ping", "-c", "1", "-W", "3", to]);
+}

@@ -1,0 +1,233 @@
+//! A test host: a machine of its own, with its own Docker and the driver in it.
+//!
+//! Everything goes through `tests/testbed/host`, the script that people use too.
+
+use std::fs::{self, Permissions};
+use std::io::{self, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process::{self, Command, Output};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/testbed/host");
+const BINARY: &str = env!("CARGO_BIN_EXE_cnm-cni");
+const IMAGE: &str = "cnm-cni/busybox";
+const SOCKET: &str = "/run/docker/plugins/cni.sock";
+
+/// Which Debian a host is, and with it which Docker and which plugins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Suite {
+    /// Docker 20.10.24, CNI plugins 1.1.1.
+    Bookworm,
+    /// Docker 28.5.2, CNI plugins 1.9.1.
+    Forky,
+}
+
+/// A host; gone when it is dropped.
+#[derive(Debug)]
+pub(super) struct Host {
+    name: String,
+    /// Where its file tree is seen from here.
+    root: PathBuf,
+}
+
+impl Host {
+    /// Starts a host with dockerd, the driver's binary, and the image of a web server whose
+    /// page is the container's host name.
+    pub(super) fn up(suite: Suite) -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("test-{}-{}", process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let suite = match suite {
+            Suite::Bookworm => "bookworm",
+            Suite::Forky => "forky",
+        };
+        success(script(&["up", &name, suite]));
+        let root = success(script(&["root", &name])).trim().into();
+        let host = Self { name, root };
+        fs::copy(BINARY, host.path("/usr/local/bin/cnm-cni")).unwrap();
+        host
+    }
+
+    /// Where a path of the host is seen from here.
+    pub(super) fn path(&self, path: &str) -> PathBuf {
+        self.root.join(path.trim_start_matches('/'))
+    }
+
+    /// Writes a file, and makes the folders above it.
+    pub(super) fn write(&self, path: &str, text: &str) {
+        let path = self.path(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
+    /// Writes a program.
+    pub(super) fn write_program(&self, path: &str, text: &str) {
+        self.write(path, text);
+        fs::set_permissions(self.path(path), Permissions::from_mode(0o755)).unwrap();
+    }
+
+    /// Its address, on the cable between it and the machine.
+    pub(super) fn address(&self) -> String {
+        success(script(&["address", &self.name])).trim().to_owned()
+    }
+
+    /// The machine's address at the other end of that cable.
+    pub(super) fn machine(&self) -> String {
+        let neighbour = self.address();
+        let (network, _host) = neighbour.rsplit_once('.').unwrap();
+        format!("{network}.1")
+    }
+
+    /// Runs a command in the host, a minute at most; its output if it succeeds, or else what
+    /// it said.
+    pub(super) fn try_exec(&self, command: &[&str]) -> Result<String, String> {
+        outcome(script(&[&["exec", &self.name, "timeout", "60"], command].concat()))
+    }
+
+    /// Runs a command that must succeed.
+    #[track_caller]
+    pub(super) fn exec(&self, command: &[&str]) -> String {
+        self.try_exec(command).unwrap_or_else(|error| panic!("{}: {error}", command.join(" ")))
+    }
+
+    /// Runs `docker`, which must succeed.
+    #[track_caller]
+    pub(super) fn docker(&self, args: &[&str]) -> String {
+        self.exec(&[&["docker"], args].concat()).trim().to_owned()
+    }
+
+    /// Runs `docker`, which must fail, and returns what it says.
+    #[track_caller]
+    pub(super) fn docker_refuses(&self, args: &[&str]) -> String {
+        match self.try_exec(&[&["docker"], args].concat()) {
+            Ok(output) => panic!("docker {} succeeded: {output}", args.join(" ")),
+            Err(error) => error,
+        }
+    }
+
+    /// Makes a network of the driver, with its addresses from CNI; `None` is no `-o conflist`.
+    #[track_caller]
+    pub(super) fn create_network(&self, name: &str, conflist: Option<&str>) {
+        let option = conflist.map(|conflist| format!("conflist={conflist}"));
+        let option = option.iter().flat_map(|option| ["-o", option]).collect::<Vec<_>>();
+        let create = ["network", "create", "-d", "cni", "--ipam-driver", "null"];
+        self.docker(&[&create[..], &option, &[name]].concat());
+    }
+
+    /// Starts a container with the web server on a network.
+    #[track_caller]
+    pub(super) fn run(&self, name: &str, network: &str, options: &[&str]) {
+        self.docker(&run(name, network, options));
+    }
+
+    /// Starts a container, which must fail, and returns what Docker says. What Docker keeps
+    /// of it is removed.
+    #[track_caller]
+    pub(super) fn run_refuses(&self, name: &str, network: &str, options: &[&str]) -> String {
+        let error = self.docker_refuses(&run(name, network, options));
+        self.docker(&["rm", "-f", name]);
+        error
+    }
+
+    /// Removes containers by force, then networks.
+    #[track_caller]
+    pub(super) fn remove(&self, containers: &[&str], networks: &[&str]) {
+        self.docker(&[&["rm", "-f"], containers].concat());
+        self.docker(&[&["network", "rm"], networks].concat());
+    }
+
+    /// What Docker tells about a container's end in a network.
+    #[track_caller]
+    pub(super) fn endpoint(&self, container: &str, network: &str) -> Value {
+        let text = self.docker(&["inspect", container]);
+        let inspected: Value = serde_json::from_str(&text).unwrap();
+        inspected[0]["NetworkSettings"]["Networks"][network].clone()
+    }
+
+    /// The page at an URL, as the host itself gets it.
+    pub(super) fn page(&self, url: &str) -> Result<String, String> {
+        self.try_exec(&["busybox", "wget", "-q", "-O", "-", "-T", "3", url])
+    }
+
+    /// The page at a port of the host's address, as somebody else gets it.
+    pub(super) fn page_from_outside(&self, port: u16) -> io::Result<String> {
+        let limit = Duration::from_secs(3);
+        let address = SocketAddr::new(self.address().parse().unwrap(), port);
+        let mut stream = TcpStream::connect_timeout(&address, limit)?;
+        stream.set_read_timeout(Some(limit))?;
+        stream.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
+        let answer = io::read_to_string(stream)?;
+        let (_head, body) = answer.split_once("\r\n\r\n").unwrap_or_default();
+        Ok(body.to_owned())
+    }
+
+    /// Starts the driver, and waits until it answers.
+    #[track_caller]
+    pub(super) fn start_driver(&self) {
+        success(script(&["start", &self.name, "cnm-cni", "cnm-cni", "serve"]));
+        let answers = || UnixStream::connect(self.path(SOCKET)).is_ok();
+        assert!(within(Duration::from_secs(10), answers), "the driver does not answer on {SOCKET}");
+    }
+
+    /// Ends the driver with a signal, and waits until it has ended.
+    #[track_caller]
+    pub(super) fn stop_driver(&self, signal: &str) {
+        success(script(&["stop", &self.name, "cnm-cni", signal]));
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            let logs = script(&["logs", &self.name]);
+            eprintln!("{}", String::from_utf8_lossy(&logs.stdout));
+        }
+        let down = script(&["down", &self.name]);
+        if !down.status.success() {
+            eprintln!("{}", String::from_utf8_lossy(&down.stderr));
+        }
+    }
+}
+
+fn run<'w>(name: &'w str, network: &'w str, options: &[&'w str]) -> Vec<&'w str> {
+    // --init: a process 1 without a handler ignores SIGTERM, and `docker stop` would take 10 s.
+    let run = ["run", "-d", "--init", "--pull", "never", "--name", name, "--hostname", name];
+    [&run[..], &["--network", network], options, &[IMAGE]].concat()
+}
+
+/// Polls a condition until it is true; whether it was so in time.
+pub(super) fn within(limit: Duration, condition: impl Fn() -> bool) -> bool {
+    let deadline = Instant::now() + limit;
+    loop {
+        if condition() {
+            return true;
+        }
+        if Instant::now() > deadline {
+            return false;
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
+}
+
+fn script(args: &[&str]) -> Output {
+    Command::new(SCRIPT).args(args).output().unwrap()
+}
+
+#[track_caller]
+fn success(output: Output) -> String {
+    outcome(output).unwrap_or_else(|error| panic!("{SCRIPT}: {error}"))
+}
+
+fn outcome(output: Output) -> Result<String, String> {
+    let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
+    match output.status.success() {
+        true => Ok(stdout),
+        false => Err(format!("{stdout}{}", String::from_utf8_lossy(&output.stderr))),
+    }
+}

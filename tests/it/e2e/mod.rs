@@ -1,0 +1,72 @@
+//! End to end: real dockerds, real CNI plugins, real containers.
+//!
+//! Every test has a *host* to itself: a network, a mount and a process namespace around a Debian
+//! with its own Docker, which `tests/testbed/host` makes in under a second. Every case runs
+//! on both hosts of [`Suite`]. A case is the body of [`on_a_host`], which starts the driver
+//! before it, and fails the test after it when anything is left behind that was not there
+//! before.
+//!
+//! | file | what a user sees |
+//! |---|---|
+//! | `reach` | containers reach each other, by name and by address |
+//! | `ports` | published ports |
+//! | `conflists` | the ready-to-copy configurations, and the built-in one |
+//! | `refusals` | what cannot work is refused, with the reason and the remedy |
+//! | `lifecycle` | stop, start, restart, kill, rm; the driver restarted in between |
+//! | `routed` | a gateway outside the subnet, as pod networks without a bridge have it |
+//!
+//! Needs root. `make test` prepares the Debian folders; without it the first test does.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "a test stops at the first surprise, and says what it was"
+)]
+
+mod host;
+mod leaks;
+
+mod conflists;
+mod lifecycle;
+mod ports;
+mod reach;
+mod refusals;
+mod routed;
+
+use host::{Host, Suite};
+use leaks::Footprint;
+
+/// Makes a test of each case on each Docker: `reach::docker_20_10::by_name`.
+macro_rules! on_both_dockers {
+    ($($case:ident,)+) => {
+        mod docker_20_10 {
+            $(#[test] fn $case() { super::$case(crate::e2e::host::Suite::Bookworm); })+
+        }
+        mod docker_28_5 {
+            $(#[test] fn $case() { super::$case(crate::e2e::host::Suite::Forky); })+
+        }
+    };
+}
+use on_both_dockers;
+
+/// A CNI configuration file: its name in `/etc/cni/net.d`, and what is in it.
+type ConfFile<'f> = (&'f str, &'f str);
+
+/// Plays `scene` twice on a new host with the driver and these configuration files, and
+/// fails if the second time leaves anything behind.
+///
+/// Twice, because plugins share some things by design and keep them: the bridge, their empty
+/// chains, the allocator's last address. The first time makes them, so that "before" and "after"
+/// can be compared exactly. It also shows that what was removed can be made again.
+fn on_a_host(suite: Suite, files: &[ConfFile<'_>], scene: impl Fn(&Host)) {
+    let host = Host::up(suite);
+    for (name, text) in files {
+        host.write(&format!("/etc/cni/net.d/{name}"), text);
+    }
+    host.start_driver();
+    scene(&host);
+    let before = Footprint::settled(&host);
+    scene(&host);
+    before.assert_nothing_more(&host);
+}

@@ -1,0 +1,109 @@
+//! Two containers on one bridge, on a host whose FORWARD policy is DROP.
+
+use super::host::{Host, Suite};
+use super::{ConfFile, on_a_host, on_both_dockers};
+
+/// No `firewall` plugin, as on a node whose pod network brings its own rules.
+const CONFLIST: ConfFile<'_> = (
+    "10-pods.conflist",
+    r#"{
+        "cniVersion": "1.0.0",
+        "name": "pods",
+        "plugins": [
+            {
+                "type": "bridge",
+                "bridge": "pods0",
+                "isDefaultGateway": true,
+                "ipMasq": true,
+                "ipam": {"type": "host-local", "ranges": [[{"subnet": "10.99.0.0/24"}]]}
+            },
+            {"type": "portmap", "capabilities": {"portMappings": true}}
+        ]
+    }"#,
+);
+
+on_both_dockers! {
+    containers_reach_each_other_by_name_and_by_address_although_forward_drops,
+    without_the_exemption_the_drop_policy_parts_containers,
+    a_container_reaches_beyond_its_host,
+    docker_shows_the_address_gateway_and_mac_that_cni_gave,
+}
+
+fn containers_reach_each_other_by_name_and_by_address_although_forward_drops(suite: Suite) {
+    on_a_host(suite, &[CONFLIST], |host| {
+        host.create_network("web", Some("pods"));
+        host.run("alice", "web", &[]);
+        host.run("bob", "web", &[]);
+        let policy = host.exec(&["iptables", "-S", "FORWARD"]);
+        assert!(policy.starts_with("-P FORWARD DROP"), "{policy}");
+        for (from, to) in [("alice", "bob"), ("bob", "alice")] {
+            let address = address(host, to);
+            for target in [to, &address] {
+                ping(host, from, target).unwrap();
+                let page = ["exec", from, "wget", "-q", "-O", "-", "-T", "5"];
+                let page = host.docker(&[&page[..], &[&format!("http://{target}/")]].concat());
+                assert_eq!(page, to);
+            }
+        }
+        host.remove(&["alice", "bob"], &["web"]);
+    });
+}
+
+fn without_the_exemption_the_drop_policy_parts_containers(suite: Suite) {
+    on_a_host(suite, &[CONFLIST], |host| {
+        if !host.path("/proc/sys/net/bridge").exists() {
+            // The kernel does not show frames on a bridge to the FORWARD chain at all.
+            return;
+        }
+        let create = ["network", "create", "-d", "cni", "--ipam-driver", "null"];
+        host.docker(&[&create[..], &["-o", "forward=never", "web"]].concat());
+        host.run("alice", "web", &[]);
+        host.run("bob", "web", &[]);
+        assert!(ping(host, "alice", &address(host, "bob")).is_err());
+        host.remove(&["alice", "bob"], &["web"]);
+    });
+}
+
+fn a_container_reaches_beyond_its_host(suite: Suite) {
+    on_a_host(suite, &[CONFLIST], |host| {
+        host.create_network("web", None);
+        host.run("alice", "web", &[]);
+        // The machine knows no route to 10.99.0.0/24: an answer needs the masquerade.
+        ping(host, "alice", &host.machine()).unwrap();
+        host.remove(&["alice"], &["web"]);
+    });
+}
+
+fn docker_shows_the_address_gateway_and_mac_that_cni_gave(suite: Suite) {
+    on_a_host(suite, &[CONFLIST], |host| {
+        host.create_network("web", Some("pods"));
+        host.run("alice", "web", &[]);
+        let endpoint = host.endpoint("alice", "web");
+
+        let address = endpoint["IPAddress"].as_str().unwrap();
+        let in_container =
+            host.docker(&["exec", "alice", "ip", "-4", "-o", "address", "show", "eth0"]);
+        assert!(in_container.contains(&format!(" {address}/24 ")), "{in_container}");
+        let lease = host.path("/var/lib/cni/networks/pods").join(address);
+        assert!(lease.exists(), "host-local has no lease for {address}");
+
+        let routes = host.docker(&["exec", "alice", "ip", "route"]);
+        assert_eq!(endpoint["Gateway"], "10.99.0.1");
+        assert!(routes.contains("default via 10.99.0.1 dev eth0"), "{routes}");
+
+        let mac = host.docker(&["exec", "alice", "cat", "/sys/class/net/eth0/address"]);
+        assert_eq!(endpoint["MacAddress"], *mac);
+
+        let hosts = host.docker(&["exec", "alice", "cat", "/etc/hosts"]);
+        assert!(hosts.lines().any(|line| line.ends_with(&format!("{address}\talice"))), "{hosts}");
+        host.remove(&["alice"], &["web"]);
+    });
+}
+
+fn address(host: &Host, container: &str) -> String {
+    host.endpoint(container, "web")["IPAddress"].as_str().unwrap().to_owned()
+}
+
+fn ping(host: &Host, from: &str, to: &str) -> Result<String, String> {
+    host.try_exec(&["docker", "exec", from, "ping", "-c", "1", "-W", "3", to])
+}

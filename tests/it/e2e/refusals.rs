@@ -1,0 +1,176 @@
+//! What cannot work is refused: with the thing, the reason and the remedy, and without a trace.
+
+use std::fs;
+
+use super::host::{Host, Suite};
+use super::{on_a_host, on_both_dockers};
+
+on_both_dockers! {
+    a_bad_conflist_is_refused_when_the_network_is_created,
+    a_bad_conflist_does_not_hide_a_good_one,
+    a_conflist_that_goes_bad_later_fails_the_start_of_a_container,
+    a_chain_that_fails_half_way_is_undone,
+    a_pool_of_dockers_that_the_conflist_cannot_give_is_refused,
+    a_second_driver_refuses_to_start,
+}
+
+/// A configuration file, the `-o conflist=` that asks for it, and what the error says.
+struct Bad {
+    what: &'static str,
+    text: &'static str,
+    conflist: &'static str,
+    says: &'static [&'static str],
+}
+
+const BAD: [Bad; 9] = [
+    Bad {
+        what: "does not parse",
+        text: r#"{"cniVersion": "1.0.0", "name": "bad", "plugins": [}"#,
+        conflist: "bad",
+        says: &["/etc/cni/net.d/10-bad.conflist", "JSON", "line 1"],
+    },
+    Bad {
+        what: "names a plugin that is not installed",
+        text: r#"{"cniVersion": "1.0.0", "name": "bad", "plugins": [{"type": "teleport"}]}"#,
+        conflist: "bad",
+        says: &["bad", "teleport", "/opt/cni/bin", "/usr/lib/cni", "--cni-path"],
+    },
+    Bad {
+        what: "names an IPAM plugin that is not installed",
+        text: r#"{"cniVersion": "1.0.0", "name": "bad", "plugins":
+                 [{"type": "bridge", "ipam": {"type": "oracle"}}]}"#,
+        conflist: "bad",
+        says: &["bad", "oracle", "/usr/lib/cni", "--cni-path"],
+    },
+    Bad {
+        what: "has a list where an object belongs",
+        text: r#"{"cniVersion": "1.0.0", "name": "bad", "plugins": [["bridge"]]}"#,
+        conflist: "bad",
+        says: &["/etc/cni/net.d/10-bad.conflist", "plugins[0]", "object"],
+    },
+    Bad {
+        what: "has a number where a name belongs",
+        text: r#"{"cniVersion": "1.0.0", "name": 7, "plugins": [{"type": "bridge"}]}"#,
+        conflist: "bad",
+        says: &["/etc/cni/net.d/10-bad.conflist", "name", "string"],
+    },
+    Bad {
+        what: "has no plugins",
+        text: r#"{"cniVersion": "1.0.0", "name": "bad", "plugins": []}"#,
+        conflist: "bad",
+        says: &["/etc/cni/net.d/10-bad.conflist", "no plugins", "at least one"],
+    },
+    Bad {
+        what: "has a name that is a path",
+        text: r#"{"cniVersion": "1.0.0", "name": "../bad", "plugins": [{"type": "bridge"}]}"#,
+        conflist: "../bad",
+        says: &["../bad"],
+    },
+    Bad {
+        what: "has a plugin that is a path",
+        text: r#"{"cniVersion": "1.0.0", "name": "bad", "plugins": [{"type": "../../bin/sh"}]}"#,
+        conflist: "bad",
+        says: &["/etc/cni/net.d/10-bad.conflist", "../../bin/sh"],
+    },
+    Bad {
+        what: "is not the one that is asked for",
+        text: r#"{"cniVersion": "1.0.0", "name": "pods", "plugins": [{"type": "bridge"}]}"#,
+        conflist: "pod",
+        says: &["\"pod\"", "/etc/cni/net.d", "pods"],
+    },
+];
+
+fn a_bad_conflist_is_refused_when_the_network_is_created(suite: Suite) {
+    on_a_host(suite, &[], |host| {
+        for Bad { what, text, conflist, says } in BAD {
+            host.write("/etc/cni/net.d/10-bad.conflist", text);
+            let error = refused(host, &["-o", &format!("conflist={conflist}")]);
+            for words in says {
+                assert!(error.contains(words), "a file that {what}: no {words:?} in: {error}");
+            }
+            assert_eq!(host.docker(&["network", "ls", "-q", "--filter", "name=web"]), "");
+        }
+    });
+}
+
+fn a_bad_conflist_does_not_hide_a_good_one(suite: Suite) {
+    let good = ("20-pods.conflist", PODS);
+    on_a_host(suite, &[("10-bad.conflist", "{"), good], |host| {
+        host.create_network("web", Some("pods"));
+        host.run("alice", "web", &[]);
+        host.remove(&["alice"], &["web"]);
+    });
+}
+
+fn a_conflist_that_goes_bad_later_fails_the_start_of_a_container(suite: Suite) {
+    on_a_host(suite, &[("10-pods.conflist", PODS)], |host| {
+        host.create_network("web", Some("pods"));
+        host.run("alice", "web", &[]);
+        host.write("/etc/cni/net.d/10-pods.conflist", "{");
+        let error = host.run_refuses("bob", "web", &[]);
+        assert!(error.contains("10-pods.conflist"), "{error}");
+        // alice was attached by the file as it was, and is detached by it.
+        host.docker(&["rm", "-f", "alice"]);
+        host.write("/etc/cni/net.d/10-pods.conflist", PODS);
+        host.docker(&["network", "rm", "web"]);
+    });
+}
+
+fn a_chain_that_fails_half_way_is_undone(suite: Suite) {
+    // tuning goes wrong after bridge and host-local have made an interface and a lease.
+    let portmap = r#"{"type": "portmap", "#;
+    let tuning = r#"{"type": "tuning", "sysctl": {"net.no.such.key": "1"}}"#;
+    let text = PODS.replace(portmap, &format!("{tuning}, {portmap}"));
+    on_a_host(suite, &[("10-pods.conflist", &text)], |host| {
+        host.create_network("web", Some("pods"));
+        let error = host.run_refuses("alice", "web", &["-p", "8080:80"]);
+        assert!(error.contains("tuning") && error.contains("net/no/such/key"), "{error}");
+        let leases = fs::read_dir(host.path("/var/lib/cni/networks/pods")).unwrap();
+        let names = leases.map(|lease| lease.unwrap().file_name().into_string().unwrap());
+        let leases: Vec<_> = names.filter(|name| name.starts_with("10.")).collect();
+        assert!(leases.is_empty(), "{leases:?}");
+        host.docker(&["network", "rm", "web"]);
+    });
+}
+
+fn a_pool_of_dockers_that_the_conflist_cannot_give_is_refused(suite: Suite) {
+    on_a_host(suite, &[("10-pods.conflist", PODS)], |host| {
+        // Without --ipam-driver null, Docker takes a pool of its own.
+        let error = host.docker_refuses(&["network", "create", "-d", "cni", "web"]);
+        for words in ["pods", "--ipam-driver null", "--subnet 10.99.0.0/24"] {
+            assert!(error.contains(words), "no {words:?} in: {error}");
+        }
+    });
+}
+
+fn a_second_driver_refuses_to_start(suite: Suite) {
+    on_a_host(suite, &[], |host| {
+        let error = host.try_exec(&["cnm-cni", "serve"]).unwrap_err();
+        assert!(error.contains("/run/docker/plugins/cni.sock"), "{error}");
+        // The first one still answers.
+        host.create_network("web", None);
+        host.docker(&["network", "rm", "web"]);
+    });
+}
+
+const PODS: &str = r#"{
+    "cniVersion": "1.0.0",
+    "name": "pods",
+    "plugins": [
+        {
+            "type": "bridge",
+            "bridge": "pods0",
+            "isDefaultGateway": true,
+            "ipMasq": true,
+            "ipam": {"type": "host-local", "ranges": [[{"subnet": "10.99.0.0/24"}]]}
+        },
+        {"type": "portmap", "capabilities": {"portMappings": true}}
+    ]
+}"#;
+
+/// Tries to make a network "web"; what Docker says about it.
+#[track_caller]
+fn refused(host: &Host, options: &[&str]) -> String {
+    let create = ["network", "create", "-d", "cni", "--ipam-driver", "null"];
+    host.docker_refuses(&[&create[..], options, &["web"]].concat())
+}

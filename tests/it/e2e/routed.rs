@@ -1,0 +1,46 @@
+//! A pod network without a bridge: an address of its own (/32), a gateway that is outside of every
+//! subnet (169.254.1.1), and the host as router. Calico and Cilium attach like this.
+
+use super::host::Suite;
+use super::{ConfFile, on_a_host, on_both_dockers};
+
+/// A plugin in that manner, because the reference plugins have none; it does the real thing.
+const PLUGIN: &str = include_str!("routed-plugin");
+
+const CONFLIST: ConfFile<'_> = (
+    "10-routed.conflist",
+    r#"{
+        "cniVersion": "1.0.0",
+        "name": "routed",
+        "plugins": [
+            {
+                "type": "routed",
+                "ipam": {"type": "host-local", "ranges": [[{"subnet": "10.97.0.0/24"}]]}
+            },
+            {"type": "portmap", "capabilities": {"portMappings": true}}
+        ]
+    }"#,
+);
+
+on_both_dockers! {
+    a_gateway_outside_the_subnet_works,
+}
+
+fn a_gateway_outside_the_subnet_works(suite: Suite) {
+    on_a_host(suite, &[CONFLIST], |host| {
+        host.write_program("/opt/cni/bin/routed", PLUGIN);
+        let create = ["network", "create", "-d", "cni", "--ipam-driver", "null"];
+        host.docker(&[&create[..], &["-o", "forward=always", "web"]].concat());
+        host.run("alice", "web", &["-p", "8080:80"]);
+        host.run("bob", "web", &[]);
+        let alice = host.endpoint("alice", "web");
+        assert_eq!(alice["IPPrefixLen"], 32);
+        assert_eq!(alice["Gateway"], "169.254.1.1");
+        let routes = host.docker(&["exec", "alice", "ip", "route"]);
+        assert!(routes.contains("default via 169.254.1.1 dev eth0"), "{routes}");
+        host.docker(&["exec", "bob", "ping", "-c", "1", "-W", "3", "alice"]);
+        assert_eq!(host.page("http://127.0.0.1:8080/").unwrap().trim(), "alice");
+        assert_eq!(host.page_from_outside(8080).unwrap().trim(), "alice");
+        host.remove(&["alice", "bob"], &["web"]);
+    });
+}
