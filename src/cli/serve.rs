@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use nix::unistd::geteuid;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -25,24 +26,28 @@ use crate::server;
 pub(super) struct Args {
     /// Folder of the CNI configuration files (*.conflist, *.conf, *.json)
     #[arg(long, value_name = "DIR", env = "NETCONFPATH", default_value = "/etc/cni/net.d")]
+    #[arg(value_parser = absolute_path())]
     conf_dir: PathBuf,
 
     /// Folders of the CNI plugins, searched in order
     #[arg(long, value_name = "DIR:DIR…", env = "CNI_PATH", value_delimiter = ':')]
     #[arg(default_value = "/opt/cni/bin:/usr/lib/cni:/usr/libexec/cni")]
+    #[arg(value_parser = absolute_path())]
     cni_path: Vec<PathBuf>,
 
     /// Folder of the records of networks and attachments; must survive a reboot
     #[arg(long, value_name = "DIR", env = "CNM_CNI_STATE_DIR", default_value = "/var/lib/cnm-cni")]
+    #[arg(value_parser = absolute_path())]
     state_dir: PathBuf,
 
     /// Folder of what ends with a reboot: pinned network namespaces
     #[arg(long, value_name = "DIR", env = "CNM_CNI_RUN_DIR", default_value = "/run/cnm-cni")]
+    #[arg(value_parser = absolute_path())]
     run_dir: PathBuf,
 
     /// Socket that dockerd calls; its file name is the driver's name in Docker
     #[arg(long, value_name = "FILE", env = "CNM_CNI_SOCKET")]
-    #[arg(default_value = "/run/docker/plugins/cni.sock")]
+    #[arg(default_value = "/run/docker/plugins/cni.sock", value_parser = absolute_path())]
     socket: PathBuf,
 
     /// Seconds that one execution of a CNI plugin may take
@@ -53,6 +58,12 @@ pub(super) struct Args {
     /// Seconds that calls under way have to end, once the driver is told to stop
     #[arg(long, value_name = "SECONDS", env = "CNM_CNI_DRAIN_TIMEOUT", default_value = "30")]
     drain_timeout: u64,
+}
+
+/// Plugins are given these paths, and records keep them: they must not depend on where the
+/// driver was started.
+fn absolute_path() -> impl TypedValueParser<Value = PathBuf> {
+    OsStringValueParser::new().try_map(std::path::absolute)
 }
 
 /// Serves until a signal ends it.

@@ -20,6 +20,7 @@
 mod endpoint;
 mod error;
 mod json;
+mod lock;
 mod network;
 mod observe;
 mod plugin;

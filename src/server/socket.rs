@@ -1,30 +1,31 @@
 //! The socket's file: made with the right mode, taken over only from the dead, removed only
 //! by its owner.
 //!
-//! Two files are kept: the socket, and a lock beside it (`cni.sock.lock`), which makes one
-//! driver of two that start at once the first. The lock is `flock`: the kernel frees it
-//! with the process that held it, however that ended, so a lock file that was left behind
-//! stops nobody. It has the holder's process id in it, to tell whoever comes second.
+//! Two files are kept: the socket, and a [`Lock`] beside it (`cni.sock.lock`). The lock
+//! answers for drivers of this kind. Whoever else may sit on the path is found by knocking:
+//! a stale socket refuses the connection, and is replaced. Anything that answers, or that
+//! is not a socket, is left alone.
 //!
-//! The lock answers for drivers of this kind. Whoever else may sit on the path is found by
-//! knocking: a stale socket refuses the connection, and is replaced. Anything that answers,
-//! or that is not a socket, is left alone.
+//! The new socket is bound on its own path, not renamed onto it: `ss -x` shows the path of
+//! the bind. Who connects between the steps is refused, as he would be by the stale one, and
+//! dockerd tries a refused connection again with its call intact.
 
 use std::fmt;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Seek, Write};
+use std::fs;
+use std::io;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
 use nix::sys::socket::sockopt::PeerCredentials;
 use nix::sys::socket::{
     self, AddressFamily, Backlog, SockFlag, SockType, UnixAddr, getsockopt, socket,
 };
 use nix::sys::stat::{Mode, fchmod};
+
+use super::lock::{FileId, Lock};
 
 /// Why the socket could not be had.
 #[derive(Debug, thiserror::Error)]
@@ -93,16 +94,23 @@ pub fn bind(path: &Path) -> Result<(UnixListener, SocketFile), Error> {
         return Err(Error::NoName { path: path.to_owned() });
     };
     fs::create_dir_all(folder).map_err(failed("make the folder", folder))?;
-    let lock = Lock::take(path)?;
+    let mut lock = path.as_os_str().to_owned();
+    lock.push(".lock");
+    let lock = Path::new(&lock);
+    let Some(held) = Lock::take(lock).map_err(failed("lock", lock))? else {
+        // Whoever answers is known for certain; the lock's word is for one who does not.
+        let holder = knock(path).unwrap_or_else(|_| Holder::of(Lock::holder(lock)));
+        return Err(Error::InUse { path: path.to_owned(), holder });
+    };
     clear(path)?;
     let listener = listen(path).map_err(|errno| failed("listen on", path)(errno.into()))?;
     let made = FileId::of(path).map_err(failed("look at", path))?;
-    Ok((listener, SocketFile { path: path.to_owned(), made, _lock: lock }))
+    Ok((listener, SocketFile { path: path.to_owned(), made, _lock: held }))
 }
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        remove_if(&self.path, self.made);
+        self.made.remove(&self.path);
     }
 }
 
@@ -132,8 +140,8 @@ fn knock(path: &Path) -> nix::Result<Holder> {
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let client = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
     match socket::connect(client.as_raw_fd(), &UnixAddr::new(path)?) {
-        Ok(()) => Ok(Holder::of(getsockopt(&client, PeerCredentials)?.pid())),
-        Err(Errno::EAGAIN) => Ok(Holder { pid: None, command: None }),
+        Ok(()) => Ok(Holder::of(Some(getsockopt(&client, PeerCredentials)?.pid()))),
+        Err(Errno::EAGAIN) => Ok(Holder::of(None)),
         Err(errno) => Err(errno),
     }
 }
@@ -150,107 +158,19 @@ fn listen(path: &Path) -> nix::Result<UnixListener> {
     Ok(server.into())
 }
 
-/// A held lock file.
-#[derive(Debug)]
-struct Lock {
-    path: PathBuf,
-    made: FileId,
-    // Unlocked once the lock's file is gone: fields are dropped behind `drop`.
-    _file: Flock<File>,
-}
-
-impl Lock {
-    /// How often a lock file may vanish between opening and locking it. Each time, another
-    /// driver has ended in just that moment.
-    const ATTEMPTS: usize = 100;
-
-    fn take(socket: &Path) -> Result<Self, Error> {
-        let mut path = socket.as_os_str().to_owned();
-        path.push(".lock");
-        let path = PathBuf::from(path);
-        for _ in 0..Self::ATTEMPTS {
-            let file = OpenOptions::new()
-                .read(true)
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .mode(0o600)
-                .open(&path)
-                .map_err(failed("open", &path))?;
-            let mut file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-                Ok(file) => file,
-                Err((mut file, Errno::EWOULDBLOCK)) => {
-                    let holder = Holder::written_in(&mut file);
-                    return Err(Error::InUse { path: socket.to_owned(), holder });
-                }
-                Err((_, errno)) => return Err(failed("lock", &path)(errno.into())),
-            };
-            let made = FileId::from(&file.metadata().map_err(failed("look at", &path))?);
-            // A driver that ends removes its lock file. One that was opened before, and
-            // locked after, is a file without a name, which guards nothing.
-            if FileId::of(&path).is_ok_and(|there| there == made) {
-                file.set_len(0)
-                    .and_then(|()| writeln!(file, "{}", std::process::id()))
-                    .map_err(failed("write", &path))?;
-                return Ok(Self { path, made, _file: file });
-            }
-        }
-        Err(Error::InUse { path: socket.to_owned(), holder: Holder { pid: None, command: None } })
-    }
-}
-
-impl Drop for Lock {
-    fn drop(&mut self) {
-        remove_if(&self.path, self.made);
-    }
-}
-
-/// Which file it is, whatever its name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct FileId {
-    device: u64,
-    inode: u64,
-}
-
-impl FileId {
-    fn of(path: &Path) -> io::Result<Self> {
-        fs::symlink_metadata(path).map(|file| Self::from(&file))
-    }
-}
-
-impl From<&fs::Metadata> for FileId {
-    fn from(file: &fs::Metadata) -> Self {
-        Self { device: file.dev(), inode: file.ino() }
-    }
-}
-
-/// Removes the file if it is still the one that was made. Nothing can be done about a
-/// failure at the very end; the next start replaces what is left.
-fn remove_if(path: &Path, made: FileId) {
-    if FileId::of(path).is_ok_and(|there| there == made) {
-        let _ = fs::remove_file(path);
-    }
-}
-
 fn failed(step: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
     move |source| Error::Io { step, path: path.to_owned(), source }
 }
 
 impl Holder {
-    fn of(pid: i32) -> Self {
+    fn of(pid: Option<i32>) -> Self {
         // 0 is what the kernel says of a process that this PID namespace cannot name.
-        let pid = (pid != 0).then_some(pid);
+        let pid = pid.filter(|pid| *pid != 0);
         let command = pid
             .and_then(|pid| fs::read(format!("/proc/{pid}/cmdline")).ok())
             .map(|words| String::from_utf8_lossy(&words).replace('\0', " ").trim().to_owned())
             .filter(|command| !command.is_empty());
         Self { pid, command }
-    }
-
-    fn written_in(file: &mut File) -> Self {
-        let mut pid = String::new();
-        let read = file.rewind().and_then(|()| file.read_to_string(&mut pid));
-        Self::of(read.ok().and_then(|_| pid.trim().parse().ok()).unwrap_or_default())
     }
 }
 
@@ -313,6 +233,17 @@ mod tests {
         UnixStream::connect(&path).expect("the first one lost its socket");
         drop(first);
         bind(&path).unwrap();
+    }
+
+    #[test]
+    fn a_driver_that_is_still_starting_is_named_by_its_lock() {
+        let (_folder, path) = somewhere();
+        fs::create_dir(path.parent().unwrap()).unwrap();
+        let lock = path.with_extension("sock.lock");
+        let _starting = Lock::take(&lock).unwrap().unwrap();
+        let error = bind(&path).unwrap_err();
+        assert!(is_in_use_by_this_process(&error), "{error}");
+        assert_eq!(names(path.parent().unwrap()), ["cni.sock.lock"]);
     }
 
     #[test]

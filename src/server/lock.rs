@@ -1,0 +1,94 @@
+//! The lock beside the socket's file, which makes one driver of two that start at once the
+//! first.
+//!
+//! It is `flock`: the kernel frees it with the process that held it, however that ended, so
+//! a lock file that was left behind stops nobody. It has the holder's process id in it, to
+//! tell whoever comes second.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
+
+/// A held lock. Its file goes with it.
+#[derive(Debug)]
+pub(super) struct Lock {
+    path: PathBuf,
+    made: FileId,
+    // Unlocked once its name is gone: fields are dropped behind `drop`.
+    _file: Flock<File>,
+}
+
+impl Lock {
+    /// How often the file may vanish between opening and locking it. Each time, another
+    /// driver has ended in just that moment.
+    const ATTEMPTS: usize = 100;
+
+    /// Takes the lock, or nothing if another process has it.
+    pub(super) fn take(path: &Path) -> io::Result<Option<Self>> {
+        for _ in 0..Self::ATTEMPTS {
+            let file = OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .mode(0o600)
+                .open(path)?;
+            let mut file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+                Ok(file) => file,
+                Err((_, Errno::EWOULDBLOCK)) => return Ok(None),
+                Err((_, errno)) => return Err(errno.into()),
+            };
+            let made = FileId::from(&file.metadata()?);
+            // A driver that ends removes its lock file. One that was opened before, and
+            // locked after, is a file without a name, which guards nothing.
+            if FileId::of(path).is_ok_and(|there| there == made) {
+                file.set_len(0)?;
+                writeln!(file, "{}", std::process::id())?;
+                return Ok(Some(Self { path: path.to_owned(), made, _file: file }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The process that says in the file that it holds the lock.
+    pub(super) fn holder(path: &Path) -> Option<i32> {
+        fs::read_to_string(path).ok()?.trim().parse().ok()
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        self.made.remove(&self.path);
+    }
+}
+
+/// Which file it is, whatever its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct FileId {
+    device: u64,
+    inode: u64,
+}
+
+impl FileId {
+    pub(super) fn of(path: &Path) -> io::Result<Self> {
+        fs::symlink_metadata(path).map(|file| Self::from(&file))
+    }
+
+    /// Removes the file if it is still this one. Nothing can be done about a failure at the
+    /// very end; the next start replaces what is left.
+    pub(super) fn remove(self, path: &Path) {
+        if Self::of(path).is_ok_and(|there| there == self) {
+            let _ = fs::remove_file(path);
+        }
+    }
+}
+
+impl From<&fs::Metadata> for FileId {
+    fn from(file: &fs::Metadata) -> Self {
+        Self { device: file.dev(), inode: file.ino() }
+    }
+}
