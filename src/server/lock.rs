@@ -92,3 +92,31 @@ impl From<&fs::Metadata> for FileId {
         Self { device: file.dev(), inode: file.ino() }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+
+    #[test]
+    fn at_no_time_do_two_hold_the_lock() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lock");
+        let (holders, taken) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    for _ in 0..1000 {
+                        let Some(lock) = Lock::take(&path).unwrap() else { continue };
+                        assert_eq!(holders.fetch_add(1, SeqCst), 0, "there are two");
+                        taken.fetch_add(1, SeqCst);
+                        holders.fetch_sub(1, SeqCst);
+                        drop(lock);
+                    }
+                });
+            }
+        });
+        assert!(taken.load(SeqCst) > 0);
+        assert!(!path.exists());
+    }
+}
