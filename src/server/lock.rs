@@ -110,6 +110,7 @@ mod tests {
                         let Some(lock) = Lock::take(&path).unwrap() else { continue };
                         assert_eq!(holders.fetch_add(1, SeqCst), 0, "there are two");
                         taken.fetch_add(1, SeqCst);
+                        std::thread::yield_now();
                         holders.fetch_sub(1, SeqCst);
                         drop(lock);
                     }
