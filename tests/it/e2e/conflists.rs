@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::host::{Host, Suite};
+use super::host::{Host, Suite, answers};
 use super::{ConfFile, on_a_host, on_both_dockers};
 
 const BRIDGE: ConfFile<'_> =
@@ -30,19 +30,16 @@ fn bridge_gives_both_families(suite: Suite) {
         assert_eq!(alice["GlobalIPv6PrefixLen"], 64);
         in_container(host, &alice, "IPAddress", "10.201.0.");
         in_container(host, &alice, "GlobalIPv6Address", "fd00:c9::");
-        ping(host, "bob", "alice");
-        ping(host, "bob", text(&alice, "IPAddress"));
-        ping(host, "bob", text(&alice, "GlobalIPv6Address"));
-        ping(host, "bob", "fd00:c9::1");
-        ping(host, "bob", &host.machine());
-        assert_eq!(host.page("http://127.0.0.1:8080/").unwrap().trim(), "alice");
-        assert_eq!(host.page_from_outside(8080).unwrap().trim(), "alice");
+        host.ping("bob", "alice").unwrap();
+        host.ping("bob", text(&alice, "IPAddress")).unwrap();
+        host.ping("bob", text(&alice, "GlobalIPv6Address")).unwrap();
+        host.ping("bob", "fd00:c9::1").unwrap();
+        host.ping("bob", &host.machine()).unwrap();
+        answers("alice", || host.get("http://127.0.0.1:8080/"));
+        answers("alice", || host.get_from_outside(8080));
         // Hairpin: out of the bridge's port and in again by the same one.
         let own = format!("http://{}:8080/", host.address());
-        assert_eq!(
-            host.docker(&["exec", "alice", "wget", "-q", "-O", "-", "-T", "5", &own]),
-            "alice"
-        );
+        answers("alice", || host.get_in("alice", &own));
         host.remove(&["alice", "bob"], &["web"]);
     });
 }
@@ -57,11 +54,11 @@ fn ptp_routes_between_containers_and_beyond(suite: Suite) {
         in_container(host, &alice, "IPAddress", "10.202.0.");
         let routes = host.docker(&["exec", "alice", "ip", "route"]);
         assert!(routes.contains("default via 10.202.0.1 dev eth0"), "{routes}");
-        ping(host, "bob", "alice");
-        ping(host, "bob", text(&alice, "IPAddress"));
-        ping(host, "bob", &host.machine());
-        assert_eq!(host.page("http://127.0.0.1:8080/").unwrap().trim(), "alice");
-        assert_eq!(host.page_from_outside(8080).unwrap().trim(), "alice");
+        host.ping("bob", "alice").unwrap();
+        host.ping("bob", text(&alice, "IPAddress")).unwrap();
+        host.ping("bob", &host.machine()).unwrap();
+        answers("alice", || host.get("http://127.0.0.1:8080/"));
+        answers("alice", || host.get_from_outside(8080));
         host.remove(&["alice", "bob"], &["web"]);
     });
 }
@@ -74,10 +71,10 @@ fn macvlan_puts_containers_on_the_hosts_wire(suite: Suite) {
         let alice = host.endpoint("alice", "web");
         assert_eq!(alice["Gateway"], "192.168.1.1");
         in_container(host, &alice, "IPAddress", "192.168.1.2");
-        let link = host.docker(&["exec", "alice", "ip", "-d", "link", "show", "eth0"]);
+        let link = host.docker(&["exec", "alice", "ip", "link", "show", "eth0"]);
         assert!(link.contains(text(&alice, "MacAddress")), "{link}");
-        ping(host, "bob", "alice");
-        ping(host, "bob", text(&alice, "IPAddress"));
+        host.ping("bob", "alice").unwrap();
+        host.ping("bob", text(&alice, "IPAddress")).unwrap();
         let error = host.run_refuses("carol", "web", &["-p", "8080:80"]);
         assert!(error.contains("portMappings"), "{error}");
         host.remove(&["alice", "bob"], &["web"]);
@@ -93,9 +90,9 @@ fn a_machine_without_configurations_has_the_built_in_one(suite: Suite) {
         host.run("bob", "by-name", &[]);
         let alice = host.endpoint("alice", "by-default");
         in_container(host, &alice, "IPAddress", "10.");
-        ping(host, "bob", text(&alice, "IPAddress"));
-        assert_eq!(host.page("http://127.0.0.1:8080/").unwrap().trim(), "alice");
-        assert_eq!(host.page_from_outside(8080).unwrap().trim(), "alice");
+        host.ping("bob", text(&alice, "IPAddress")).unwrap();
+        answers("alice", || host.get("http://127.0.0.1:8080/"));
+        answers("alice", || host.get_from_outside(8080));
         host.remove(&["alice", "bob"], &["by-default", "by-name"]);
     });
 }
@@ -121,9 +118,4 @@ fn in_container(host: &Host, alice: &Value, field: &str, prefix: &str) {
 
 fn text<'e>(endpoint: &'e Value, field: &str) -> &'e str {
     endpoint[field].as_str().unwrap()
-}
-
-#[track_caller]
-fn ping(host: &Host, from: &str, to: &str) {
-    host.docker(&["exec", from, "ping", "-c", "1", "-W", "3", to]);
 }

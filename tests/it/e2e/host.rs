@@ -150,21 +150,27 @@ impl Host {
         inspected[0]["NetworkSettings"]["Networks"][network].clone()
     }
 
+    /// Sends one ping from a container.
+    pub(super) fn ping(&self, from: &str, to: &str) -> Result<String, String> {
+        self.try_exec(&["docker", "exec", from, "ping", "-c", "1", "-W", "3", to])
+    }
+
     /// The page at an URL, as the host itself gets it.
-    pub(super) fn page(&self, url: &str) -> Result<String, String> {
-        self.try_exec(&["busybox", "wget", "-q", "-O", "-", "-T", "3", url])
+    pub(super) fn get(&self, url: &str) -> Result<String, String> {
+        self.try_exec(&["curl", "--silent", "--show-error", "--max-time", "3", url])
+    }
+
+    /// The page at an URL, as a container gets it.
+    pub(super) fn get_in(&self, container: &str, url: &str) -> Result<String, String> {
+        // busybox's own `wget -T` crashes where it is linked statically.
+        let get = ["timeout", "3", "wget", "-q", "-O", "-", url];
+        self.try_exec(&[&["docker", "exec", container], &get[..]].concat())
     }
 
     /// The page at a port of the host's address, as somebody else gets it.
-    pub(super) fn page_from_outside(&self, port: u16) -> io::Result<String> {
-        let limit = Duration::from_secs(3);
-        let address = SocketAddr::new(self.address().parse().unwrap(), port);
-        let mut stream = TcpStream::connect_timeout(&address, limit)?;
-        stream.set_read_timeout(Some(limit))?;
-        stream.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
-        let answer = io::read_to_string(stream)?;
-        let (_head, body) = answer.split_once("\r\n\r\n").unwrap_or_default();
-        Ok(body.to_owned())
+    pub(super) fn get_from_outside(&self, port: u16) -> Result<String, String> {
+        http_get(SocketAddr::new(self.address().parse().unwrap(), port))
+            .map_err(|error| error.to_string())
     }
 
     /// Starts the driver, and waits until it answers.
@@ -199,6 +205,23 @@ fn run<'w>(name: &'w str, network: &'w str, options: &[&'w str]) -> Vec<&'w str>
     // --init: a process 1 without a handler ignores SIGTERM, and `docker stop` would take 10 s.
     let run = ["run", "-d", "--init", "--pull", "never", "--name", name, "--hostname", name];
     [&run[..], &["--network", network], options, &[IMAGE]].concat()
+}
+
+fn http_get(address: SocketAddr) -> io::Result<String> {
+    let limit = Duration::from_secs(3);
+    let mut stream = TcpStream::connect_timeout(&address, limit)?;
+    stream.set_read_timeout(Some(limit))?;
+    stream.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
+    let answer = io::read_to_string(stream)?;
+    let (_head, body) = answer.split_once("\r\n\r\n").unwrap_or_default();
+    Ok(body.to_owned())
+}
+
+/// Fails unless the web server of this container answers; it may just be starting.
+#[track_caller]
+pub(super) fn answers(container: &str, get: impl Fn() -> Result<String, String>) {
+    let answers = || get().is_ok_and(|page| page.trim() == container);
+    assert!(within(Duration::from_secs(5), answers), "instead of {container}: {:?}", get());
 }
 
 /// Polls a condition until it is true; whether it was so in time.

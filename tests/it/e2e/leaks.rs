@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::time::{Duration, Instant};
 
-use super::host::{Host, Suite, within};
+use super::host::{Host, Suite, answers, within};
 use super::on_both_dockers;
 
 /// How long what ends in the background may take: processes, Docker's own clean-up.
@@ -114,7 +114,7 @@ mod tests {
         let start = || {
             host.docker(&["network", "create", "web"]);
             host.run("alice", "web", &["-p", "8080:80"]);
-            assert_eq!(host.page_from_outside(8080).unwrap().trim(), "alice");
+            answers("alice", || host.get_from_outside(8080));
         };
         let remove = || host.remove(&["alice"], &["web"]);
         start();

@@ -1,6 +1,6 @@
 //! What happens to a container after it was started, and to the driver meanwhile.
 
-use super::host::{Host, Suite};
+use super::host::{Host, Suite, answers};
 use super::{ConfFile, on_a_host, on_both_dockers};
 
 const CONFLIST: ConfFile<'_> =
@@ -26,11 +26,11 @@ fn a_stopped_container_gives_its_address_back_and_starts_with_another(suite: Sui
         let first = lease(host, "alice").unwrap();
         host.docker(&["stop", "alice"]);
         assert!(!host.path(&first).exists(), "{first} outlives the stop");
-        assert!(host.page("http://127.0.0.1:8080/").is_err());
+        assert!(host.get("http://127.0.0.1:8080/").is_err());
         host.docker(&["start", "alice"]);
         let second = lease(host, "alice").unwrap();
         assert!(host.path(&second).exists());
-        assert_eq!(host.page("http://127.0.0.1:8080/").unwrap().trim(), "alice");
+        answers("alice", || host.get("http://127.0.0.1:8080/"));
         host.remove(&["alice"], &["web"]);
         assert!(!host.path(&second).exists(), "{second} outlives the container");
     });
@@ -41,8 +41,8 @@ fn a_restarted_container_answers_again(suite: Suite) {
         host.create_network("web", None);
         host.run("alice", "web", &["-p", "8080:80"]);
         host.docker(&["restart", "alice"]);
-        assert_eq!(host.page("http://127.0.0.1:8080/").unwrap().trim(), "alice");
-        assert_eq!(host.page_from_outside(8080).unwrap().trim(), "alice");
+        answers("alice", || host.get("http://127.0.0.1:8080/"));
+        answers("alice", || host.get_from_outside(8080));
         host.remove(&["alice"], &["web"]);
     });
 }
@@ -86,10 +86,10 @@ fn a_running_container_joins_and_leaves_a_second_network(suite: Suite) {
         host.docker(&["network", "connect", "second", "alice"]);
         let second = host.docker(&["exec", "alice", "ip", "-o", "-4", "address", "show", "eth1"]);
         assert!(second.contains("10.202.0."), "{second}");
-        host.docker(&["exec", "bob", "ping", "-c", "1", "-W", "3", "alice"]);
+        host.ping("bob", "alice").unwrap();
         host.docker(&["network", "disconnect", "second", "alice"]);
         assert!(host.try_exec(&["docker", "exec", "alice", "ip", "link", "show", "eth1"]).is_err());
-        assert_eq!(host.page("http://127.0.0.1:8080/").unwrap().trim(), "alice");
+        answers("alice", || host.get("http://127.0.0.1:8080/"));
         host.remove(&["alice", "bob"], &["first", "second"]);
     });
 }
@@ -100,7 +100,7 @@ fn a_network_with_a_container_on_it_stays(suite: Suite) {
         host.run("alice", "web", &["-p", "8080:80"]);
         let error = host.docker_refuses(&["network", "rm", "web"]);
         assert!(error.contains("active endpoints"), "{error}");
-        assert_eq!(host.page("http://127.0.0.1:8080/").unwrap().trim(), "alice");
+        answers("alice", || host.get("http://127.0.0.1:8080/"));
         host.remove(&["alice"], &["web"]);
     });
 }
@@ -111,12 +111,12 @@ fn a_driver_that_was_restarted_removes_what_its_predecessor_made(suite: Suite) {
         host.run("alice", "web", &["-p", "8080:80"]);
         host.stop_driver("TERM");
         // The network does not need the driver.
-        assert_eq!(host.page("http://127.0.0.1:8080/").unwrap().trim(), "alice");
+        answers("alice", || host.get("http://127.0.0.1:8080/"));
         host.start_driver();
-        assert_eq!(host.page("http://127.0.0.1:8080/").unwrap().trim(), "alice");
+        answers("alice", || host.get("http://127.0.0.1:8080/"));
         // The network is known to the new one.
         host.run("bob", "web", &[]);
-        host.docker(&["exec", "bob", "ping", "-c", "1", "-W", "3", "alice"]);
+        host.ping("bob", "alice").unwrap();
         host.remove(&["alice", "bob"], &["web"]);
     });
 }
@@ -129,7 +129,7 @@ fn a_driver_that_was_killed_leaves_no_trap(suite: Suite) {
         // Its socket is still there, and nobody answers on it.
         host.start_driver();
         host.docker(&["restart", "alice"]);
-        assert_eq!(host.page_from_outside(8080).unwrap().trim(), "alice");
+        answers("alice", || host.get_from_outside(8080));
         host.remove(&["alice"], &["web"]);
     });
 }

@@ -1,6 +1,6 @@
 //! Published ports, which a chain publishes through its `portMappings` capability.
 
-use super::host::Suite;
+use super::host::{Suite, answers};
 use super::{ConfFile, on_a_host, on_both_dockers};
 
 const WITH_PORTMAP: ConfFile<'_> = (
@@ -51,14 +51,14 @@ fn a_published_port_answers_on_loopback_on_the_hosts_address_and_from_outside(su
         host.run("bob", "web", &["-p", "8090:80"]);
         for (port, name) in [(8080, "alice"), (8081, "alice"), (8090, "bob")] {
             for address in ["127.0.0.1", &host.address()] {
-                assert_eq!(host.page(&format!("http://{address}:{port}/")).unwrap().trim(), name);
+                assert_eq!(host.get(&format!("http://{address}:{port}/")).unwrap().trim(), name);
             }
-            assert_eq!(host.page_from_outside(port).unwrap().trim(), name);
+            answers(name, || host.get_from_outside(port));
         }
         host.docker(&["rm", "-f", "alice"]);
-        assert!(host.page("http://127.0.0.1:8080/").is_err(), "the port outlives its container");
-        assert!(host.page_from_outside(8080).is_err(), "the port outlives its container");
-        assert_eq!(host.page_from_outside(8090).unwrap().trim(), "bob");
+        assert!(host.get("http://127.0.0.1:8080/").is_err(), "the port outlives its container");
+        assert!(host.get_from_outside(8080).is_err(), "the port outlives its container");
+        answers("bob", || host.get_from_outside(8090));
         host.remove(&["bob"], &["web"]);
     });
 }
@@ -67,8 +67,8 @@ fn a_port_published_on_one_address_answers_on_no_other(suite: Suite) {
     on_a_host(suite, &[WITH_PORTMAP], |host| {
         host.create_network("web", None);
         host.run("alice", "web", &["-p", "127.0.0.1:8080:80"]);
-        assert_eq!(host.page("http://127.0.0.1:8080/").unwrap().trim(), "alice");
-        assert!(host.page_from_outside(8080).is_err());
+        answers("alice", || host.get("http://127.0.0.1:8080/"));
+        assert!(host.get_from_outside(8080).is_err());
         host.remove(&["alice"], &["web"]);
     });
 }

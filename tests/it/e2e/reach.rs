@@ -1,6 +1,6 @@
 //! Two containers on one bridge, on a host whose FORWARD policy is DROP.
 
-use super::host::{Host, Suite};
+use super::host::{Host, Suite, answers};
 use super::{ConfFile, on_a_host, on_both_dockers};
 
 /// No `firewall` plugin, as on a node whose pod network brings its own rules.
@@ -39,10 +39,8 @@ fn containers_reach_each_other_by_name_and_by_address_although_forward_drops(sui
         for (from, to) in [("alice", "bob"), ("bob", "alice")] {
             let address = address(host, to);
             for target in [to, &address] {
-                ping(host, from, target).unwrap();
-                let page = ["exec", from, "wget", "-q", "-O", "-", "-T", "5"];
-                let page = host.docker(&[&page[..], &[&format!("http://{target}/")]].concat());
-                assert_eq!(page, to);
+                host.ping(from, target).unwrap();
+                answers(to, || host.get_in(from, &format!("http://{target}/")));
             }
         }
         host.remove(&["alice", "bob"], &["web"]);
@@ -59,7 +57,7 @@ fn without_the_exemption_the_drop_policy_parts_containers(suite: Suite) {
         host.docker(&[&create[..], &["-o", "forward=never", "web"]].concat());
         host.run("alice", "web", &[]);
         host.run("bob", "web", &[]);
-        assert!(ping(host, "alice", &address(host, "bob")).is_err());
+        assert!(host.ping("alice", &address(host, "bob")).is_err());
         host.remove(&["alice", "bob"], &["web"]);
     });
 }
@@ -69,7 +67,7 @@ fn a_container_reaches_beyond_its_host(suite: Suite) {
         host.create_network("web", None);
         host.run("alice", "web", &[]);
         // The machine knows no route to 10.99.0.0/24: an answer needs the masquerade.
-        ping(host, "alice", &host.machine()).unwrap();
+        host.ping("alice", &host.machine()).unwrap();
         host.remove(&["alice"], &["web"]);
     });
 }
@@ -102,8 +100,4 @@ fn docker_shows_the_address_gateway_and_mac_that_cni_gave(suite: Suite) {
 
 fn address(host: &Host, container: &str) -> String {
     host.endpoint(container, "web")["IPAddress"].as_str().unwrap().to_owned()
-}
-
-fn ping(host: &Host, from: &str, to: &str) -> Result<String, String> {
-    host.try_exec(&["docker", "exec", from, "ping", "-c", "1", "-W", "3", to])
 }

@@ -82,14 +82,17 @@ const BAD: [Bad; 9] = [
 
 fn a_bad_conflist_is_refused_when_the_network_is_created(suite: Suite) {
     on_a_host(suite, &[], |host| {
+        let mut wrong = Vec::new();
         for Bad { what, text, conflist, says } in BAD {
             host.write("/etc/cni/net.d/10-bad.conflist", text);
             let error = refused(host, &["-o", &format!("conflist={conflist}")]);
-            for words in says {
-                assert!(error.contains(words), "a file that {what}: no {words:?} in: {error}");
-            }
+            let missing = says.iter().filter(|words| !error.contains(**words));
+            wrong.extend(
+                missing.map(|words| format!("a file that {what}: no {words:?} in {error}")),
+            );
             assert_eq!(host.docker(&["network", "ls", "-q", "--filter", "name=web"]), "");
         }
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     });
 }
 

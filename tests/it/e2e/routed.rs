@@ -1,7 +1,7 @@
 //! A pod network without a bridge: an address of its own (/32), a gateway that is outside of every
 //! subnet (169.254.1.1), and the host as router. Calico and Cilium attach like this.
 
-use super::host::Suite;
+use super::host::{Suite, answers};
 use super::{ConfFile, on_a_host, on_both_dockers};
 
 /// A plugin in that manner, because the reference plugins have none; it does the real thing.
@@ -38,9 +38,9 @@ fn a_gateway_outside_the_subnet_works(suite: Suite) {
         assert_eq!(alice["Gateway"], "169.254.1.1");
         let routes = host.docker(&["exec", "alice", "ip", "route"]);
         assert!(routes.contains("default via 169.254.1.1 dev eth0"), "{routes}");
-        host.docker(&["exec", "bob", "ping", "-c", "1", "-W", "3", "alice"]);
-        assert_eq!(host.page("http://127.0.0.1:8080/").unwrap().trim(), "alice");
-        assert_eq!(host.page_from_outside(8080).unwrap().trim(), "alice");
+        host.ping("bob", "alice").unwrap();
+        answers("alice", || host.get("http://127.0.0.1:8080/"));
+        answers("alice", || host.get_from_outside(8080));
         host.remove(&["alice", "bob"], &["web"]);
     });
 }
