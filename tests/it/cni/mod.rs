@@ -5,6 +5,7 @@ mod discovery;
 mod execution;
 mod fake;
 mod netns;
+mod real;
 mod request;
 mod verbs;
 mod version;
