@@ -24,6 +24,9 @@ pub enum Error {
         /// What is wrong.
         source: InvalidAttachment,
     },
+    /// A plugin was looked for, and is not there.
+    #[error(transparent)]
+    NotFound(#[from] NotFound),
     /// A plugin failed. None after it was run.
     #[error(transparent)]
     Plugin(#[from] Box<PluginError>),
@@ -62,24 +65,29 @@ pub struct PluginError {
     pub stderr: String,
 }
 
+/// No folder of the plugin path has an executable of a plugin's name.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "failed to find plugin {plugin:?} in path [{}]{}; \
+     install it there, or add its folder with --cni-path",
+    paths(searched),
+    not_executable(unusable)
+)]
+pub struct NotFound {
+    /// The plugin's type.
+    pub plugin: String,
+    /// The folders that were searched.
+    pub searched: Vec<PathBuf>,
+    /// What has the name, and cannot be executed.
+    pub unusable: Vec<PathBuf>,
+}
+
 /// What went wrong with a plugin.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
     /// There is no such executable.
-    #[error(
-        "failed to find plugin {plugin:?} in path [{}]{}; \
-         install it there, or add its folder with --cni-path",
-        paths(searched),
-        not_executable(unusable)
-    )]
-    NotFound {
-        /// Its type.
-        plugin: String,
-        /// The folders that were searched.
-        searched: Vec<PathBuf>,
-        /// What has the name, and cannot be executed.
-        unusable: Vec<PathBuf>,
-    },
+    #[error(transparent)]
+    NotFound(#[from] NotFound),
     /// It could not be started.
     #[error("cannot start {}: {source}{}", program.display(), remedy(source))]
     Unstarted {
@@ -156,13 +164,16 @@ impl Error {
         match self {
             Self::Plugin(error) => match &error.failure {
                 // ADD finds all plugins before it runs any.
-                Failure::NotFound { .. } => false,
+                Failure::NotFound(_) => false,
                 Failure::Unstarted { .. }
                 | Failure::Reported { code: code::UNKNOWN_CONTAINER, .. } => error.position > 0,
                 _ => true,
             },
             Self::Several(errors) => errors.iter().any(Self::needs_del),
-            Self::Attachment { .. } | Self::NoCheck(_) | Self::PrevResult { .. } => false,
+            Self::Attachment { .. }
+            | Self::NotFound(_)
+            | Self::NoCheck(_)
+            | Self::PrevResult { .. } => false,
         }
     }
 

@@ -17,6 +17,24 @@
 //! It stands beside libcni: what a conflist does under kubelet it does here, and plugins
 //! are sent the same. It knows nothing of Docker, enters no namespace, and stores nothing.
 //!
+//! Where it departs from libcni, it does what the specification says, or the safer thing:
+//!
+//! | libcni | here |
+//! |---|---|
+//! | one malformed file makes every network of the folder unfindable | the others are found; the error names that file where the wanted network is not |
+//! | a network's name is checked at ADD, after paths were made of it | it is checked where it is read |
+//! | plugins are sent `capabilities`, and a `prevResult` or `cni.dev/…` that stands in a file | they are not (SPEC.md section 3) |
+//! | a result goes to the next plugin in whatever version it has | it goes in the list's version |
+//! | fields of a result that it does not know are lost between plugins | they are kept |
+//! | large numbers pass through a float | every digit is kept |
+//! | ADD looks for a plugin when its turn comes | it looks for all of them before it runs any |
+//! | any regular file is a plugin | it has to be executable; else the search goes on |
+//! | no deadline; a cancelled plugin's children live on | a deadline per verb; the process group is killed |
+//! | an executable that stays busy counts as success | it is an error |
+//! | "try again later" (code 11) is the caller's affair | it is tried again a few times, with a DEL before each further ADD |
+//! | CHECK before 0.4.0 fails even where it is disabled | where it is disabled it succeeds |
+//! | DEL reads the result from a cache, and takes the caller's arguments | the caller keeps both with the attachment |
+//!
 //! The message of an error tells the whole story, that of its sources included: print it
 //! alone.
 
@@ -43,7 +61,7 @@ pub use conf_dir::{ConfDir, Listed, Listing};
 pub use config::NetworkConfigList;
 pub use config_error::ConfigError;
 pub use conversion::InvalidResult;
-pub use error::{Error, Failure, PluginError};
+pub use error::{Error, Failure, NotFound, PluginError};
 pub use lenient::Mismatch;
 pub use limits::Limits;
 pub use name::InvalidName;

@@ -1,6 +1,7 @@
 //! The plugins of this machine: found by their type, run with a verb, heard out.
 
 use std::ffi::{OsStr, OsString};
+use std::fmt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
@@ -12,15 +13,14 @@ use tokio::sync::Semaphore;
 use super::error::code;
 use super::lenient::{Fields, Mismatch};
 use super::process::{Cut, Process, Run};
-use super::{Attachment, Failure, Limits, PluginError, Verb};
+use super::{Attachment, Failure, Limits, NotFound, PluginError, Verb};
 
 /// Where plugins are, and what every execution has in common.
-#[derive(Debug)]
 pub(super) struct Plugins {
     folders: Vec<PathBuf>,
     limits: Limits,
     turns: Semaphore,
-    /// What plugins inherit; see [`is_inherited`].
+    /// What plugins inherit; see [`inherited`].
     env: Vec<(OsString, OsString)>,
     /// `CNI_PATH`.
     cni_path: OsString,
@@ -41,10 +41,7 @@ pub(super) struct Call<'a> {
 
 impl Plugins {
     pub(super) fn new(folders: Vec<PathBuf>, limits: Limits) -> Self {
-        let mut env: Vec<_> = std::env::vars_os().filter(|(key, _)| is_inherited(key)).collect();
-        if !env.iter().any(|(key, _)| key == "PATH") {
-            env.push(("PATH".into(), DEFAULT_PATH.into()));
-        }
+        let env = inherited(std::env::vars_os());
         let cni_path =
             folders.iter().map(|folder| folder.as_os_str()).collect::<Vec<_>>().join(":".as_ref());
         let turns = Semaphore::new(limits.parallel.clamp(1, Semaphore::MAX_PERMITS));
@@ -52,7 +49,7 @@ impl Plugins {
     }
 
     /// The first file of this name that can be executed, in the order of the folders.
-    pub(super) fn find(&self, plugin: &str) -> Result<PathBuf, Failure> {
+    pub(super) fn find(&self, plugin: &str) -> Result<PathBuf, NotFound> {
         let mut unusable = Vec::new();
         for folder in &self.folders {
             let file = folder.join(plugin);
@@ -64,11 +61,8 @@ impl Plugins {
                 Err(_) => {}
             }
         }
-        Err(Failure::NotFound {
-            plugin: plugin.to_owned(),
-            searched: self.folders.clone(),
-            unusable,
-        })
+        let searched = self.folders.clone();
+        Err(NotFound { plugin: plugin.to_owned(), searched, unusable })
     }
 
     /// Runs a plugin, and again as long as it asks for that; gives its standard output.
@@ -166,17 +160,33 @@ impl Call<'_> {
     }
 }
 
-/// Plugins call `ip`, `iptables` and others by name.
-const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+// Without the environment, which may hold secrets.
+impl fmt::Debug for Plugins {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Plugins")
+            .field("folders", &self.folders)
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
+    }
+}
 
-/// Whether a variable of this process's environment reaches the plugins: all do, as with
-/// libcni, but for what is addressed to this process alone. A stray `CNI_NETNS_OVERRIDE`
-/// would switch off a check in the plugins; the others belong to systemd and to the driver.
-fn is_inherited(key: &OsStr) -> bool {
-    let key = key.to_string_lossy();
-    let is_own =
-        ["CNI_", "CNM_CNI_", "LISTEN_", "WATCHDOG_"].iter().any(|own| key.starts_with(own));
-    !is_own && key != "NOTIFY_SOCKET"
+/// What plugins inherit of the variables of this process: all, as with libcni, but for
+/// those that are addressed to this process alone. A stray `CNI_NETNS_OVERRIDE` would switch
+/// off a check in the plugins; the others belong to the driver and to systemd.
+///
+/// There is always a `PATH`: plugins call `ip`, `iptables` and others by name.
+fn inherited(all: impl Iterator<Item = (OsString, OsString)>) -> Vec<(OsString, OsString)> {
+    const OWN: [&str; 5] = ["CNI_", "CNM_CNI_", "LISTEN_", "NOTIFY_SOCKET", "WATCHDOG_"];
+    const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+    let is_own = |key: &OsStr| {
+        let key = key.as_encoded_bytes();
+        OWN.iter().any(|own| key.starts_with(own.as_bytes()))
+    };
+    let mut env: Vec<_> = all.filter(|(key, _)| !is_own(key)).collect();
+    if !env.iter().any(|(key, _)| key == "PATH") {
+        env.push(("PATH".into(), PATH.into()));
+    }
+    env
 }
 
 /// What a plugin means that exited with a failure.
@@ -218,7 +228,7 @@ fn log(call: Call<'_>, took: Duration, failure: Option<&Failure>, stderr: &str) 
         network = call.network,
         container_id = call.attachment.map(|attachment| attachment.container_id.as_str()),
         ifname = call.attachment.map(|attachment| attachment.if_name.as_str()),
-        ms = took.as_secs_f64() * 1000.0,
+        ms = took.as_micros() as f64 / 1000.0,
         error = failure.map(tracing::field::display),
         "plugin executed"
     );
@@ -226,5 +236,44 @@ fn log(call: Call<'_>, took: Duration, failure: Option<&Failure>, stderr: &str) 
         _ if stderr.is_empty() => {}
         Some(_) => tracing::warn!(plugin, stderr, "plugin wrote to standard error"),
         None => tracing::debug!(plugin, stderr, "plugin wrote to standard error"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kept(variables: &[&str]) -> Vec<String> {
+        let pairs = variables.iter().map(|key| (OsString::from(key), OsString::from("x")));
+        inherited(pairs)
+            .into_iter()
+            .map(|(key, value)| format!("{}={}", key.display(), value.display()))
+            .collect()
+    }
+
+    #[test]
+    fn l20_plugins_inherit_all_but_what_is_addressed_to_the_driver() {
+        let variables = [
+            "PATH",
+            "HOME",
+            "HTTPS_PROXY",
+            "TRACEPARENT",
+            "CNI_NETNS_OVERRIDE",
+            "CNI_ARGS",
+            "CNM_CNI_SOCKET",
+            "LISTEN_FDS",
+            "NOTIFY_SOCKET",
+            "WATCHDOG_USEC",
+            "XCNI_X",
+        ];
+        assert_eq!(
+            kept(&variables),
+            ["PATH=x", "HOME=x", "HTTPS_PROXY=x", "TRACEPARENT=x", "XCNI_X=x"]
+        );
+    }
+
+    #[test]
+    fn l20_there_is_always_a_path() {
+        assert!(kept(&["HOME"])[1].starts_with("PATH=/usr/local/sbin:"));
     }
 }

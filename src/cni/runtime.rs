@@ -58,8 +58,7 @@ impl Runtime {
     ///
     /// There is none; the error tells where it was looked for.
     pub fn find(&self, plugin_type: &str) -> Result<PathBuf> {
-        let call = version_call(plugin_type, &[]);
-        Ok(self.plugins.find(plugin_type).map_err(|failure| call.failed(failure, String::new()))?)
+        Ok(self.plugins.find(plugin_type)?)
     }
 
     /// ADD: attaches a container, and gives the last plugin's result.
@@ -212,9 +211,16 @@ impl Runtime {
     /// The plugin is missing, fails, or gives no proper answer.
     pub async fn version(&self, plugin_type: &str) -> Result<Vec<String>> {
         let stdin = json!({ "cniVersion": Version::LATEST }).to_string().into_bytes();
-        let call = version_call(plugin_type, &stdin);
+        let program = self.plugins.find(plugin_type)?;
+        let call = Call {
+            verb: Verb::Version,
+            plugin: plugin_type,
+            position: 0,
+            network: None,
+            attachment: None,
+            stdin: &stdin,
+        };
         let failed = |failure| call.failed(failure, String::new());
-        let program = self.plugins.find(plugin_type).map_err(failed)?;
         match self.plugins.call(&program, call).await {
             Ok(stdout) => Ok(read_versions(&stdout).map_err(failed)?),
             Err(error) if is_from_before_version(&error) => Ok(vec![Version::V0_1_0.to_string()]),
@@ -223,7 +229,7 @@ impl Runtime {
     }
 
     fn find_for(&self, step: Step<'_>) -> std::result::Result<PathBuf, Box<PluginError>> {
-        self.plugins.find(step.plugin.plugin_type()).map_err(|failure| step.failed(failure))
+        self.plugins.find(step.plugin.plugin_type()).map_err(|missing| step.failed(missing.into()))
     }
 
     async fn run(
@@ -291,10 +297,6 @@ impl<'a> Step<'a> {
 
 fn invalid(list: &NetworkConfigList, source: super::InvalidAttachment) -> Error {
     Error::Attachment { network: list.name().to_owned(), source }
-}
-
-fn version_call<'a>(plugin: &'a str, stdin: &'a [u8]) -> Call<'a> {
-    Call { verb: Verb::Version, plugin, position: 0, network: None, attachment: None, stdin }
 }
 
 /// What plugins of the first version say to VERSION.

@@ -24,8 +24,10 @@ struct Release {
 
 /// The releases in the test bed.
 fn releases() -> Vec<Release> {
-    let home = std::env::var_os("HOME").unwrap();
-    let bed = Path::new(&home).join(".cache/cnm-cni/testbed");
+    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+    let cache =
+        cache.unwrap_or_else(|| Path::new(&std::env::var_os("HOME").unwrap()).join(".cache"));
+    let bed = cache.join("cnm-cni/testbed");
     let releases: Vec<_> = ["bookworm", "forky"]
         .iter()
         .map(|suite| bed.join(suite).join("usr/lib/cni"))
