@@ -8,7 +8,10 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::Path;
 
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, openat};
 use nix::libc::EIO;
+use nix::sys::stat::Mode;
 use serde::{Deserialize, Serialize};
 
 use super::Error;
@@ -51,17 +54,20 @@ pub async fn read(path: &Path, scope: &Scope) -> Result<Sysctls, Error> {
     let scope = scope.clone();
     let read = netns::run_in(path, move || {
         let mut reader = Reader { found: Sysctls::new(), piece: [0; PIECE] };
-        match &scope {
-            Scope::Namespace => reader.namespace(Path::new(ROOT), "")?,
+        let whose = match scope {
+            Scope::Namespace => {
+                reader.namespace(Path::new(ROOT), "")?;
+                "all".into()
+            }
             Scope::Link(name) => {
                 for table in OF_LINKS {
-                    let folder = Path::new(ROOT).join(table).join(name);
-                    reader.link(&folder, table)?;
+                    reader.link(&Path::new(ROOT).join(table).join(&name), table)?;
                 }
-                if reader.found.is_empty() {
-                    return Err((name.clone(), io::ErrorKind::NotFound.into()));
-                }
+                name
             }
+        };
+        if reader.found.is_empty() {
+            return Err((whose, io::ErrorKind::NotFound.into()));
         }
         Ok(reader.found)
     });
@@ -106,39 +112,37 @@ struct Reader {
 
 impl Reader {
     /// Reads a folder and those below, without those of links.
-    fn namespace(&mut self, folder: &Path, below: &str) -> Result<(), Trouble> {
+    fn namespace(&mut self, path: &Path, below: &str) -> Result<(), Trouble> {
         let of_links = OF_LINKS.contains(&below);
-        for entry in list(folder, below)? {
-            let name = entry.file_name();
-            let Some(name) = name.to_str() else { continue };
-            let setting =
-                if below.is_empty() { name.to_owned() } else { format!("{below}/{name}") };
-            let kind = entry.file_type().map_err(|error| (setting.clone(), error))?;
-            if !kind.is_dir() {
-                self.value(&entry.path(), setting)?;
-            } else if !of_links || OF_NO_LINK.contains(&name) {
-                self.namespace(&entry.path(), &setting)?;
+        let Some(folder) = Folder::open(path, below)? else { return Ok(()) };
+        for (name, is_folder) in &folder.entries {
+            let setting = if below.is_empty() { name.clone() } else { format!("{below}/{name}") };
+            if !is_folder {
+                self.value(&folder, name, setting)?;
+            } else if !of_links || OF_NO_LINK.contains(&name.as_str()) {
+                self.namespace(&path.join(name), &setting)?;
             }
         }
         Ok(())
     }
 
     /// Reads a link's folder, if it has one in this table.
-    fn link(&mut self, folder: &Path, table: &str) -> Result<(), Trouble> {
-        for entry in list(folder, table)? {
-            let name = entry.file_name();
-            let Some(name) = name.to_str() else { continue };
-            self.value(&entry.path(), format!("{table}/{name}"))?;
+    fn link(&mut self, path: &Path, table: &str) -> Result<(), Trouble> {
+        let Some(folder) = Folder::open(path, table)? else { return Ok(()) };
+        for (name, _) in &folder.entries {
+            self.value(&folder, name, format!("{table}/{name}"))?;
         }
         Ok(())
     }
 
-    fn value(&mut self, path: &Path, setting: String) -> Result<(), Trouble> {
-        // Opened for writing too: what cannot be set is refused, and not of interest.
-        let file = match OpenOptions::new().read(true).write(true).open(path) {
-            Ok(file) => file,
-            Err(error) if is_absent(&error) => return Ok(()),
-            Err(error) => return Err((setting, error)),
+    fn value(&mut self, folder: &Folder, name: &str, setting: String) -> Result<(), Trouble> {
+        // Opened for writing too: what cannot be set is refused, and not of interest. From
+        // its folder, since finding the way there is most of the work.
+        let flags = OFlag::O_RDWR | OFlag::O_CLOEXEC;
+        let file = match openat(&folder.file, name, flags, Mode::empty()) {
+            Ok(file) => File::from(file),
+            Err(Errno::ENOENT | Errno::EACCES | Errno::EPERM) => return Ok(()),
+            Err(error) => return Err((setting, error.into())),
         };
         match self.text(file) {
             Ok(value) => {
@@ -163,17 +167,31 @@ impl Reader {
     }
 }
 
-/// The entries of a folder; none if it is not there.
-fn list(folder: &Path, below: &str) -> Result<Vec<fs::DirEntry>, Trouble> {
-    match fs::read_dir(folder).and_then(|entries| entries.collect()) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound && !below.is_empty() => Ok(vec![]),
-        result => result.map_err(|error| (below.to_owned(), error)),
-    }
+/// A folder of settings, and for each entry whether it is a folder itself.
+struct Folder {
+    file: File,
+    entries: Vec<(String, bool)>,
 }
 
-/// Whether a setting is not there, or not for setting.
-fn is_absent(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied)
+impl Folder {
+    /// `None` if it is not there.
+    fn open(path: &Path, below: &str) -> Result<Option<Self>, Trouble> {
+        let opened = File::open(path).and_then(|file| {
+            let mut entries = Vec::new();
+            for entry in fs::read_dir(path)? {
+                let entry = entry?;
+                if let Ok(name) = entry.file_name().into_string() {
+                    entries.push((name, entry.file_type()?.is_dir()));
+                }
+            }
+            Ok(Self { file, entries })
+        });
+        match opened {
+            Ok(folder) => Ok(Some(folder)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err((below.to_owned(), error)),
+        }
+    }
 }
 
 #[cfg(test)]
