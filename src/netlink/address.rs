@@ -97,8 +97,9 @@ impl Netlink {
         self.run("list", object, move |socket| list(socket, index)).await
     }
 
-    /// Adds an address to a link, or updates the one that is there. An IPv6 address is usable
-    /// at once: nobody else is asked whether they have it, since its owner gave it out.
+    /// Adds an address to a link, or updates the one that is there. For an IPv6 address nobody
+    /// else is asked whether they have it, since its owner gave it out: it is never tentative.
+    /// The kernel makes the local route, by which it is reached, a moment later.
     ///
     /// # Errors
     ///
@@ -221,14 +222,13 @@ fn read(message: RouteNetlinkMessage, family: AddressFamily) -> Option<Address> 
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{ip, with_veth};
+    use super::super::tests::{ip, reachable, with_veth};
     use super::*;
+    use crate::netns::tests::eventually;
 
     #[tokio::test]
     async fn addresses_are_put_back_as_they_were() {
         let (pinned, netlink, index) = with_veth().await;
-        ip(&pinned.path, "link set one addrgenmode none");
-        ip(&pinned.path, "addr flush dev one");
         for address in [
             "10.0.0.2/24 brd + dev one",
             "10.0.0.3/24 dev one",
@@ -273,12 +273,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_ipv6_address_is_usable_at_once() {
+    async fn an_ipv6_address_is_never_tentative() {
         let (pinned, netlink, index) = with_veth().await;
         let net: IpNet = "fd00:9::1/64".parse().unwrap();
         netlink.add_address(index, &net.into()).await.unwrap();
         let said = ip(&pinned.path, "-o addr show dev one to fd00:9::1");
         assert!(said.contains("nodad") && !said.contains("tentative"), "{said}");
+        reachable(&netlink, index).await;
     }
 
     #[tokio::test]
@@ -287,10 +288,19 @@ mod tests {
         ip(&pinned.path, "addr add 10.0.0.1/24 dev one");
         ip(&pinned.path, "addr add 10.0.0.2/24 dev two");
         let addresses = netlink.addresses(index).await.unwrap();
-        let v4: Vec<_> = addresses.iter().filter(|one| one.net.addr().is_ipv4()).collect();
-        assert_eq!(v4, [&Address::from("10.0.0.1/24".parse::<IpNet>().unwrap())]);
-        let link_local = addresses.iter().find(|one| one.net.addr().is_ipv6()).unwrap();
-        assert_eq!((link_local.scope, link_local.protocol), (253, 3));
+        assert_eq!(addresses, [Address::from("10.0.0.1/24".parse::<IpNet>().unwrap())]);
+    }
+
+    #[tokio::test]
+    async fn an_address_that_the_kernel_made_is_told_by_its_protocol() {
+        let (pinned, netlink, index) = with_veth().await;
+        ip(&pinned.path, "link set one addrgenmode eui64 down");
+        netlink.set_up(index).await.unwrap();
+        eventually("the link has a link-local address", async || {
+            let addresses = netlink.addresses(index).await.unwrap();
+            addresses.iter().any(|address| (address.scope, address.protocol) == (253, 3))
+        })
+        .await;
     }
 
     #[tokio::test]

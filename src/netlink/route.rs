@@ -302,7 +302,7 @@ fn ip(address: RouteAddress) -> Option<IpAddr> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{ip, with_veth};
+    use super::super::tests::{ip, reachable, with_veth};
     use super::*;
 
     #[tokio::test]
@@ -310,6 +310,7 @@ mod tests {
         let (pinned, netlink, index) = with_veth().await;
         ip(&pinned.path, "addr add 10.0.0.2/24 dev one");
         ip(&pinned.path, "addr add fd00:1::2/64 dev one nodad");
+        reachable(&netlink, index).await;
         let before = [
             ip(&pinned.path, "-d -4 route show table all"),
             ip(&pinned.path, "-d -6 route show table all"),
@@ -393,9 +394,10 @@ mod tests {
         let on_link = Route::new("169.254.1.1/32".parse().unwrap(), None, index);
         netlink.add_route(&on_link).await.unwrap();
         netlink.add_route(&default).await.unwrap();
+        let said = ip(&pinned.path, "route show");
         assert_eq!(
-            ip(&pinned.path, "route show"),
-            "default via 169.254.1.1 dev one \n169.254.1.1 dev one scope link \n"
+            said.lines().map(str::trim).collect::<Vec<_>>(),
+            ["default via 169.254.1.1 dev one", "169.254.1.1 dev one scope link"]
         );
         let routes = netlink.routes(index).await.unwrap();
         assert!(routes.contains(&default) && routes.contains(&on_link), "{routes:?}");

@@ -56,7 +56,7 @@ impl Netlink {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{ip, with_veth};
+    use super::super::tests::{ip, reachable, with_veth};
     use super::*;
     use crate::netlink::sysctl;
 
@@ -72,6 +72,7 @@ mod tests {
         ] {
             ip(&pinned.path, command);
         }
+        reachable(&netlink, index).await;
         let snapshot = netlink.snapshot(index).await.unwrap();
         assert_eq!(Some(&snapshot.link), netlink.link("one").await.unwrap().as_ref());
         assert_eq!(snapshot.addresses, netlink.addresses(index).await.unwrap());
@@ -92,8 +93,6 @@ mod tests {
     async fn a_moved_link_is_put_back_from_its_snapshot() {
         let (pinned, netlink, index) = with_veth().await;
         for command in [
-            "link set one addrgenmode none down",
-            "link set one up",
             "addr add 10.0.0.2/24 dev one",
             "addr add fd00::2/64 dev one nodad",
             "addr add fd00:1::2/128 dev one nodad",
@@ -103,6 +102,7 @@ mod tests {
         ] {
             ip(&pinned.path, command);
         }
+        reachable(&netlink, index).await;
         let settings = sysctl::Scope::Link("one".into());
         let set = sysctl::read(&pinned.path, &settings).await.unwrap();
         let before = netlink.snapshot(index).await.unwrap();
@@ -123,6 +123,7 @@ mod tests {
         for neighbour in &before.neighbours {
             target.add_neighbour(index, neighbour).await.unwrap();
         }
+        reachable(&target, index).await;
         let after = target.snapshot(index).await.unwrap();
         let routes: Vec<_> = (after.routes.iter())
             .map(|route| Route { link: before.routes[0].link, ..route.clone() })

@@ -33,7 +33,6 @@ const HEADER: usize = 16;
 #[derive(Debug)]
 pub(super) struct Socket {
     socket: netlink_sys::Socket,
-    sequence: u32,
     datagram: Vec<u8>,
 }
 
@@ -47,7 +46,7 @@ impl Socket {
         socket.set_cap_ack(true)?;
         // The kernel filters dumps, and refuses a filter that it does not know.
         socket.set_netlink_get_strict_chk(true)?;
-        Ok(Self { socket, sequence: 0, datagram: Vec::with_capacity(DATAGRAM) })
+        Ok(Self { socket, datagram: Vec::with_capacity(DATAGRAM) })
     }
 
     /// Sends one request that changes something, or asks for one thing. Returns what the
@@ -57,7 +56,7 @@ impl Socket {
         message: RouteNetlinkMessage,
         flags: u16,
     ) -> Result<Vec<RouteNetlinkMessage>, Failure> {
-        self.exchange(message, NLM_F_REQUEST | NLM_F_ACK | flags).map(|answer| answer.messages)
+        self.exchange(&message, NLM_F_REQUEST | NLM_F_ACK | flags).map(|answer| answer.messages)
     }
 
     /// Reads a whole list, anew if it changed meanwhile.
@@ -66,7 +65,7 @@ impl Socket {
         request: &RouteNetlinkMessage,
     ) -> Result<Vec<RouteNetlinkMessage>, Failure> {
         for _ in 0..MOST_DUMPS {
-            let answer = self.exchange(request.clone(), NLM_F_REQUEST | NLM_F_DUMP)?;
+            let answer = self.exchange(request, NLM_F_REQUEST | NLM_F_DUMP)?;
             if !answer.disturbed {
                 return Ok(answer.messages);
             }
@@ -74,21 +73,35 @@ impl Socket {
         Err(Failure::Unsteady)
     }
 
-    fn exchange(&mut self, message: RouteNetlinkMessage, flags: u16) -> Result<Answer, Failure> {
-        self.sequence = self.sequence.wrapping_add(1);
-        let mut header = NetlinkHeader::default();
-        header.flags = flags;
-        header.sequence_number = self.sequence;
-        let mut request = NetlinkMessage::new(header, NetlinkPayload::from(message));
-        request.finalize();
-        let mut bytes = vec![0; request.buffer_len()];
-        request.serialize(&mut bytes);
-        self.socket.send(&bytes, 0)?;
-
+    fn exchange(&mut self, message: &RouteNetlinkMessage, flags: u16) -> Result<Answer, Failure> {
+        self.forget();
+        self.send(message, flags)?;
         let mut answer = Answer { messages: Vec::new(), disturbed: false };
         // Ends: the socket is never waited for, and each round takes a datagram off it.
         while !self.receive(&mut answer)? {}
         Ok(answer)
+    }
+
+    fn send(&mut self, message: &RouteNetlinkMessage, flags: u16) -> Result<(), Failure> {
+        let mut header = NetlinkHeader::default();
+        header.flags = flags;
+        let mut request = NetlinkMessage::new(header, NetlinkPayload::from(message.clone()));
+        request.finalize();
+        let mut bytes = vec![0; request.buffer_len()];
+        request.serialize(&mut bytes);
+        self.socket.send(&bytes, 0)?;
+        Ok(())
+    }
+
+    /// Takes off the socket what a request left that failed half-way. Otherwise it would be
+    /// taken for the next answer, and no other list could be read.
+    fn forget(&mut self) {
+        loop {
+            self.datagram.clear();
+            if self.socket.recv(&mut self.datagram, MSG_DONTWAIT).is_err() {
+                return;
+            }
+        }
     }
 
     /// Reads one datagram; true if the answer ended in it.
@@ -107,10 +120,6 @@ impl Socket {
             let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(rest)?;
             let length = (message.header.length as usize).next_multiple_of(4);
             rest = rest.get(length..).unwrap_or_default();
-            if message.header.sequence_number != self.sequence {
-                // Left over from a request that failed half-way.
-                continue;
-            }
             answer.disturbed |= message.header.flags & NLM_F_DUMP_INTR != 0;
             match message.payload {
                 NetlinkPayload::InnerMessage(inner) => answer.messages.push(inner),
@@ -145,4 +154,35 @@ fn refusal(code: i32, attributes: &[u8]) -> Result<(), Failure> {
         .find(|attribute| attribute.kind() == ATTR_MSG)
         .and_then(|attribute| parse_string(attribute.value()).ok());
     Err(Failure::Refused { errno: Errno::from_raw(-code), reason })
+}
+
+#[cfg(test)]
+mod tests {
+    use netlink_packet_route::AddressFamily;
+    use netlink_packet_route::route::RouteMessage;
+
+    use super::super::tests::with_veth;
+    use super::*;
+    use crate::netns;
+
+    #[tokio::test]
+    async fn what_a_failed_request_left_does_not_disturb_the_next() {
+        let (pinned, netlink, index) = with_veth().await;
+        for host in 0..600 {
+            let net: ipnet::IpNet =
+                format!("10.1.{}.{}/32", host / 200, host % 200).parse().unwrap();
+            netlink.add_address(index, &net.into()).await.unwrap();
+        }
+        let mut message = RouteMessage::default();
+        message.header.address_family = AddressFamily::Inet;
+        let request = RouteNetlinkMessage::GetRoute(message);
+
+        let mut socket = netns::run_in(&pinned.path, Socket::open).await.unwrap().unwrap();
+        let whole = socket.dump(&request).unwrap();
+        let mut answer = Answer { messages: Vec::new(), disturbed: false };
+        socket.send(&request, NLM_F_REQUEST | NLM_F_DUMP).unwrap();
+        assert!(!socket.receive(&mut answer).unwrap(), "the list fits into one datagram");
+        assert_eq!(socket.dump(&request).unwrap(), whole);
+        assert!(answer.messages.len() < whole.len());
+    }
 }
