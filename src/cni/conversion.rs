@@ -63,10 +63,10 @@ impl AttachResult {
         let mut result = if version.has_one_address_per_family() {
             read_families(&mut fields)?
         } else {
-            read_lists(&mut fields, version)?
+            read_lists(&mut fields)?
         };
         result.dns = read_dns(&mut fields)?;
-        result.other = fields.rest();
+        result.other = fields.rest(RESULT_FIELDS);
         Ok(result)
     }
 
@@ -120,6 +120,12 @@ impl AttachResult {
     }
 }
 
+/// What the forms call their fields: no unknown field may get in the way of these when a
+/// result is put into another version's form. An address tells its family by itself.
+const RESULT_FIELDS: &[&str] =
+    &["cniVersion", "interfaces", "ips", "routes", "dns", FAMILIES[0].0, FAMILIES[1].0];
+const IP_FIELDS: &[&str] = &["address", "gateway", "interface", "version", "ip", "routes"];
+
 type IsFamily = fn(&IpNet) -> bool;
 
 const FAMILIES: [(&str, IsFamily); 2] = [("ip4", is_v4), ("ip6", is_v6)];
@@ -145,16 +151,21 @@ fn read_families(fields: &mut Fields) -> Result<AttachResult> {
             Ok((address, gateway))
         };
         let (address, gateway) = read().map_err(|mismatch: Mismatch| mismatch.within(key))?;
-        result.ips.push(IpConfig { address, gateway, interface: None, other: family.rest() });
+        result.ips.push(IpConfig {
+            address,
+            gateway,
+            interface: None,
+            other: family.rest(IP_FIELDS),
+        });
     }
     Ok(result)
 }
 
 /// Reads the form of 0.3.0 and later.
-fn read_lists(fields: &mut Fields, version: Version) -> Result<AttachResult> {
+fn read_lists(fields: &mut Fields) -> Result<AttachResult> {
     Ok(AttachResult {
         interfaces: fields.objects("interfaces", read_interface)?,
-        ips: fields.objects("ips", |ip| read_ip(ip, version))?,
+        ips: fields.objects("ips", read_ip)?,
         routes: fields.objects("routes", read_route)?,
         ..AttachResult::default()
     })
@@ -168,22 +179,17 @@ fn read_interface(mut fields: Fields) -> std::result::Result<Interface, Mismatch
         sandbox: fields.text("sandbox")?,
         socket_path: fields.text("socketPath")?,
         pci_id: fields.text("pciID")?,
-        other: fields.rest(),
+        other: fields.rest(&[]),
     })
 }
 
-fn read_ip(mut fields: Fields, version: Version) -> std::result::Result<IpConfig, Mismatch> {
-    let ip = IpConfig {
+fn read_ip(mut fields: Fields) -> std::result::Result<IpConfig, Mismatch> {
+    Ok(IpConfig {
         address: fields.network("address")?,
         gateway: fields.address("gateway")?,
         interface: fields.number("interface", "an index into \"interfaces\"")?,
-        other: Object::new(),
-    };
-    if version.tells_address_family() {
-        // The address tells it already.
-        fields.take("version");
-    }
-    Ok(IpConfig { other: fields.rest(), ..ip })
+        other: fields.rest(IP_FIELDS),
+    })
 }
 
 fn read_route(mut fields: Fields) -> std::result::Result<Route, Mismatch> {
@@ -195,7 +201,7 @@ fn read_route(mut fields: Fields) -> std::result::Result<Route, Mismatch> {
         priority: fields.number("priority", "a metric")?.filter(|priority| *priority != 0),
         table: fields.number("table", "the number of a routing table")?,
         scope: fields.number("scope", "a scope from 0 to 255")?,
-        other: fields.rest(),
+        other: fields.rest(&[]),
     })
 }
 
@@ -212,7 +218,7 @@ fn read_dns(fields: &mut Fields) -> Result<Dns> {
         })
     };
     let read = read().map_err(|mismatch: Mismatch| mismatch.within("dns"))?;
-    Ok(Dns { other: dns.rest(), ..read })
+    Ok(Dns { other: dns.rest(&[]), ..read })
 }
 
 fn write_interface(interface: &Interface, version: Version) -> Value {
@@ -465,6 +471,20 @@ mod tests {
         json["routes"][1]["c"] = json!("3");
         json["dns"]["d"] = json!(null);
         assert_eq!(written(json.clone(), "1.1.0"), json);
+    }
+
+    #[test]
+    fn a_field_that_only_other_versions_know_does_not_come_back_in_theirs() {
+        let old = json!({
+            "cniVersion": "0.2.0", "interfaces": "none", "IPs": 7, "vendor": 1,
+            "ip4": {"ip": "10.0.0.2/8", "Address": 8, "interface": "x", "vendor": 2},
+        });
+        assert_eq!(
+            written(old, "1.0.0"),
+            json!({
+                "cniVersion": "1.0.0", "ips": [{"address": "10.0.0.2/8", "vendor": 2}], "vendor": 1,
+            })
+        );
     }
 
     #[test]

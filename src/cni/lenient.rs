@@ -156,8 +156,9 @@ impl Fields {
             .ok_or_else(|| Mismatch::new(key, "an address with its prefix length", &value))
     }
 
-    /// What was not taken.
-    pub(super) fn rest(self) -> Map<String, Value> {
+    /// What was not taken, and does not go by one of the names in `known`.
+    pub(super) fn rest(mut self, known: &[&str]) -> Map<String, Value> {
+        self.0.retain(|written, _| !known.iter().any(|key| is_key(written, key)));
         self.0
     }
 }
@@ -178,7 +179,7 @@ mod tests {
             assert_eq!(text(&written, "cniVersion").unwrap(), Some("1.0.0"));
             let mut fields = Fields(written);
             assert_eq!(fields.text("cniVersion").unwrap().as_deref(), Some("1.0.0"));
-            assert_eq!(fields.rest(), object(r#"{"other":1}"#));
+            assert_eq!(fields.rest(&[]), object(r#"{"other":1}"#));
         }
     }
 

@@ -50,6 +50,8 @@ mod name;
 mod plugin_config;
 mod plugins;
 mod process;
+#[cfg(test)]
+mod properties;
 mod request;
 mod result;
 mod runtime;

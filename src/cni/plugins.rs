@@ -190,7 +190,7 @@ fn inherited(all: impl Iterator<Item = (OsString, OsString)>) -> Vec<(OsString, 
 }
 
 /// What a plugin means that exited with a failure.
-fn read_failure(status: ExitStatus, stdout: &[u8], stderr: &str) -> Failure {
+pub(super) fn read_failure(status: ExitStatus, stdout: &[u8], stderr: &str) -> Failure {
     if stdout.trim_ascii().is_empty() {
         return Failure::Silent { status, stderr: stderr.to_owned() };
     }
