@@ -244,6 +244,12 @@ mod tests {
     }
 
     #[test]
+    fn r12_fields_that_are_not_known_yet_are_no_error() {
+        let list = parse(r#"{"name":"x","future":{"a":1},"plugins":[{"type":"a","future":2}]}"#);
+        assert_eq!(list.unwrap().plugins()[0].get("future"), Some(&2.into()));
+    }
+
+    #[test]
     fn l10_a_boolean_may_be_written_as_a_string() {
         for (written, read) in
             [("true", true), ("false", false), ("\"True\"", true), ("\"FALSE\"", false)]

@@ -463,6 +463,15 @@ mod tests {
     }
 
     #[test]
+    fn r53_an_address_is_on_the_interface_that_its_index_names() {
+        let result = read(full());
+        let on = |ip: usize| result.interface_of(&result.ips[ip]).map(|it| it.name.as_str());
+        assert_eq!((on(0), on(1), on(2)), (Some("cni0"), Some("eth0"), None));
+        let lost = read(json!({"ips": [{"address": "10.0.0.2/8", "interface": 3}]}));
+        assert_eq!(lost.interface_of(&lost.ips[0]), None);
+    }
+
+    #[test]
     fn unknown_fields_stay_where_they_are() {
         let mut json = full();
         json["vendor"] = json!({"exact": 1});

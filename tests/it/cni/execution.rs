@@ -32,7 +32,8 @@ fn failure(error: Error) -> Failure {
 }
 
 #[tokio::test]
-async fn r20_r40_l20_l21_l23_all_six_variables_are_set_and_own_ones_are_not_inherited() {
+async fn r14_r16_r17_r20_r40_r41_l20_l21_l23_all_six_variables_are_set_and_own_ones_are_not_inherited()
+ {
     let bench = Bench::with(&["one"]);
     let list = bench.list("1.1.0", json!([{"type": "one"}]));
     let to = Attachment {
@@ -114,7 +115,7 @@ async fn a_flood_of_output_is_cut_off() {
 }
 
 #[tokio::test]
-async fn l27_a_flood_of_errors_is_shortened_and_told() {
+async fn r56_l27_a_flood_of_errors_is_shortened_and_told() {
     let bench = Bench::with(&["loud"]);
     let script = json!({"flood_stderr": 10 << 20, "exit": 1});
     let list = bench.list("1.0.0", json!([{"type": "loud", "fake": {"ADD": script}}]));

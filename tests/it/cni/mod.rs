@@ -1,4 +1,7 @@
 //! The CNI engine, driven through its public face against the scripted fake plugin.
+//!
+//! A test that begins with `r` or `l` and a number proves that rule of
+//! `docs/cni-conformance.md`.
 
 mod add;
 mod discovery;

@@ -12,7 +12,7 @@ fn failing(code: u64, msg: &str) -> Value {
 }
 
 #[tokio::test]
-async fn r42_the_first_failing_plugin_of_add_ends_the_chain() {
+async fn r42_l37_the_first_failing_plugin_of_add_ends_the_chain() {
     let bench = Bench::with(&["a", "b", "c"]);
     let list = bench.list(
         "1.0.0",
@@ -26,7 +26,7 @@ async fn r42_the_first_failing_plugin_of_add_ends_the_chain() {
 }
 
 #[tokio::test]
-async fn r44_l40_the_first_failing_plugin_of_del_ends_the_chain_and_del_can_be_repeated() {
+async fn r36_r44_l40_the_first_failing_plugin_of_del_ends_the_chain_and_del_can_be_repeated() {
     let bench = Bench::with(&["a", "b", "c"]);
     let del = json!({"exit": 1, "stderr": "busy\n", "times": 1});
     let list = bench
@@ -180,7 +180,7 @@ async fn r46_gc_reaches_every_plugin_and_tells_of_every_failure() {
 }
 
 #[tokio::test]
-async fn r27_l45_status_ends_at_the_first_plugin_that_is_not_ready_and_keeps_its_code() {
+async fn r27_r28_l45_status_ends_at_the_first_plugin_that_is_not_ready_and_keeps_its_code() {
     let bench = Bench::with(&["a", "b", "c"]);
     let plugins = json!([
         {"type": "a"}, {"type": "b", "fake": {"STATUS": failing(50, "down")}}, {"type": "c"},
@@ -191,7 +191,9 @@ async fn r27_l45_status_ends_at_the_first_plugin_that_is_not_ready_and_keeps_its
     assert_eq!(bench.order(), ["STATUS a", "STATUS b"]);
 
     bench.runtime().status(&bench.list("1.0.0", plugins)).await.unwrap();
-    assert_eq!(bench.calls().len(), 2);
+    assert_eq!(bench.calls().len(), 2, "older plugins are not asked");
+    bench.runtime().add(&list, &attachment()).await.unwrap();
+    assert_eq!(bench.calls().len(), 5, "an unready plugin is used all the same");
 }
 
 #[tokio::test]
@@ -263,7 +265,7 @@ async fn no_more_plugins_run_at_once_than_allowed() {
 }
 
 #[tokio::test]
-async fn l26_l28_every_way_to_fail_has_words_of_its_own() {
+async fn r18_r55_l26_l28_l31_every_way_to_fail_has_words_of_its_own() {
     let ways = [
         (json!({"exit": 1}), "netplugin failed with no error message: exit status 1"),
         (json!({"exit": 2, "stderr": "oh\n"}), "netplugin failed: \"oh\": exit status 2"),
