@@ -3,15 +3,13 @@
 //! Docker wants the addresses before it names the container's namespace. So the chain runs
 //! in a namespace of ours; Join hands the interface over.
 
-use std::path::Path;
-
 use super::record::{Attachment, AttachmentId, Interface, Network, Phase};
 use super::{Driver, Error, Inner, Result, forward};
-use crate::cni::{self, NetworkConfigList};
+use crate::cni;
 use crate::cnm::{
     CreateEndpointRequest, CreateEndpointResponse, EndpointId, EndpointInterface, EndpointOptions,
 };
-use crate::netlink::{Address, Mac, Netlink};
+use crate::netlink::{Mac, Netlink};
 use crate::{netns, translate};
 
 /// What Docker has decided about an interface, beyond what the chain is told.
@@ -39,11 +37,9 @@ impl Driver {
         let options = EndpointOptions::read(&request.options)?;
         let mut slot = inner.endpoints.lock(&request.endpoint_id).await;
         match slot.as_ref() {
-            Some(Attachment {
-                phase: Phase::Staged | Phase::Joined,
-                interface: Some(interface),
-                ..
-            }) => return Ok(CreateEndpointResponse { interface: interface.answer.clone() }),
+            Some(Attachment { phase, interface: Some(interface), .. }) if phase.is_live() => {
+                return Ok(CreateEndpointResponse { interface: interface.answer.clone() });
+            }
             // A rest of an earlier life of this endpoint, that could not be removed then.
             Some(_) => inner.detach(&mut slot).await?,
             None => {}
@@ -105,18 +101,19 @@ impl Inner {
         netns::create(&attachment.staging).await?;
         let result = self.runtime.add(&attachment.list, &attachment.parameters).await?;
         // Kept from here on: an undo runs DEL with it.
-        let result = &*attachment.result.insert(result);
-        let (mac, addresses) =
-            observe(&attachment.list, &attachment.parameters.if_name, &attachment.staging, wanted)
-                .await?;
+        attachment.result = Some(result.clone());
+        let staging = Netlink::in_netns(&attachment.staging).await?;
+        let link = self.made_as_wanted(attachment, &staging, wanted).await?;
+        let (snapshot, settings) = self.snapshot(attachment, &staging, link).await?;
         let answer = translate::endpoint_interface(
             &attachment.list,
             wanted.interface,
-            result,
+            &result,
             &attachment.parameters.if_name,
-            mac.map(|mac| mac.to_string()),
+            snapshot.link.mac.map(|mac| mac.to_string()),
         )?;
-        attachment.interface = Some(Interface { answer: answer.clone(), mac, addresses });
+        let told = wanted.interface.addresses().chain(answer.addresses()).collect();
+        attachment.interface = Some(Interface { answer: answer.clone(), told, snapshot, settings });
         // The rules are found by the attachment's id, so that a crash in between is undone.
         tokio::try_join!(self.keep(attachment), forward::exempt(attachment))?;
         attachment.phase = Phase::Staged;
@@ -124,30 +121,32 @@ impl Inner {
         Ok(answer)
     }
 
+    /// Finds the interface that ADD made, and sets what Docker decided and the chain was not
+    /// told. Returns the interface's index in staging.
+    async fn made_as_wanted(
+        &self,
+        attachment: &Attachment,
+        staging: &Netlink,
+        wanted: &Wanted<'_>,
+    ) -> Result<u32> {
+        let if_name = &attachment.parameters.if_name;
+        let Some(link) = staging.link(if_name).await? else {
+            return Err(Error::NoInterface {
+                conflist: attachment.list.name().to_owned(),
+                if_name: if_name.clone(),
+            });
+        };
+        if let Some(mac) = wanted.mac.filter(|mac| link.mac != Some(*mac)) {
+            staging.set_mac(link.index, mac).await?;
+        }
+        if let Some(mtu) = wanted.mtu.filter(|mtu| *mtu != link.mtu) {
+            staging.set_mtu(link.index, mtu).await?;
+        }
+        Ok(link.index)
+    }
+
     /// Writes the attachment's record.
     pub(super) async fn keep(&self, attachment: &Attachment) -> Result<()> {
         Ok(self.attachment_folder.put(&attachment.id.to_string(), attachment).await?)
     }
-}
-
-/// Reads the interface that ADD made, and sets what Docker decided and the chain was not
-/// told.
-async fn observe(
-    list: &NetworkConfigList,
-    if_name: &str,
-    staging: &Path,
-    wanted: &Wanted<'_>,
-) -> Result<(Option<Mac>, Vec<Address>)> {
-    let staging = Netlink::in_netns(staging).await?;
-    let Some(link) = staging.link(if_name).await? else {
-        let conflist = list.name().to_owned();
-        return Err(Error::NoInterface { conflist, if_name: if_name.to_owned() });
-    };
-    if let Some(mac) = wanted.mac.filter(|mac| link.mac != Some(*mac)) {
-        staging.set_mac(link.index, mac).await?;
-    }
-    if let Some(mtu) = wanted.mtu.filter(|mtu| *mtu != link.mtu) {
-        staging.set_mtu(link.index, mtu).await?;
-    }
-    Ok((wanted.mac.or(link.mac), staging.addresses(link.index).await?))
 }

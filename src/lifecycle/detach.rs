@@ -31,7 +31,7 @@ impl Driver {
         if let Err(error) = self.inner.detach(&mut slot).await {
             tracing::error!(
                 endpoint = request.endpoint_id.short(),
-                error = crate::lifecycle::error::chain(&error),
+                error = super::error::chain(&error),
                 "the endpoint's attachment is not removed yet"
             );
         }
@@ -47,7 +47,13 @@ impl Inner {
     pub(super) async fn detach(&self, slot: &mut Option<Attachment>) -> Result<()> {
         let Some(attachment) = slot.as_ref() else { return Ok(()) };
         forward::withdraw(attachment).await?;
-        self.restore(attachment).await?;
+        if let Err(error) = self.restore(attachment).await {
+            // DEL has to cope with less than ADD left, and what it can remove shall go.
+            tracing::warn!(
+                attachment = %attachment.id, error = super::error::chain(&error),
+                "the interface cannot be put back as it was; some rules may stay on the host"
+            );
+        }
         let result = attachment.result.as_ref();
         self.runtime.del(&attachment.list, &attachment.parameters, result).await?;
         netns::remove(&attachment.staging).await?;
@@ -79,15 +85,14 @@ impl Inner {
             Place::Nowhere => Netlink::in_netns(path).await?,
         };
         // Before ADD has succeeded there is nothing to put back.
-        let Some(interface) = &attachment.interface else { return Ok(()) };
+        if attachment.interface.is_none() {
+            return Ok(());
+        }
         let link = match staging.link(if_name).await? {
             Some(link) => link,
             None => stand_in(&staging, if_name).await?,
         };
-        for address in &interface.addresses {
-            staging.add_address(link.index, address).await?;
-        }
-        Ok(staging.set_up(link.index).await?)
+        self.restore_in_staging(attachment, &staging, &link).await
     }
 }
 

@@ -57,6 +57,17 @@ pub enum Error {
         /// `CNI_IFNAME`.
         if_name: String,
     },
+    /// The chain made more links in the container's namespace than its interface.
+    #[error(
+        "conflist {conflist:?} left a further interface {name:?} in the container's namespace, \
+         which Docker cannot carry over; use a chain that makes one interface"
+    )]
+    FurtherLink {
+        /// The network configuration list.
+        conflist: String,
+        /// The link's name.
+        name: String,
+    },
     /// The interface is neither where it was made nor where Docker takes it from.
     #[error(
         "the interface {if_name} of endpoint {} is gone: somebody removed or renamed it",

@@ -4,13 +4,12 @@
 //! endpoint, and it ends with DEL when Docker deletes the endpoint:
 //!
 //! ```text
-//!   CreateEndpoint            Join                 Leave        DeleteEndpoint
-//!        │                     │                     │                │
-//!   ┌────▼───┐  ADD ok   ┌─────▼──┐             (nothing to do)  ┌────▼─────┐ DEL ok
-//!   │ Adding ├──────────▶│ Staged ├──▶ Joined ──────────────────▶│ Deleting ├──────▶ gone
-//!   └────┬───┘           └────────┘       │                      └──────────┘
-//!        │ a step fails, or a crash       │ moving fails: back to Staged
-//!        └────────────────────────────────┴──▶ Deleting (undo)
+//!   CreateEndpoint             Join     Docker has set up      DeleteEndpoint
+//!        │                      │       the interface                │
+//!   ┌────▼───┐  ADD ok   ┌──────▼─┐    ┌────────┐    ┌─────────┐    ┌──▼───────┐ DEL ok
+//!   │ Adding ├──────────▶│ Staged ├───▶│ Joined ├───▶│ Settled ├───▶│ Deleting ├──────▶ gone
+//!   └────┬───┘           └────────┘    └────────┘    └─────────┘    └──▲───────┘
+//!        └──── a step fails, or a crash: undo ─────────────────────────┘
 //! ```
 //!
 //! Two rules make it safe. The phase is on disk *before* the step that it announces, so
@@ -23,6 +22,8 @@
 //! | [`network`] | CreateNetwork, DeleteNetwork; which conflist a network runs |
 //! | [`attach`] | CreateEndpoint: ADD in a staging namespace, undone when a step fails |
 //! | [`place`] | Join: where the interface stands, and moving it |
+//! | [`settle`] | what Docker does not carry over, put back in the container |
+//! | [`watch`] | waiting for Docker before version 28 with that |
 //! | [`detach`] | DeleteEndpoint: the interface back in staging as ADD left it, then DEL |
 //! | [`recover`] | what is done at start |
 //! | [`forward`] | the exemption from the host's FORWARD policy |
@@ -38,12 +39,16 @@ mod network;
 mod place;
 mod record;
 mod recover;
+mod settle;
+mod watch;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::{Map, json};
+use tokio::sync::OnceCell;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::cni::{ConfDir, Limits, Runtime};
@@ -57,6 +62,7 @@ pub use error::Error;
 
 use endpoints::Endpoints;
 use record::{Attachment, Network};
+use settle::Fresh;
 
 type Result<T> = std::result::Result<T, Error>;
 
@@ -99,6 +105,10 @@ struct Inner {
     endpoints: Endpoints,
     attachment_folder: Folder<Attachment>,
     background: TaskTracker,
+    /// Ends what waits for something in the background.
+    stop: CancellationToken,
+    /// What a namespace has before any plugin has run in it.
+    fresh: OnceCell<Fresh>,
 }
 
 impl Driver {
@@ -116,10 +126,20 @@ impl Driver {
     /// `NetworkDriver.EndpointOperInfo`: what is known about an endpoint. Nothing about an
     /// unknown one, which is no error: Docker asks about every endpoint of a container
     /// when another network is connected to it.
-    pub async fn endpoint_oper_info(&self, request: EndpointRequest) -> EndpointOperInfoResponse {
-        let slot = self.inner.endpoints.lock(&request.endpoint_id).await;
+    ///
+    /// It is also the last call before a container's process starts, and the only one for
+    /// an endpoint that is not the gateway: it is answered once the endpoint is settled.
+    ///
+    /// # Errors
+    /// What Docker does not carry over could not be put back.
+    pub async fn endpoint_oper_info(
+        &self,
+        request: EndpointRequest,
+    ) -> Result<EndpointOperInfoResponse> {
+        let mut slot = self.inner.endpoints.lock(&request.endpoint_id).await;
         let mut value = Map::new();
-        if let Some(attachment) = slot.as_ref() {
+        if let Some(attachment) = slot.as_mut() {
+            self.inner.settle(attachment).await?;
             value.insert("cni.network".into(), json!(attachment.list.name()));
             value.insert("cni.containerID".into(), json!(attachment.parameters.container_id));
             value.insert("cni.ifname".into(), json!(attachment.parameters.if_name));
@@ -130,20 +150,21 @@ impl Driver {
                 value.insert("cni.result".into(), json!(result));
             }
         }
-        EndpointOperInfoResponse { value }
+        Ok(EndpointOperInfoResponse { value })
     }
 
     /// `NetworkDriver.ProgramExternalConnectivity`: the endpoint became its sandbox's
-    /// gateway. The chain has published the ports already.
+    /// gateway. The chain has published the ports already; what is left is to settle the
+    /// endpoint, so that a container whose network is not whole does not start.
     ///
     /// # Errors
-    /// The endpoint is unknown.
+    /// The endpoint is unknown, or what Docker does not carry over could not be put back.
     pub async fn program_external_connectivity(
         &self,
         request: ProgramExternalConnectivityRequest,
     ) -> Result<()> {
-        match self.inner.endpoints.lock(&request.endpoint_id).await.as_ref() {
-            Some(_) => Ok(()),
+        match self.inner.endpoints.lock(&request.endpoint_id).await.as_mut() {
+            Some(attachment) => self.inner.settle(attachment).await,
             None => Err(Error::UnknownEndpoint(request.endpoint_id)),
         }
     }
@@ -152,12 +173,21 @@ impl Driver {
     /// longer. Nothing to do before DEL takes the ports back.
     pub async fn revoke_external_connectivity(&self, _request: EndpointRequest) {}
 
-    /// `NetworkDriver.Leave`: the container goes. Docker takes the interface out of it
-    /// after this, so there is nothing to do yet.
-    pub async fn leave(&self, _request: EndpointRequest) {}
+    /// `NetworkDriver.Leave`: the container goes, or leaves the network. The interface is
+    /// still inside; Docker takes it out after this. What would stay behind goes now. A
+    /// namespace that is dying may refuse, which is no reason to keep Docker from leaving.
+    pub async fn leave(&self, request: EndpointRequest) {
+        let slot = self.inner.endpoints.lock(&request.endpoint_id).await;
+        if let Some(attachment) = slot.as_ref()
+            && let Err(error) = self.inner.unsettle(attachment).await
+        {
+            tracing::warn!(error = error::chain(&error), "rules may be left in the container");
+        }
+    }
 
     /// Waits until the work in the background has ended.
     pub async fn drain(&self) {
+        self.inner.stop.cancel();
         self.inner.background.close();
         self.inner.background.wait().await;
     }
@@ -185,6 +215,8 @@ impl Inner {
             endpoints: Endpoints::holding(attachments.records),
             attachment_folder,
             background: TaskTracker::new(),
+            stop: CancellationToken::new(),
+            fresh: OnceCell::new(),
         })
     }
 

@@ -6,7 +6,7 @@
 //! is looked up each time.
 
 use super::record::{Attachment, Phase};
-use super::{Driver, Error, Inner, Result};
+use super::{Driver, Error, Inner, Result, watch};
 use crate::cnm::{JoinRequest, JoinResponse};
 use crate::netlink::{Link, Netlink};
 use crate::{netns, translate};
@@ -34,8 +34,7 @@ impl Driver {
         let Some(attachment) = slot.as_mut() else {
             return Err(Error::UnknownEndpoint(request.endpoint_id));
         };
-        let (Phase::Staged | Phase::Joined, Some(result)) = (attachment.phase, &attachment.result)
-        else {
+        let Some(result) = attachment.result.as_ref().filter(|_| attachment.phase.is_live()) else {
             return Err(Error::UnknownEndpoint(request.endpoint_id));
         };
         let answer =
@@ -49,6 +48,11 @@ impl Driver {
         match inner.hand_over(&joined).await {
             Ok(()) => {
                 *attachment = joined;
+                if let Some(sandbox) = &attachment.sandbox
+                    && netns::identity(sandbox)?.is_none()
+                {
+                    watch::start(inner, attachment);
+                }
                 Ok(answer)
             }
             // No Leave follows a Join that failed.
@@ -90,7 +94,7 @@ impl Inner {
         if netns::identity(sandbox)?.is_some() {
             // Docker renamed it; the MAC is what it was told.
             let sandbox = Netlink::in_netns(sandbox).await?;
-            let mac = interface.mac;
+            let mac = interface.snapshot.link.mac;
             let links = sandbox.links().await?;
             if let Some(link) = links.into_iter().find(|link| mac.is_some() && link.mac == mac) {
                 return Ok(Place::Sandbox(sandbox, link));

@@ -3,12 +3,14 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::settle::Settings;
 use crate::cni::{self, AttachResult, NetworkConfigList};
 use crate::cnm::{EndpointId, EndpointInterface, NetworkId, NetworkOptions};
-use crate::netlink::{Address, Mac};
+use crate::netlink::Snapshot;
 use crate::state::Record;
 
 /// A Docker network. Docker never tells about it again, so this is all there is.
@@ -58,13 +60,17 @@ impl Record for Attachment {
     const VERSION: u32 = 1;
 }
 
-/// A container's interface, as ADD left it.
+/// A container's interface, as ADD left it, with what Docker decided.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Interface {
     /// What CreateEndpoint was answered, for when it is asked again.
     pub(super) answer: EndpointInterface,
-    pub(super) mac: Option<Mac>,
-    pub(super) addresses: Vec<Address>,
+    /// The addresses that Docker sets: its own, and those that it was answered.
+    pub(super) told: Vec<IpNet>,
+    /// The interface, and all that belongs to it.
+    pub(super) snapshot: Snapshot,
+    /// Settings that the chain changed.
+    pub(super) settings: Settings,
 }
 
 /// How far an attachment has come. Written before the step that it names is begun.
@@ -76,8 +82,17 @@ pub(super) enum Phase {
     Staged,
     /// Docker was given the interface.
     Joined,
+    /// What Docker does not carry over has been put back in the container.
+    Settled,
     /// DEL runs, or has failed and has to run again.
     Deleting,
+}
+
+impl Phase {
+    /// Whether the endpoint exists as far as Docker is concerned.
+    pub(super) fn is_live(self) -> bool {
+        matches!(self, Self::Staged | Self::Joined | Self::Settled)
+    }
 }
 
 /// Which attachment: the `CNI_CONTAINERID` of its chain. Ours, not Docker's: plugins key

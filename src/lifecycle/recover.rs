@@ -39,10 +39,9 @@ impl Inner {
         match attachment.phase {
             Phase::Adding => Some("its ADD was interrupted"),
             Phase::Deleting => Some("its DEL was interrupted, or failed"),
-            Phase::Staged | Phase::Joined if attachment.boot_id != self.boot_id => {
-                Some("the host has been booted since")
+            Phase::Staged | Phase::Joined | Phase::Settled => {
+                (attachment.boot_id != self.boot_id).then_some("the host has been booted since")
             }
-            Phase::Staged | Phase::Joined => None,
         }
     }
 }

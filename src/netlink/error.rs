@@ -33,6 +33,14 @@ pub enum Error {
         /// Why it failed.
         source: Failure,
     },
+    /// No news came any more.
+    #[error("cannot listen for changes in {place}: {source}")]
+    Listen {
+        /// Path of the namespace, or what else it is called.
+        place: String,
+        /// Why not.
+        source: io::Error,
+    },
     /// A setting under `/proc/sys/net` could not be read or set.
     #[error("cannot {operation} sysctl {setting:?} in {place}: {source}")]
     Sysctl {
@@ -81,7 +89,7 @@ impl Error {
     pub fn is_not_found(&self) -> bool {
         match self {
             Self::Namespace(error) => matches!(error, netns::Error::NotFound { .. }),
-            Self::Open { .. } => false,
+            Self::Open { .. } | Self::Listen { .. } => false,
             Self::Request { source, .. } => source.is_not_found(),
             Self::Sysctl { source, .. } => source.kind() == io::ErrorKind::NotFound,
         }

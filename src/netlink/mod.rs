@@ -16,6 +16,7 @@
 
 mod address;
 mod error;
+mod events;
 mod link;
 mod mac;
 mod neighbour;
@@ -27,6 +28,7 @@ pub mod sysctl;
 
 pub use address::{Address, Lifetime};
 pub use error::{Error, Failure};
+pub use events::Events;
 pub use link::Link;
 pub use mac::{InvalidMac, Mac};
 pub use neighbour::Neighbour;

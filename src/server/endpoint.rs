@@ -30,8 +30,8 @@ async fn create_endpoint(
 async fn endpoint_oper_info(
     State(driver): State<Arc<Driver>>,
     Json(request): Json<EndpointRequest>,
-) -> Json<EndpointOperInfoResponse> {
-    Json(driver.endpoint_oper_info(request).await)
+) -> Result<Json<EndpointOperInfoResponse>, Error> {
+    Ok(Json(driver.endpoint_oper_info(request).await?))
 }
 
 async fn delete_endpoint(

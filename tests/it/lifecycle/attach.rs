@@ -59,7 +59,7 @@ fn endpoints_do_not_wait_for_each_other() {
         // Each ADD ends only once the other has begun.
         let meet = r#"for i in $(seq 100); do [ $(grep -c ADD LOG) = 2 ] && exit 0; sleep 0.1; done; exit 1"#;
         let plugin = scripted(json!({"addresses": [], "gateway": "", "routes": [],
-                                     "commands": [["sh", "-c", meet]]}));
+                                     "commands": [meet]}));
         let bench = Bench::with(json!([plugin])).await;
         let (one, other) = tokio::join!(bench.create_endpoint("e1"), bench.create_endpoint("e2"));
         one.unwrap();

@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use super::{Bench, scripted};
+use super::{Bench, SANDBOX, as_docker_moves_it, make_sandbox, scripted};
 use crate::alone::{alone, sh};
 
 /// The addresses that the last DEL found on the interface.
@@ -14,29 +14,17 @@ fn live(bench: &Bench) -> Value {
 
 const AS_ADD_LEFT_THEM: [&str; 2] = ["10.22.3.7/16", "fd00:22::7/64"];
 
-/// Takes the interface into a container's namespace as dockerd does, and returns its path.
-fn as_docker_moves_it(src_name: &str) -> String {
-    let sandbox = "/run/sandbox";
-    sh(&format!(
-        "touch {sandbox}; unshare --net={sandbox} true
-         ip link set {src_name} netns {sandbox}
-         nsenter --net={sandbox} ip link set {src_name} name eth0
-         nsenter --net={sandbox} ip addr add 10.22.3.7/16 dev eth0
-         nsenter --net={sandbox} ip link set eth0 up"
-    ));
-    sandbox.to_owned()
-}
-
 #[test]
 fn an_interface_that_docker_gave_back_has_its_addresses_again() {
     alone("lifecycle::detach::an_interface_that_docker_gave_back_has_its_addresses_again", async {
         let bench = Bench::with(json!([scripted(json!({}))])).await;
         bench.create_endpoint("e1").await.unwrap();
-        let name = bench.join("e1", "/run/sandbox").await.unwrap().interface_name.src_name;
-        let sandbox = as_docker_moves_it(&name);
+        make_sandbox();
+        let name = bench.join("e1", SANDBOX).await.unwrap().interface_name.src_name;
+        as_docker_moves_it(&name);
         sh(&format!(
-            "nsenter --net={sandbox} sh -c 'ip link set eth0 down; ip link set eth0 name {name}'
-             nsenter --net={sandbox} ip link set {name} netns $$"
+            "nsenter --net={SANDBOX} sh -c 'ip link set eth0 down; ip link set eth0 name {name}'
+             nsenter --net={SANDBOX} ip link set {name} netns $$"
         ));
         bench.delete_endpoint("e1").await;
         assert_eq!(live(&bench), json!(AS_ADD_LEFT_THEM));
@@ -49,7 +37,8 @@ fn an_interface_that_docker_left_inside_is_fetched() {
     alone("lifecycle::detach::an_interface_that_docker_left_inside_is_fetched", async {
         let bench = Bench::with(json!([scripted(json!({}))])).await;
         bench.create_endpoint("e1").await.unwrap();
-        let name = bench.join("e1", "/run/sandbox").await.unwrap().interface_name.src_name;
+        make_sandbox();
+        let name = bench.join("e1", SANDBOX).await.unwrap().interface_name.src_name;
         as_docker_moves_it(&name);
         bench.delete_endpoint("e1").await;
         assert_eq!(live(&bench), json!(AS_ADD_LEFT_THEM));
@@ -62,7 +51,8 @@ fn an_interface_that_died_with_its_namespace_has_a_stand_in() {
     alone("lifecycle::detach::an_interface_that_died_with_its_namespace_has_a_stand_in", async {
         let bench = Bench::with(json!([scripted(json!({}))])).await;
         bench.create_endpoint("e1").await.unwrap();
-        let name = bench.join("e1", "/run/sandbox").await.unwrap().interface_name.src_name;
+        make_sandbox();
+        let name = bench.join("e1", SANDBOX).await.unwrap().interface_name.src_name;
         sh(&format!("ip link del {name}"));
         bench.delete_endpoint("e1").await;
         assert_eq!(live(&bench), json!(AS_ADD_LEFT_THEM));

@@ -4,6 +4,7 @@
 mod attach;
 mod detach;
 mod recover;
+mod settle;
 
 use std::fs;
 use std::path::PathBuf;
@@ -67,6 +68,16 @@ impl Bench {
         self.driver.delete_endpoint(read(ids)).await.unwrap();
     }
 
+    async fn program(&self, id: &str) -> Result<(), Error> {
+        let ids = json!({"NetworkID": NETWORK, "EndpointID": id});
+        self.driver.program_external_connectivity(read(ids)).await
+    }
+
+    async fn leave(&self, id: &str) {
+        let ids = json!({"NetworkID": NETWORK, "EndpointID": id});
+        self.driver.leave(read(ids)).await;
+    }
+
     fn log(&self) -> PathBuf {
         self.folder.path().join("plugin.log")
     }
@@ -107,6 +118,33 @@ fn scripted(more: Value) -> Value {
     });
     fake.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     json!({"type": "fake-plugin", "capabilities": {"ips": true, "mac": true}, "fake": fake})
+}
+
+/// The container's namespace in these tests.
+const SANDBOX: &str = "/run/sandbox";
+
+/// Makes the container's namespace, as dockerd does.
+fn make_sandbox() {
+    sh(&format!("touch {SANDBOX}; unshare --net={SANDBOX} ip link set lo up"));
+}
+
+/// Moves the interface into the container and sets up what a dockerd sets up, in its order.
+fn as_docker_moves_it(src_name: &str) {
+    sh(&format!("ip link set {src_name} netns {SANDBOX}"));
+    for step in [
+        &format!("link set {src_name} name eth0"),
+        "addr add 10.22.3.7/16 dev eth0",
+        "addr add fd00:22::7/64 dev eth0 nodad",
+        "link set eth0 up",
+        "route add default via 10.22.0.1",
+    ] {
+        inside(&format!("ip {step}"));
+    }
+}
+
+/// Runs a command in the container's namespace.
+fn inside(command: &str) -> String {
+    sh(&format!("nsenter --net={SANDBOX} {command}"))
 }
 
 /// What Docker's JSON reads as.

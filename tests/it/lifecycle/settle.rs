@@ -1,0 +1,197 @@
+//! What Docker does not carry over, in the container again.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::{Bench, SANDBOX, as_docker_moves_it, inside, make_sandbox, scripted};
+use crate::alone::{alone, sh};
+
+/// A plugin that leaves more in the container's namespace than Docker can be told.
+fn elaborate() -> Value {
+    let commands = [
+        "sysctl -q -w net.ipv4.conf.{ifname}.arp_notify=1",
+        "sysctl -q -w net.ipv4.conf.{ifname}.rp_filter=2",
+        "sysctl -q -w net.ipv4.ip_unprivileged_port_start=80",
+        "ip addr add 10.22.3.8/16 dev {ifname}",
+        "ip addr add 192.0.2.7/32 dev {ifname}",
+        "ip addr add fd00:22::8/64 dev {ifname} nodad",
+        "ip route add 10.96.0.0/12 via 10.22.0.9 src 10.22.3.8 metric 7 mtu 1400",
+        "ip route add 10.22.200.1/32 dev {ifname} scope link",
+        "ip route add default via 10.22.0.1 table 100",
+        "ip -6 route add fd99::/64 via fd00:22::1 dev {ifname}",
+        "ip rule add from 10.22.3.8 table 100 priority 1000",
+        "ip neigh add 10.22.0.9 lladdr 02:00:00:00:00:99 dev {ifname} nud permanent",
+    ];
+    scripted(json!({"commands": commands}))
+}
+
+/// The network as iproute2 tells it, without what must differ: indexes, and the default
+/// route, which is Docker's.
+fn network(netns: &str, if_name: &str) -> String {
+    let told = sh(&format!(
+        "nsenter --net={netns} sh -c '
+         ip -o -4 addr show dev {if_name}; ip -o -6 addr show dev {if_name} scope global
+         ip -4 route show table all | grep -v default | sort; ip route show table 100; ip -6 route show table all | grep -v fe80 | sort
+         ip rule; ip -6 rule; ip neigh show nud permanent
+         sysctl net.ipv4.conf.{if_name}.arp_notify net.ipv4.conf.{if_name}.rp_filter
+         sysctl net.ipv4.ip_unprivileged_port_start'"
+    ));
+    let words = |line: &str| {
+        let line = line.split_once(": ").filter(|(index, _)| index.parse::<u32>().is_ok());
+        line.map(|(_, rest)| rest.to_owned())
+    };
+    let lines = told.lines().map(|line| words(line).unwrap_or_else(|| line.to_owned()));
+    lines.collect::<Vec<_>>().join("\n").replace(if_name, "IFACE").replace("  ", " ")
+}
+
+/// What ADD left in staging, before Join.
+fn as_add_left_it(bench: &Bench) -> String {
+    let env = &bench.calls()[0]["env"];
+    let [netns, if_name] = ["CNI_NETNS", "CNI_IFNAME"].map(|key| env[key].as_str().unwrap());
+    network(netns, if_name)
+}
+
+#[test]
+fn a_container_of_docker_28_is_settled_when_program_is_answered() {
+    alone(
+        "lifecycle::settle::a_container_of_docker_28_is_settled_when_program_is_answered",
+        async {
+            let bench = Bench::with(json!([elaborate()])).await;
+            bench.create_endpoint("e1").await.unwrap();
+            let wanted = as_add_left_it(&bench);
+            make_sandbox();
+            let name = bench.join("e1", SANDBOX).await.unwrap().interface_name.src_name;
+            bench.program("e1").await.expect("nothing to do while the interface is not in place");
+            as_docker_moves_it(&name);
+            bench.program("e1").await.unwrap();
+            pretty(&network(SANDBOX, "eth0"), &wanted);
+
+            inside("ip addr del 10.22.3.8/16 dev eth0");
+            bench.program("e1").await.unwrap();
+            assert!(
+                !inside("ip addr").contains("10.22.3.8"),
+                "settled once, then the container's own"
+            );
+
+            bench.leave("e1").await;
+            bench.leave("e1").await;
+            assert!(!inside("ip rule").contains("10.22.3.8"), "rules do not go with the interface");
+            bench.delete_endpoint("e1").await;
+            bench.assert_nothing_is_left();
+        },
+    );
+}
+
+#[test]
+fn a_container_of_docker_20_is_settled_once_docker_is_done() {
+    alone("lifecycle::settle::a_container_of_docker_20_is_settled_once_docker_is_done", async {
+        let bench = Bench::with(json!([elaborate()])).await;
+        bench.create_endpoint("e1").await.unwrap();
+        let wanted = as_add_left_it(&bench);
+        let joined = bench.join("e1", SANDBOX).await.unwrap();
+        bench.program("e1").await.unwrap();
+
+        make_sandbox();
+        let name = joined.interface_name.src_name;
+        sh(&format!("ip link set {name} netns {SANDBOX}"));
+        inside(&format!("ip link set {name} name eth0"));
+        inside("ip addr add 10.22.3.7/16 dev eth0");
+        inside("ip link set eth0 up");
+        // Docker is not done: it was told an IPv6 address and routes.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert!(!inside("ip addr").contains("10.22.3.8"), "Docker's own work comes first");
+        inside("ip addr add fd00:22::7/64 dev eth0 nodad");
+        inside("ip route add default via 10.22.0.1");
+
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while network(SANDBOX, "eth0") != wanted && Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        pretty(&network(SANDBOX, "eth0"), &wanted);
+        bench.leave("e1").await;
+        bench.delete_endpoint("e1").await;
+        bench.driver.drain().await;
+        bench.assert_nothing_is_left();
+    });
+}
+
+#[test]
+fn del_finds_all_that_add_left() {
+    alone("lifecycle::settle::del_finds_all_that_add_left", async {
+        let mut plugin = elaborate();
+        // Looked at from the outside, before it is removed.
+        plugin["fake"]["DEL"] = json!({"sleep_ms": 1500});
+        let bench = Bench::with(json!([plugin])).await;
+        bench.create_endpoint("e1").await.unwrap();
+        let wanted = as_add_left_it(&bench);
+        make_sandbox();
+        let name = bench.join("e1", SANDBOX).await.unwrap().interface_name.src_name;
+        as_docker_moves_it(&name);
+        bench.program("e1").await.unwrap();
+        let looking = async {
+            let deadline = Instant::now() + Duration::from_secs(5);
+            while bench.verbs() != ["ADD", "DEL"] && Instant::now() < deadline {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            as_add_left_it(&bench)
+        };
+        let ((), found) = tokio::join!(bench.delete_endpoint("e1"), looking);
+        pretty(&found, &wanted);
+        bench.assert_nothing_is_left();
+    });
+}
+
+#[test]
+fn a_container_that_cannot_be_settled_does_not_start() {
+    alone("lifecycle::settle::a_container_that_cannot_be_settled_does_not_start", async {
+        let bench = Bench::with(json!([elaborate()])).await;
+        bench.create_endpoint("e1").await.unwrap();
+        make_sandbox();
+        let name = bench.join("e1", SANDBOX).await.unwrap().interface_name.src_name;
+        as_docker_moves_it(&name);
+        inside("sysctl -q -w net.ipv6.conf.eth0.disable_ipv6=1");
+        let error = bench.program("e1").await.unwrap_err().to_string();
+        assert!(error.contains("cannot add the address fd00:22::7/64"), "{error}");
+        bench.delete_endpoint("e1").await;
+        bench.assert_nothing_is_left();
+    });
+}
+
+#[test]
+fn what_a_container_did_to_its_interface_does_not_disturb_del() {
+    alone("lifecycle::settle::what_a_container_did_to_its_interface_does_not_disturb_del", async {
+        let bench = Bench::with(json!([elaborate()])).await;
+        bench.create_endpoint("e1").await.unwrap();
+        make_sandbox();
+        let name = bench.join("e1", SANDBOX).await.unwrap().interface_name.src_name;
+        as_docker_moves_it(&name);
+        bench.program("e1").await.unwrap();
+        // Too small for IPv6, which the kernel then takes away from the interface.
+        inside("ip link set eth0 mtu 1000");
+        bench.delete_endpoint("e1").await;
+        let live = bench.calls().pop().unwrap()["live"].to_string();
+        assert!(live.contains("10.22.3.8/16") && live.contains("fd00:22::8/64"), "{live}");
+        bench.assert_nothing_is_left();
+    });
+}
+
+#[test]
+fn a_further_interface_cannot_be_carried_over() {
+    alone("lifecycle::settle::a_further_interface_cannot_be_carried_over", async {
+        let add = "ip link add second type veth peer name third";
+        let bench = Bench::with(json!([scripted(json!({"commands": [add]}))])).await;
+        let error = bench.create_endpoint("e1").await.unwrap_err().to_string();
+        assert!(error.contains("further interface"), "{error}");
+        bench.assert_nothing_is_left();
+    });
+}
+
+/// Compares line by line, so that a difference can be read.
+#[track_caller]
+fn pretty(actual: &str, wanted: &str) {
+    let (actual, wanted): (Vec<_>, Vec<_>) = (actual.lines().collect(), wanted.lines().collect());
+    let missing: Vec<_> = wanted.iter().filter(|line| !actual.contains(line)).collect();
+    let extra: Vec<_> = actual.iter().filter(|line| !wanted.contains(line)).collect();
+    assert!(missing.is_empty() && extra.is_empty(), "missing {missing:#?}\nextra {extra:#?}");
+}
