@@ -21,7 +21,7 @@ on_both_dockers! {
 
 fn bridge_gives_both_families(suite: Suite) {
     on_a_host(suite, &[BRIDGE], |host| {
-        host.create_network("web", Some("bridge"));
+        host.create_network("web", Some("cni-bridge"));
         host.run("alice", "web", &["-p", "8080:80"]);
         host.run("bob", "web", &[]);
         let alice = host.endpoint("alice", "web");
@@ -46,7 +46,7 @@ fn bridge_gives_both_families(suite: Suite) {
 
 fn ptp_routes_between_containers_and_beyond(suite: Suite) {
     on_a_host(suite, &[PTP], |host| {
-        host.create_network("web", Some("ptp"));
+        host.create_network("web", Some("cni-ptp"));
         host.run("alice", "web", &["-p", "8080:80"]);
         host.run("bob", "web", &[]);
         let alice = host.endpoint("alice", "web");
@@ -65,7 +65,7 @@ fn ptp_routes_between_containers_and_beyond(suite: Suite) {
 
 fn macvlan_puts_containers_on_the_hosts_wire(suite: Suite) {
     on_a_host(suite, &[MACVLAN], |host| {
-        host.create_network("web", Some("macvlan"));
+        host.create_network("web", Some("cni-macvlan"));
         host.run("alice", "web", &[]);
         host.run("bob", "web", &[]);
         let alice = host.endpoint("alice", "web");

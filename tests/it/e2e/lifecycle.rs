@@ -79,8 +79,8 @@ fn a_container_that_cannot_start_leaves_nothing(suite: Suite) {
 
 fn a_running_container_joins_and_leaves_a_second_network(suite: Suite) {
     on_a_host(suite, &[CONFLIST, SECOND], |host| {
-        host.create_network("first", Some("bridge"));
-        host.create_network("second", Some("ptp"));
+        host.create_network("first", Some("cni-bridge"));
+        host.create_network("second", Some("cni-ptp"));
         host.run("alice", "first", &["-p", "8080:80"]);
         host.run("bob", "second", &[]);
         host.docker(&["network", "connect", "second", "alice"]);
@@ -137,5 +137,7 @@ fn a_driver_that_was_killed_leaves_no_trap(suite: Suite) {
 /// The allocator's file for the container's address.
 fn lease(host: &Host, container: &str) -> Option<String> {
     let endpoint = host.endpoint(container, "web");
-    endpoint["IPAddress"].as_str().map(|address| format!("/var/lib/cni/networks/bridge/{address}"))
+    endpoint["IPAddress"]
+        .as_str()
+        .map(|address| format!("/var/lib/cni/networks/cni-bridge/{address}"))
 }
