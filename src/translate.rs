@@ -34,6 +34,18 @@ pub enum Refusal {
         /// Flags of `docker network create` that would work too.
         alternative: Option<String>,
     },
+    /// The chain makes something that lives and dies with the namespace that it ran in.
+    #[error(
+        "conflist {conflist:?} cannot be carried over to a Docker container: {reason}; {remedy}"
+    )]
+    NotCarriedOver {
+        /// The network configuration list.
+        conflist: String,
+        /// What cannot be carried over.
+        reason: String,
+        /// What to do instead.
+        remedy: &'static str,
+    },
     /// The chain cannot be told which addresses to use.
     #[error(
         "conflist {conflist:?} cannot be given the addresses {addresses}: for more than one, a \
@@ -99,6 +111,45 @@ pub struct Arguments {
     pub args: Vec<(String, String)>,
     /// Capability arguments by name (CONVENTIONS.md).
     pub capabilities: Map<String, Value>,
+}
+
+/// Whether what a chain makes can be handed over from the namespace that it ran in to the
+/// container's.
+///
+/// # Errors
+/// The first plugin whose work cannot, with what to do instead.
+pub fn carries_over(list: &NetworkConfigList) -> Result<(), Refusal> {
+    for plugin in list.plugins() {
+        let reason_and_remedy = if plugin.ipam_type() == Some("dhcp") {
+            Some((
+                "its dhcp lease is renewed in the namespace that it was asked for in".to_owned(),
+                "use host-local with a range that the DHCP server leaves alone",
+            ))
+        } else if plugin.get("linkInContainer") == Some(&Value::Bool(true)) {
+            Some((
+                format!(
+                    "linkInContainer has plugin {:?} look for its master there",
+                    plugin.plugin_type()
+                ),
+                "use a master on the host",
+            ))
+        } else if plugin.plugin_type() == "vrf" {
+            Some((
+                "plugin \"vrf\" makes a second interface, and Docker moves one".to_owned(),
+                "use a routing table of its own, as plugin \"sbr\" makes it",
+            ))
+        } else {
+            None
+        };
+        if let Some((reason, remedy)) = reason_and_remedy {
+            return Err(Refusal::NotCarriedOver {
+                conflist: list.name().to_owned(),
+                reason,
+                remedy,
+            });
+        }
+    }
+    Ok(())
 }
 
 /// Whether a chain can allocate from the pools that Docker's IPAM has for the network.
@@ -457,6 +508,24 @@ mod tests {
         let null = pools(json!([{"AddressSpace": "null", "Pool": "0.0.0.0/0"}]));
         serves(&host_local(), &null).unwrap();
         serves(&list(&json!({"type": "dhcp"}), &json!({})), &null).unwrap();
+    }
+
+    #[test]
+    fn what_cannot_be_carried_over_is_refused_with_what_to_do_instead() {
+        carries_over(&host_local()).unwrap();
+        let conflist = |plugin: Value| {
+            let list = json!({"cniVersion": "1.0.0", "name": "n", "plugins": [plugin]});
+            NetworkConfigList::parse(list.to_string().as_bytes()).unwrap()
+        };
+        for (plugin, told) in [
+            (json!({"type": "macvlan", "ipam": {"type": "dhcp"}}), "host-local"),
+            (json!({"type": "vlan", "linkInContainer": true}), "a master on the host"),
+            (json!({"type": "vrf", "vrfname": "red"}), "sbr"),
+        ] {
+            let text = carries_over(&conflist(plugin)).unwrap_err().to_string();
+            assert!(text.contains(told) && text.contains("\"n\""), "{text}");
+        }
+        carries_over(&conflist(json!({"type": "macvlan", "linkInContainer": false}))).unwrap();
     }
 
     #[test]

@@ -87,6 +87,13 @@ impl NetworkConfigList {
         self
     }
 
+    /// The same network without the plugins of one type in its chain.
+    #[must_use]
+    pub fn without(mut self, plugin_type: &str) -> Self {
+        self.plugins.retain(|plugin| plugin.plugin_type() != plugin_type);
+        self
+    }
+
     /// Reads a `.conflist` whose plugins may come from other files too.
     pub(super) fn parse_inlined(bytes: &[u8]) -> Result<Inlined> {
         Inlined::read(&object(serde_json::from_slice(bytes)?)?)

@@ -24,6 +24,7 @@ impl Driver {
         let options = NetworkOptions::read(&request.options)?;
         let list = inner.conflist(options.conflist.as_deref())?;
         inner.find_plugins(&list)?;
+        translate::carries_over(&list)?;
         translate::serves(&list, &request.ipv4)?;
         translate::serves(&list, &request.ipv6)?;
         let network = Network { id: request.network_id, conflist: list.name().to_owned(), options };
@@ -59,10 +60,12 @@ impl Inner {
             Some(name) => Some(self.conf_dir.load(name)?),
             None => self.conf_dir.first()?,
         };
-        match found {
-            Some(list) => Ok(list),
-            None => Ok(NetworkConfigList::parse(EMBEDDED)?),
-        }
+        let list = match found {
+            Some(list) => list,
+            None => NetworkConfigList::parse(EMBEDDED)?,
+        };
+        // The loopback interface of a container is Docker's; that of staging is up already.
+        Ok(list.without("loopback"))
     }
 
     /// Looks for every plugin of the chain, and for the IPAM plugins that they run.
