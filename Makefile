@@ -52,7 +52,8 @@ lint:
 	$(call install,gcc libc6-dev)
 	cargo fmt --check
 	cargo clippy --all-targets --locked -- -D warnings
-	RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --document-private-items --locked --quiet
+	RUSTDOCFLAGS='-D warnings -A rustdoc::private-intra-doc-links' cargo doc --no-deps --document-private-items --locked --quiet
+	$(if $(shell command -v cargo-deny),cargo deny --locked check bans licenses sources)
 
 # The tests make namespaces: cargo runs as you are, and what it has built runs as root.
 RUNNER := $(if $(SUDO),CARGO_TARGET_$(shell rustc -vV | sed -n 's/^host: //p' | tr a-z- A-Z_)_RUNNER='$(SUDO)')
