@@ -13,9 +13,10 @@ use tracing_subscriber::{Layer, fmt, registry};
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Least severe level that is logged; debug adds the bodies of calls and answers
+    /// [default: info for serve, else warn]
     #[arg(long, value_name = "LEVEL", global = true, display_order = 99)]
-    #[arg(env = "CNM_CNI_LOG_LEVEL", default_value = "info")]
-    log_level: Level,
+    #[arg(env = "CNM_CNI_LOG_LEVEL")]
+    log_level: Option<Level>,
     /// Lines for people (with colour on a terminal, unless NO_COLOR is set), or JSON
     #[arg(long, value_name = "FORMAT", global = true, display_order = 100)]
     #[arg(env = "CNM_CNI_LOG_FORMAT", default_value = "text")]
@@ -23,7 +24,7 @@ pub(super) struct Args {
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
-enum Level {
+pub(super) enum Level {
     Error,
     Warn,
     Info,
@@ -39,8 +40,8 @@ enum Format {
 
 /// Starts logging. Libraries are heard from warnings up: at their debug levels they would
 /// drown the driver's own lines.
-pub(super) fn start(args: &Args) {
-    let level = match args.log_level {
+pub(super) fn start(args: &Args, default: Level) {
+    let level = match args.log_level.unwrap_or(default) {
         Level::Error => LevelFilter::ERROR,
         Level::Warn => LevelFilter::WARN,
         Level::Info => LevelFilter::INFO,

@@ -3,9 +3,12 @@
 //! The only room that prints, and the only one whose errors are `anyhow`'s: here they are
 //! not acted upon any more, but shown.
 
+mod cni;
+mod folders;
 mod logging;
 mod serve;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -42,21 +45,47 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Verb {
     Serve(serve::Args),
+    Cni(cni::Args),
 }
 
 /// Runs the command line of this process.
 #[must_use]
 pub fn main() -> ExitCode {
-    let Cli { verb, log } = Cli::parse();
-    logging::start(&log);
-    let outcome = match verb {
-        Verb::Serve(args) => serve::run(args),
+    let mut arguments: Vec<OsString> = std::env::args_os().collect();
+    let as_cnitool = cni::is_cnitool(arguments.first().map(OsString::as_os_str));
+    if as_cnitool {
+        arguments = cni::from_cnitool(arguments.into_iter());
+    }
+    let Cli { verb, log } = match Cli::try_parse_from(arguments) {
+        Ok(read) => read,
+        Err(usage) => {
+            // Nobody is left to hear that the terminal has gone.
+            let _ = usage.print();
+            return match usage.exit_code() {
+                0 => ExitCode::SUCCESS,
+                _ if as_cnitool => ExitCode::FAILURE,
+                _ => ExitCode::from(2),
+            };
+        }
     };
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            show(&error);
-            ExitCode::FAILURE
+    logging::start(&log, verb.log_level());
+    let outcome = match verb {
+        Verb::Serve(args) => serve::run(args).map(|()| ExitCode::SUCCESS),
+        Verb::Cni(args) => cni::run(args),
+    };
+    outcome.unwrap_or_else(|error| {
+        show(&error);
+        ExitCode::FAILURE
+    })
+}
+
+impl Verb {
+    /// What is logged unless the user says otherwise: a daemon tells what it does, while a
+    /// tool has its output.
+    fn log_level(&self) -> logging::Level {
+        match self {
+            Self::Serve(_) => logging::Level::Info,
+            Self::Cni(_) => logging::Level::Warn,
         }
     }
 }

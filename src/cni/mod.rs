@@ -12,10 +12,12 @@
 //!   request   what one plugin reads
 //!   plugins   find it, run it, hear it out
 //!   process   one process, its pipes, its deadline
+//!
+//!   cache     what ADD gave, as libcni keeps it; for whoever has no records of his own
 //! ```
 //!
 //! It stands beside libcni: what a conflist does under kubelet it does here, and plugins
-//! are sent the same. It knows nothing of Docker, enters no namespace, and stores nothing.
+//! are sent the same. It knows nothing of Docker, enters no namespace, and stores nothing by itself.
 //!
 //! Where it departs from libcni, it does what the specification says, or the safer thing:
 //!
@@ -39,6 +41,7 @@
 //! alone.
 
 mod attachment;
+mod cache;
 mod conf_dir;
 mod config;
 mod config_error;
@@ -59,6 +62,7 @@ mod verb;
 mod version;
 
 pub use attachment::{Attachment, InvalidAttachment};
+pub use cache::{Cache, CacheError, CachedAttachment};
 pub use conf_dir::{ConfDir, Listed, Listing};
 pub use config::NetworkConfigList;
 pub use config_error::ConfigError;
