@@ -13,22 +13,22 @@
 //! ```
 //!
 //! Two rules make it safe. The phase is on disk *before* the step that it announces, so
-//! that a crash is followed by DEL at the next start ([`recover`]). And where the
-//! interface stands is observed, never remembered ([`place`]): Docker moves it, and
+//! that a crash is followed by DEL at the next start (`recover`). And where the
+//! interface stands is observed, never remembered (`place`): Docker moves it, and
 //! containers die.
 //!
 //! | file | its part |
 //! |---|---|
-//! | [`network`] | CreateNetwork, DeleteNetwork; which conflist a network runs |
-//! | [`attach`] | CreateEndpoint: ADD in a staging namespace, undone when a step fails |
-//! | [`place`] | Join: where the interface stands, and moving it |
-//! | [`settle`] | what Docker does not carry over, put back in the container |
-//! | [`watch`] | waiting for Docker before version 28 with that |
-//! | [`detach`] | DeleteEndpoint: the interface back in staging as ADD left it, then DEL |
-//! | [`recover`] | what is done at start |
-//! | [`forward`] | the exemption from the host's FORWARD policy |
-//! | [`record`] | what is kept on disk |
-//! | [`endpoints`] | one lock per endpoint |
+//! | `network` | CreateNetwork, DeleteNetwork; which conflist a network runs |
+//! | `attach` | CreateEndpoint: ADD in a staging namespace, undone when a step fails |
+//! | `place` | Join: where the interface stands, and moving it |
+//! | `settle` | what Docker does not carry over, put back in the container |
+//! | `watch` | waiting for Docker before version 28 with that |
+//! | `detach` | DeleteEndpoint: the interface back in staging as ADD left it, then DEL |
+//! | `recover` | what is done at start |
+//! | `forward` | the exemption from the host's FORWARD policy |
+//! | `record` | what is kept on disk |
+//! | `endpoints` | one lock per endpoint |
 
 mod attach;
 mod detach;
