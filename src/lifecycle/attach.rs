@@ -3,6 +3,8 @@
 //! Docker wants the addresses before it names the container's namespace. So the chain runs
 //! in a namespace of ours; Join hands the interface over.
 
+use std::sync::Arc;
+
 use super::record::{Attachment, AttachmentId, Interface, Network, Phase};
 use super::{Driver, Error, Inner, Result, forward};
 use crate::cni;
@@ -88,6 +90,7 @@ impl Inner {
             sandbox: None,
             result: None,
             interface: None,
+            writing: Arc::default(),
         })
     }
 
@@ -114,10 +117,10 @@ impl Inner {
         )?;
         let told = wanted.interface.addresses().chain(answer.addresses()).collect();
         attachment.interface = Some(Interface { answer: answer.clone(), told, snapshot, settings });
-        // The rules are found by the attachment's id, so that a crash in between is undone.
-        tokio::try_join!(self.keep(attachment), forward::exempt(attachment))?;
         attachment.phase = Phase::Staged;
-        self.keep(attachment).await?;
+        // At once: what is durable takes its time, and neither needs the other. The rules
+        // are found by the attachment's id when they have to go.
+        tokio::try_join!(self.keep(attachment), forward::exempt(attachment))?;
         Ok(answer)
     }
 
@@ -143,10 +146,5 @@ impl Inner {
             staging.set_mtu(link.index, mtu).await?;
         }
         Ok(link.index)
-    }
-
-    /// Writes the attachment's record.
-    pub(super) async fn keep(&self, attachment: &Attachment) -> Result<()> {
-        Ok(self.attachment_folder.put(&attachment.id.to_string(), attachment).await?)
     }
 }

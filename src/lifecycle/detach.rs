@@ -5,6 +5,7 @@
 //! addresses are put back first, and an interface that was lost with its namespace gets a
 //! stand-in that bears them.
 
+use super::error::chain;
 use super::place::Place;
 use super::record::{Attachment, Phase};
 use super::{Driver, Error, Inner, Result, forward};
@@ -17,25 +18,14 @@ impl Driver {
     ///
     /// Docker forgets the endpoint whatever is answered, so a DEL that fails is no error to
     /// it: the attachment stays on record, and DEL runs again when the driver starts.
-    ///
-    /// # Errors
-    /// The intent to delete cannot be written.
-    pub async fn delete_endpoint(&self, request: EndpointRequest) -> Result<()> {
+    pub async fn delete_endpoint(&self, request: EndpointRequest) {
         let mut slot = self.inner.endpoints.lock(&request.endpoint_id).await;
-        let Some(attachment) = slot.as_mut() else { return Ok(()) };
-        if attachment.phase != Phase::Deleting {
-            let deleting = Attachment { phase: Phase::Deleting, ..attachment.clone() };
-            self.inner.keep(&deleting).await?;
-            *attachment = deleting;
-        }
         if let Err(error) = self.inner.detach(&mut slot).await {
             tracing::error!(
-                endpoint = request.endpoint_id.short(),
-                error = super::error::chain(&error),
-                "the endpoint's attachment is not removed yet"
+                error = chain(&error),
+                "the endpoint's attachment could not be removed; it stays on record"
             );
         }
-        Ok(())
     }
 }
 
@@ -43,19 +33,28 @@ impl Inner {
     /// Takes back whatever there is of the attachment in `slot`, and empties the slot.
     ///
     /// # Errors
-    /// The first step that failed. Slot and record stay, so that it can be done again.
+    /// What failed. Slot and record stay, so that it can be done again.
     pub(super) async fn detach(&self, slot: &mut Option<Attachment>) -> Result<()> {
-        let Some(attachment) = slot.as_ref() else { return Ok(()) };
-        forward::withdraw(attachment).await?;
-        if let Err(error) = self.restore(attachment).await {
-            // DEL has to cope with less than ADD left, and what it can remove shall go.
-            tracing::warn!(
-                attachment = %attachment.id, error = super::error::chain(&error),
-                "the interface cannot be put back as it was; some rules may stay on the host"
-            );
+        let Some(attachment) = slot.as_mut() else { return Ok(()) };
+        attachment.phase = Phase::Deleting;
+        // At once: none of them needs the others, and DEL begins after all of them.
+        let (kept, withdrawn, restored) = tokio::join!(
+            self.keep(attachment),
+            forward::withdraw(attachment),
+            self.restore(attachment)
+        );
+        // No reason to leave in place what DEL can remove.
+        for (outcome, consequence) in [
+            (kept, "should the driver crash now, the attachment leaks"),
+            (restored, "the plugins may miss rules that they find by live addresses"),
+        ] {
+            if let Err(error) = outcome {
+                tracing::warn!(attachment = %attachment.id, error = chain(&error), consequence);
+            }
         }
         let result = attachment.result.as_ref();
         self.runtime.del(&attachment.list, &attachment.parameters, result).await?;
+        withdrawn?;
         netns::remove(&attachment.staging).await?;
         self.attachment_folder.remove(&attachment.id.to_string()).await?;
         *slot = None;

@@ -12,10 +12,10 @@
 //!        └──── a step fails, or a crash: undo ─────────────────────────┘
 //! ```
 //!
-//! Two rules make it safe. The phase is on disk *before* the step that it announces, so
-//! that a crash is followed by DEL at the next start (`recover`). And where the
-//! interface stands is observed, never remembered (`place`): Docker moves it, and
-//! containers die.
+//! Two rules make it safe. The intent is on disk before ADD begins, what ADD answered before
+//! Docker is told, and the intent to delete before DEL begins, so that a crash is followed
+//! by DEL at the next start (`recover`). And where the interface stands is observed, never
+//! remembered (`place`): Docker moves it, and containers die.
 //!
 //! | file | its part |
 //! |---|---|
@@ -218,6 +218,27 @@ impl Inner {
             stop: CancellationToken::new(),
             fresh: OnceCell::new(),
         })
+    }
+
+    /// Writes the attachment's record. When this returns, it is on disk.
+    async fn keep(&self, attachment: &Attachment) -> Result<()> {
+        let _writing = attachment.writing.lock().await;
+        Ok(self.attachment_folder.put(&attachment.id.to_string(), attachment).await?)
+    }
+
+    /// Writes the attachment's record while its caller goes on. A write that is begun later
+    /// waits for this one.
+    async fn keep_soon(self: &Arc<Self>, attachment: &Attachment) {
+        let writing = Arc::clone(&attachment.writing).lock_owned().await;
+        let (inner, attachment) = (Arc::clone(self), attachment.clone());
+        self.background.spawn(async move {
+            let kept = inner.attachment_folder.put(&attachment.id.to_string(), &attachment).await;
+            drop(writing);
+            if let Err(error) = kept {
+                tracing::warn!(attachment = %attachment.id, error = error::chain(&error),
+                    "the attachment's record is behind");
+            }
+        });
     }
 
     fn networks(&self) -> MutexGuard<'_, HashMap<NetworkId, Arc<Network>>> {

@@ -44,9 +44,9 @@ impl Driver {
             sandbox: (!request.sandbox_key.is_empty()).then(|| request.sandbox_key.into()),
             ..attachment.clone()
         };
-        inner.keep(&joined).await?;
-        match inner.hand_over(&joined).await {
-            Ok(()) => {
+        // At once: wherever the interface is by then, it is found.
+        match tokio::try_join!(inner.keep(&joined), inner.hand_over(&joined)) {
+            Ok(((), ())) => {
                 *attachment = joined;
                 if let Some(sandbox) = &attachment.sandbox
                     && netns::identity(sandbox)?.is_none()

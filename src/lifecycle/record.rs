@@ -2,9 +2,11 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
+use tokio::sync::Mutex;
 use uuid::Uuid;
 
 use super::settle::Settings;
@@ -53,6 +55,9 @@ pub(super) struct Attachment {
     pub(super) result: Option<AttachResult>,
     /// The interface that ADD made, as it stood in the staging namespace.
     pub(super) interface: Option<Interface>,
+    /// Held while the record is written, so that writes follow each other.
+    #[serde(skip)]
+    pub(super) writing: Arc<Mutex<()>>,
 }
 
 impl Record for Attachment {

@@ -12,6 +12,7 @@
 //! whatever does not concern this interface is somebody else's.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -84,7 +85,7 @@ impl Inner {
 
     /// Makes the container's interface what ADD made it, if Docker has put it in place.
     /// Done once: what the container changes afterwards is its own business.
-    pub(super) async fn settle(&self, attachment: &mut Attachment) -> Result<()> {
+    pub(super) async fn settle(self: &Arc<Self>, attachment: &mut Attachment) -> Result<()> {
         let (Phase::Joined, Some(sandbox)) = (attachment.phase, &attachment.sandbox) else {
             return Ok(());
         };
@@ -102,7 +103,9 @@ impl Inner {
         };
         desired.reconcile(sandbox, &netlink, &link).await?;
         attachment.phase = Phase::Settled;
-        self.keep(attachment).await
+        // A container waits for this; settling once more after a crash does no harm.
+        self.keep_soon(attachment).await;
+        Ok(())
     }
 
     /// Makes the interface in staging what ADD made it, for DEL to find.

@@ -37,7 +37,7 @@ async fn endpoint_oper_info(
 async fn delete_endpoint(
     State(driver): State<Arc<Driver>>,
     Json(request): Json<EndpointRequest>,
-) -> Result<Json<Empty>, Error> {
-    driver.delete_endpoint(request).await?;
-    Ok(Json(Empty {}))
+) -> Json<Empty> {
+    driver.delete_endpoint(request).await;
+    Json(Empty {})
 }

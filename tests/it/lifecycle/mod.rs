@@ -65,7 +65,7 @@ impl Bench {
 
     async fn delete_endpoint(&self, id: &str) {
         let ids = json!({"NetworkID": NETWORK, "EndpointID": id});
-        self.driver.delete_endpoint(read(ids)).await.unwrap();
+        self.driver.delete_endpoint(read(ids)).await;
     }
 
     async fn program(&self, id: &str) -> Result<(), Error> {
