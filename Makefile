@@ -9,13 +9,14 @@ SUDO := sudo --preserve-env
 endif
 SUITE ?= bookworm
 
-.PHONY: help build demo test lint e2e
+.PHONY: help build demo test lint e2e fidelity
 
 help:
 	@echo 'make demo           a guided tour, in a test host: this machine and its Docker stay as they are'
 	@echo 'make demo HOST=1    the same tour, with the Docker of this machine'
 	@echo 'make test           everything that must hold: format, lints, all tests with real Dockers'
 	@echo 'make e2e            only the tests with real Dockers'
+	@echo 'make fidelity       chain by chain: what a container gets, and what a pod gets'
 	@echo 'make lint           only format and lints'
 	@echo 'make build          target/release/cnm-cni'
 
@@ -65,6 +66,10 @@ test: lint testbed
 
 e2e: testbed
 	$(RUNNER) cargo $(if $(NEXTEST),nextest run,test) --locked e2e::
+
+# Prints the table; docs/fidelity.md explains it.
+fidelity: testbed
+	$(RUNNER) cargo test --locked --test it e2e::fidelity:: -- --nocapture --test-threads=1
 
 # The Debian folders of the test hosts; and what an interrupted run has left is taken away.
 .PHONY: testbed

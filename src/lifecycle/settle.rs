@@ -50,6 +50,15 @@ struct Desired<'d> {
     default_routes: bool,
 }
 
+/// Looks up in the background what the first attachment would have to wait for.
+pub(super) fn prepare(inner: &Arc<Inner>) {
+    let inner_of_task = Arc::clone(inner);
+    inner.background.spawn(async move {
+        // Tried again, and told, by the attachment that needs it.
+        let _ = inner_of_task.fresh().await;
+    });
+}
+
 impl Inner {
     /// Reads everything that ADD left in the staging namespace.
     ///
@@ -276,11 +285,19 @@ impl Desired<'_> {
     /// Whether a route is neither Docker's, nor part of what the kernel does by itself.
     fn settles(&self, route: &Route) -> bool {
         const LOCAL_TABLE: u32 = 255;
-        let dockers = route.is_default() && route.table == MAIN_TABLE && !self.default_routes;
+        let main = route.table == MAIN_TABLE;
+        let dockers = route.is_default() && main && !self.default_routes;
+        // Where the chain gave no IPv6 address, Docker turns IPv6 off.
+        let link_local = is_link_local(&route.destination) && (main || !self.has_ipv6());
         !dockers
             && route.table != LOCAL_TABLE
-            && !is_link_local(&route.destination)
+            && !link_local
             && !route.destination.addr().is_multicast()
+    }
+
+    fn has_ipv6(&self) -> bool {
+        let mut addresses = self.snapshot.addresses.iter();
+        addresses.any(|address| address.net.addr().is_ipv6() && !is_link_local(&address.net))
     }
 }
 
@@ -302,10 +319,11 @@ fn same_route(one: &Route, other: &Route) -> bool {
     key(one) == key(other)
 }
 
-/// Whether the kernel makes the route by itself, with the address that it belongs to.
+/// Whether the kernel makes the route by itself, with the address that it belongs to. A
+/// plugin may have copied it to another table.
 fn is_kernels_route(route: &Route) -> bool {
     const RTPROT_KERNEL: u8 = 2;
-    route.protocol == RTPROT_KERNEL
+    route.protocol == RTPROT_KERNEL && route.table == MAIN_TABLE
 }
 
 /// Whether the rule is one of those that every namespace has: local, main, default.

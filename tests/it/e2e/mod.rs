@@ -13,6 +13,7 @@
 //! | `conflists` | the ready-to-copy configurations, and the built-in one |
 //! | `refusals` | what cannot work is refused, with the reason and the remedy |
 //! | `lifecycle` | stop, start, restart, kill, rm; the driver restarted in between |
+//! | `fidelity` | a container gets what a pod gets, chain by chain |
 //! | `routed` | a gateway outside the subnet, as pod networks without a bridge have it |
 //!
 //! Needs root. `make test` prepares the Debian folders; without it the first test does.
@@ -23,6 +24,7 @@ mod host;
 mod leaks;
 
 mod conflists;
+mod fidelity;
 mod lifecycle;
 mod ports;
 mod reach;
