@@ -1,5 +1,7 @@
 //! What happens to a container after it was started, and to the driver meanwhile.
 
+use std::thread;
+
 use super::host::{Host, Suite, answers};
 use super::{ConfFile, on_a_host, on_both_dockers};
 
@@ -15,6 +17,7 @@ on_both_dockers! {
     a_container_that_cannot_start_leaves_nothing,
     a_running_container_joins_and_leaves_a_second_network,
     a_network_with_a_container_on_it_stays,
+    containers_that_start_and_end_at_once_do_not_disturb_each_other,
     a_driver_that_was_restarted_removes_what_its_predecessor_made,
     a_driver_that_was_killed_leaves_no_trap,
 }
@@ -102,6 +105,27 @@ fn a_network_with_a_container_on_it_stays(suite: Suite) {
         assert!(error.contains("active endpoints"), "{error}");
         answers("alice", || host.get("http://127.0.0.1:8080/"));
         host.remove(&["alice"], &["web"]);
+    });
+}
+
+fn containers_that_start_and_end_at_once_do_not_disturb_each_other(suite: Suite) {
+    on_a_host(suite, &[CONFLIST], |host| {
+        host.create_network("web", None);
+        let names = ["a1", "a2", "a3", "a4", "a5", "a6"];
+        thread::scope(|threads| {
+            for (name, port) in names.iter().zip(8081..) {
+                threads.spawn(move || host.run(name, "web", &["-p", &format!("{port}:80")]));
+            }
+        });
+        for (name, port) in names.iter().zip(8081..) {
+            answers(name, || host.get_from_outside(port));
+        }
+        thread::scope(|threads| {
+            for name in &names {
+                threads.spawn(|| host.docker(&["rm", "-f", name]));
+            }
+        });
+        host.docker(&["network", "rm", "web"]);
     });
 }
 

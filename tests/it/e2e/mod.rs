@@ -8,6 +8,7 @@
 //!
 //! | file | what a user sees |
 //! |---|---|
+//! | `addresses` | who chooses them, and what Docker shows of them |
 //! | `reach` | containers reach each other, by name and by address |
 //! | `ports` | published ports |
 //! | `conflists` | the ready-to-copy configurations, and the built-in one |
@@ -23,6 +24,7 @@
 mod host;
 mod leaks;
 
+mod addresses;
 mod conflists;
 mod fidelity;
 mod lifecycle;
