@@ -69,23 +69,6 @@ pub enum Refusal {
         /// The port, as `docker run -p` writes it.
         port: String,
     },
-    /// A published port without a host port.
-    #[error(
-        "port {port} is published without a host port, and this driver cannot tell Docker which \
-         one it would pick: give it one, as in -p 8080:{port}"
-    )]
-    AnyHostPort {
-        /// The container's port.
-        port: u16,
-    },
-    /// The host address of a published port is none.
-    #[error("port {port}: {host_ip:?} is not an address of the host")]
-    HostIp {
-        /// The port, as `docker run -p` writes it.
-        port: String,
-        /// What stands for the address.
-        host_ip: String,
-    },
 }
 
 /// A chain's result is not what Docker decided; the attachment has to be undone.
@@ -112,6 +95,9 @@ pub struct Arguments {
     /// Capability arguments by name (CONVENTIONS.md).
     pub capabilities: Map<String, Value>,
 }
+
+/// The capability of a plugin that publishes ports (CONVENTIONS.md).
+pub const PORT_MAPPINGS: &str = "portMappings";
 
 /// Whether what a chain makes can be handed over from the namespace that it ran in to the
 /// container's.
@@ -229,7 +215,8 @@ fn ipam(list: &NetworkConfigList) -> Option<&Value> {
 }
 
 /// What the chain is told for an endpoint: the network's and the endpoint's own options,
-/// the addresses and the MAC that Docker decided, the published ports.
+/// the addresses and the MAC that Docker decided. Ports are another matter, because they come
+/// and go while the endpoint lives: [`port_mappings`].
 ///
 /// # Errors
 /// A wish that the chain has no way to fulfil.
@@ -266,16 +253,6 @@ pub fn arguments(
     {
         capabilities.insert("mac".to_owned(), json!(mac));
     }
-    if let Some(first) = endpoint.ports.first() {
-        if !list.declares("portMappings") {
-            return Err(Refusal::Publish {
-                conflist: list.name().to_owned(),
-                port: as_user_wrote(first),
-            });
-        }
-        let mappings: Result<Vec<_>, _> = endpoint.ports.iter().map(port_mapping).collect();
-        capabilities.insert("portMappings".to_owned(), Value::Array(mappings?));
-    }
     Ok(Arguments { args, capabilities })
 }
 
@@ -285,31 +262,35 @@ fn wanted_addresses(endpoint: &EndpointOptions, interface: &EndpointInterface) -
     if dockers.is_empty() { endpoint.ip.iter().map(ToString::to_string).collect() } else { dockers }
 }
 
-/// One entry of the `portMappings` capability.
-fn port_mapping(binding: &PortBinding) -> Result<Value, Refusal> {
-    if binding.host_port == 0 {
-        return Err(Refusal::AnyHostPort { port: binding.port });
-    }
-    let mut mapping = json!({
-        "hostPort": binding.host_port,
-        "containerPort": binding.port,
-        "protocol": binding.proto.name(),
-    });
-    if !binding.host_ip.is_empty() {
-        let host_ip: IpAddr = binding.host_ip.parse().map_err(|_| Refusal::HostIp {
-            port: as_user_wrote(binding),
-            host_ip: binding.host_ip.clone(),
-        })?;
-        // "All addresses" is portmap's default, and an address of no host to it.
-        if !host_ip.is_unspecified() {
+/// The `portMappings` capability's argument for ports whose host ports are settled.
+#[must_use]
+pub fn port_mappings(ports: &[PortBinding]) -> Value {
+    let mappings = ports.iter().map(|binding| {
+        let mut mapping = json!({
+            "hostPort": binding.host_port,
+            "containerPort": binding.port,
+            "protocol": binding.proto.name(),
+        });
+        if let Some(host_ip) = binding.host_ip {
             mapping["hostIP"] = json!(host_ip);
         }
-    }
-    Ok(mapping)
+        mapping
+    });
+    mappings.collect()
 }
 
-fn as_user_wrote(binding: &PortBinding) -> String {
-    format!("{}:{}/{}", binding.host_port, binding.port, binding.proto.name())
+/// Makes sure that the chain can publish these ports.
+///
+/// # Errors
+/// There are some, and no plugin would publish them.
+pub fn publishes(list: &NetworkConfigList, ports: &[PortBinding]) -> Result<(), Refusal> {
+    match ports.first() {
+        Some(first) if !list.declares(PORT_MAPPINGS) => Err(Refusal::Publish {
+            conflist: list.name().to_owned(),
+            port: format!("{}:{}/{}", first.host_port, first.port, first.proto.name()),
+        }),
+        _ => Ok(()),
+    }
 }
 
 /// The answer to CreateEndpoint: the first address of each family and the MAC, each only
@@ -478,9 +459,8 @@ mod tests {
         serde_json::from_value(json).unwrap()
     }
 
-    fn published(ports: &Value) -> EndpointOptions {
-        let options = json!({"com.docker.network.portmap": ports});
-        EndpointOptions::read(options.as_object().unwrap()).unwrap()
+    fn published(ports: &Value) -> Vec<PortBinding> {
+        serde_json::from_value(ports.clone()).unwrap()
     }
 
     /// The result of a chain that made `cni0` in a container and `veth0` on the host.
@@ -598,16 +578,14 @@ mod tests {
 
     #[test]
     fn published_ports_become_port_mappings() {
-        let ports = json!([
+        let ports = published(&json!([
             {"Proto": 6, "Port": 80, "HostIP": "", "HostPort": 8080, "HostPortEnd": 8080},
             {"Proto": 17, "Port": 53, "HostIP": "127.0.0.1", "HostPort": 5353},
             {"Proto": 6, "Port": 81, "HostIP": "0.0.0.0", "HostPort": 8081},
-        ]);
-        let none = ChainOptions::default();
-        let wanted = EndpointInterface::default();
-        let told = arguments(&host_local(), &none, &published(&ports), &wanted).unwrap();
+        ]));
+        publishes(&host_local(), &ports).unwrap();
         assert_eq!(
-            told.capabilities["portMappings"],
+            port_mappings(&ports),
             json!([
                 {"hostPort": 8080, "containerPort": 80, "protocol": "tcp"},
                 {"hostPort": 5353, "containerPort": 53, "protocol": "udp", "hostIP": "127.0.0.1"},
@@ -618,16 +596,11 @@ mod tests {
 
     #[test]
     fn a_port_that_nobody_would_publish_is_refused_with_the_remedy() {
-        let none = ChainOptions::default();
-        let wanted = EndpointInterface::default();
         let fixed = published(&json!([{"Proto": 6, "Port": 80, "HostPort": 8080}]));
         let chain = list(&json!({"type": "host-local"}), &json!({}));
-        let text = arguments(&chain, &none, &fixed, &wanted).unwrap_err().to_string();
+        publishes(&chain, &[]).unwrap();
+        let text = publishes(&chain, &fixed).unwrap_err().to_string();
         assert!(text.contains("8080:80/tcp") && text.contains("\"portmap\""), "{text}");
-
-        let any = published(&json!([{"Proto": 6, "Port": 99, "HostPort": 0}]));
-        let text = arguments(&host_local(), &none, &any, &wanted).unwrap_err().to_string();
-        assert!(text.contains("-p 8080:99"), "{text}");
     }
 
     #[test]

@@ -6,6 +6,7 @@
 mod cni;
 mod folders;
 mod logging;
+mod ports;
 mod serve;
 
 use std::ffi::OsString;
@@ -46,6 +47,7 @@ struct Cli {
 enum Verb {
     Serve(serve::Args),
     Cni(cni::Args),
+    Ports(ports::Args),
 }
 
 /// Runs the command line of this process.
@@ -71,6 +73,7 @@ pub fn main() -> ExitCode {
     logging::start(&log, verb.log_level());
     let outcome = match verb {
         Verb::Serve(args) => serve::run(args).map(|()| ExitCode::SUCCESS),
+        Verb::Ports(args) => ports::run(&args).map(|()| ExitCode::SUCCESS),
         Verb::Cni(args) => cni::run(args),
     };
     outcome.unwrap_or_else(|error| {
@@ -85,7 +88,7 @@ impl Verb {
     fn log_level(&self) -> logging::Level {
         match self {
             Self::Serve(_) => logging::Level::Info,
-            Self::Cni(_) => logging::Level::Warn,
+            Self::Ports(_) | Self::Cni(_) => logging::Level::Warn,
         }
     }
 }

@@ -80,6 +80,17 @@ impl NetworkConfigList {
         self.plugins.iter().any(|plugin| plugin.capabilities().any(|name| name == capability))
     }
 
+    /// Whether `capability` is declared, and by plugins behind the first one only: these can
+    /// be run alone, on top of the attachment that the first one made.
+    #[must_use]
+    pub fn adds(&self, capability: &str) -> bool {
+        let by_first = self
+            .plugins
+            .first()
+            .is_some_and(|first| first.capabilities().any(|name| name == capability));
+        !by_first && self.declares(capability)
+    }
+
     /// The same network with one more plugin at the end of its chain.
     #[must_use]
     pub fn with_plugin(mut self, plugin: PluginConfig) -> Self {

@@ -119,6 +119,54 @@ impl Runtime {
         Ok(())
     }
 
+    /// ADD of those plugins alone that declare `capability`, on top of the `result` of an
+    /// attachment that is there already: it gets what this capability is about later on. The
+    /// result stays what it was. The first plugin of a chain is never run so: it would make
+    /// the attachment once more.
+    ///
+    /// # Errors
+    ///
+    /// The first plugin's that fails; [`Runtime::del_capability`] takes the others back.
+    pub async fn add_capability(
+        &self,
+        list: &NetworkConfigList,
+        to: &Attachment,
+        capability: &str,
+        result: &AttachResult,
+    ) -> Result<()> {
+        to.check_with_netns().map_err(|source| invalid(list, source))?;
+        let result = prev_result(list, result)?;
+        let chain = Chain { list, verb: Verb::Add, attachment: Some(to), valid: None };
+        for step in chain.steps().filter(|step| step.is_about(capability)) {
+            let program = self.find_for(step)?;
+            self.run(step, &program, Some(&result)).await?;
+        }
+        Ok(())
+    }
+
+    /// DEL of those plugins alone that declare `capability`: what they did is taken back, and
+    /// the rest of the attachment stays.
+    ///
+    /// # Errors
+    ///
+    /// The first plugin's that fails; the ones before it in the chain are not run.
+    pub async fn del_capability(
+        &self,
+        list: &NetworkConfigList,
+        from: &Attachment,
+        capability: &str,
+        result: &AttachResult,
+    ) -> Result<()> {
+        from.check().map_err(|source| invalid(list, source))?;
+        let result = prev_result(list, result)?;
+        let chain = Chain { list, verb: Verb::Del, attachment: Some(from), valid: None };
+        for step in chain.steps().rev().filter(|step| step.is_about(capability)) {
+            let program = self.find_for(step)?;
+            self.run(step, &program, Some(&result)).await?;
+        }
+        Ok(())
+    }
+
     /// CHECK: whether an attachment is as its ADD left it. On a network that disables CHECK
     /// it always is.
     ///
@@ -142,9 +190,7 @@ impl Runtime {
             return Err(Error::NoCheck(version));
         }
         of.check_with_netns().map_err(|source| invalid(list, source))?;
-        let result = result
-            .to_version(version)
-            .map_err(|source| Error::PrevResult { network: list.name().to_owned(), source })?;
+        let result = prev_result(list, result)?;
         let chain = Chain { list, verb: Verb::Check, attachment: Some(of), valid: None };
         for step in chain.steps() {
             let program = self.find_for(step)?;
@@ -279,6 +325,10 @@ impl Chain<'_> {
 }
 
 impl<'a> Step<'a> {
+    fn is_about(self, capability: &str) -> bool {
+        self.position > 0 && self.plugin.capabilities().any(|name| name == capability)
+    }
+
     fn call(self, stdin: &'a [u8]) -> Call<'a> {
         Call {
             verb: self.chain.verb,
@@ -293,6 +343,13 @@ impl<'a> Step<'a> {
     fn failed(self, failure: Failure) -> Box<PluginError> {
         self.call(&[]).failed(failure, String::new())
     }
+}
+
+/// A result in the version that the list's plugins speak.
+fn prev_result(list: &NetworkConfigList, result: &AttachResult) -> Result<Value> {
+    result
+        .to_version(list.cni_version())
+        .map_err(|source| Error::PrevResult { network: list.name().to_owned(), source })
 }
 
 fn invalid(list: &NetworkConfigList, source: super::InvalidAttachment) -> Error {

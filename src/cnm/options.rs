@@ -14,8 +14,10 @@
 
 use std::net::IpAddr;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
+
+use super::network::empty_as_none;
 
 /// `-o` options of a network, and Docker's own labels beside them.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -85,27 +87,28 @@ pub struct EndpointOptions {
 }
 
 /// One published port or range: `com.docker.network.portmap`.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct PortBinding {
     /// Transport protocol.
     pub proto: Protocol,
     /// The container's port.
     pub port: u16,
-    /// The host's address; empty for all.
-    #[serde(rename = "HostIP", default)]
-    pub host_ip: String,
+    /// The host's address; none for all. `0.0.0.0` and `::` are all too: CNI's
+    /// `portMappings` have no word for the addresses of one family.
+    #[serde(rename = "HostIP", default, deserialize_with = "one_address")]
+    pub host_ip: Option<IpAddr>,
     /// The host's port; 0 leaves the choice to the driver.
     #[serde(default)]
     pub host_port: u16,
-    /// The last host port that may be chosen; equal to `host_port` for a fixed port.
+    /// The last host port that may be chosen; no higher than `host_port` for a fixed port.
     #[serde(default)]
     pub host_port_end: u16,
 }
 
 /// A transport protocol, by its IANA number on the wire.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "u8")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "u8", into = "u8")]
 pub enum Protocol {
     /// 6
     Tcp,
@@ -113,6 +116,21 @@ pub enum Protocol {
     Udp,
     /// 132
     Sctp,
+}
+
+impl From<Protocol> for u8 {
+    fn from(protocol: Protocol) -> Self {
+        match protocol {
+            Protocol::Tcp => 6,
+            Protocol::Udp => 17,
+            Protocol::Sctp => 132,
+        }
+    }
+}
+
+/// Reads an address of the host; empty, `null` and the unspecified ones are none.
+fn one_address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<IpAddr>, D::Error> {
+    Ok(empty_as_none(deserializer)?.filter(|address: &IpAddr| !address.is_unspecified()))
 }
 
 impl Protocol {
@@ -343,7 +361,7 @@ mod tests {
             [PortBinding {
                 proto: Protocol::Udp,
                 port: 53,
-                host_ip: "127.0.0.1".into(),
+                host_ip: Some("127.0.0.1".parse().unwrap()),
                 host_port: 5353,
                 host_port_end: 5353,
             }]

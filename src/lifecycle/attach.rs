@@ -7,11 +7,13 @@ use std::sync::Arc;
 
 use super::record::{Attachment, AttachmentId, Interface, Network, Phase};
 use super::{Driver, Error, Inner, Result, forward};
-use crate::cni;
+use crate::cni::{self, NetworkConfigList};
 use crate::cnm::{
     CreateEndpointRequest, CreateEndpointResponse, EndpointId, EndpointInterface, EndpointOptions,
+    PortBinding,
 };
 use crate::netlink::{Mac, Netlink};
+use crate::translate::PORT_MAPPINGS;
 use crate::{netns, translate};
 
 /// What Docker has decided about an interface, beyond what the chain is told.
@@ -67,7 +69,10 @@ impl Inner {
         interface: &EndpointInterface,
     ) -> Result<Attachment> {
         let list = self.conflist(Some(&network.conflist))?;
-        let arguments = translate::arguments(&list, &network.options.chain, options, interface)?;
+        let mut arguments =
+            translate::arguments(&list, &network.options.chain, options, interface)?;
+        // The last step that can fail: whoever gets an attachment has its ports to let go of.
+        let ports = self.hold_ports(network, &list, &endpoint, &options.ports, &mut arguments)?;
         let id = AttachmentId::new();
         let staging = self.netns_dir.join(id.to_string());
         Ok(Attachment {
@@ -86,12 +91,48 @@ impl Inner {
             internal: network.options.internal,
             forwarded: forward::applies(network.options.forward, &list),
             list,
+            ports,
             staging,
             sandbox: None,
             result: None,
             interface: None,
             writing: Arc::default(),
         })
+    }
+
+    /// Takes the host ports, and has the chain publish them. The ports of what may be another
+    /// end of the same container are left to it until Docker says which it is.
+    fn hold_ports(
+        &self,
+        network: &Network,
+        list: &NetworkConfigList,
+        endpoint: &EndpointId,
+        asked: &[PortBinding],
+        arguments: &mut translate::Arguments,
+    ) -> Result<Vec<PortBinding>> {
+        if asked.is_empty() {
+            return Ok(Vec::new());
+        }
+        if network.options.internal {
+            tracing::info!(
+                endpoint = endpoint.short(),
+                "no port is published: the network is internal"
+            );
+            return Ok(Vec::new());
+        }
+        translate::publishes(list, asked)?;
+        match self.ports.hold(endpoint, &network.id, asked) {
+            Ok(ports) => {
+                let mappings = translate::port_mappings(&ports);
+                arguments.capabilities.insert(PORT_MAPPINGS.to_owned(), mappings);
+                Ok(ports)
+            }
+            Err(error) if self.ports.may_be_one_container(&error, &network.id, asked) => {
+                arguments.capabilities.remove(PORT_MAPPINGS);
+                Ok(asked.to_vec())
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Makes the attachment. After an error the caller undoes what was done.

@@ -8,7 +8,7 @@
 use super::error::chain;
 use super::place::Place;
 use super::record::{Attachment, Phase};
-use super::{Driver, Error, Inner, Result, forward};
+use super::{Driver, Error, Inner, Result, forward, publish};
 use crate::cnm::EndpointRequest;
 use crate::netlink::{Link, Netlink};
 use crate::netns;
@@ -55,8 +55,10 @@ impl Inner {
         let result = attachment.result.as_ref();
         self.runtime.del(&attachment.list, &attachment.parameters, result).await?;
         withdrawn?;
+        publish::forget_flows(attachment).await;
         netns::remove(&attachment.staging).await?;
         self.attachment_folder.remove(&attachment.id.to_string()).await?;
+        self.ports.release(&attachment.endpoint);
         *slot = None;
         Ok(())
     }

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use super::PortError;
 use crate::cnm::{EndpointId, InvalidOption, NetworkId};
 use crate::translate::{OtherAddress, Refusal};
 use crate::{cni, netlink, netns, state};
@@ -28,6 +29,9 @@ pub enum Error {
     /// The chain gave another address than Docker's.
     #[error(transparent)]
     OtherAddress(#[from] OtherAddress),
+    /// A port cannot be published.
+    #[error(transparent)]
+    Port(#[from] PortError),
     /// Docker's MAC is none.
     #[error(transparent)]
     Mac(#[from] netlink::InvalidMac),

@@ -26,6 +26,8 @@
 //! | `watch` | waiting for Docker before version 28 with that |
 //! | `detach` | DeleteEndpoint: the interface back in staging as ADD left it, then DEL |
 //! | `recover` | what is done at start |
+//! | `publish` | Program and RevokeExternalConnectivity: ports follow the gateway |
+//! | `ports`, `hold` | the host ports of all endpoints, and holding one |
 //! | `forward` | the exemption from the host's FORWARD policy |
 //! | `record` | what is kept on disk |
 //! | `endpoints` | one lock per endpoint |
@@ -35,8 +37,11 @@ mod detach;
 mod endpoints;
 mod error;
 mod forward;
+mod hold;
 mod network;
 mod place;
+mod ports;
+mod publish;
 mod record;
 mod recover;
 mod settle;
@@ -59,8 +64,12 @@ use crate::netlink::Netlink;
 use crate::state::Folder;
 
 pub use error::Error;
+pub use hold::HostPort;
+pub use ports::PortError;
+pub use publish::{PublishedPort, published};
 
 use endpoints::Endpoints;
+use ports::Ports;
 use record::{Attachment, Network};
 use settle::Fresh;
 
@@ -103,6 +112,7 @@ struct Inner {
     networks: Mutex<HashMap<NetworkId, Arc<Network>>>,
     network_folder: Folder<Network>,
     endpoints: Endpoints,
+    ports: Ports,
     attachment_folder: Folder<Attachment>,
     background: TaskTracker,
     /// Ends what waits for something in the background.
@@ -155,24 +165,24 @@ impl Driver {
     }
 
     /// `NetworkDriver.ProgramExternalConnectivity`: the endpoint became its sandbox's
-    /// gateway. The chain has published the ports already; what is left is to settle the
-    /// endpoint, so that a container whose network is not whole does not start.
+    /// gateway. Its ports are published, where the chain has not done so already, and the
+    /// endpoint is settled, so that a container whose network is not whole does not start.
     ///
     /// # Errors
-    /// The endpoint is unknown, or what Docker does not carry over could not be put back.
+    /// The endpoint is unknown, its ports cannot be published, or what Docker does not carry
+    /// over could not be put back.
     pub async fn program_external_connectivity(
         &self,
         request: ProgramExternalConnectivityRequest,
     ) -> Result<()> {
         match self.inner.endpoints.lock(&request.endpoint_id).await.as_mut() {
-            Some(attachment) => self.inner.settle(attachment).await,
+            Some(attachment) => {
+                self.inner.publish(attachment).await?;
+                self.inner.settle(attachment).await
+            }
             None => Err(Error::UnknownEndpoint(request.endpoint_id)),
         }
     }
-
-    /// `NetworkDriver.RevokeExternalConnectivity`: the endpoint is its sandbox's gateway no
-    /// longer. Nothing to do before DEL takes the ports back.
-    pub async fn revoke_external_connectivity(&self, _request: EndpointRequest) {}
 
     /// `NetworkDriver.Leave`: the container goes, or leaves the network. The interface is
     /// still inside; Docker takes it out after this. What would stay behind goes now. A
@@ -213,6 +223,7 @@ impl Inner {
                 networks.map(|network| (network.id.clone(), Arc::new(network))).collect(),
             ),
             network_folder,
+            ports: Ports::of(attachments.records.iter()),
             endpoints: Endpoints::holding(attachments.records),
             attachment_folder,
             background: TaskTracker::new(),

@@ -44,6 +44,8 @@ impl Driver {
             sandbox: (!request.sandbox_key.is_empty()).then(|| request.sandbox_key.into()),
             ..attachment.clone()
         };
+        let waits_for = if joined.publishes() { &[][..] } else { &joined.ports };
+        inner.ports.enter(&joined.endpoint, joined.sandbox.as_deref(), waits_for)?;
         // At once: wherever the interface is by then, it is found.
         match tokio::try_join!(inner.keep(&joined), inner.hand_over(&joined)) {
             Ok(((), ())) => {

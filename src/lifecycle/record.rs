@@ -11,9 +11,10 @@ use uuid::Uuid;
 
 use super::settle::Settings;
 use crate::cni::{self, AttachResult, NetworkConfigList};
-use crate::cnm::{EndpointId, EndpointInterface, NetworkId, NetworkOptions};
+use crate::cnm::{EndpointId, EndpointInterface, NetworkId, NetworkOptions, PortBinding};
 use crate::netlink::Snapshot;
 use crate::state::Record;
+use crate::translate::PORT_MAPPINGS;
 
 /// A Docker network. Docker never tells about it again, so this is all there is.
 #[derive(Debug, Serialize, Deserialize)]
@@ -43,6 +44,10 @@ pub(super) struct Attachment {
     pub(super) list: NetworkConfigList,
     /// What ADD was told; DEL is told the same.
     pub(super) parameters: cni::Attachment,
+    /// The ports to publish, with the host ports that were chosen. They are published as long
+    /// as `parameters` has them too: see [`super::publish`].
+    #[serde(default)]
+    pub(super) ports: Vec<PortBinding>,
     /// Where the staging namespace is pinned: the `CNI_NETNS` of the parameters.
     pub(super) staging: PathBuf,
     /// The network is `--internal`.
@@ -58,6 +63,13 @@ pub(super) struct Attachment {
     /// Held while the record is written, so that writes follow each other.
     #[serde(skip)]
     pub(super) writing: Arc<Mutex<()>>,
+}
+
+impl Attachment {
+    /// Whether its ports are published: by ADD, and not taken back since.
+    pub(super) fn publishes(&self) -> bool {
+        !self.ports.is_empty() && self.parameters.capability_args.contains_key(PORT_MAPPINGS)
+    }
 }
 
 impl Record for Attachment {

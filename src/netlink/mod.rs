@@ -15,6 +15,7 @@
 //! linux/rtnetlink.h), because CNI results carry them so.
 
 mod address;
+pub mod conntrack;
 mod error;
 mod events;
 mod link;

@@ -47,7 +47,7 @@ async fn program_external_connectivity(
 async fn revoke_external_connectivity(
     State(driver): State<Arc<Driver>>,
     Json(request): Json<EndpointRequest>,
-) -> Json<Empty> {
-    driver.revoke_external_connectivity(request).await;
-    Json(Empty {})
+) -> Result<Json<Empty>, Error> {
+    driver.revoke_external_connectivity(request).await?;
+    Ok(Json(Empty {}))
 }

@@ -122,6 +122,22 @@ impl<R: Record> Folder<R> {
         Ok((Self { path, of: PhantomData }, loaded))
     }
 
+    /// Reads the records as they are now, and touches nothing: another process may be
+    /// writing. What cannot be read is left out; no folder is no records.
+    ///
+    /// # Errors
+    /// The folder cannot be listed.
+    pub fn glance(state_dir: &Path) -> Result<Vec<R>, Error> {
+        let path = state_dir.join(R::FOLDER);
+        let entries = match fs::read_dir(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries.map_err(failed("list folder", &path))?,
+        };
+        let files = entries.flatten().map(|entry| entry.path());
+        let files = files.filter(|file| file.to_string_lossy().ends_with(SUFFIX));
+        Ok(files.filter_map(|file| read(&file).ok()).collect())
+    }
+
     /// Keeps `record` under `key`, in the place of the one that was there. When this
     /// returns, it is on disk.
     ///
@@ -256,6 +272,20 @@ mod tests {
         assert!(loaded.set_aside.iter().any(|aside| aside.reason.contains("version 4")));
         assert_eq!(fs::read_to_string(notes.join("garbage.json.unreadable")).unwrap(), "{");
         assert!(open(dir.path()).1.set_aside.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_glance_reads_what_is_whole_and_touches_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(Folder::<Note>::glance(dir.path()).unwrap(), []);
+        let (folder, _) = open(dir.path());
+        folder.put("a", &note("whole")).await.unwrap();
+        let others = ["b.json.tmp", "c.json"].map(|name| dir.path().join("notes").join(name));
+        for other in &others {
+            fs::write(other, "{").unwrap();
+        }
+        assert_eq!(Folder::<Note>::glance(dir.path()).unwrap(), [note("whole")]);
+        assert!(others.iter().all(|other| other.exists()));
     }
 
     #[tokio::test]

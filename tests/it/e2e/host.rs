@@ -25,6 +25,8 @@ const SOCKET: &str = "/run/docker/plugins/cni.sock";
 pub(super) enum Suite {
     /// Docker 20.10.24, CNI plugins 1.1.1.
     Bookworm,
+    /// Docker 26.1.5, CNI plugins 1.1.1, docker compose.
+    Trixie,
     /// Docker 28.5.2, CNI plugins 1.9.1.
     Forky,
 }
@@ -45,6 +47,7 @@ impl Host {
         let name = format!("test-{}-{}", process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let suite = match suite {
             Suite::Bookworm => "bookworm",
+            Suite::Trixie => "trixie",
             Suite::Forky => "forky",
         };
         success(script(&["up", &name, suite]));

@@ -2,7 +2,7 @@
 //!
 //! Every test has a *host* to itself: a network, a mount and a process namespace around a Debian
 //! with its own Docker, which `tests/testbed/host` makes in under a second. Every case runs
-//! on both hosts of [`Suite`]. A case is the body of [`on_a_host`], which starts the driver
+//! on the oldest and the newest Docker of [`Suite`], and on the one between where it may differ. A case is the body of [`on_a_host`], which starts the driver
 //! before it, and fails the test after it when anything is left behind that was not there
 //! before.
 //!
@@ -36,7 +36,8 @@ mod routed;
 use host::{Host, Suite};
 use leaks::Footprint;
 
-/// Makes a test of each case on each Docker: `reach::docker_20_10::by_name`.
+/// Makes a test of each case on the oldest and the newest Docker, which differ most:
+/// `reach::docker_20_10::by_name`.
 macro_rules! on_both_dockers {
     ($($case:ident,)+) => {
         mod docker_20_10 {
@@ -48,6 +49,16 @@ macro_rules! on_both_dockers {
     };
 }
 use on_both_dockers;
+
+/// Makes a test of each case on the Docker between them: for what may differ there.
+macro_rules! and_on_docker_26_1 {
+    ($($case:ident,)+) => {
+        mod docker_26_1 {
+            $(#[test] fn $case() { super::$case(crate::e2e::host::Suite::Trixie); })+
+        }
+    };
+}
+use and_on_docker_26_1;
 
 /// A CNI configuration file: its name in `/etc/cni/net.d`, and what is in it.
 type ConfFile<'f> = (&'f str, &'f str);

@@ -3,6 +3,7 @@
 
 mod attach;
 mod detach;
+mod ports;
 mod recover;
 mod settle;
 

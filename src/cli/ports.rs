@@ -1,0 +1,95 @@
+//! `cnm-cni ports`: which ports of the host are published, and to where.
+
+use std::io::{ErrorKind, Write as _, stdout};
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::ValueEnum;
+
+use crate::lifecycle::{self, PublishedPort};
+
+/// Show the published ports of all containers on networks of this driver
+///
+/// Docker itself shows none of them in 'docker ps' and 'docker port', and cannot tell which
+/// port was chosen for 'docker run -p 80'. 'docker network inspect' names the container of an
+/// endpoint. The driver need not be running.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Folder of the driver's records, as for 'cnm-cni serve'
+    #[arg(long, value_name = "DIR", env = "CNM_CNI_STATE_DIR", default_value = "/var/lib/cnm-cni")]
+    state_dir: PathBuf,
+
+    /// A table for people, or JSON: an array with an object for each port
+    #[arg(long, value_name = "FORMAT", default_value = "table")]
+    format: Format,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Format {
+    Table,
+    Json,
+}
+
+pub(super) fn run(args: &Args) -> anyhow::Result<()> {
+    let ports = lifecycle::published(&args.state_dir).context("cannot read the records")?;
+    let text = match args.format {
+        Format::Table => table(&ports),
+        Format::Json => serde_json::to_string_pretty(&ports)? + "\n",
+    };
+    match stdout().write_all(text.as_bytes()) {
+        // Whoever read it has seen enough.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        written => written.context("cannot write to standard output"),
+    }
+}
+
+fn table(ports: &[PublishedPort]) -> String {
+    let mut rows = vec![["HOST", "CONTAINER", "NETWORK", "ENDPOINT"].map(str::to_owned)];
+    rows.extend(ports.iter().map(|port| {
+        let at = |ip: IpAddr, port| SocketAddr::new(ip, port).to_string();
+        let host = match port.host_ip {
+            Some(ip) => at(ip, port.host_port),
+            None => format!("*:{}", port.host_port),
+        };
+        let ips = port.container_ips.iter();
+        let container: Vec<_> = ips.map(|ip| at(*ip, port.container_port)).collect();
+        [
+            format!("{host}/{}", port.protocol),
+            container.join(","),
+            port.network.short().to_owned(),
+            port.endpoint.short().to_owned(),
+        ]
+    }));
+    let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or(0);
+    let widths = [width(0), width(1), width(2)];
+    rows.iter().fold(String::new(), |text, [host, container, network, endpoint]| {
+        let [a, b, c] = widths;
+        format!("{text}{host:a$}  {container:b$}  {network:c$}  {endpoint}\n")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_has_a_row_for_each_port() {
+        let port = PublishedPort {
+            host_ip: None,
+            host_port: 8080,
+            protocol: "tcp",
+            container_ips: vec!["10.22.0.5".parse().unwrap(), "fd00::5".parse().unwrap()],
+            container_port: 80,
+            network: "0123456789abcdef".parse().unwrap(),
+            endpoint: "e1".parse().unwrap(),
+        };
+        let local = PublishedPort { host_ip: Some("::1".parse().unwrap()), ..port.clone() };
+        assert_eq!(
+            table(&[port, local]),
+            "HOST            CONTAINER                  NETWORK       ENDPOINT\n\
+             *:8080/tcp      10.22.0.5:80,[fd00::5]:80  0123456789ab  e1\n\
+             [::1]:8080/tcp  10.22.0.5:80,[fd00::5]:80  0123456789ab  e1\n"
+        );
+    }
+}

@@ -1,0 +1,159 @@
+//! Program and RevokeExternalConnectivity: published ports follow the container's gateway.
+//!
+//! A container is attached to each of its networks with the same published ports, and one of
+//! its endpoints at a time holds the default gateway. Docker means the ports to be that
+//! endpoint's. ADD has published them already where they were free, because that is one run
+//! of the chain less. What is left for here is when the gateway moves: the plugins that declare
+//! `portMappings` are run alone, with DEL for the endpoint that loses it and with ADD, on
+//! top of the chain's result, for the one that gets it. Where the plugin that makes the
+//! interface publishes the ports too, they stay with the endpoint that has them.
+
+use std::net::IpAddr;
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::record::Attachment;
+use super::{Driver, Inner, Result};
+use crate::cnm::{EndpointId, EndpointRequest, NetworkId, Protocol};
+use crate::netlink::conntrack;
+use crate::state::Folder;
+use crate::translate::{self, PORT_MAPPINGS};
+
+/// A published port, as the operator is shown it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PublishedPort {
+    /// The host's address; none for all.
+    pub host_ip: Option<IpAddr>,
+    /// The host's port.
+    pub host_port: u16,
+    /// `tcp`, `udp` or `sctp`.
+    pub protocol: &'static str,
+    /// The container's addresses.
+    pub container_ips: Vec<IpAddr>,
+    /// The container's port.
+    pub container_port: u16,
+    /// The endpoint's network.
+    pub network: NetworkId,
+    /// The container's end in that network.
+    pub endpoint: EndpointId,
+}
+
+/// Every port that is published now, by the records in `state_dir`: whether or not the driver
+/// runs, and without disturbing it.
+///
+/// # Errors
+/// The folder cannot be listed.
+pub fn published(state_dir: &Path) -> Result<Vec<PublishedPort>> {
+    let attachments = Folder::<Attachment>::glance(state_dir)?;
+    let mut ports = Vec::new();
+    for attachment in attachments {
+        if !attachment.phase.is_live() || !attachment.publishes() {
+            continue;
+        }
+        let container_ips: Vec<_> = addresses(&attachment).collect();
+        ports.extend(attachment.ports.iter().map(|binding| PublishedPort {
+            host_ip: binding.host_ip,
+            host_port: binding.host_port,
+            protocol: binding.proto.name(),
+            container_ips: container_ips.clone(),
+            container_port: binding.port,
+            network: attachment.network.clone(),
+            endpoint: attachment.endpoint.clone(),
+        }));
+    }
+    ports.sort_by_key(|port| (port.host_port, port.protocol, port.host_ip));
+    Ok(ports)
+}
+
+/// The addresses that the chain gave.
+fn addresses(attachment: &Attachment) -> impl Iterator<Item = IpAddr> {
+    attachment.result.iter().flat_map(|result| &result.ips).map(|ip| ip.address.addr())
+}
+
+impl Driver {
+    /// `NetworkDriver.RevokeExternalConnectivity`: the endpoint is its sandbox's gateway no
+    /// longer, and its ports are free for the one that is. An unknown endpoint has none.
+    ///
+    /// # Errors
+    /// The chain cannot take the ports back; they stay the endpoint's.
+    pub async fn revoke_external_connectivity(&self, request: EndpointRequest) -> Result<()> {
+        let inner = &self.inner;
+        let mut slot = inner.endpoints.lock(&request.endpoint_id).await;
+        let Some(attachment) = slot.as_mut() else { return Ok(()) };
+        let Attachment { list, parameters, .. } = &*attachment;
+        let can = attachment.publishes() && list.adds(PORT_MAPPINGS);
+        let (true, Some(result)) = (can, &attachment.result) else { return Ok(()) };
+        inner.runtime.del_capability(list, parameters, PORT_MAPPINGS, result).await?;
+        forget_flows(attachment).await;
+        let mut revoked = attachment.clone();
+        revoked.parameters.capability_args.remove(PORT_MAPPINGS);
+        inner.keep(&revoked).await?;
+        *attachment = revoked;
+        inner.ports.release(&request.endpoint_id);
+        Ok(())
+    }
+}
+
+impl Inner {
+    /// Publishes the ports of an endpoint that became its sandbox's gateway, unless they are.
+    ///
+    /// # Errors
+    /// Somebody else has a port, or the chain fails; nothing is published then.
+    pub(super) async fn publish(&self, attachment: &mut Attachment) -> Result<()> {
+        let Some(result) = &attachment.result else { return Ok(()) };
+        if attachment.ports.is_empty() || attachment.publishes() {
+            return Ok(());
+        }
+        let endpoint = &attachment.endpoint;
+        if !attachment.list.adds(PORT_MAPPINGS) {
+            tracing::warn!(
+                endpoint = endpoint.short(),
+                conflist = attachment.list.name(),
+                "published ports do not move with the gateway: the plugin that makes the \
+                 interface publishes them too"
+            );
+            return Ok(());
+        }
+        let ports = self.ports.hold(endpoint, &attachment.network, &attachment.ports)?;
+        // The ports are the endpoint's only, wherever it stands: it has a sandbox by now.
+        self.ports.enter(endpoint, attachment.sandbox.as_deref(), &[])?;
+        let mut published = attachment.clone();
+        let mappings = translate::port_mappings(&ports);
+        published.parameters.capability_args.insert(PORT_MAPPINGS.to_owned(), mappings);
+        published.ports = ports;
+        let Attachment { list, parameters, .. } = &published;
+        let outcome = async {
+            // On disk first: what a crash leaves half-done, DEL then takes back.
+            self.keep(&published).await?;
+            Ok(self.runtime.add_capability(list, parameters, PORT_MAPPINGS, result).await?)
+        };
+        if let Err(cause) = outcome.await {
+            let undo = async {
+                self.runtime.del_capability(list, parameters, PORT_MAPPINGS, result).await?;
+                self.keep(attachment).await
+            };
+            let undo = undo.await;
+            self.ports.release(endpoint);
+            return Err(super::Error::undone(cause, undo));
+        }
+        *attachment = published;
+        Ok(())
+    }
+}
+
+/// Makes the kernel forget the UDP flows that came in by the endpoint's ports. They have no
+/// end that it could see, and as long as one goes on, its packets go where the first one went:
+/// to an address that nobody has any more, or that another container has.
+///
+/// It is a nicety for what follows, and no reason to leave the endpoint behind: an error is
+/// logged.
+pub(super) async fn forget_flows(attachment: &Attachment) {
+    if !attachment.ports.iter().any(|binding| binding.proto == Protocol::Udp) {
+        return;
+    }
+    let addresses = addresses(attachment).collect();
+    if let Err(error) = conntrack::forget_udp_to(addresses).await {
+        tracing::warn!(endpoint = attachment.endpoint.short(), %error, "UDP flows are not forgotten");
+    }
+}

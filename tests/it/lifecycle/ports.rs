@@ -1,0 +1,170 @@
+//! Published ports: held, chosen, and following the gateway.
+
+use std::net::{TcpListener, TcpStream};
+
+use cnm_cni::lifecycle::{self, Driver, Error};
+use serde_json::{Value, json};
+
+use super::{Bench, NETWORK, read, scripted};
+use crate::alone::alone;
+
+/// A chain that publishes ports, as two plugins: the second one says what it was told.
+async fn bench() -> Bench {
+    let mut portmap = json!({"type": "fake-plugin", "fake": {"log": "LOG"}});
+    portmap["capabilities"] = json!({"portMappings": true});
+    let bench = Bench::with(json!([scripted(json!({})), portmap])).await;
+    bench.driver.create_network(read(json!({"NetworkID": "n2"}))).await.unwrap();
+    bench
+}
+
+async fn create(bench: &Bench, network: &str, endpoint: &str, port: &Value) -> Result<(), Error> {
+    let request = json!({"NetworkID": network, "EndpointID": endpoint,
+                         "Options": {"com.docker.network.portmap": [port]}});
+    bench.driver.create_endpoint(read(request)).await.map(drop)
+}
+
+async fn join(bench: &Bench, network: &str, endpoint: &str, sandbox: &str) -> Result<(), Error> {
+    let request = json!({"NetworkID": network, "EndpointID": endpoint, "SandboxKey": sandbox});
+    bench.driver.join(read(request)).await.map(drop)
+}
+
+async fn program(bench: &Bench, endpoint: &str) -> Result<(), Error> {
+    let request = json!({"NetworkID": NETWORK, "EndpointID": endpoint, "Options": {}});
+    bench.driver.program_external_connectivity(read(request)).await
+}
+
+async fn revoke(bench: &Bench, endpoint: &str) {
+    let request = json!({"NetworkID": NETWORK, "EndpointID": endpoint});
+    bench.driver.revoke_external_connectivity(read(request)).await.unwrap();
+}
+
+/// Every execution that was told of ports: its verb, and the first host port.
+fn told(bench: &Bench) -> Vec<(String, u64)> {
+    let calls = bench.calls();
+    let told = calls.iter().filter_map(|call| {
+        let port = call["stdin"]["runtimeConfig"]["portMappings"][0]["hostPort"].as_u64()?;
+        Some((call["command"].as_str().unwrap().to_owned(), port))
+    });
+    told.collect()
+}
+
+fn fixed() -> Value {
+    json!({"Proto": 6, "Port": 80, "HostIP": "", "HostPort": 8080, "HostPortEnd": 8080})
+}
+
+#[test]
+fn a_port_that_is_held_is_refused_before_anything_is_set_up() {
+    alone("lifecycle::ports::a_port_that_is_held_is_refused_before_anything_is_set_up", async {
+        let bench = bench().await;
+        create(&bench, NETWORK, "e1", &fixed()).await.unwrap();
+        let calls = bench.calls().len();
+        let refused = async |bench: &Bench| {
+            let error = create(bench, NETWORK, "e2", &fixed()).await.unwrap_err().to_string();
+            let held =
+                format!("port 8080/tcp is held by endpoint e1 of network {}", &NETWORK[..12]);
+            assert!(error.contains(&held), "{error}");
+        };
+        refused(&bench).await;
+        // A driver that is started again holds what its predecessor held.
+        let Bench { folder, config, driver } = bench;
+        driver.drain().await;
+        drop(driver);
+        let driver = Driver::open(config.clone()).await.unwrap();
+        let bench = Bench { folder, config, driver };
+        refused(&bench).await;
+        assert_eq!(bench.calls().len(), calls, "a plugin was run");
+        assert!(TcpListener::bind("0.0.0.0:8080").is_err());
+        let refusal = TcpStream::connect("127.0.0.1:8080").unwrap_err();
+        assert_eq!(refusal.kind(), std::io::ErrorKind::ConnectionRefused);
+
+        bench.delete_endpoint("e1").await;
+        let server = TcpListener::bind("0.0.0.0:8080").unwrap();
+        let error = create(&bench, NETWORK, "e2", &fixed()).await.unwrap_err().to_string();
+        assert!(error.contains("8080/tcp is in use by another process"), "{error}");
+        drop(server);
+        create(&bench, NETWORK, "e2", &fixed()).await.unwrap();
+        bench.delete_endpoint("e2").await;
+        bench.assert_nothing_is_left();
+    });
+}
+
+#[test]
+fn a_chain_that_fails_gives_its_ports_back() {
+    alone("lifecycle::ports::a_chain_that_fails_gives_its_ports_back", async {
+        let mut broken = scripted(json!({"ADD": {"exit": 1}}));
+        broken["capabilities"] = json!({"portMappings": true});
+        let bench = Bench::with(json!([broken])).await;
+        create(&bench, NETWORK, "e1", &fixed()).await.unwrap_err();
+        TcpListener::bind("0.0.0.0:8080").unwrap();
+        bench.assert_nothing_is_left();
+    });
+}
+
+#[test]
+fn a_port_of_the_drivers_choice_is_told_to_the_chain_and_to_whoever_asks() {
+    alone(
+        "lifecycle::ports::a_port_of_the_drivers_choice_is_told_to_the_chain_and_to_whoever_asks",
+        async {
+            let bench = bench().await;
+            let any =
+                json!({"Proto": 6, "Port": 80, "HostIP": "", "HostPort": 0, "HostPortEnd": 0});
+            create(&bench, NETWORK, "e1", &any).await.unwrap();
+            let (verb, port) = told(&bench).remove(0);
+            assert_eq!(verb, "ADD");
+            assert!(port >= 1024, "{port}");
+            let ids = json!({"NetworkID": NETWORK, "EndpointID": "e1"});
+            let info = bench.driver.endpoint_oper_info(read(ids)).await.value;
+            assert_eq!(info["cni.portMappings"][0]["hostPort"], port);
+
+            let shown = lifecycle::published(&bench.config.state_dir).unwrap();
+            assert_eq!(shown.len(), 1);
+            assert_eq!((u64::from(shown[0].host_port), shown[0].container_port), (port, 80));
+            assert_eq!(shown[0].container_ips[0].to_string(), "10.22.3.7");
+            bench.delete_endpoint("e1").await;
+            assert_eq!(lifecycle::published(&bench.config.state_dir).unwrap(), []);
+            bench.assert_nothing_is_left();
+        },
+    );
+}
+
+#[test]
+fn ports_follow_the_gateway_of_one_container() {
+    alone("lifecycle::ports::ports_follow_the_gateway_of_one_container", async {
+        let bench = bench().await;
+        create(&bench, NETWORK, "e1", &fixed()).await.unwrap();
+        join(&bench, NETWORK, "e1", "/netns/alice").await.unwrap();
+        program(&bench, "e1").await.unwrap();
+        // The same container on a second network: the ports stay where they are.
+        create(&bench, "n2", "e2", &fixed()).await.unwrap();
+        join(&bench, "n2", "e2", "/netns/alice").await.unwrap();
+        let pairs = |told: Vec<(String, u64)>| told.into_iter().map(|(verb, _)| verb);
+        assert_eq!(told(&bench), [("ADD".to_owned(), 8080)]);
+
+        revoke(&bench, "e1").await;
+        assert!(TcpListener::bind("0.0.0.0:8080").is_ok(), "free for Docker's own bridge");
+        program(&bench, "e2").await.unwrap();
+        program(&bench, "e2").await.unwrap();
+        assert_eq!(pairs(told(&bench)).collect::<Vec<_>>(), ["ADD", "DEL", "ADD"]);
+        bench.delete_endpoint("e1").await;
+        assert!(TcpListener::bind("0.0.0.0:8080").is_err(), "e2 holds it");
+        bench.delete_endpoint("e2").await;
+        assert_eq!(pairs(told(&bench)).collect::<Vec<_>>(), ["ADD", "DEL", "ADD", "DEL"]);
+        bench.assert_nothing_is_left();
+    });
+}
+
+#[test]
+fn a_second_container_on_another_network_is_refused_at_join() {
+    alone("lifecycle::ports::a_second_container_on_another_network_is_refused_at_join", async {
+        let bench = bench().await;
+        create(&bench, NETWORK, "e1", &fixed()).await.unwrap();
+        join(&bench, NETWORK, "e1", "/netns/alice").await.unwrap();
+        create(&bench, "n2", "e2", &fixed()).await.unwrap();
+        let error = join(&bench, "n2", "e2", "/netns/bob").await.unwrap_err().to_string();
+        assert!(error.contains("8080/tcp is held by endpoint e1"), "{error}");
+        bench.delete_endpoint("e2").await;
+        assert_eq!(told(&bench), [("ADD".to_owned(), 8080)]);
+        bench.delete_endpoint("e1").await;
+        bench.assert_nothing_is_left();
+    });
+}
