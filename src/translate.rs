@@ -399,6 +399,20 @@ pub fn join_answer(result: &AttachResult, if_name: &str, internal: bool) -> Join
     answer
 }
 
+/// The answer with every host route on the link wider by so many bits: it still covers its
+/// address, and is another route than the same one of another network.
+#[must_use]
+pub fn widened(mut answer: JoinResponse, bits: u8) -> JoinResponse {
+    for route in &mut answer.static_routes {
+        let net = route.destination;
+        if route.route_type == RouteType::Connected && net.prefix_len() == net.max_prefix_len() {
+            let wider = IpNet::new(net.addr(), net.prefix_len().saturating_sub(bits));
+            route.destination = wider.map_or(net, |wider| wider.trunc());
+        }
+    }
+    answer
+}
+
 /// The kernel's main routing table; a route that names none goes there.
 fn in_main_table(route: &Route) -> bool {
     const RT_TABLE_UNSPEC: u32 = 0;
@@ -677,6 +691,20 @@ mod tests {
                 {"Destination": "10.99.0.0/16", "RouteType": 0, "NextHop": "169.254.1.1"},
             ])
         );
+    }
+
+    #[test]
+    fn a_second_network_with_the_same_far_gateway_gets_a_wider_route_to_it() {
+        let ips = json!([{"address": "10.22.0.5/32", "interface": 1}]);
+        let routes = json!([{"dst": "0.0.0.0/0", "gw": "169.254.1.1"}, {"dst": "10.9.0.0/16"}]);
+        let answer = join_answer(&result(&ips, &routes), "cni0", false);
+        let told = |bits| {
+            let routes = widened(answer.clone(), bits).static_routes.into_iter();
+            routes.map(|route| route.destination.to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(told(0), ["169.254.1.1/32", "10.9.0.0/16"]);
+        assert_eq!(told(1), ["169.254.1.0/31", "10.9.0.0/16"]);
+        assert_eq!(told(2), ["169.254.1.0/30", "10.9.0.0/16"]);
     }
 
     #[test]

@@ -94,6 +94,7 @@ impl Inner {
             ports,
             staging,
             sandbox: None,
+            widened: 0,
             result: None,
             interface: None,
             writing: Arc::default(),

@@ -59,6 +59,7 @@ impl Inner {
         netns::remove(&attachment.staging).await?;
         self.attachment_folder.remove(&attachment.id.to_string()).await?;
         self.ports.release(&attachment.endpoint);
+        self.sandboxes.leave(&attachment.endpoint);
         *slot = None;
         Ok(())
     }

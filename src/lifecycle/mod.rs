@@ -22,6 +22,7 @@
 //! | `network` | CreateNetwork, DeleteNetwork; which conflist a network runs |
 //! | `attach` | CreateEndpoint: ADD in a staging namespace, undone when a step fails |
 //! | `place` | Join: where the interface stands, and moving it |
+//! | `sandboxes` | what the endpoints of one container must not both tell Docker |
 //! | `settle` | what Docker does not carry over, put back in the container |
 //! | `watch` | waiting for Docker before version 28 with that |
 //! | `detach` | DeleteEndpoint: the interface back in staging as ADD left it, then DEL |
@@ -44,6 +45,7 @@ mod ports;
 mod publish;
 mod record;
 mod recover;
+mod sandboxes;
 mod settle;
 mod watch;
 
@@ -71,6 +73,7 @@ pub use publish::{PublishedPort, published};
 use endpoints::Endpoints;
 use ports::Ports;
 use record::{Attachment, Network};
+use sandboxes::Sandboxes;
 use settle::Fresh;
 
 type Result<T> = std::result::Result<T, Error>;
@@ -113,6 +116,7 @@ struct Inner {
     network_folder: Folder<Network>,
     endpoints: Endpoints,
     ports: Ports,
+    sandboxes: Sandboxes,
     attachment_folder: Folder<Attachment>,
     background: TaskTracker,
     /// Ends what waits for something in the background.
@@ -178,7 +182,8 @@ impl Driver {
         match self.inner.endpoints.lock(&request.endpoint_id).await.as_mut() {
             Some(attachment) => {
                 self.inner.publish(attachment).await?;
-                self.inner.settle(attachment).await
+                self.inner.settle(attachment).await?;
+                self.inner.take_gateway(attachment).await
             }
             None => Err(Error::UnknownEndpoint(request.endpoint_id)),
         }
@@ -223,6 +228,7 @@ impl Inner {
                 networks.map(|network| (network.id.clone(), Arc::new(network))).collect(),
             ),
             network_folder,
+            sandboxes: Sandboxes::of(attachments.records.iter()),
             ports: Ports::of(attachments.records.iter()),
             endpoints: Endpoints::holding(attachments.records),
             attachment_folder,

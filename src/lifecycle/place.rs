@@ -9,7 +9,7 @@ use super::record::{Attachment, Phase};
 use super::{Driver, Error, Inner, Result, watch};
 use crate::cnm::{JoinRequest, JoinResponse};
 use crate::netlink::{Link, Netlink};
-use crate::{netns, translate};
+use crate::netns;
 
 /// Where an interface stands, with a handle to change it there.
 pub(super) enum Place {
@@ -34,21 +34,24 @@ impl Driver {
         let Some(attachment) = slot.as_mut() else {
             return Err(Error::UnknownEndpoint(request.endpoint_id));
         };
-        let Some(result) = attachment.result.as_ref().filter(|_| attachment.phase.is_live()) else {
+        if !attachment.phase.is_live() {
             return Err(Error::UnknownEndpoint(request.endpoint_id));
-        };
-        let answer =
-            translate::join_answer(result, &attachment.parameters.if_name, attachment.internal);
-        let joined = Attachment {
+        }
+        let mut joined = Attachment {
             phase: Phase::Joined,
             sandbox: (!request.sandbox_key.is_empty()).then(|| request.sandbox_key.into()),
             ..attachment.clone()
+        };
+        joined.widened = inner.sandboxes.widening(&joined);
+        let Some(answer) = joined.join_answer() else {
+            return Err(Error::UnknownEndpoint(request.endpoint_id));
         };
         let waits_for = if joined.publishes() { &[][..] } else { &joined.ports };
         inner.ports.enter(&joined.endpoint, joined.sandbox.as_deref(), waits_for)?;
         // At once: wherever the interface is by then, it is found.
         match tokio::try_join!(inner.keep(&joined), inner.hand_over(&joined)) {
             Ok(((), ())) => {
+                inner.sandboxes.enter(&joined);
                 *attachment = joined;
                 if let Some(sandbox) = &attachment.sandbox
                     && netns::identity(sandbox)?.is_none()

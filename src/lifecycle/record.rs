@@ -56,6 +56,10 @@ pub(super) struct Attachment {
     pub(super) forwarded: bool,
     /// The container's namespace, from Join on.
     pub(super) sandbox: Option<PathBuf>,
+    /// By how many bits the routes to its gateways are wider than a host route: see
+    /// [`super::sandboxes`].
+    #[serde(default)]
+    pub(super) widened: u8,
     /// What ADD answered; none before it succeeded.
     pub(super) result: Option<AttachResult>,
     /// The interface that ADD made, as it stood in the staging namespace.

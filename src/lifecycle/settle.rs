@@ -23,7 +23,7 @@ use super::{Error, Inner, Result};
 use crate::cnm::StaticRoute;
 use crate::netlink::sysctl::{self, Scope, Sysctls};
 use crate::netlink::{Address, Link, MAIN_TABLE, Netlink, Route, Rule, Snapshot};
-use crate::{netns, translate};
+use crate::netns;
 
 /// Settings that a chain has changed, below `/proc/sys/net`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -46,6 +46,8 @@ struct Desired<'d> {
     settings: &'d Settings,
     /// Routes of Docker's making that may stay although ADD made none like them.
     told: &'d [StaticRoute],
+    /// The host routes on the link are another endpoint's: Docker was told wider ones.
+    others_have_host_routes: bool,
     /// Whether the default routes of the main table are to be made too.
     default_routes: bool,
 }
@@ -98,16 +100,16 @@ impl Inner {
         let (Phase::Joined, Some(sandbox)) = (attachment.phase, &attachment.sandbox) else {
             return Ok(());
         };
-        let (Some(result), Some(interface)) = (&attachment.result, &attachment.interface) else {
+        let (Some(told), Some(interface)) = (attachment.join_answer(), &attachment.interface)
+        else {
             return Ok(());
         };
         let Place::Sandbox(netlink, link) = self.locate(attachment).await? else { return Ok(()) };
-        let told =
-            translate::join_answer(result, &attachment.parameters.if_name, attachment.internal);
         let desired = Desired {
             snapshot: &interface.snapshot,
             settings: &interface.settings,
             told: &told.static_routes,
+            others_have_host_routes: attachment.widened > 0,
             default_routes: false,
         };
         desired.reconcile(sandbox, &netlink, &link).await?;
@@ -129,6 +131,7 @@ impl Inner {
             snapshot: &interface.snapshot,
             settings: &interface.settings,
             told: &[],
+            others_have_host_routes: false,
             default_routes: true,
         };
         desired.reconcile(&attachment.staging, staging, link).await
@@ -248,6 +251,7 @@ impl Desired<'_> {
         let actual = netlink.routes(link.index).await?;
         let mut desired: Vec<Route> = (self.snapshot.routes.iter())
             .filter(|route| self.settles(route))
+            .filter(|route| !(self.others_have_host_routes && is_host_route(route)))
             .map(|route| Route { link: Some(link.index), ..route.clone() })
             .collect();
         // A gateway is reachable only once there is a route to it.
@@ -317,6 +321,13 @@ fn bears(present: &Address, wanted: &Address) -> bool {
 fn same_route(one: &Route, other: &Route) -> bool {
     let key = |route: &Route| (route.table, route.destination, route.metric, route.tos);
     key(one) == key(other)
+}
+
+/// Whether the route leads to one address on the link itself, such as a gateway's.
+fn is_host_route(route: &Route) -> bool {
+    route.gateway.is_none()
+        && route.table == MAIN_TABLE
+        && route.destination.prefix_len() == route.destination.max_prefix_len()
 }
 
 /// Whether the kernel makes the route by itself, with the address that it belongs to. A

@@ -17,7 +17,6 @@ use super::record::{Attachment, AttachmentId, Phase};
 use super::{Inner, Result};
 use crate::cnm::EndpointId;
 use crate::netlink::{Events, Link, Netlink};
-use crate::translate;
 
 /// How long a container may take from Join to its namespace.
 const UNTIL_TAKEN: Duration = Duration::from_secs(300);
@@ -123,10 +122,7 @@ impl Told {
         let addresses = netlink.addresses(link.index).await?;
         let routes = netlink.routes(link.index).await?;
         let wanted = attachment.interface.iter().flat_map(|interface| &interface.told);
-        let told = attachment.result.as_ref().map(|result| {
-            translate::join_answer(result, &attachment.parameters.if_name, attachment.internal)
-        });
-        let told = told.into_iter().flat_map(|told| told.static_routes);
+        let told = attachment.join_answer().into_iter().flat_map(|told| told.static_routes);
         Ok(Self {
             up: link.up,
             addresses: wanted

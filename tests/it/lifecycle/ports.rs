@@ -113,7 +113,7 @@ fn a_port_of_the_drivers_choice_is_told_to_the_chain_and_to_whoever_asks() {
             assert_eq!(verb, "ADD");
             assert!(port >= 1024, "{port}");
             let ids = json!({"NetworkID": NETWORK, "EndpointID": "e1"});
-            let info = bench.driver.endpoint_oper_info(read(ids)).await.value;
+            let info = bench.driver.endpoint_oper_info(read(ids)).await.unwrap().value;
             assert_eq!(info["cni.portMappings"][0]["hostPort"], port);
 
             let shown = lifecycle::published(&bench.config.state_dir).unwrap();
