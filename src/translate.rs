@@ -210,6 +210,52 @@ fn host_local_ranges(list: &NetworkConfigList) -> Vec<Range> {
         .collect()
 }
 
+/// What a chain lets a Docker network do, as far as its configuration tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Prospects {
+    /// Whether `docker run -p` publishes ports.
+    pub publishes_ports: bool,
+    /// Whether the chain takes an address that Docker or the user chose.
+    pub takes_address: TakesAddress,
+    /// The subnets that addresses come from. Known of the reference IPAM plugins `host-local`
+    /// and `static`; empty for others.
+    pub subnets: Vec<IpNet>,
+}
+
+/// Whether a chain takes an address that somebody else chose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TakesAddress {
+    /// It declares the `ips` capability: one address or several.
+    Several,
+    /// One, through `IP=` in `CNI_ARGS`.
+    One,
+    /// It is sent one through `CNI_ARGS`, and its IPAM plugin may ignore that.
+    Maybe,
+}
+
+/// What a Docker network on this chain can do.
+#[must_use]
+pub fn prospects(list: &NetworkConfigList) -> Prospects {
+    let ipam_type = ipam(list).and_then(|ipam| ipam["type"].as_str());
+    let takes_address = match ipam_type {
+        _ if list.declares("ips") => TakesAddress::Several,
+        Some("host-local" | "static") => TakesAddress::One,
+        _ => TakesAddress::Maybe,
+    };
+    let fixed = ipam(list).filter(|_| ipam_type == Some("static"));
+    let fixed = fixed.and_then(|ipam| ipam["addresses"].as_array()).into_iter().flatten();
+    let fixed = fixed.filter_map(|entry| entry["address"].as_str()?.parse::<IpNet>().ok());
+    Prospects {
+        publishes_ports: list.declares("portMappings"),
+        takes_address,
+        subnets: host_local_ranges(list)
+            .iter()
+            .map(|range| range.subnet)
+            .chain(fixed.map(|address| address.trunc()))
+            .collect(),
+    }
+}
+
 fn ipam(list: &NetworkConfigList) -> Option<&Value> {
     list.plugins().iter().find_map(|plugin: &PluginConfig| plugin.get("ipam"))
 }

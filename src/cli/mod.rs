@@ -8,6 +8,7 @@ mod folders;
 mod logging;
 mod ports;
 mod serve;
+mod validate;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -30,7 +31,8 @@ Example:
   docker run --network web -p 8080:80 nginx       # attached by this machine's CNI plugins
 
 Without -o conflist=NAME the first configuration in /etc/cni/net.d is taken, and without \
-any there, a built-in bridge.
+any there, a built-in bridge. 'cnm-cni validate' tells what is there, and whether it works; \
+'cnm-cni cni' runs it by hand.
 See 'cnm-cni serve --help' for folders, time limits and logs.";
 
 #[derive(Debug, Parser)]
@@ -46,6 +48,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Verb {
     Serve(serve::Args),
+    Validate(validate::Args),
     Cni(cni::Args),
     Ports(ports::Args),
 }
@@ -74,6 +77,7 @@ pub fn main() -> ExitCode {
     let outcome = match verb {
         Verb::Serve(args) => serve::run(args).map(|()| ExitCode::SUCCESS),
         Verb::Ports(args) => ports::run(&args).map(|()| ExitCode::SUCCESS),
+        Verb::Validate(args) => validate::run(args),
         Verb::Cni(args) => cni::run(args),
     };
     outcome.unwrap_or_else(|error| {
@@ -88,6 +92,7 @@ impl Verb {
     fn log_level(&self) -> logging::Level {
         match self {
             Self::Serve(_) => logging::Level::Info,
+            Self::Validate(_) => logging::Level::Error,
             Self::Ports(_) | Self::Cni(_) => logging::Level::Warn,
         }
     }

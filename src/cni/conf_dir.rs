@@ -131,9 +131,9 @@ impl ConfDir {
             Ok(files) => (files, None),
             Err(problem) => (Vec::new(), Some(Err(problem))),
         };
-        problem.into_iter().chain(files.into_iter().map(|file| match read_network(&file) {
-            Ok(list) => Ok(Listed { file, list }),
-            Err(problem) => Err(problem.in_file(file)),
+        problem.into_iter().chain(files.into_iter().map(|file| {
+            let list = NetworkConfigList::from_file(&file)?;
+            Ok(Listed { file, list })
         }))
     }
 }
@@ -158,13 +158,25 @@ impl Listing {
     }
 }
 
+impl NetworkConfigList {
+    /// Reads one configuration file: a single plugin if it ends in `.conf` or `.json`, else a
+    /// list, with the plugins of the network's folder beside it.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] says what is wrong, and in which file.
+    pub fn from_file(file: &Path) -> Result<Self> {
+        read_network(file).map_err(|problem| problem.in_file(file.to_owned()))
+    }
+}
+
 fn is_conflist(file: &Path) -> bool {
     file.extension().is_some_and(|extension| extension == "conflist")
 }
 
 fn read_network(file: &Path) -> Result<NetworkConfigList> {
     let bytes = read_file(file)?;
-    if !is_conflist(file) {
+    if file.extension().is_some_and(|extension| extension == "conf" || extension == "json") {
         return NetworkConfigList::up_convert(&bytes);
     }
     let Inlined { mut list, only } = NetworkConfigList::parse_inlined(&bytes)?;

@@ -6,7 +6,7 @@
 //!      │      + attachment                                   what differs per container
 //!      ▼
 //!   runtime   ADD, DEL, CHECK, GC, STATUS, VERSION           a walk along the chain
-//!      │  ▲
+//!      │  ▲      validate: what would keep ADD from working
 //!      │  └── result, conversion                             AttachResult, in any version
 //!      ▼
 //!   request   what one plugin reads
@@ -58,6 +58,7 @@ mod properties;
 mod request;
 mod result;
 mod runtime;
+mod validate;
 mod verb;
 mod version;
 
@@ -74,5 +75,6 @@ pub use name::InvalidName;
 pub use plugin_config::PluginConfig;
 pub use result::{AttachResult, Dns, Interface, IpConfig, Route};
 pub use runtime::{Runtime, ValidAttachment};
+pub use validate::{Unusable, ValidatedPlugin, Validation};
 pub use verb::Verb;
 pub use version::{InvalidVersion, Version};

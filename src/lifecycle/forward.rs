@@ -53,6 +53,12 @@ pub(super) fn applies(wanted: Forward, list: &NetworkConfigList) -> bool {
     }
 }
 
+/// Whether a chain's attachments are exempt when the user does not say otherwise.
+#[must_use]
+pub fn exempts_by_default(list: &NetworkConfigList) -> bool {
+    applies(Forward::Auto, list)
+}
+
 /// Writes the rules for every address that ADD gave, if the attachment is to be exempt.
 pub(super) async fn exempt(attachment: &Attachment) -> Result<()> {
     if !attachment.forwarded {

@@ -66,7 +66,9 @@ use crate::netlink::Netlink;
 use crate::state::Folder;
 
 pub use error::Error;
+pub use forward::exempts_by_default;
 pub use hold::HostPort;
+pub use network::embedded;
 pub use ports::PortError;
 pub use publish::{PublishedPort, published};
 

@@ -44,6 +44,14 @@ impl Driver {
     }
 }
 
+/// The built-in configuration, which serves a machine that has none.
+///
+/// # Errors
+/// None but by a mistake in this program; a test reads it.
+pub fn embedded() -> std::result::Result<NetworkConfigList, ConfigError> {
+    NetworkConfigList::parse(EMBEDDED)
+}
+
 impl Inner {
     pub(super) fn network(&self, id: &NetworkId) -> Result<Arc<Network>> {
         self.networks().get(id).cloned().ok_or_else(|| Error::UnknownNetwork(id.clone()))
@@ -62,7 +70,7 @@ impl Inner {
         };
         let list = match found {
             Some(list) => list,
-            None => NetworkConfigList::parse(EMBEDDED)?,
+            None => embedded()?,
         };
         // The loopback interface of a container is Docker's; that of staging is up already.
         Ok(list.without("loopback"))
@@ -86,7 +94,7 @@ mod tests {
 
     #[test]
     fn the_embedded_conflist_is_sound_and_publishes_ports() {
-        let list = NetworkConfigList::parse(EMBEDDED).unwrap();
+        let list = embedded().unwrap();
         assert_eq!(list.name(), EMBEDDED_NAME);
         assert!(list.declares("portMappings"));
     }

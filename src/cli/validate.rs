@@ -1,0 +1,352 @@
+//! `cnm-cni validate`: networks looked at before they are used.
+
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::ValueEnum;
+use serde_json::{Value, json};
+
+use super::folders::Folders;
+use crate::cni::{ConfigError, NetworkConfigList, Runtime, ValidatedPlugin, Validation};
+use crate::translate::{Prospects, TakesAddress, prospects};
+use crate::{cni, lifecycle};
+
+const HELP: &str = "\
+Columns:
+  PLUGINS       the chain, each plugin with the IPAM plugin that it runs
+  CAPABILITIES  what the plugins declare, and can be told through -o cni.capability.NAME
+  PORTS         whether 'docker run -p' publishes ports
+  FIXED IP      whether 'docker run --ip', or Docker's own IPAM, can choose the address:
+                several, one, or maybe where the IPAM plugin may not listen
+  FAMILIES      of the addresses; ? where only the IPAM plugin knows
+  FORWARD       whether containers are exempt from Docker's DROP policy (-o forward=auto)
+  STATUS        what the plugins say themselves; asked from CNI version 1.1.0 on
+  RESULT        ok, or failed, with the reason below
+
+Examples:
+  cnm-cni validate                                # every network in /etc/cni/net.d
+  cnm-cni validate k8s-pod-network                # the one of that name
+  cnm-cni validate ./draft.conflist               # a file from anywhere
+  cnm-cni validate --format json | jq '.networks[] | select(.ok | not).problems'
+
+Exit status: 0 if all is well; 1 if a network cannot be used, or a file cannot be read.";
+
+/// Tell whether networks can be used, and what they would do under Docker
+///
+/// Looks for every plugin and IPAM plugin, asks each which versions of CNI it supports, and
+/// those of version 1.1.0 whether they are ready. No interface is touched.
+#[derive(Debug, clap::Args)]
+#[command(after_help = HELP)]
+pub(super) struct Args {
+    /// A network by its name, or a file (with a '/', or ending in .conflist, .conf or .json);
+    /// all networks without it
+    #[arg(value_name = "NAME|FILE")]
+    what: Option<OsString>,
+
+    /// A table for people, or JSON
+    #[arg(long, value_name = "FORMAT", default_value = "table")]
+    format: Format,
+
+    #[command(flatten)]
+    folders: Folders,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Format {
+    Table,
+    Json,
+}
+
+/// A network, or what keeps a file from being one.
+struct Row {
+    /// Where it was read; none for what is built in, and for what was not found.
+    file: Option<PathBuf>,
+    content: Result<Network, Unread>,
+}
+
+struct Network {
+    list: NetworkConfigList,
+    validation: Validation,
+    prospects: Prospects,
+}
+
+struct Unread {
+    /// What the user or the folder calls it.
+    name: String,
+    problem: ConfigError,
+}
+
+/// Looks, and prints what was found; fails if anything is amiss.
+#[expect(clippy::print_stdout, reason = "this is the verb's output")]
+pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let plugins = args.folders.runtime()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    let rows = runtime.block_on(gather(&args, &plugins))?;
+    match args.format {
+        Format::Table => print!("{}", table(&rows)),
+        Format::Json => {
+            let networks: Vec<_> = rows.iter().map(Row::json).collect();
+            println!("{}", serde_json::to_string_pretty(&json!({ "networks": networks }))?);
+        }
+    }
+    let all_well = rows.iter().all(|row| row.problems().is_empty());
+    Ok(if all_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+async fn gather(args: &Args, plugins: &Runtime) -> anyhow::Result<Vec<Row>> {
+    let folder = args.folders.conf_dir();
+    let found: Vec<(Option<PathBuf>, Result<NetworkConfigList, Unread>)> = match &args.what {
+        Some(file) if is_file(file) => {
+            let list = NetworkConfigList::from_file(Path::new(file)).map_err(Unread::new);
+            vec![(Some(file.into()), list)]
+        }
+        Some(name) => vec![find(&folder, &name.to_string_lossy())?],
+        None => {
+            let listing = folder.list();
+            let networks = listing.networks.into_iter().map(|it| (Some(it.file), Ok(it.list)));
+            let problems = listing
+                .problems
+                .into_iter()
+                .map(|problem| (file_of(&problem).map(Path::to_owned), Err(Unread::new(problem))));
+            let mut all: Vec<_> = networks.chain(problems).collect();
+            all.sort_by(|(one, _), (other, _)| one.cmp(other));
+            if all.is_empty() {
+                // What the driver would use.
+                all.push((None, Ok(lifecycle::embedded()?)));
+            }
+            all
+        }
+    };
+    let mut rows = Vec::new();
+    for (file, list) in found {
+        let content = match list {
+            Ok(list) => Ok(Network {
+                validation: plugins.validate(&list).await,
+                prospects: prospects(&list),
+                list,
+            }),
+            Err(unread) => Err(unread),
+        };
+        rows.push(Row { file, content });
+    }
+    Ok(rows)
+}
+
+fn is_file(what: &OsStr) -> bool {
+    let extension = Path::new(what).extension().and_then(OsStr::to_str);
+    what.as_encoded_bytes().contains(&b'/')
+        || extension.is_some_and(|it| matches!(it, "conflist" | "conf" | "json"))
+}
+
+/// The network of that name; the built-in one stands behind those in the folder.
+fn find(
+    folder: &cni::ConfDir,
+    name: &str,
+) -> anyhow::Result<(Option<PathBuf>, Result<NetworkConfigList, Unread>)> {
+    let listed = folder.list().networks.into_iter().find(|it| it.list.name() == name);
+    if let Some(it) = listed {
+        return Ok((Some(it.file), Ok(it.list)));
+    }
+    let embedded = lifecycle::embedded()?;
+    if embedded.name() == name {
+        return Ok((None, Ok(embedded)));
+    }
+    let list = folder.load(name).map_err(|problem| Unread { name: name.to_owned(), problem });
+    Ok((None, list))
+}
+
+/// The file that a problem is about.
+fn file_of(problem: &ConfigError) -> Option<&Path> {
+    match problem {
+        ConfigError::InFile { path, .. } | ConfigError::Unreadable { path, .. } => Some(path),
+        ConfigError::Hidden { file, .. } => Some(file),
+        _ => None,
+    }
+}
+
+impl Unread {
+    fn new(problem: ConfigError) -> Self {
+        let name = file_of(&problem).and_then(Path::file_name).unwrap_or_default();
+        Self { name: name.to_string_lossy().into_owned(), problem }
+    }
+}
+
+impl Row {
+    fn name(&self) -> &str {
+        match &self.content {
+            Ok(network) => network.list.name(),
+            Err(unread) => &unread.name,
+        }
+    }
+
+    /// What is amiss, a sentence each.
+    fn problems(&self) -> Vec<String> {
+        let validation = match &self.content {
+            Ok(network) => &network.validation,
+            Err(unread) => return vec![unread.problem.to_string()],
+        };
+        let mut problems: Vec<String> = Vec::new();
+        for problem in validation.plugins.iter().filter_map(|it| it.problem.as_ref()) {
+            let problem = problem.to_string();
+            // A plugin may stand in a chain twice.
+            if !problems.contains(&problem) {
+                problems.push(problem);
+            }
+        }
+        if let Some(Err(error)) = &validation.status {
+            problems.push(error.to_string());
+        }
+        problems
+    }
+
+    fn cells(&self) -> [String; 10] {
+        let result = if self.problems().is_empty() { "ok" } else { "failed" };
+        let none = || "-".to_owned();
+        let Ok(Network { list, validation, prospects }) = &self.content else {
+            let mut cells = std::array::from_fn(|_| none());
+            cells[0] = self.name().to_owned();
+            cells[9] = result.to_owned();
+            return cells;
+        };
+        let capabilities = capabilities(list);
+        let takes_address = match prospects.takes_address {
+            TakesAddress::Several => "several",
+            TakesAddress::One => "one",
+            TakesAddress::Maybe => "maybe",
+        };
+        [
+            list.name().to_owned(),
+            list.cni_version().to_string(),
+            chain(&validation.plugins),
+            if capabilities.is_empty() { none() } else { capabilities.join(",") },
+            if prospects.publishes_ports { "yes" } else { "no" }.to_owned(),
+            takes_address.to_owned(),
+            families(prospects),
+            if lifecycle::exempts_by_default(list) { "exempt" } else { "policy" }.to_owned(),
+            match &validation.status {
+                None => none(),
+                Some(Ok(())) => "ready".to_owned(),
+                Some(Err(error)) => match error.code() {
+                    Some(code) => format!("not ready ({code})"),
+                    None => "not ready".to_owned(),
+                },
+            },
+            result.to_owned(),
+        ]
+    }
+
+    fn json(&self) -> Value {
+        let problems = self.problems();
+        let mut json = json!({
+            "name": self.content.as_ref().ok().map(|network| network.list.name()),
+            "file": self.file,
+            "ok": problems.is_empty(),
+            "problems": problems,
+        });
+        let Ok(Network { list, validation, prospects }) = &self.content else { return json };
+        json["cniVersion"] = json!(list.cni_version());
+        json["plugins"] = validation.plugins.iter().map(plugin_json).collect();
+        json["capabilities"] = json!(capabilities(list));
+        json["status"] = match &validation.status {
+            None => Value::Null,
+            Some(Ok(())) => json!({ "ready": true }),
+            Some(Err(error)) => {
+                json!({ "ready": false, "code": error.code(), "message": error.to_string() })
+            }
+        };
+        json["docker"] = json!({
+            "publishesPorts": prospects.publishes_ports,
+            "fixedAddresses": match prospects.takes_address {
+                TakesAddress::Several => "several",
+                TakesAddress::One => "one",
+                TakesAddress::Maybe => "maybe",
+            },
+            "subnets": prospects.subnets,
+            "dualStack": has_families(prospects).map(|(ipv4, ipv6)| ipv4 && ipv6),
+            "forwardExempt": lifecycle::exempts_by_default(list),
+        });
+        json
+    }
+}
+
+fn plugin_json(plugin: &ValidatedPlugin) -> Value {
+    json!({
+        "type": plugin.plugin_type,
+        "ipamOf": plugin.ipam_of,
+        "path": plugin.program,
+        "supportedVersions": plugin.versions,
+        "capabilities": plugin.capabilities,
+        "problem": plugin.problem.as_ref().map(ToString::to_string),
+    })
+}
+
+/// `bridge/host-local portmap`.
+fn chain(plugins: &[ValidatedPlugin]) -> String {
+    plugins.iter().fold(String::new(), |chain, plugin| match (&plugin.ipam_of, chain.as_str()) {
+        (Some(_), _) => format!("{chain}/{}", plugin.plugin_type),
+        (None, "") => plugin.plugin_type.clone(),
+        (None, _) => format!("{chain} {}", plugin.plugin_type),
+    })
+}
+
+/// What the chain's plugins declare, each once.
+fn capabilities(list: &NetworkConfigList) -> Vec<&str> {
+    let mut names: Vec<_> = list.plugins().iter().flat_map(|it| it.capabilities()).collect();
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
+/// Whether there are addresses of IPv4, and of IPv6.
+fn has_families(prospects: &Prospects) -> Option<(bool, bool)> {
+    let has = |ipv4| prospects.subnets.iter().any(|subnet| subnet.addr().is_ipv4() == ipv4);
+    (!prospects.subnets.is_empty()).then(|| (has(true), has(false)))
+}
+
+fn families(prospects: &Prospects) -> String {
+    match has_families(prospects) {
+        None => "?",
+        Some((true, true)) => "IPv4+IPv6",
+        Some((true, false)) => "IPv4",
+        Some((false, _)) => "IPv6",
+    }
+    .to_owned()
+}
+
+/// The rows below each other, and then what is amiss.
+fn table(rows: &[Row]) -> String {
+    const HEAD: [&str; 10] = [
+        "NETWORK",
+        "VERSION",
+        "PLUGINS",
+        "CAPABILITIES",
+        "PORTS",
+        "FIXED IP",
+        "FAMILIES",
+        "FORWARD",
+        "STATUS",
+        "RESULT",
+    ];
+    let mut lines = vec![HEAD.map(str::to_owned)];
+    lines.extend(rows.iter().map(Row::cells));
+    let width = |column: usize| {
+        lines.iter().map(|cells| cells[column].chars().count()).max().unwrap_or_default()
+    };
+    let widths: [usize; 10] = std::array::from_fn(width);
+    let mut text = String::new();
+    for cells in &lines {
+        let padded = cells.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
+        text += padded.collect::<Vec<_>>().join("  ").trim_end();
+        text.push('\n');
+    }
+    let problems = rows.iter().flat_map(|row| {
+        row.problems().into_iter().map(|problem| format!("{}: {problem}\n", row.name()))
+    });
+    let problems: String = problems.collect();
+    if problems.is_empty() { text } else { text + "\n" + &problems }
+}
