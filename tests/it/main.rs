@@ -8,6 +8,7 @@
 )]
 
 mod alone;
+mod cli;
 mod cni;
 mod e2e;
 mod lifecycle;

@@ -65,7 +65,8 @@ impl Bench {
         NetworkConfigList::parse(list.to_string().as_bytes()).unwrap()
     }
 
-    fn log(&self) -> PathBuf {
+    /// The file that they write to.
+    pub(crate) fn log(&self) -> PathBuf {
         self.dir.path().join("log")
     }
 

@@ -1,0 +1,255 @@
+//! `cnm-cni validate`: which networks can be used, and what they would do under Docker.
+
+use serde_json::{Value, json};
+
+use super::{Desk, Said};
+
+/// An answer to VERSION.
+fn versions(supported: &[&str]) -> String {
+    let answer = json!({"cniVersion": "1.0.0", "supportedVersions": supported});
+    format!("cat >/dev/null; echo '{answer}'")
+}
+
+impl Desk {
+    /// The networks of `validate --format json`, and its exit status.
+    fn validate(&self, more: &[&str]) -> (i32, Vec<Value>) {
+        let said = self.run(&[&["validate", "--format", "json"], more].concat());
+        assert_eq!(said.stderr, "");
+        let mut json: Value = serde_json::from_str(&said.stdout).unwrap();
+        (said.status, serde_json::from_value(json["networks"].take()).unwrap())
+    }
+}
+
+fn problems(network: &Value) -> String {
+    assert_eq!(network["ok"], false, "{network}");
+    let problems = network["problems"].as_array().unwrap();
+    problems.iter().map(|it| it.as_str().unwrap()).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn a_sound_network_is_told_with_all_that_it_can_do() {
+    let desk = Desk::with(&["a", "ipam", "b"]);
+    let ipam = json!({
+        "type": "ipam", "ranges": [[{"subnet": "10.1.0.0/16"}], [{"subnet": "fd01::/64"}]],
+    });
+    desk.network(
+        "net",
+        "1.1.0",
+        json!([
+            {"type": "a", "ipam": ipam},
+            {"type": "b", "capabilities": {"portMappings": true, "ips": true, "mac": false}},
+        ]),
+    );
+    let (status, networks) = desk.validate(&[]);
+    assert_eq!((status, networks.len()), (0, 1));
+    let network = &networks[0];
+    assert_eq!((&network["name"], &network["ok"]), (&json!("net"), &json!(true)));
+    assert_eq!(network["file"], json!(desk.path("conf/net.conflist")));
+    assert_eq!(network["cniVersion"], "1.1.0");
+    assert_eq!(network["capabilities"], json!(["ips", "portMappings"]));
+    assert_eq!(network["status"], json!({"ready": true}));
+    let docker = json!({
+        "publishesPorts": true, "fixedAddresses": "several", "subnets": [], "dualStack": null,
+        "forwardExempt": false,
+    });
+    assert_eq!(network["docker"], docker);
+    let plugins: Vec<_> = network["plugins"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|it| (&it["type"], &it["ipamOf"]))
+        .collect();
+    let none = Value::Null;
+    assert_eq!(
+        plugins,
+        [(&json!("a"), &none), (&json!("ipam"), &json!("a")), (&json!("b"), &none)]
+    );
+    assert_eq!(network["plugins"][1]["path"], json!(desk.bench.bin().join("ipam")));
+    assert_eq!(network["plugins"][1]["supportedVersions"].as_array().unwrap().len(), 7);
+    // Nothing but STATUS was run, beside VERSION, which the fake plugin does not log.
+    assert_eq!(desk.bench.order(), ["STATUS a", "STATUS b"]);
+}
+
+#[test]
+fn subnets_and_families_are_those_of_the_reference_ipam_plugins() {
+    let desk = Desk::with(&["bridge", "host-local", "static", "dhcp"]);
+    let prospects = |ipam: Value| {
+        desk.network("net", "1.0.0", json!([{"type": "bridge", "ipam": ipam}]));
+        desk.validate(&["net"]).1[0]["docker"].take()
+    };
+    let both = json!([[{"subnet": "10.1.0.0/16"}], [{"subnet": "fd01::/64"}]]);
+    let docker = |fixed: &str, subnets: &[&str], dual: Value| {
+        json!({
+            "publishesPorts": false, "fixedAddresses": fixed, "subnets": subnets,
+            "dualStack": dual, "forwardExempt": true,
+        })
+    };
+    assert_eq!(
+        prospects(json!({"type": "host-local", "ranges": both})),
+        docker("one", &["10.1.0.0/16", "fd01::/64"], json!(true))
+    );
+    assert_eq!(
+        prospects(json!({"type": "host-local", "subnet": "10.1.0.0/16"})),
+        docker("one", &["10.1.0.0/16"], json!(false))
+    );
+    assert_eq!(
+        prospects(json!({"type": "static", "addresses": [{"address": "10.1.2.3/24"}]})),
+        docker("one", &["10.1.2.0/24"], json!(false))
+    );
+    assert_eq!(prospects(json!({"type": "dhcp"})), docker("maybe", &[], Value::Null));
+}
+
+#[test]
+fn a_malformed_file_is_a_row_and_leaves_the_others_alone() {
+    let desk = Desk::with(&["a"]);
+    desk.network("net", "1.0.0", json!([{"type": "a"}]));
+    desk.network("zzz", "1.0.0", json!([{"type": "a"}]));
+    desk.write("conf/nonsense.conflist", "{");
+    desk.write("conf/nameless.conf", r#"{"type": "a"}"#);
+    let (status, networks) = desk.validate(&[]);
+    assert_eq!(status, 1);
+    let by_file: Vec<_> = networks
+        .iter()
+        .map(|it| (it["file"].as_str().unwrap().rsplit('/').next().unwrap(), &it["ok"]))
+        .collect();
+    let (good, bad) = (&json!(true), &json!(false));
+    let expected = [
+        ("nameless.conf", bad),
+        ("net.conflist", good),
+        ("nonsense.conflist", bad),
+        ("zzz.conflist", good),
+    ];
+    assert_eq!(by_file, expected);
+    assert!(problems(&networks[0]).contains("it has no \"name\""));
+    assert!(problems(&networks[2]).contains("not valid JSON"));
+    // Asked for by its name, a network does not suffer from the others.
+    assert_eq!(desk.validate(&["zzz"]).0, 0);
+}
+
+#[test]
+fn a_plugin_has_to_be_there_executable_and_new_enough_and_so_has_its_ipam_plugin() {
+    let desk = Desk::with(&["good"]);
+    std::fs::write(desk.bench.bin().join("plain"), "#!/bin/sh\n").unwrap();
+    desk.script("old", &versions(&["0.3.0", "0.3.1"]));
+    desk.script("mute", "cat >/dev/null; echo oops >&2; exit 1");
+    desk.script("first", r#"echo '{"code":4,"msg":"unknown CNI_COMMAND: VERSION"}'; exit 1"#);
+    let of = |plugin: Value| {
+        desk.network("net", "1.0.0", json!([{"type": "good"}, plugin]));
+        let (status, networks) = desk.validate(&["net"]);
+        assert_eq!(status, 1);
+        problems(&networks[0])
+    };
+    let gone = of(json!({"type": "gone"}));
+    assert!(gone.contains("failed to find plugin \"gone\" in path ["), "{gone}");
+    let plain = of(json!({"type": "plain"}));
+    assert!(plain.contains("bin/plain cannot be executed"), "{plain}");
+    let old = "plugin old does not support config version \"1.0.0\", only 0.3.0, 0.3.1";
+    assert!(of(json!({"type": "old"})).starts_with(old));
+    assert!(of(json!({"type": "good", "ipam": {"type": "old"}})).starts_with(old));
+    assert!(of(json!({"type": "mute"})).contains("failed (version): netplugin failed: \"oops\""));
+    assert!(of(json!({"type": "first"})).contains("only 0.1.0"));
+
+    desk.network("net", "0.1.0", json!([{"type": "first"}]));
+    assert_eq!(desk.validate(&["net"]).0, 0);
+}
+
+#[test]
+fn l45_r27_plugins_that_are_not_ready_make_it_fail_with_their_code() {
+    let desk = Desk::with(&["a"]);
+    let no = json!({"exit": 1, "stdout": {"code": 50, "msg": "not yet"}});
+    let plugins = json!([{"type": "a", "fake": {"STATUS": no}}]);
+    desk.network("net", "1.1.0", plugins.clone());
+    let (status, networks) = desk.validate(&["net"]);
+    assert_eq!(status, 1);
+    assert_eq!(networks[0]["status"]["code"], 50);
+    assert!(problems(&networks[0]).contains("not yet"));
+    let table = desk.run(&["validate"]).stdout;
+    assert!(table.lines().nth(1).unwrap().ends_with("not ready (50)  failed"), "{table}");
+
+    // Before 1.1.0 nobody is asked.
+    desk.network("net", "1.0.0", plugins);
+    let (status, networks) = desk.validate(&["net"]);
+    assert_eq!((status, &networks[0]["status"]), (0, &Value::Null));
+}
+
+#[test]
+fn the_table_has_a_line_for_each_and_the_reasons_below() {
+    let desk = Desk::with(&["bridge", "host-local", "portmap"]);
+    let ipam = json!({"type": "host-local", "subnet": "10.1.0.0/16"});
+    let ports = json!({"type": "portmap", "capabilities": {"portMappings": true}});
+    desk.network("web", "1.0.0", json!([{"type": "bridge", "ipam": ipam}, ports]));
+    let table = desk.run(&["validate"]).output();
+    let lines: Vec<Vec<_>> = table
+        .lines()
+        .map(|line| line.split("  ").map(str::trim).filter(|it| !it.is_empty()).collect())
+        .collect();
+    let head = [
+        "NETWORK",
+        "VERSION",
+        "PLUGINS",
+        "CAPABILITIES",
+        "PORTS",
+        "FIXED IP",
+        "FAMILIES",
+        "FORWARD",
+        "STATUS",
+        "RESULT",
+    ];
+    let row = [
+        "web",
+        "1.0.0",
+        "bridge/host-local portmap",
+        "portMappings",
+        "yes",
+        "one",
+        "IPv4",
+        "exempt",
+        "-",
+        "ok",
+    ];
+    assert_eq!(lines, [head, row]);
+
+    desk.write("conf/broken.conflist", "{");
+    let said = desk.run(&["validate"]);
+    assert_eq!(said.status, 1);
+    let last = said.stdout.lines().last().unwrap();
+    assert!(last.starts_with("broken.conflist: ") && last.contains("not valid JSON"), "{last}");
+}
+
+#[test]
+fn a_file_from_anywhere_and_a_single_plugin_can_be_validated() {
+    let desk = Desk::with(&["a"]);
+    desk.write("draft.conflist", r#"{"cniVersion":"1.0.0","name":"d","plugins":[{"type":"a"}]}"#);
+    desk.write("old.conf", r#"{"cniVersion":"0.3.1","name":"o","type":"a"}"#);
+    for (file, name) in [("draft.conflist", "d"), ("old.conf", "o")] {
+        let (status, networks) = desk.validate(&[desk.path(file).to_str().unwrap()]);
+        assert_eq!((status, &networks[0]["name"]), (0, &json!(name)));
+    }
+    let mut here = desk.command(&["validate", "draft.conflist"]);
+    Said::by(here.current_dir(desk.dir.path())).output();
+    let (status, networks) = desk.validate(&["./gone.conflist"]);
+    assert_eq!(status, 1);
+    assert!(problems(&networks[0]).contains("cannot read ./gone.conflist"));
+}
+
+#[test]
+fn an_unknown_name_is_told_with_the_known_ones() {
+    let desk = Desk::with(&["a"]);
+    desk.network("net", "1.0.0", json!([{"type": "a"}]));
+    let (status, networks) = desk.validate(&["nat"]);
+    assert_eq!(status, 1);
+    let problems = problems(&networks[0]);
+    assert!(problems.contains("no network configuration with name \"nat\""), "{problems}");
+    assert!(problems.contains("there is net"), "{problems}");
+}
+
+#[test]
+fn without_any_network_the_built_in_one_is_looked_at() {
+    let desk = Desk::with(&["bridge", "host-local", "portmap"]);
+    for more in [[].as_slice(), &["cnm-cni-default"]] {
+        let (status, networks) = desk.validate(more);
+        assert_eq!((status, networks.len()), (0, 1));
+        assert_eq!(networks[0]["name"], "cnm-cni-default");
+        assert_eq!(networks[0]["file"], Value::Null);
+    }
+}
