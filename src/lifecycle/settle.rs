@@ -54,10 +54,10 @@ struct Desired<'d> {
 
 /// Looks up in the background what the first attachment would have to wait for.
 pub(super) fn prepare(inner: &Arc<Inner>) {
-    let inner_of_task = Arc::clone(inner);
+    let (inner_of_task, stop) = (Arc::clone(inner), inner.stop.clone());
     inner.background.spawn(async move {
         // Tried again, and told, by the attachment that needs it.
-        let _ = inner_of_task.fresh().await;
+        let _ = stop.run_until_cancelled(inner_of_task.fresh()).await;
     });
 }
 
