@@ -9,7 +9,7 @@ SUDO := sudo --preserve-env
 endif
 SUITE ?= bookworm
 
-.PHONY: help build demo test lint e2e fidelity
+.PHONY: help build demo test lint e2e fidelity bench
 
 help:
 	@echo 'make demo           a guided tour, in a test host: this machine and its Docker stay as they are'
@@ -18,6 +18,7 @@ help:
 	@echo 'make e2e            only the tests with real Dockers'
 	@echo 'make fidelity       chain by chain: what a container gets, and what a pod gets'
 	@echo 'make lint           only format and lints'
+	@echo 'make bench          the time that the CNI engine takes, beside that of libcni'
 	@echo 'make build          target/release/cnm-cni'
 
 # $(call install,PACKAGE...): installs what is missing.
@@ -78,3 +79,11 @@ testbed:
 	$(SUDO) tests/testbed/host prepare bookworm
 	$(SUDO) tests/testbed/host prepare forky
 	$(SUDO) tests/testbed/host clean
+
+# The engine beside libcni, on a plugin that does nothing; see benches/README.md. No root needed.
+bench:
+	$(call install,gcc libc6-dev golang-go golang-github-appc-cni-dev)
+	mkdir -p target/bench
+	gcc -O2 -static -Wall -o target/bench/nothing benches/nothing.c
+	GO111MODULE=off GOPATH=/usr/share/gocode go build -o target/bench/libcni benches/libcni/main.go
+	cargo bench --locked --bench engine -- $(CURDIR)/target/bench/nothing $(CURDIR)/target/bench/libcni
