@@ -48,9 +48,9 @@ impl Driver {
             Some(_) => inner.detach(&mut slot).await?,
             None => {}
         }
+        let mac = request.interface.mac_address.as_deref().map(str::parse).transpose()?;
         let attachment =
             inner.intend(&network, request.endpoint_id.clone(), &options, &request.interface)?;
-        let mac = request.interface.mac_address.as_deref().map(str::parse).transpose()?;
         let wanted = Wanted { interface: &request.interface, mac, mtu: network.options.mtu };
         match inner.attach(slot.insert(attachment), &wanted).await {
             Ok(interface) => Ok(CreateEndpointResponse { interface }),
