@@ -11,8 +11,8 @@ use serde_json::{Map, Value, json};
 
 use crate::cni::{AttachResult, IpConfig, NetworkConfigList, PluginConfig, Route};
 use crate::cnm::{
-    ChainOptions, EndpointInterface, EndpointOptions, InterfaceName, IpamData, JoinResponse, Pool,
-    PortBinding, RouteType, StaticRoute,
+    ChainOptions, EndpointId, EndpointInterface, EndpointOptions, InterfaceName, IpamData,
+    JoinResponse, Pool, PortBinding, RouteType, StaticRoute,
 };
 
 /// A wish of Docker's that the conflist cannot fulfil.
@@ -48,14 +48,26 @@ pub enum Refusal {
     },
     /// The chain cannot be told which addresses to use.
     #[error(
-        "conflist {conflist:?} cannot be given the addresses {addresses}: for more than one, a \
-         plugin of the chain must declare the \"ips\" capability"
+        "conflist {conflist:?} cannot be given the addresses {addresses}: for more than one, its \
+         IPAM plugin must be host-local or static, or a plugin of the chain must declare the \
+         \"ips\" capability"
     )]
     Addresses {
         /// The network configuration list.
         conflist: String,
         /// What was asked for.
         addresses: String,
+    },
+    /// The user asks for one address, and Docker has decided on another one.
+    #[error(
+        "option ip={asked}: Docker chooses the addresses of this network, and has chosen \
+         {decided}; use --ip or --ip6, or create the network with --ipam-driver null"
+    )]
+    DockerDecides {
+        /// The option's value.
+        asked: IpAddr,
+        /// Docker's address.
+        decided: IpAddr,
     },
     /// A published port that nothing would publish.
     #[error(
@@ -74,14 +86,14 @@ pub enum Refusal {
 /// A chain's result is not what Docker decided; the attachment has to be undone.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "conflist {conflist:?} gave {}, but Docker had decided on {wanted}; create the network with \
-     --ipam-driver null to let CNI choose the addresses",
+    "conflist {conflist:?} gave {}, but {wanted} was decided on, by Docker or by the option ip; \
+     create the network with --ipam-driver null to let CNI choose the addresses",
     .given.as_deref().unwrap_or("no address")
 )]
 pub struct OtherAddress {
     /// The network configuration list.
     pub conflist: String,
-    /// Docker's address.
+    /// The address that was asked for.
     pub wanted: IpAddr,
     /// The chain's addresses of that family.
     pub given: Option<String>,
@@ -94,6 +106,20 @@ pub struct Arguments {
     pub args: Vec<(String, String)>,
     /// Capability arguments by name (CONVENTIONS.md).
     pub capabilities: Map<String, Value>,
+    /// The addresses to ask for, where the chain has to be told by `args.cni.ips`.
+    pub ips: Vec<String>,
+}
+
+impl Arguments {
+    /// The chain, told what only its configuration can say.
+    #[must_use]
+    pub fn applied_to(&self, list: NetworkConfigList) -> NetworkConfigList {
+        if self.ips.is_empty() {
+            return list;
+        }
+        let ips = json!(self.ips);
+        list.with_cni_arg(|plugin| plugin.ipam_type().is_some(), "ips", &ips)
+    }
 }
 
 /// The capability of a plugin that publishes ports (CONVENTIONS.md).
@@ -153,8 +179,9 @@ pub fn serves(list: &NetworkConfigList, pools: &[IpamData]) -> Result<(), Refusa
         };
         let ranges = host_local_ranges(list);
         if ranges.is_empty() {
-            if !list.declares("ips") {
-                let reason = "it does not declare the \"ips\" capability";
+            // It can be told the pool, or trusted to be told any address.
+            if !list.declares("ipRanges") && !list.declares("ips") {
+                let reason = "it declares neither the \"ips\" nor the \"ipRanges\" capability";
                 return Err(refusal(reason.to_owned(), None));
             }
             continue;
@@ -189,7 +216,8 @@ struct Range {
 impl Range {
     fn docker_flags(&self) -> String {
         let gateway = self.gateway.map(|gateway| format!(" --gateway {gateway}"));
-        format!("--subnet {}{}", self.subnet, gateway.unwrap_or_default())
+        let ipv6 = if self.subnet.addr().is_ipv6() { "--ipv6 " } else { "" };
+        format!("{ipv6}--subnet {}{}", self.subnet, gateway.unwrap_or_default())
     }
 }
 
@@ -271,6 +299,7 @@ pub fn arguments(
     network: &ChainOptions,
     endpoint: &EndpointOptions,
     interface: &EndpointInterface,
+    pools: &[IpamData],
 ) -> Result<Arguments, Refusal> {
     let chosen = network.clone().overlaid_with(&endpoint.chain);
     // Plugins refuse CNI_ARGS that they do not know unless told otherwise.
@@ -278,15 +307,21 @@ pub fn arguments(
     args.extend(chosen.args);
     let mut capabilities = chosen.capabilities;
 
-    let addresses = wanted_addresses(endpoint, interface);
+    let mut ips = Vec::new();
+    let addresses = wanted_addresses(endpoint, interface)?;
+    let ipam = ipam(list).and_then(|ipam| ipam["type"].as_str());
     if !addresses.is_empty() {
+        // `static` has no subnet to look the prefix up in; `host-local` takes none.
+        let told = |address: &str| match ipam {
+            Some("static") => address.to_owned(),
+            _ => address.split('/').next().unwrap_or(address).to_owned(),
+        };
         if list.declares("ips") {
             capabilities.insert("ips".to_owned(), json!(addresses));
         } else if let [address] = addresses.as_slice() {
-            let with_prefix = ipam(list).is_some_and(|ipam| ipam["type"] == "static");
-            let bare = address.split('/').next().unwrap_or(address);
-            let value = if with_prefix { address } else { bare };
-            args.push(("IP".to_owned(), value.to_owned()));
+            args.push(("IP".to_owned(), told(address)));
+        } else if let Some("host-local" | "static") = ipam {
+            ips = addresses.iter().map(|address| told(address)).collect();
         } else {
             return Err(Refusal::Addresses {
                 conflist: list.name().to_owned(),
@@ -294,18 +329,61 @@ pub fn arguments(
             });
         }
     }
+    if list.declares("ipRanges") && host_local_ranges(list).is_empty() {
+        let ranges = ip_ranges(pools);
+        if !ranges.is_empty() {
+            capabilities.insert("ipRanges".to_owned(), Value::Array(ranges));
+        }
+    }
     if let Some(mac) = &interface.mac_address
         && list.declares("mac")
     {
         capabilities.insert("mac".to_owned(), json!(mac));
     }
-    Ok(Arguments { args, capabilities })
+    Ok(Arguments { args, capabilities, ips })
 }
 
-/// The addresses to ask the chain for: Docker's own, else the one of the `ip` option.
-fn wanted_addresses(endpoint: &EndpointOptions, interface: &EndpointInterface) -> Vec<String> {
-    let dockers: Vec<_> = interface.addresses().map(|address| address.to_string()).collect();
-    if dockers.is_empty() { endpoint.ip.iter().map(ToString::to_string).collect() } else { dockers }
+/// The addresses to ask the chain for: Docker's own, and the one of the `ip` option.
+fn wanted_addresses(
+    endpoint: &EndpointOptions,
+    interface: &EndpointInterface,
+) -> Result<Vec<String>, Refusal> {
+    let mut wanted: Vec<_> = interface.addresses().map(|address| address.to_string()).collect();
+    if let Some(asked) = endpoint.ip {
+        match interface.address_like(asked) {
+            None => wanted.push(asked.to_string()),
+            Some(decided) if decided.addr() == asked => {}
+            Some(decided) => {
+                return Err(Refusal::DockerDecides { asked, decided: decided.addr() });
+            }
+        }
+    }
+    Ok(wanted)
+}
+
+/// The `ipRanges` capability's argument: a range set for each of Docker's pools.
+fn ip_ranges(pools: &[IpamData]) -> Vec<Value> {
+    let sets = pools.iter().filter_map(|data| {
+        let Pool::Subnet(subnet) = data.pool else { return None };
+        let mut range = json!({ "subnet": subnet });
+        if let Some(gateway) = data.gateway {
+            range["gateway"] = json!(gateway.addr());
+        }
+        Some(json!([range]))
+    });
+    sets.collect()
+}
+
+/// What a chain that was made for Kubernetes asks for. There is no pod, so these name the
+/// endpoint: the values stay the same from ADD to DEL, and differ between endpoints.
+#[must_use]
+pub fn kubernetes_args(endpoint: &EndpointId, container_id: &str) -> [(String, String); 3] {
+    [
+        ("K8S_POD_NAMESPACE", "docker".to_owned()),
+        ("K8S_POD_NAME", format!("endpoint-{}", endpoint.short())),
+        ("K8S_POD_INFRA_CONTAINER_ID", container_id.to_owned()),
+    ]
+    .map(|(key, value)| (key.to_owned(), value))
 }
 
 /// The `portMappings` capability's argument for ports whose host ports are settled.
@@ -342,20 +420,20 @@ pub fn publishes(list: &NetworkConfigList, ports: &[PortBinding]) -> Result<(), 
 /// The answer to CreateEndpoint: the first address of each family and the MAC, each only
 /// where Docker has not decided it already.
 ///
-/// `mac` is that of the interface as it stands.
+/// `mac` is that of the interface as it stands, `asked` the address of the `ip` option.
 ///
 /// # Errors
-/// The chain did not give an address that Docker had decided.
+/// The chain did not give an address that Docker or the user had decided.
 pub fn endpoint_interface(
     list: &NetworkConfigList,
     wanted: &EndpointInterface,
+    asked: Option<IpAddr>,
     result: &AttachResult,
     if_name: &str,
     mac: Option<String>,
 ) -> Result<EndpointInterface, OtherAddress> {
     let given: Vec<IpNet> = container_ips(result, if_name).map(|ip| ip.address).collect();
-    for decided in wanted.addresses() {
-        let decided = decided.addr();
+    for decided in wanted.addresses().map(|decided| decided.addr()).chain(asked) {
         if !given.iter().any(|address| address.addr() == decided) {
             let same_family: Vec<_> = given
                 .iter()
@@ -369,6 +447,9 @@ pub fn endpoint_interface(
             });
         }
     }
+    // The one that was asked for is the first of its family, whatever else there is.
+    let given: Vec<IpNet> =
+        (given.iter().filter(|net| Some(net.addr()) == asked)).chain(&given).copied().collect();
     let ipv4 =
         given.iter().find_map(|net| if let IpNet::V4(net) = net { Some(*net) } else { None });
     let ipv6 =
@@ -536,7 +617,7 @@ mod tests {
 
     fn told(list: &NetworkConfigList, wanted: Value) -> Result<Arguments, Refusal> {
         let none = ChainOptions::default();
-        arguments(list, &none, &EndpointOptions::default(), &interface(wanted))
+        arguments(list, &none, &EndpointOptions::default(), &interface(wanted), &[])
     }
 
     fn ignore_unknown() -> (String, String) {
@@ -624,7 +705,53 @@ mod tests {
         assert!(bare.capabilities.is_empty());
 
         let both = json!({"Address": "10.22.0.50/16", "AddressIPv6": "fd00::5/64"});
-        assert!(matches!(told(&host_local(), both), Err(Refusal::Addresses { .. })));
+        let told_both = told(&host_local(), both.clone()).unwrap();
+        assert_eq!(told_both.ips, ["10.22.0.50", "fd00::5"]);
+        let list = serde_json::to_value(told_both.applied_to(host_local())).unwrap();
+        assert_eq!(list["plugins"][0]["args"]["cni"]["ips"], json!(["10.22.0.50", "fd00::5"]));
+        let chain = self::list(&json!({"type": "calico-ipam"}), &json!({}));
+        assert!(matches!(told(&chain, both), Err(Refusal::Addresses { .. })));
+    }
+
+    #[test]
+    fn dockers_pools_are_the_ranges_of_a_chain_that_declares_to_take_them() {
+        let chain = list(&json!({"type": "host-local"}), &json!({"ipRanges": true}));
+        let pools = pools(json!([{"Pool": "10.60.0.0/24", "Gateway": "10.60.0.1/24"},
+                                 {"Pool": "fd00:60::/64"}]));
+        serves(&chain, &pools).unwrap();
+        let (none, endpoint) = (ChainOptions::default(), EndpointOptions::default());
+        let wanted = interface(json!({"Address": "10.60.0.9/24"}));
+        let told = arguments(&chain, &none, &endpoint, &wanted, &pools).unwrap();
+        assert_eq!(
+            told.capabilities["ipRanges"],
+            json!([[{"subnet": "10.60.0.0/24", "gateway": "10.60.0.1"}],
+                   [{"subnet": "fd00:60::/64"}]])
+        );
+        assert_eq!(told.args[1], ("IP".to_owned(), "10.60.0.9".to_owned()));
+    }
+
+    #[test]
+    fn an_address_option_against_dockers_own_address_is_refused() {
+        let options = json!({"ip": "10.22.0.50"});
+        let options = EndpointOptions::read(options.as_object().unwrap()).unwrap();
+        let (none, dockers) = (ChainOptions::default(), json!({"Address": "10.22.0.2/16"}));
+        let refused = arguments(&host_local(), &none, &options, &interface(dockers), &[]);
+        let text = refused.unwrap_err().to_string();
+        assert!(text.contains("10.22.0.50") && text.contains("10.22.0.2"), "{text}");
+    }
+
+    #[test]
+    fn an_address_that_was_asked_for_must_come_and_is_told_first() {
+        let ips = json!([{"address": "10.22.0.7/16", "interface": 1},
+                         {"address": "10.22.0.8/16", "interface": 1}]);
+        let (result, nothing) = (result(&ips, &json!([])), EndpointInterface::default());
+        let answer = |asked: &str| {
+            let asked = Some(asked.parse().unwrap());
+            endpoint_interface(&host_local(), &nothing, asked, &result, "cni0", None)
+        };
+        assert_eq!(answer("10.22.0.8").unwrap().address, Some("10.22.0.8/16".parse().unwrap()));
+        let text = answer("10.22.0.9").unwrap_err().to_string();
+        assert!(text.contains("10.22.0.9") && text.contains("10.22.0.7/16"), "{text}");
     }
 
     #[test]
@@ -632,7 +759,7 @@ mod tests {
         let options = json!({"ip": "10.22.0.50"});
         let options = EndpointOptions::read(options.as_object().unwrap()).unwrap();
         let none = ChainOptions::default();
-        let told = arguments(&host_local(), &none, &options, &interface(json!({}))).unwrap();
+        let told = arguments(&host_local(), &none, &options, &interface(json!({})), &[]).unwrap();
         assert_eq!(told.args[1], ("IP".to_owned(), "10.22.0.50".to_owned()));
     }
 
@@ -674,14 +801,14 @@ mod tests {
         let result = result(&ips, &json!([]));
         let mac = Some("02:00:00:00:00:01".to_owned());
         let nothing = EndpointInterface::default();
-        let told = endpoint_interface(&host_local(), &nothing, &result, "cni0", mac.clone());
+        let told = endpoint_interface(&host_local(), &nothing, None, &result, "cni0", mac.clone());
         let all = json!({"Address": "192.0.2.9/24", "AddressIPv6": "fd00:22::5/64",
                          "MacAddress": "02:00:00:00:00:01"});
         assert_eq!(told.unwrap(), interface(all));
 
         let decided =
             interface(json!({"Address": "10.22.0.5/16", "MacAddress": "02:00:00:00:00:01"}));
-        let told = endpoint_interface(&host_local(), &decided, &result, "cni0", mac);
+        let told = endpoint_interface(&host_local(), &decided, None, &result, "cni0", mac);
         assert_eq!(told.unwrap(), interface(json!({"AddressIPv6": "fd00:22::5/64"})));
     }
 
@@ -689,7 +816,8 @@ mod tests {
     fn an_address_that_differs_from_dockers_is_an_error_that_names_both() {
         let result = result(&json!([{"address": "10.22.0.7/16", "interface": 1}]), &json!([]));
         let wanted = interface(json!({"Address": "10.22.0.5/16"}));
-        let error = endpoint_interface(&host_local(), &wanted, &result, "cni0", None).unwrap_err();
+        let error =
+            endpoint_interface(&host_local(), &wanted, None, &result, "cni0", None).unwrap_err();
         let text = error.to_string();
         assert!(text.contains("10.22.0.7/16") && text.contains("10.22.0.5"), "{text}");
     }

@@ -34,6 +34,23 @@ pub(super) struct Inlined {
 type Result<T> = std::result::Result<T, ConfigError>;
 
 impl NetworkConfigList {
+    /// The same network with every plugin that `choose` picks having `args.cni.KEY` set.
+    #[must_use]
+    pub fn with_cni_arg(
+        mut self,
+        choose: impl Fn(&PluginConfig) -> bool,
+        key: &str,
+        value: &Value,
+    ) -> Self {
+        self.plugins = (self.plugins.into_iter())
+            .map(|plugin| match choose(&plugin) {
+                true => plugin.with_cni_arg(key, value.clone()),
+                false => plugin,
+            })
+            .collect();
+        self
+    }
+
     /// Reads the content of a `.conflist` whose plugins are all inlined.
     ///
     /// # Errors

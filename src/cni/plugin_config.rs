@@ -63,6 +63,24 @@ impl PluginConfig {
         lenient::get(&self.json, key)
     }
 
+    /// The same configuration with `args.cni.KEY` (CONVENTIONS.md, "args") set to `value`.
+    #[must_use]
+    pub fn with_cni_arg(mut self, key: &str, value: Value) -> Self {
+        let mut at = &mut self.json;
+        for step in ["args", "cni"] {
+            let inner = at.entry(step).or_insert_with(|| Value::Object(Map::new()));
+            if !inner.is_object() {
+                *inner = Value::Object(Map::new());
+            }
+            match inner.as_object_mut() {
+                Some(object) => at = object,
+                None => return self,
+            }
+        }
+        at.insert(key.to_owned(), value);
+        self
+    }
+
     pub(super) fn json(&self) -> &Map<String, Value> {
         &self.json
     }

@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | `conflist` | network `-o` | name of the network configuration list |
 //! | `forward` | network `-o` | `auto`, `always` or `never`: see [`Forward`] |
-//! | `com.docker.network.driver.mtu` | network `-o` | MTU of the container's interface |
+//! | `com.docker.network.driver.mtu` | network `-o`, endpoint `--driver-opt` | MTU of the container's interface |
 //! | `cni.args.KEY` | network `-o`, endpoint `--driver-opt` | one pair of `CNI_ARGS` |
 //! | `cni.capability.NAME` | network `-o`, endpoint `--driver-opt` | a capability argument, as JSON |
 //! | `ip` | endpoint `--driver-opt` | the address to ask the conflist's IPAM for |
@@ -82,6 +82,8 @@ pub struct EndpointOptions {
     pub ports: Vec<PortBinding>,
     /// An address to ask the conflist's IPAM for.
     pub ip: Option<IpAddr>,
+    /// MTU of the container's interface, in bytes; wins over the network's.
+    pub mtu: Option<u32>,
     /// What this attachment passes to its plugins.
     pub chain: ChainOptions,
 }
@@ -164,6 +166,16 @@ pub enum InvalidOption {
     /// The key begins as ours do, and is none of them.
     #[error("option {0:?} is unknown; known are {known}", known = KNOWN)]
     Unknown(String),
+    /// The key is one of ours, for something else.
+    #[error("option {key:?} is {whose}, not {not}")]
+    Elsewhere {
+        /// The option's key.
+        key: String,
+        /// Whose option it is.
+        whose: &'static str,
+        /// Whose it is not.
+        not: &'static str,
+    },
     /// The value does not fit the key.
     #[error("option {key}={value}: {reason}")]
     Value {
@@ -212,12 +224,8 @@ impl NetworkOptions {
                     read.forward = serde_json::from_value(value.clone())
                         .map_err(|_| invalid(key, text, "expected auto, always or never"))?;
                 }
-                MTU => {
-                    let mtu = text.parse().ok().filter(|mtu| (68..=65535).contains(mtu));
-                    read.mtu = Some(mtu.ok_or_else(|| {
-                        invalid(key, text, "expected a number of bytes from 68 to 65535")
-                    })?);
-                }
+                MTU => read.mtu = Some(mtu(key, text)?),
+                IP => return Err(elsewhere(key, "a container's", "a network's")),
                 _ => read.chain.take(key, text)?,
             }
         }
@@ -245,6 +253,8 @@ impl EndpointOptions {
                         invalid(key, text, "expected an address without prefix length")
                     })?);
                 }
+                MTU => read.mtu = Some(mtu(key, text(key, value)?)?),
+                CONFLIST | FORWARD => return Err(elsewhere(key, "a network's", "a container's")),
                 _ if key.starts_with(OURS) => read.chain.take(key, text(key, value)?)?,
                 _ => {}
             }
@@ -271,6 +281,15 @@ impl ChainOptions {
         }
         Ok(())
     }
+}
+
+fn mtu(key: &str, text: &str) -> Result<u32, InvalidOption> {
+    let mtu = text.parse().ok().filter(|mtu| (68..=65535).contains(mtu));
+    mtu.ok_or_else(|| invalid(key, text, "expected a number of bytes from 68 to 65535"))
+}
+
+fn elsewhere(key: &str, whose: &'static str, not: &'static str) -> InvalidOption {
+    InvalidOption::Elsewhere { key: key.to_owned(), whose, not }
 }
 
 fn text<'v>(key: &str, value: &'v Value) -> Result<&'v str, InvalidOption> {
@@ -328,6 +347,16 @@ mod tests {
         ] {
             assert!(error.to_string().contains("cni.args.KEY=VALUE"), "{error}");
         }
+    }
+
+    #[test]
+    fn an_option_in_the_wrong_place_is_refused() {
+        let error = network(json!({"ip": "10.22.0.5"})).unwrap_err().to_string();
+        assert_eq!(error, "option \"ip\" is a container's, not a network's");
+        assert!(endpoint(json!({"conflist": "web"})).is_err());
+        assert!(endpoint(json!({"forward": "never"})).is_err());
+        let read = endpoint(json!({"com.docker.network.driver.mtu": "1300"})).unwrap();
+        assert_eq!(read.mtu, Some(1300));
     }
 
     #[test]

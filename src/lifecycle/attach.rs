@@ -3,6 +3,7 @@
 //! Docker wants the addresses before it names the container's namespace. So the chain runs
 //! in a namespace of ours; Join hands the interface over.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::record::{Attachment, AttachmentId, Interface, Network, Phase};
@@ -23,6 +24,8 @@ struct Wanted<'w> {
     mac: Option<Mac>,
     /// The interface's MTU in bytes; none leaves the chain's.
     mtu: Option<u32>,
+    /// The address of the `ip` option.
+    ip: Option<IpAddr>,
 }
 
 impl Driver {
@@ -51,7 +54,8 @@ impl Driver {
         let mac = request.interface.mac_address.as_deref().map(str::parse).transpose()?;
         let attachment =
             inner.intend(&network, request.endpoint_id.clone(), &options, &request.interface)?;
-        let wanted = Wanted { interface: &request.interface, mac, mtu: network.options.mtu };
+        let mtu = options.mtu.or(network.options.mtu);
+        let wanted = Wanted { interface: &request.interface, mac, mtu, ip: options.ip };
         match inner.attach(slot.insert(attachment), &wanted).await {
             Ok(interface) => Ok(CreateEndpointResponse { interface }),
             Err(cause) => Err(cause.undone(inner.detach(&mut slot).await)),
@@ -69,12 +73,24 @@ impl Inner {
         interface: &EndpointInterface,
     ) -> Result<Attachment> {
         let list = self.conflist(Some(&network.conflist))?;
-        let mut arguments =
-            translate::arguments(&list, &network.options.chain, options, interface)?;
+        let mut arguments = translate::arguments(
+            &list,
+            &network.options.chain,
+            options,
+            interface,
+            &network.pools,
+        )?;
+        let list = arguments.applied_to(list);
         // The last step that can fail: whoever gets an attachment has its ports to let go of.
         let ports = self.hold_ports(network, &list, &endpoint, &options.ports, &mut arguments)?;
         let id = AttachmentId::new();
         let staging = self.netns_dir.join(id.to_string());
+        for (key, value) in translate::kubernetes_args(&endpoint, &id.to_string()) {
+            // The user's own win.
+            if !arguments.args.iter().any(|(present, _)| *present == key) {
+                arguments.args.push((key, value));
+            }
+        }
         Ok(Attachment {
             id,
             network: network.id.clone(),
@@ -153,6 +169,7 @@ impl Inner {
         let answer = translate::endpoint_interface(
             &attachment.list,
             wanted.interface,
+            wanted.ip,
             &result,
             &attachment.parameters.if_name,
             snapshot.link.mac.map(|mac| mac.to_string()),

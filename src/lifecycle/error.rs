@@ -2,6 +2,8 @@
 
 use std::io;
 
+use ipnet::IpNet;
+
 use super::PortError;
 use crate::cnm::{EndpointId, InvalidOption, NetworkId};
 use crate::translate::{OtherAddress, Refusal};
@@ -88,6 +90,23 @@ pub enum Error {
     StandInGone {
         /// `CNI_IFNAME`.
         if_name: String,
+    },
+    /// Two networks of a container have a subnet in common.
+    #[error(
+        "subnet {ours} of network {} overlaps subnet {theirs} of network {}, which the container is \
+         on already: it could not tell them apart; disconnect it from one of them, or give one of \
+         the conflists another subnet",
+        network.short(), other.short()
+    )]
+    Overlap {
+        /// The subnet of the network that the container shall join.
+        ours: IpNet,
+        /// That network.
+        network: NetworkId,
+        /// The subnet of the network that it is on.
+        theirs: IpNet,
+        /// That other network.
+        other: NetworkId,
     },
     /// The exemption from the FORWARD policy cannot be written.
     #[error("cannot exempt the container from the host's FORWARD policy: {command}: {reason}")]

@@ -12,15 +12,22 @@
 //! -A FORWARD -d ADDRESS --ctstate RELATED,ESTABLISHED,DNAT        -j ACCEPT
 //! ```
 //!
+//! On an `--internal` network only what stays in the subnet is accepted, whatever routes a
+//! container makes for itself:
+//!
+//! ```text
+//! -A FORWARD -s ADDRESS -d SUBNET                                 -j ACCEPT
+//! ```
+//!
 //! Each rule bears a comment with the attachment's id, and is found by it again. The
 //! host's own `iptables-restore` writes them, as Docker and the plugins do. On a host that
 //! has none, nobody sets a policy with it either.
 
 use std::fmt::Write as _;
 use std::io;
-use std::net::IpAddr;
 use std::process::{Output, Stdio};
 
+use ipnet::IpNet;
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 
@@ -65,12 +72,10 @@ pub(super) async fn exempt(attachment: &Attachment) -> Result<()> {
         return Ok(());
     }
     let ips = attachment.result.iter().flat_map(|result| &result.ips);
-    let addresses: Vec<IpAddr> = ips.map(|ip| ip.address.addr()).collect();
-    let (ipv4, ipv6): (Vec<_>, Vec<_>) = addresses.iter().partition(|address| address.is_ipv4());
-    tokio::try_join!(
-        IPV4.apply(rules(attachment.id, &ipv4)),
-        IPV6.apply(rules(attachment.id, &ipv6))
-    )?;
+    let (ipv4, ipv6): (Vec<IpNet>, Vec<IpNet>) =
+        ips.map(|ip| ip.address).partition(|address| address.addr().is_ipv4());
+    let rules = |addresses: &[IpNet]| rules(attachment.id, addresses, attachment.internal);
+    tokio::try_join!(IPV4.apply(rules(&ipv4)), IPV6.apply(rules(&ipv6)))?;
     Ok(())
 }
 
@@ -86,16 +91,24 @@ fn comment(id: AttachmentId) -> String {
     format!("\"cnm-cni {id}\"")
 }
 
-fn rules(id: AttachmentId, addresses: &[&IpAddr]) -> String {
+fn rules(id: AttachmentId, addresses: &[IpNet], internal: bool) -> String {
     let comment = comment(id);
-    addresses.iter().fold(String::new(), |mut rules, address| {
+    addresses.iter().fold(String::new(), |mut rules, net| {
+        let (address, subnet) = (net.addr(), net.trunc());
         // Writing to a string cannot fail.
-        let _ = writeln!(rules, "-A FORWARD -s {address} -m comment --comment {comment} -j ACCEPT");
-        let _ = writeln!(
-            rules,
-            "-A FORWARD -d {address} -m conntrack --ctstate RELATED,ESTABLISHED,DNAT \
-             -m comment --comment {comment} -j ACCEPT"
-        );
+        let _ = if internal {
+            writeln!(
+                rules,
+                "-A FORWARD -s {address} -d {subnet} -m comment --comment {comment} -j ACCEPT"
+            )
+        } else {
+            writeln!(
+                rules,
+                "-A FORWARD -s {address} -m comment --comment {comment} -j ACCEPT\n\
+                 -A FORWARD -d {address} -m conntrack --ctstate RELATED,ESTABLISHED,DNAT \
+                 -m comment --comment {comment} -j ACCEPT"
+            )
+        };
         rules
     })
 }

@@ -140,6 +140,12 @@ impl Driver {
         Ok(Self { inner })
     }
 
+    /// `Plugin.Activate`, which every dockerd calls before it calls anything else. What the
+    /// last one left behind is removed in the background.
+    pub fn activate(&self) {
+        recover::sweep(&self.inner);
+    }
+
     /// `NetworkDriver.EndpointOperInfo`: what is known about an endpoint. Nothing about an
     /// unknown one, which is no error: Docker asks about every endpoint of a container
     /// when another network is connected to it.
@@ -185,7 +191,7 @@ impl Driver {
             Some(attachment) => {
                 self.inner.publish(attachment).await?;
                 self.inner.settle(attachment).await?;
-                self.inner.take_gateway(attachment).await
+                self.inner.straighten(attachment, true).await
             }
             None => Err(Error::UnknownEndpoint(request.endpoint_id)),
         }

@@ -27,7 +27,12 @@ impl Driver {
         translate::carries_over(&list)?;
         translate::serves(&list, &request.ipv4)?;
         translate::serves(&list, &request.ipv6)?;
-        let network = Network { id: request.network_id, conflist: list.name().to_owned(), options };
+        let network = Network {
+            id: request.network_id,
+            conflist: list.name().to_owned(),
+            options,
+            pools: [request.ipv4, request.ipv6].concat(),
+        };
         inner.network_folder.put(network.id.as_str(), &network).await?;
         inner.networks().insert(network.id.clone(), Arc::new(network));
         Ok(())

@@ -42,7 +42,11 @@ impl Driver {
             sandbox: (!request.sandbox_key.is_empty()).then(|| request.sandbox_key.into()),
             ..attachment.clone()
         };
-        joined.widened = inner.sandboxes.widening(&joined);
+        inner.sandboxes.check_overlap(&joined)?;
+        // Without the ones of an earlier Join.
+        joined.widened = 0;
+        let live = inner.live_routes(&joined).await?;
+        joined.widened = inner.sandboxes.widening(&joined, &live);
         let Some(answer) = joined.join_answer() else {
             return Err(Error::UnknownEndpoint(request.endpoint_id));
         };

@@ -204,7 +204,7 @@ impl Ports {
         let PortError::Held { endpoint, .. } = error else { return false };
         let holders = self.holders();
         let holder = holders.get(endpoint);
-        holder.is_some_and(|holder| holder.network != *network && holder.asked == asked)
+        holder.is_some_and(|holder| holder.network != *network && same(&holder.asked, asked))
     }
 
     /// An endpoint enters its sandbox.
@@ -242,6 +242,11 @@ impl Ports {
         // The map is whole even if a holder panicked: every change is one insert or remove.
         self.holders.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether the lists are the same, in whatever order: Docker keeps them in a map.
+fn same(one: &[PortBinding], other: &[PortBinding]) -> bool {
+    one.len() == other.len() && one.iter().all(|binding| other.contains(binding))
 }
 
 fn host_port(binding: &PortBinding, number: u16) -> HostPort {
@@ -374,6 +379,11 @@ mod tests {
         let error = ports.hold(&id("e2"), &id("n2"), &asked).unwrap_err();
         assert!(ports.may_be_one_container(&error, &id("n2"), &asked));
         assert!(!ports.may_be_one_container(&error, &id("n1"), &asked), "one end per network");
+        let (one, other) = (fixed(free()), fixed(free()));
+        ports.hold(&id("e3"), &id("n1"), &[one.clone(), other.clone()].concat()).unwrap();
+        let turned = [other, one].concat();
+        let held = ports.hold(&id("e4"), &id("n2"), &turned).unwrap_err();
+        assert!(ports.may_be_one_container(&held, &id("n2"), &turned), "in any order");
         let more = [asked.clone(), fixed(free())].concat();
         assert!(!ports.may_be_one_container(&error, &id("n2"), &more), "other ports");
 

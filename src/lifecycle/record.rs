@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::settle::Settings;
 use crate::cni::{self, AttachResult, NetworkConfigList};
-use crate::cnm::{EndpointId, EndpointInterface, NetworkId, NetworkOptions, PortBinding};
+use crate::cnm::{EndpointId, EndpointInterface, IpamData, NetworkId, NetworkOptions, PortBinding};
 use crate::netlink::Snapshot;
 use crate::state::Record;
 use crate::translate::PORT_MAPPINGS;
@@ -24,6 +24,9 @@ pub(super) struct Network {
     /// kubelet does.
     pub(super) conflist: String,
     pub(super) options: NetworkOptions,
+    /// The pools that Docker's IPAM has for the network.
+    #[serde(default)]
+    pub(super) pools: Vec<IpamData>,
 }
 
 impl Record for Network {

@@ -1,5 +1,6 @@
-//! What is done at start: every attachment that something interrupted is brought to its
-//! end, each on its own, in the background. What still runs is not touched.
+//! What is done at start, the driver's and dockerd's: every attachment that something
+//! interrupted is brought to its end, each on its own, in the background. What still runs is
+//! not touched.
 
 use std::fs;
 use std::sync::Arc;
@@ -8,6 +9,7 @@ use super::error::chain;
 use super::record::{Attachment, Phase};
 use super::{Error, Inner, Result};
 use crate::cnm::EndpointId;
+use crate::netns;
 
 /// Begins the recovery of every interrupted attachment.
 pub(super) fn start(inner: &Arc<Inner>) {
@@ -17,10 +19,33 @@ pub(super) fn start(inner: &Arc<Inner>) {
     }
 }
 
+/// Begins the removal of every attachment whose container has gone without Docker's saying
+/// so: a dockerd that was killed forgets the endpoints of drivers that it has not called yet.
+pub(super) fn sweep(inner: &Arc<Inner>) {
+    for endpoint in inner.endpoints.ids() {
+        let removal = remove_if(Arc::clone(inner), endpoint, |_, attachment| {
+            let sandbox =
+                attachment.sandbox.as_ref().filter(|_| attachment.phase == Phase::Settled);
+            let gone = sandbox.is_some_and(|path| matches!(netns::identity(path), Ok(None)));
+            gone.then_some("its container ended while dockerd was away")
+        });
+        inner.background.spawn(removal);
+    }
+}
+
 async fn finish(inner: Arc<Inner>, endpoint: EndpointId) {
+    remove_if(inner, endpoint, Inner::interrupted).await;
+}
+
+/// Removes an endpoint's attachment if there is a reason to.
+async fn remove_if(
+    inner: Arc<Inner>,
+    endpoint: EndpointId,
+    reason: impl Fn(&Inner, &Attachment) -> Option<&'static str>,
+) {
     let mut slot = inner.endpoints.lock(&endpoint).await;
     let Some(attachment) = slot.as_ref() else { return };
-    let Some(reason) = inner.interrupted(attachment) else { return };
+    let Some(reason) = reason(&inner, attachment) else { return };
     let attachment = attachment.id;
     match inner.detach(&mut slot).await {
         Ok(()) => {

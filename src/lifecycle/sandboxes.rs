@@ -6,8 +6,12 @@
 //! the third a /30. Each leads over its own link, so the gateway can be reached over that
 //! one whichever endpoint Docker sets up first, and when the others go.
 //!
-//! Docker then looks up by which link the gateway is reached, and the narrowest route wins:
-//! where it means a later endpoint, [`Inner::take_gateway`] puts its default route right.
+//! Docker looks up by which link a gateway is reached, to set its default route and to remove
+//! it again, and the narrowest route wins. [`Inner::straighten`] makes that the one of the
+//! endpoint that holds the default route.
+//!
+//! Subnets that overlap Docker refuses, in words about routes and sandboxes. So they are
+//! refused here, before Docker tries.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -18,15 +22,24 @@ use ipnet::IpNet;
 
 use super::place::Place;
 use super::record::Attachment;
-use super::{Inner, Result};
-use crate::cnm::{EndpointId, JoinResponse};
-use crate::netlink::{MAIN_TABLE, Route};
-use crate::translate;
+use super::{Error, Inner, Result};
+use crate::cnm::{EndpointId, JoinResponse, NetworkId};
+use crate::netlink::{MAIN_TABLE, Netlink, Route};
+use crate::{netns, translate};
 
 /// Which endpoint told Docker which routes on the link, in which sandbox.
 #[derive(Debug, Default)]
 pub(super) struct Sandboxes {
-    told: Mutex<HashMap<EndpointId, (PathBuf, Vec<IpNet>)>>,
+    told: Mutex<HashMap<EndpointId, Told>>,
+}
+
+#[derive(Debug)]
+struct Told {
+    sandbox: PathBuf,
+    network: NetworkId,
+    on_link: Vec<IpNet>,
+    /// With prefix lengths.
+    addresses: Vec<IpNet>,
 }
 
 impl Attachment {
@@ -48,29 +61,61 @@ impl Sandboxes {
         sandboxes
     }
 
-    /// By how many bits an attachment's routes to its gateways have to be wider than those of
-    /// the other endpoints in its sandbox.
-    pub(super) fn widening(&self, attachment: &Attachment) -> u8 {
-        /// So many networks with the same gateway on one container.
-        const MOST: u8 = 16;
+    /// By how many bits an attachment's routes to its gateways have to be wider than host
+    /// routes: by more than all others in the sandbox, so that where Docker finds the way to
+    /// the gateway does not change under it. `live` are the routes that are there.
+    pub(super) fn widening(&self, attachment: &Attachment, live: &[Route]) -> u8 {
         let Some(sandbox) = &attachment.sandbox else { return 0 };
         let told = self.told();
-        let others: Vec<&IpNet> = told
-            .iter()
-            .filter(|(endpoint, (place, _))| **endpoint != attachment.endpoint && place == sandbox)
-            .flat_map(|(_, (_, routes))| routes)
-            .collect();
-        let is_free = |bits: &u8| {
-            let wider = Attachment { widened: *bits, ..attachment.clone() };
-            !on_link(&wider).iter().any(|route| others.contains(&route))
-        };
-        (0..MOST).find(is_free).unwrap_or(0)
+        let told = others(&told, &attachment.endpoint, sandbox).flat_map(|other| &other.on_link);
+        let live = live.iter().filter(|route| route.gateway.is_none());
+        let present: Vec<IpNet> =
+            told.copied().chain(live.map(|route| route.destination)).collect();
+        let widths = on_link(attachment).into_iter().filter(is_host).flat_map(|ours| {
+            let covering = present.iter().filter(move |other| covers(other, ours.addr()));
+            covering.map(|other| other.max_prefix_len() - other.prefix_len() + 1)
+        });
+        widths.max().unwrap_or(0)
+    }
+
+    /// Makes sure that an attachment's subnets are not also another endpoint's of its sandbox.
+    ///
+    /// # Errors
+    /// They are; the error tells whose.
+    pub(super) fn check_overlap(&self, attachment: &Attachment) -> Result<()> {
+        let Some(sandbox) = &attachment.sandbox else { return Ok(()) };
+        let told = self.told();
+        for ours in attachment.interface.iter().flat_map(|interface| &interface.told) {
+            for other in others(&told, &attachment.endpoint, sandbox) {
+                if let Some(theirs) = other.addresses.iter().find(|theirs| overlap(ours, theirs)) {
+                    return Err(Error::Overlap {
+                        ours: ours.trunc(),
+                        network: attachment.network.clone(),
+                        theirs: theirs.trunc(),
+                        other: other.network.clone(),
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether there is another endpoint in the attachment's sandbox.
+    fn is_shared(&self, attachment: &Attachment) -> bool {
+        let Some(sandbox) = &attachment.sandbox else { return false };
+        others(&self.told(), &attachment.endpoint, sandbox).next().is_some()
     }
 
     /// Remembers what an attachment tells.
     pub(super) fn enter(&self, attachment: &Attachment) {
         if let Some(sandbox) = &attachment.sandbox {
-            let told = (sandbox.clone(), on_link(attachment));
+            let interface = attachment.interface.as_ref();
+            let told = Told {
+                sandbox: sandbox.clone(),
+                network: attachment.network.clone(),
+                on_link: on_link(attachment),
+                addresses: interface.map(|interface| interface.told.clone()).unwrap_or_default(),
+            };
             self.told().insert(attachment.endpoint.clone(), told);
         }
     }
@@ -80,10 +125,25 @@ impl Sandboxes {
         self.told().remove(endpoint);
     }
 
-    fn told(&self) -> MutexGuard<'_, HashMap<EndpointId, (PathBuf, Vec<IpNet>)>> {
+    fn told(&self) -> MutexGuard<'_, HashMap<EndpointId, Told>> {
         // The map is whole even if a holder panicked: every change is one insert or remove.
         self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What the other endpoints of a sandbox told.
+fn others<'t>(
+    told: &'t HashMap<EndpointId, Told>,
+    endpoint: &'t EndpointId,
+    sandbox: &'t PathBuf,
+) -> impl Iterator<Item = &'t Told> {
+    told.iter()
+        .filter(move |(other, told)| *other != endpoint && told.sandbox == *sandbox)
+        .map(|(_, told)| told)
+}
+
+fn overlap(one: &IpNet, other: &IpNet) -> bool {
+    one.contains(&other.trunc().addr()) || other.contains(&one.trunc().addr())
 }
 
 fn on_link(attachment: &Attachment) -> Vec<IpNet> {
@@ -92,25 +152,67 @@ fn on_link(attachment: &Attachment) -> Vec<IpNet> {
     routes.map(|route| route.destination).collect()
 }
 
+/// So many networks with the same gateway can one container have; a subnet is no narrower.
+const MOST: u8 = 16;
+
+fn is_host(net: &IpNet) -> bool {
+    net.prefix_len() == net.max_prefix_len()
+}
+
+/// Whether a route is one to this gateway, or was widened from one.
+fn covers(net: &IpNet, gateway: IpAddr) -> bool {
+    net.contains(&gateway) && net.max_prefix_len() - net.prefix_len() < MOST
+}
+
 impl Inner {
-    /// The endpoint has become its sandbox's gateway. Where Docker has led the default route over
-    /// another endpoint's link, because both have the same gateway, it is led over this one's.
-    pub(super) async fn take_gateway(&self, attachment: &Attachment) -> Result<()> {
-        if attachment.widened == 0 {
+    /// The routes in a sandbox that Docker has made already.
+    pub(super) async fn live_routes(&self, attachment: &Attachment) -> Result<Vec<Route>> {
+        match &attachment.sandbox {
+            Some(sandbox) if netns::identity(sandbox)?.is_some() => {
+                Ok(Netlink::in_netns(sandbox).await?.all_routes().await?)
+            }
+            _ => Ok(Vec::new()),
+        }
+    }
+
+    /// Makes the default route and the narrowest route to its gateway leave by the same link,
+    /// so that Docker finds the one by the other. `is_gateway` says that it is to be this
+    /// endpoint's link; otherwise it is the one that has the default route.
+    pub(super) async fn straighten(&self, attachment: &Attachment, is_gateway: bool) -> Result<()> {
+        let Some(answer) = attachment.join_answer() else { return Ok(()) };
+        if on_link(attachment).is_empty() || !self.sandboxes.is_shared(attachment) {
             return Ok(());
         }
-        let Some(answer) = attachment.join_answer() else { return Ok(()) };
         let Place::Sandbox(netlink, link) = self.locate(attachment).await? else { return Ok(()) };
         let gateways = [answer.gateway.map(IpAddr::from), answer.gateway_ipv6.map(IpAddr::from)];
-        for route in netlink.all_routes().await? {
-            let astray = route.is_default()
-                && route.table == MAIN_TABLE
-                && route.gateway.is_some()
-                && gateways.contains(&route.gateway)
-                && route.link != Some(link.index);
-            if astray {
-                let ours = Route { link: Some(link.index), source: None, ..route.clone() };
-                netlink.replace_route(&ours).await?;
+        for gateway in gateways.into_iter().flatten() {
+            let mut routes = netlink.all_routes().await?;
+            routes.retain(|route| route.table == MAIN_TABLE && route.link.is_some());
+            let Some(default) =
+                routes.iter().find(|route| route.is_default() && route.gateway == Some(gateway))
+            else {
+                continue;
+            };
+            let wanted = if is_gateway { Some(link.index) } else { default.link };
+            let mut ways: Vec<&Route> = (routes.iter())
+                .filter(|route| route.gateway.is_none() && covers(&route.destination, gateway))
+                .collect();
+            ways.sort_by_key(|route| std::cmp::Reverse(route.destination.prefix_len()));
+            let (Some(&first), Some(&ours)) =
+                (ways.first(), ways.iter().find(|route| route.link == wanted))
+            else {
+                continue;
+            };
+            if first.link != wanted {
+                netlink
+                    .replace_route(&Route { link: wanted, source: None, ..first.clone() })
+                    .await?;
+                let theirs = Route { link: first.link, source: None, ..ours.clone() };
+                netlink.replace_route(&theirs).await?;
+            }
+            if default.link != wanted {
+                let moved = Route { link: wanted, source: None, ..default.clone() };
+                netlink.replace_route(&moved).await?;
             }
         }
         Ok(())

@@ -113,6 +113,7 @@ impl Inner {
             default_routes: false,
         };
         desired.reconcile(sandbox, &netlink, &link).await?;
+        self.straighten(attachment, false).await?;
         attachment.phase = Phase::Settled;
         // A container waits for this; settling once more after a crash does no harm.
         self.keep_soon(attachment).await;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::Router;
+use axum::extract::State;
 use axum::routing::post;
 use serde::de::IgnoredAny;
 use serde_json::{Value, json};
@@ -21,7 +22,8 @@ pub(super) fn routes() -> Router<Arc<Driver>> {
 
 /// dockerd remembers this answer until it restarts: nothing is announced that does not
 /// work yet.
-async fn activate() -> Json<Value> {
+async fn activate(State(driver): State<Arc<Driver>>) -> Json<Value> {
+    driver.activate();
     Json(json!({"Implements": ["NetworkDriver"]}))
 }
 

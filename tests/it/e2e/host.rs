@@ -184,6 +184,22 @@ impl Host {
         assert!(within(Duration::from_secs(10), answers), "the driver does not answer on {SOCKET}");
     }
 
+    /// Starts dockerd again, with more flags, and waits until it answers.
+    #[track_caller]
+    pub(super) fn start_dockerd(&self, flags: &[&str]) {
+        let group = format!("/cnm-cni-testbed-{}", self.name);
+        let dockerd = ["start", &self.name, "dockerd", "dockerd", "--log-level", "warn"];
+        success(script(&[&dockerd[..], &["--cgroup-parent", &group], flags].concat()));
+        let answers = || self.try_exec(&["docker", "version"]).is_ok();
+        assert!(within(Duration::from_secs(60), answers), "dockerd does not answer");
+    }
+
+    /// Ends dockerd with a signal, and waits until it has ended.
+    #[track_caller]
+    pub(super) fn stop_dockerd(&self, signal: &str) {
+        success(script(&["stop", &self.name, "dockerd", signal]));
+    }
+
     /// Ends the driver with a signal, and waits until it has ended.
     #[track_caller]
     pub(super) fn stop_driver(&self, signal: &str) {

@@ -32,7 +32,8 @@ const INVENTORY: &str = r#"
     nft --stateless list ruleset 2>/dev/null |
         awk '/^table/ {table = $3} /^\tchain/ {chain = $2} {print "nft: " table " " chain " " $0}'
     docker ps --all --format 'container: {{.ID}} {{.Names}}'
-    docker network ls --format 'network: {{.ID}} {{.Name}}'
+    # Without the id: dockerd makes its own bridge anew whenever it starts.
+    docker network ls --format 'network: {{.Name}}'
 "#;
 
 /// Everything that an attachment could leave behind: a line each, and how often it is there.

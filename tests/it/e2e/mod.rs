@@ -15,6 +15,15 @@
 //! | `refusals` | what cannot work is refused, with the reason and the remedy |
 //! | `lifecycle` | stop, start, restart, kill, rm; the driver restarted in between |
 //! | `fidelity` | a container gets what a pod gets, chain by chain |
+//! | `ipam` | every way to choose addresses, and that all of them reach the container |
+//! | `mac` | `--mac-address` |
+//! | `networks` | several networks on one container; gateway and ports move |
+//! | `internal` | `--internal` |
+//! | `options` | what `-o` and `--driver-opt` say to plugins |
+//! | `names` | DNS, aliases, links, and what goes into `/etc` |
+//! | `compose` | `docker compose` |
+//! | `daemon` | dockerd restarted, killed; restart policies; the classic builder |
+//! | `flags` | flags of Docker's that are little or nothing to a driver |
 //! | `routed` | a gateway outside the subnet, as pod networks without a bridge have it |
 //!
 //! Needs root. `make test` prepares the Debian folders; without it the first test does.
@@ -25,9 +34,18 @@ mod host;
 mod leaks;
 
 mod addresses;
+mod compose;
 mod conflists;
+mod daemon;
 mod fidelity;
+mod flags;
+mod internal;
+mod ipam;
 mod lifecycle;
+mod mac;
+mod names;
+mod networks;
+mod options;
 mod ports;
 mod reach;
 mod refusals;

@@ -148,10 +148,17 @@ fn the_users_arguments_reach_the_plugins() {
         bench.driver.create_network(read(network)).await.unwrap();
         let request = json!({"NetworkID": "n2", "EndpointID": "e1",
             "Interface": {"MacAddress": "02:00:00:00:00:09"},
-            "Options": {"cni.args.WHO": "endpoint", "ip": "10.22.3.30"}});
+            "Options": {"cni.args.WHO": "endpoint", "ip": "10.22.3.7"}});
         bench.driver.create_endpoint(read(request)).await.unwrap();
         let call: Value = bench.calls().remove(0);
-        assert_eq!(call["env"]["CNI_ARGS"], "IgnoreUnknown=1;WHO=endpoint;IP=10.22.3.30");
+        let id = call["env"]["CNI_CONTAINERID"].as_str().unwrap();
+        let kubernetes = format!(
+            "K8S_POD_NAMESPACE=docker;K8S_POD_NAME=endpoint-e1;K8S_POD_INFRA_CONTAINER_ID={id}"
+        );
+        assert_eq!(
+            call["env"]["CNI_ARGS"],
+            format!("IgnoreUnknown=1;WHO=endpoint;IP=10.22.3.7;{kubernetes}")
+        );
         assert_eq!(
             call["stdin"]["runtimeConfig"],
             json!({"bandwidth": {"ingressRate": 8}, "mac": "02:00:00:00:00:09"})

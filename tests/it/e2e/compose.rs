@@ -1,0 +1,49 @@
+//! `docker compose` with a file that names the driver, where Debian has the plugin: trixie.
+
+use super::host::{Suite, answers};
+use super::{ConfFile, and_on_docker_26_1, on_a_host};
+
+const CONFLIST: ConfFile<'_> =
+    ("10-bridge.conflist", include_str!("../../../conflists/bridge.conflist"));
+
+const COMPOSE: &str = r#"
+services:
+  alice:
+    image: cnm-cni/busybox
+    pull_policy: never
+    init: true
+    hostname: alice
+    ports: ["8080:80"]
+    networks:
+      web: {aliases: [wonderland]}
+  bob:
+    image: cnm-cni/busybox
+    pull_policy: never
+    init: true
+    networks: [web]
+networks:
+  web:
+    driver: cni
+    driver_opts: {conflist: cni-bridge}
+    ipam: {driver: "null"}
+"#;
+
+and_on_docker_26_1! {
+    a_compose_file_goes_up_and_down,
+}
+
+fn a_compose_file_goes_up_and_down(suite: Suite) {
+    on_a_host(suite, &[CONFLIST], |host| {
+        host.write("/root/project/compose.yaml", COMPOSE);
+        let compose = ["compose", "-f", "/root/project/compose.yaml"];
+        host.docker(&[&compose[..], &["up", "-d"]].concat());
+        answers("alice", || host.get_from_outside(8080));
+        for name in ["alice", "wonderland"] {
+            answers("alice", || host.get_in("project-bob-1", &format!("http://{name}/")));
+        }
+        host.docker(&[&compose[..], &["up", "-d", "--force-recreate"]].concat());
+        answers("alice", || host.get_from_outside(8080));
+        host.docker(&[&compose[..], &["down"]].concat());
+        assert!(host.get("http://127.0.0.1:8080/").is_err());
+    });
+}

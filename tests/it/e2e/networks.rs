@@ -1,0 +1,156 @@
+//! Containers with several networks: the gateway and the published ports move between them.
+
+use super::host::{Host, Suite, answers};
+use super::{ConfFile, and_on_docker_26_1, on_a_host, on_both_dockers};
+
+const PODS: ConfFile<'_> = ("10-pods.conflist", PODS_TEXT);
+
+const PODS_TEXT: &str = r#"{
+    "cniVersion": "1.0.0",
+    "name": "pods",
+    "plugins": [
+        {
+            "type": "bridge",
+            "bridge": "pods0",
+            "isDefaultGateway": true,
+            "ipMasq": true,
+            "hairpinMode": true,
+            "ipam": {"type": "host-local", "ranges": [[{"subnet": "10.99.0.0/24"}]]}
+        },
+        {"type": "portmap", "capabilities": {"portMappings": true}}
+    ]
+}"#;
+
+/// Two pod networks without bridges, with the same gateway outside of their subnets.
+const FAR: &str = r#"{
+    "cniVersion": "1.0.0",
+    "name": "NAME",
+    "plugins": [
+        {
+            "type": "routed",
+            "ipam": {"type": "host-local", "ranges": [[{"subnet": "10.96.NUMBER.0/24"}]]}
+        },
+        {"type": "portmap", "capabilities": {"portMappings": true}}
+    ]
+}"#;
+
+on_both_dockers! {
+    published_ports_follow_the_gateway_from_network_to_network,
+    two_networks_with_the_same_far_gateway_meet_in_one_container,
+    networks_that_overlap_are_refused_to_one_container,
+}
+
+and_on_docker_26_1! {
+    published_ports_follow_the_gateway_from_network_to_network,
+    two_networks_with_the_same_far_gateway_meet_in_one_container,
+    networks_that_overlap_are_refused_to_one_container,
+}
+
+fn published_ports_follow_the_gateway_from_network_to_network(suite: Suite) {
+    let other = PODS_TEXT.replace("pods", "more").replace("10.99.", "10.98.");
+    on_a_host(suite, &[PODS, ("20-more.conflist", &other)], |host| {
+        host.create_network("anna", Some("pods"));
+        host.create_network("bert", Some("more"));
+        host.docker(&["network", "create", "plain"]);
+        host.run("alice", "anna", &["-p", "8080:80", "-p", "8081:80"]);
+        let both_answer = || {
+            for port in [8080, 8081] {
+                answers("alice", || host.get(&format!("http://127.0.0.1:{port}/")));
+                answers("alice", || host.get_from_outside(port));
+            }
+        };
+        host.docker(&["network", "connect", "bert", "alice"]);
+        assert_eq!(gateway(host, "alice"), "10.99.0.1");
+        both_answer();
+        // Another container is told so, also on another network.
+        host.create_network("carl", Some("more"));
+        let error = host.run_refuses("bob", "carl", &["-p", "8080:80"]);
+        assert!(error.contains("8080/tcp is held by endpoint"), "{error}");
+        let options = ["-p", "8080:80", "-p", "8081:80"];
+        let error = host.run_refuses("bob", "carl", &options);
+        assert!(error.contains("/tcp is held by endpoint"), "{error}");
+
+        host.docker(&["network", "disconnect", "anna", "alice"]);
+        assert_eq!(gateway(host, "alice"), "10.98.0.1");
+        both_answer();
+        host.docker(&["network", "connect", "plain", "alice"]);
+        host.docker(&["network", "disconnect", "bert", "alice"]);
+        both_answer();
+        host.docker(&["network", "connect", "anna", "alice"]);
+        host.docker(&["network", "disconnect", "plain", "alice"]);
+        assert_eq!(gateway(host, "alice"), "10.99.0.1");
+        both_answer();
+        host.docker(&["restart", "alice"]);
+        both_answer();
+        host.remove(&["alice"], &["anna", "bert", "carl", "plain"]);
+    });
+}
+
+fn two_networks_with_the_same_far_gateway_meet_in_one_container(suite: Suite) {
+    let far = |name, number| FAR.replace("NAME", name).replace("NUMBER", number);
+    let (one, two) = (far("one", "1"), far("two", "2"));
+    on_a_host(suite, &[("10.conflist", &one), ("20.conflist", &two)], |host| {
+        host.write_program("/opt/cni/bin/routed", include_str!("routed-plugin"));
+        let create = ["network", "create", "-d", "cni", "--ipam-driver", "null"];
+        let forward = ["-o", "forward=always", "-o"];
+        host.docker(&[&create[..], &forward, &["conflist=one", "anna"]].concat());
+        host.docker(&[&create[..], &forward, &["conflist=two", "bert"]].concat());
+        host.run("alice", "anna", &["-p", "8080:80"]);
+        host.run("bob", "bert", &[]);
+        host.docker(&["network", "connect", "bert", "alice"]);
+        let routes = host.docker(&["exec", "alice", "ip", "route"]);
+        assert!(routes.contains("default via 169.254.1.1 dev eth0"), "{routes}");
+        answers("alice", || host.get("http://127.0.0.1:8080/"));
+
+        host.docker(&["network", "disconnect", "anna", "alice"]);
+        let routes = host.docker(&["exec", "alice", "ip", "route"]);
+        assert!(routes.contains("default via 169.254.1.1 dev eth1"), "{routes}");
+        host.ping("alice", "bob").unwrap();
+        answers("alice", || host.get("http://127.0.0.1:8080/"));
+
+        // Both at once, when it starts.
+        host.docker(&["network", "connect", "anna", "alice"]);
+        host.docker(&["restart", "alice"]);
+        answers("alice", || host.get("http://127.0.0.1:8080/"));
+        host.ping("alice", "bob").unwrap();
+        if suite == Suite::Forky {
+            let prefer = ["network", "connect", "--gw-priority", "100", "bert", "alice"];
+            host.docker(&["network", "disconnect", "bert", "alice"]);
+            host.docker(&prefer);
+            let link = host.docker(&[
+                "exec",
+                "alice",
+                "sh",
+                "-c",
+                "ip -o address | sed -n 's/^[0-9]*: \\(eth[0-9]*\\) .*10.96.2.*/\\1/p'",
+            ]);
+            let routes = host.docker(&["exec", "alice", "ip", "route"]);
+            let default = format!("default via 169.254.1.1 dev {link}");
+            assert!(routes.contains(&default), "no {default:?} in {routes}");
+            answers("alice", || host.get("http://127.0.0.1:8080/"));
+        }
+        host.remove(&["alice", "bob"], &["anna", "bert"]);
+    });
+}
+
+fn networks_that_overlap_are_refused_to_one_container(suite: Suite) {
+    // The same subnet on two bridges.
+    let other = PODS_TEXT.replace("pods", "more");
+    on_a_host(suite, &[PODS, ("20-more.conflist", &other)], |host| {
+        host.create_network("anna", Some("pods"));
+        host.create_network("bert", Some("more"));
+        host.run("alice", "anna", &[]);
+        let error = host.docker_refuses(&["network", "connect", "bert", "alice"]);
+        assert!(error.contains("overlaps subnet 10.99.0.0/24"), "{error}");
+        // The first network is as it was.
+        host.ping("alice", "10.99.0.1").unwrap();
+        host.remove(&["alice"], &["anna", "bert"]);
+    });
+}
+
+/// Where a container's default route leads.
+fn gateway(host: &Host, container: &str) -> String {
+    let routes = host.docker(&["exec", container, "ip", "route"]);
+    let default = routes.lines().find_map(|route| route.strip_prefix("default via "));
+    default.and_then(|rest| rest.split(' ').next()).unwrap_or_default().to_owned()
+}

@@ -1,0 +1,112 @@
+//! The options of networks and endpoints.
+
+use std::fs;
+
+use super::host::{Host, Suite};
+use super::{ConfFile, on_a_host, on_both_dockers};
+
+const SHAPED: ConfFile<'_> = (
+    "10-shaped.conflist",
+    r#"{
+        "cniVersion": "1.0.0",
+        "name": "shaped",
+        "plugins": [
+            {
+                "type": "bridge",
+                "bridge": "shaped0",
+                "isDefaultGateway": true,
+                "ipam": {"type": "host-local", "ranges": [[{"subnet": "10.91.0.0/24"}]]}
+            },
+            {"type": "bandwidth", "capabilities": {"bandwidth": true}}
+        ]
+    }"#,
+);
+
+const ROUTED: ConfFile<'_> = (
+    "20-routed.conflist",
+    r#"{
+        "cniVersion": "1.0.0",
+        "name": "routed",
+        "plugins": [
+            {
+                "type": "routed",
+                "ipam": {"type": "host-local", "ranges": [[{"subnet": "10.97.0.0/24"}]]}
+            }
+        ]
+    }"#,
+);
+
+on_both_dockers! {
+    capabilities_and_the_mtu_are_the_endpoints_or_else_the_networks,
+    plugins_made_for_kubernetes_are_told_names_that_last,
+    an_option_that_nobody_knows_is_refused_with_those_that_are_known,
+}
+
+fn capabilities_and_the_mtu_are_the_endpoints_or_else_the_networks(suite: Suite) {
+    on_a_host(suite, &[SHAPED], |host| {
+        let rate = |rate| {
+            let burst = "\"ingressBurst\":80000";
+            format!("cni.capability.bandwidth={{\"ingressRate\":{rate},{burst}}}")
+        };
+        let (slow, fast) = (rate(8_000_000), rate(16_000_000));
+        let mtu = "com.docker.network.driver.mtu";
+        let options = ["-o", &slow, "-o", &format!("{mtu}=1400"), "web"];
+        let create = ["network", "create", "-d", "cni", "--ipam-driver", "null"];
+        host.docker(&[&create[..], &options].concat());
+        host.run("alice", "web", &[]);
+        assert!(host.exec(&["tc", "qdisc"]).contains("rate 8Mbit"));
+        assert_eq!(mtu_of(host, "alice", "eth0"), "1400");
+
+        host.run("bob", "bridge", &[]);
+        let connect = ["network", "connect", "--driver-opt", &fast, "--driver-opt"];
+        host.docker(&[&connect[..], &[&format!("{mtu}=1300"), "web", "bob"]].concat());
+        assert!(host.exec(&["tc", "qdisc"]).contains("rate 16Mbit"));
+        assert_eq!(mtu_of(host, "bob", "eth1"), "1300");
+        host.remove(&["alice", "bob"], &["web"]);
+    });
+}
+
+fn plugins_made_for_kubernetes_are_told_names_that_last(suite: Suite) {
+    on_a_host(suite, &[ROUTED], |host| {
+        host.write_program("/opt/cni/bin/routed", include_str!("routed-plugin"));
+        let create = ["network", "create", "-d", "cni", "--ipam-driver", "null"];
+        host.docker(&[&create[..], &["-o", "cni.args.K8S_POD_NAMESPACE=mine", "web"]].concat());
+        host.run("alice", "name=web,driver-opt=cni.args.COLOUR=blue", &[]);
+        let told = fs::read_to_string(host.path("/run/routed-plugin.args")).unwrap();
+        let endpoint = host.endpoint("alice", "web");
+        let id = &endpoint["EndpointID"].as_str().unwrap()[..12];
+        let pairs: Vec<_> = told.trim().split(';').collect();
+        for pair in [
+            "IgnoreUnknown=1",
+            "K8S_POD_NAMESPACE=mine",
+            "COLOUR=blue",
+            &format!("K8S_POD_NAME=endpoint-{id}"),
+        ] {
+            assert!(pairs.contains(&pair), "no {pair} in {told}");
+        }
+        assert!(pairs.iter().any(|pair| pair.starts_with("K8S_POD_INFRA_CONTAINER_ID=")), "{told}");
+        host.remove(&["alice"], &["web"]);
+    });
+}
+
+fn an_option_that_nobody_knows_is_refused_with_those_that_are_known(suite: Suite) {
+    on_a_host(suite, &[SHAPED], |host| {
+        let create = ["network", "create", "-d", "cni", "--ipam-driver", "null"];
+        for option in ["cni.arg=x", "ip=10.91.0.9", "com.docker.network.driver.mtu=large"] {
+            let error = host.docker_refuses(&[&create[..], &["-o", option, "web"]].concat());
+            let key = option.split('=').next().unwrap();
+            assert!(error.contains(key), "{option}: {error}");
+        }
+        // What others understand is passed over, and so are labels.
+        host.docker(&[&create[..], &["-o", "theirs=x", "--label", "a=b", "web"]].concat());
+        let error = host.run_refuses("alice", "name=web,driver-opt=cni.arg=x", &[]);
+        for key in ["cni.args.KEY=VALUE", "cni.capability.NAME=JSON", "conflist", "ip"] {
+            assert!(error.contains(key), "no {key} in {error}");
+        }
+        host.docker(&["network", "rm", "web"]);
+    });
+}
+
+fn mtu_of(host: &Host, container: &str, interface: &str) -> String {
+    host.docker(&["exec", container, "cat", &format!("/sys/class/net/{interface}/mtu")])
+}
