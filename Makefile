@@ -77,6 +77,7 @@ fidelity: testbed
 testbed:
 	$(call install,gcc libc6-dev iptables $(TESTBED))
 	$(SUDO) tests/testbed/host prepare bookworm
+	$(SUDO) tests/testbed/host prepare trixie
 	$(SUDO) tests/testbed/host prepare forky
 	$(SUDO) tests/testbed/host clean
 

@@ -60,7 +60,8 @@ use tokio_util::task::TaskTracker;
 
 use crate::cni::{ConfDir, Limits, Runtime};
 use crate::cnm::{
-    EndpointOperInfoResponse, EndpointRequest, NetworkId, ProgramExternalConnectivityRequest,
+    EndpointOperInfoResponse, EndpointOptions, EndpointRequest, NetworkId,
+    ProgramExternalConnectivityRequest,
 };
 use crate::netlink::Netlink;
 use crate::state::Folder;
@@ -187,9 +188,10 @@ impl Driver {
         &self,
         request: ProgramExternalConnectivityRequest,
     ) -> Result<()> {
+        let asked = EndpointOptions::read(&request.options)?.ports;
         match self.inner.endpoints.lock(&request.endpoint_id).await.as_mut() {
             Some(attachment) => {
-                self.inner.publish(attachment).await?;
+                self.inner.publish(attachment, asked).await?;
                 self.inner.settle(attachment).await?;
                 self.inner.straighten(attachment, true).await
             }

@@ -15,7 +15,7 @@ use serde::Serialize;
 
 use super::record::Attachment;
 use super::{Driver, Inner, Result};
-use crate::cnm::{EndpointId, EndpointRequest, NetworkId, Protocol};
+use crate::cnm::{EndpointId, EndpointRequest, NetworkId, PortBinding, Protocol};
 use crate::netlink::conntrack;
 use crate::state::Folder;
 use crate::translate::{self, PORT_MAPPINGS};
@@ -97,10 +97,19 @@ impl Driver {
 
 impl Inner {
     /// Publishes the ports of an endpoint that became its sandbox's gateway, unless they are.
+    /// `asked` are Docker's ports of the sandbox: it keeps them from an endpoint that it makes
+    /// while another one on its own bridge has them.
     ///
     /// # Errors
     /// Somebody else has a port, or the chain fails; nothing is published then.
-    pub(super) async fn publish(&self, attachment: &mut Attachment) -> Result<()> {
+    pub(super) async fn publish(
+        &self,
+        attachment: &mut Attachment,
+        asked: Vec<PortBinding>,
+    ) -> Result<()> {
+        if attachment.ports.is_empty() && !attachment.internal {
+            attachment.ports = asked;
+        }
         let Some(result) = &attachment.result else { return Ok(()) };
         if attachment.ports.is_empty() || attachment.publishes() {
             return Ok(());
@@ -110,8 +119,8 @@ impl Inner {
             tracing::warn!(
                 endpoint = endpoint.short(),
                 conflist = attachment.list.name(),
-                "published ports do not move with the gateway: the plugin that makes the \
-                 interface publishes them too"
+                "published ports do not move here with the gateway: no plugin behind the one that \
+                 makes the interface declares portMappings"
             );
             return Ok(());
         }

@@ -233,7 +233,9 @@ impl Desired<'_> {
             }
         }
         for address in actual.iter().filter(|address| !is_link_local(&address.net)) {
-            if !desired.iter().any(|wanted| wanted.net == address.net) {
+            // One more of these is what the user gave Docker by --link-local-ip.
+            let users = matches!(address.net, IpNet::V4(net) if net.addr().is_link_local());
+            if !users && !desired.iter().any(|wanted| wanted.net == address.net) {
                 netlink.remove_address(link.index, address).await?;
             }
         }

@@ -10,6 +10,7 @@
 mod alone;
 mod cli;
 mod cni;
+mod docs;
 mod e2e;
 mod lifecycle;
 mod server;
