@@ -58,6 +58,8 @@ fn capabilities_and_the_mtu_are_the_endpoints_or_else_the_networks(suite: Suite)
         assert_eq!(mtu_of(host, "alice", "eth0"), "1400");
 
         host.run("bob", "bridge", &[]);
+        // The command line reads this flag as CSV.
+        let fast = format!("\"{}\"", fast.replace('"', "\"\""));
         let connect = ["network", "connect", "--driver-opt", &fast, "--driver-opt"];
         host.docker(&[&connect[..], &[&format!("{mtu}=1300"), "web", "bob"]].concat());
         assert!(host.exec(&["tc", "qdisc"]).contains("rate 16Mbit"));
@@ -71,7 +73,7 @@ fn plugins_made_for_kubernetes_are_told_names_that_last(suite: Suite) {
         host.write_program("/opt/cni/bin/routed", include_str!("routed-plugin"));
         let create = ["network", "create", "-d", "cni", "--ipam-driver", "null"];
         host.docker(&[&create[..], &["-o", "cni.args.K8S_POD_NAMESPACE=mine", "web"]].concat());
-        host.run("alice", "name=web,driver-opt=cni.args.COLOUR=blue", &[]);
+        host.run("alice", "name=web,driver-opt=cni.args.colour=blue", &[]);
         let told = fs::read_to_string(host.path("/run/routed-plugin.args")).unwrap();
         let endpoint = host.endpoint("alice", "web");
         let id = &endpoint["EndpointID"].as_str().unwrap()[..12];
@@ -79,7 +81,7 @@ fn plugins_made_for_kubernetes_are_told_names_that_last(suite: Suite) {
         for pair in [
             "IgnoreUnknown=1",
             "K8S_POD_NAMESPACE=mine",
-            "COLOUR=blue",
+            "colour=blue",
             &format!("K8S_POD_NAME=endpoint-{id}"),
         ] {
             assert!(pairs.contains(&pair), "no {pair} in {told}");
