@@ -160,12 +160,15 @@ impl Inner {
     ) -> Result<EndpointInterface> {
         self.keep(attachment).await?;
         netns::create(&attachment.staging).await?;
-        let result = self.runtime.add(&attachment.list, &attachment.parameters).await?;
+        // The first attachment looks up beside its ADD what it will be compared with.
+        let (result, fresh) =
+            tokio::join!(self.runtime.add(&attachment.list, &attachment.parameters), self.fresh());
+        let (result, fresh) = (result?, fresh?);
         // Kept from here on: an undo runs DEL with it.
         attachment.result = Some(result.clone());
         let staging = Netlink::in_netns(&attachment.staging).await?;
         let link = self.made_as_wanted(attachment, &staging, wanted).await?;
-        let (snapshot, settings) = self.snapshot(attachment, &staging, link).await?;
+        let (snapshot, settings) = self.snapshot(attachment, &staging, link, fresh).await?;
         let answer = translate::endpoint_interface(
             &attachment.list,
             wanted.interface,

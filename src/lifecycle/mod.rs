@@ -137,7 +137,6 @@ impl Driver {
     pub async fn open(config: Config) -> Result<Self> {
         let inner = Arc::new(Inner::open(config)?);
         recover::start(&inner);
-        settle::prepare(&inner);
         Ok(Self { inner })
     }
 

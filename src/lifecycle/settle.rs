@@ -52,15 +52,6 @@ struct Desired<'d> {
     default_routes: bool,
 }
 
-/// Looks up in the background what the first attachment would have to wait for.
-pub(super) fn prepare(inner: &Arc<Inner>) {
-    let (inner_of_task, stop) = (Arc::clone(inner), inner.stop.clone());
-    inner.background.spawn(async move {
-        // Tried again, and told, by the attachment that needs it.
-        let _ = stop.run_until_cancelled(inner_of_task.fresh()).await;
-    });
-}
-
 impl Inner {
     /// Reads everything that ADD left in the staging namespace.
     ///
@@ -71,8 +62,8 @@ impl Inner {
         attachment: &Attachment,
         staging: &Netlink,
         index: u32,
+        fresh: &Fresh,
     ) -> Result<(Snapshot, Settings)> {
-        let fresh = self.fresh().await?;
         let path = &attachment.staging;
         let of_link = Scope::Link(attachment.parameters.if_name.clone());
         let (snapshot, link, namespace) = tokio::try_join!(
@@ -157,7 +148,7 @@ impl Inner {
     }
 
     /// What a fresh namespace is like; looked up once.
-    async fn fresh(&self) -> Result<&Fresh> {
+    pub(super) async fn fresh(&self) -> Result<&Fresh> {
         self.fresh.get_or_try_init(|| Fresh::look(&self.netns_dir)).await
     }
 }
