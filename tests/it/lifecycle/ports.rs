@@ -1,5 +1,6 @@
 //! Published ports: held, chosen, and following the gateway.
 
+use std::fs;
 use std::net::{TcpListener, TcpStream};
 
 use cnm_cni::lifecycle::{self, Driver, Error};
@@ -12,8 +13,15 @@ use crate::alone::alone;
 async fn bench() -> Bench {
     let mut portmap = json!({"type": "fake-plugin", "fake": {"log": "LOG"}});
     portmap["capabilities"] = json!({"portMappings": true});
-    let bench = Bench::with(json!([scripted(json!({})), portmap])).await;
-    bench.driver.create_network(read(json!({"NetworkID": "n2"}))).await.unwrap();
+    let bench = Bench::with(json!([scripted(json!({})), portmap.clone()])).await;
+    // A second network, on a subnet of its own.
+    let other = scripted(json!({"addresses": ["10.23.3.7/16"], "gateway": "", "routes": []}));
+    let other = json!({"cniVersion": "1.0.0", "name": "other", "plugins": [other, portmap]});
+    let text = other.to_string().replace("LOG", &bench.log().to_string_lossy());
+    fs::write(bench.config.conf_dir.join("20-other.conflist"), text).unwrap();
+    let options = json!({"com.docker.network.generic": {"conflist": "other"}});
+    let network = json!({"NetworkID": "n2", "Options": options});
+    bench.driver.create_network(read(network)).await.unwrap();
     bench
 }
 
@@ -149,6 +157,23 @@ fn ports_follow_the_gateway_of_one_container() {
         assert!(TcpListener::bind("0.0.0.0:8080").is_err(), "e2 holds it");
         bench.delete_endpoint("e2").await;
         assert_eq!(pairs(told(&bench)).collect::<Vec<_>>(), ["ADD", "DEL", "ADD", "DEL"]);
+        bench.assert_nothing_is_left();
+    });
+}
+
+#[test]
+fn two_networks_on_one_subnet_are_refused_to_one_container() {
+    alone("lifecycle::ports::two_networks_on_one_subnet_are_refused_to_one_container", async {
+        let bench = bench().await;
+        bench.driver.create_network(read(json!({"NetworkID": "n3"}))).await.unwrap();
+        create(&bench, NETWORK, "e1", &fixed()).await.unwrap();
+        join(&bench, NETWORK, "e1", "/netns/alice").await.unwrap();
+        create(&bench, "n3", "e3", &fixed()).await.unwrap();
+        let error = join(&bench, "n3", "e3", "/netns/alice").await.unwrap_err().to_string();
+        let words = "subnet 10.22.0.0/16 of network n3 overlaps subnet 10.22.0.0/16";
+        assert!(error.contains(words), "{error}");
+        bench.delete_endpoint("e3").await;
+        bench.delete_endpoint("e1").await;
         bench.assert_nothing_is_left();
     });
 }
