@@ -40,7 +40,15 @@ pub enum Error {
     /// The conflist cannot be found or read.
     #[error(transparent)]
     Config(#[from] cni::ConfigError),
-    /// A plugin is missing or failed.
+    /// A plugin of the conflist is missing.
+    #[error("conflist {conflist:?}: {source}")]
+    Plugin {
+        /// The network configuration list.
+        conflist: String,
+        /// Which plugin, and where it was looked for.
+        source: Box<cni::Error>,
+    },
+    /// A plugin failed.
     #[error(transparent)]
     Cni(#[from] cni::Error),
     /// A namespace cannot be made or entered.

@@ -83,13 +83,15 @@ impl Inner {
 
     /// Looks for every plugin of the chain, and for the IPAM plugins that they run.
     fn find_plugins(&self, list: &NetworkConfigList) -> Result<()> {
-        for plugin in list.plugins() {
-            self.runtime.find(plugin.plugin_type())?;
-            if let Some(ipam) = plugin.ipam_type() {
-                self.runtime.find(ipam)?;
+        let plugins = list.plugins().iter();
+        let mut types = plugins
+            .flat_map(|plugin| std::iter::once(plugin.plugin_type()).chain(plugin.ipam_type()));
+        types.try_for_each(|plugin_type| match self.runtime.find(plugin_type) {
+            Ok(_) => Ok(()),
+            Err(source) => {
+                Err(Error::Plugin { conflist: list.name().to_owned(), source: Box::new(source) })
             }
-        }
-        Ok(())
+        })
     }
 }
 

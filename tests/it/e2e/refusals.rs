@@ -32,14 +32,14 @@ const BAD: [Bad; 9] = [
         what: "names a plugin that is not installed",
         text: r#"{"cniVersion": "1.0.0", "name": "bad", "plugins": [{"type": "teleport"}]}"#,
         conflist: "bad",
-        says: &["teleport", "/opt/cni/bin", "/usr/lib/cni", "--cni-path"],
+        says: &["\"bad\"", "teleport", "/opt/cni/bin", "/usr/lib/cni", "--cni-path"],
     },
     Bad {
         what: "names an IPAM plugin that is not installed",
         text: r#"{"cniVersion": "1.0.0", "name": "bad", "plugins":
                  [{"type": "bridge", "ipam": {"type": "oracle"}}]}"#,
         conflist: "bad",
-        says: &["oracle", "/usr/lib/cni", "--cni-path"],
+        says: &["\"bad\"", "oracle", "/usr/lib/cni", "--cni-path"],
     },
     Bad {
         what: "has a list where an object belongs",
