@@ -1,0 +1,167 @@
+//! What a chain's ADD made, as Docker's answers.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use super::OtherAddress;
+use crate::cni::{AttachResult, IpConfig, NetworkConfigList, Route};
+use crate::cnm::{EndpointInterface, InterfaceName, JoinResponse, RouteType, StaticRoute};
+
+/// The answer to CreateEndpoint: the first address of each family and the MAC, each only
+/// where Docker has not decided it already.
+///
+/// `mac` is that of the interface as it stands, `asked` the address of the `ip` option.
+///
+/// # Errors
+/// The chain did not give an address that Docker or the user had decided.
+pub fn endpoint_interface(
+    list: &NetworkConfigList,
+    wanted: &EndpointInterface,
+    asked: Option<IpAddr>,
+    result: &AttachResult,
+    if_name: &str,
+    mac: Option<String>,
+) -> Result<EndpointInterface, OtherAddress> {
+    let given: Vec<IpNet> = container_ips(result, if_name).map(|ip| ip.address).collect();
+    for decided in wanted.addresses().map(|decided| decided.addr()).chain(asked) {
+        if !given.iter().any(|address| address.addr() == decided) {
+            let same_family: Vec<_> = given
+                .iter()
+                .filter(|address| address.addr().is_ipv4() == decided.is_ipv4())
+                .map(ToString::to_string)
+                .collect();
+            return Err(OtherAddress {
+                conflist: list.name().to_owned(),
+                wanted: decided,
+                given: (!same_family.is_empty()).then(|| same_family.join(" and ")),
+            });
+        }
+    }
+    // The one that was asked for is the first of its family, whatever else there is.
+    let given: Vec<IpNet> =
+        (given.iter().filter(|net| Some(net.addr()) == asked)).chain(&given).copied().collect();
+    let ipv4 =
+        given.iter().find_map(|net| if let IpNet::V4(net) = net { Some(*net) } else { None });
+    let ipv6 =
+        given.iter().find_map(|net| if let IpNet::V6(net) = net { Some(*net) } else { None });
+    Ok(EndpointInterface {
+        address: ipv4.filter(|_| wanted.address.is_none()),
+        address_ipv6: ipv6.filter(|_| wanted.address_ipv6.is_none()),
+        mac_address: mac.filter(|_| wanted.mac_address.is_none()),
+    })
+}
+
+/// The addresses of a result that belong to the container's interface: those that say so,
+/// and those that name no interface at all (SPEC.md, "ADD Success": `ips.interface`).
+fn container_ips<'r>(
+    result: &'r AttachResult,
+    if_name: &'r str,
+) -> impl Iterator<Item = &'r IpConfig> {
+    result.ips.iter().filter(move |ip| {
+        match ip.interface.map(|index| result.interfaces.get(index)) {
+            Some(Some(interface)) => interface.name == if_name && interface.sandbox.is_some(),
+            Some(None) => false,
+            None => true,
+        }
+    })
+}
+
+/// The answer to Join: the interface for Docker to move, and the routes for it to set.
+///
+/// Docker is given a gateway if and only if the chain made a default route: a pod without
+/// one gets none here either. Routes of tables other than the main one cannot be told.
+#[must_use]
+pub fn join_answer(result: &AttachResult, if_name: &str, internal: bool) -> JoinResponse {
+    let mut answer = JoinResponse {
+        interface_name: InterfaceName {
+            src_name: if_name.to_owned(),
+            dst_prefix: "eth".to_owned(),
+        },
+        gateway: None,
+        gateway_ipv6: None,
+        static_routes: Vec::new(),
+        disable_gateway_service: true,
+    };
+    let addresses: Vec<&IpConfig> = container_ips(result, if_name).collect();
+    // What is on the link without a route of its own: the subnets of the two addresses
+    // that Docker sets.
+    let is_v4 = |ip: &&&IpConfig| ip.address.addr().is_ipv4();
+    let on_link: Vec<IpNet> =
+        [addresses.iter().find(is_v4), addresses.iter().find(|ip| !is_v4(ip))]
+            .into_iter()
+            .flatten()
+            .map(|ip| ip.address)
+            .collect();
+
+    for route in result.routes.iter().filter(|route| in_main_table(route)) {
+        let gateway = route.gw.or_else(|| gateway_of_family(&addresses, route.dst));
+        let default = route.dst.prefix_len() == 0;
+        // On an internal network only the link itself is reachable.
+        if internal && (default || gateway.is_some()) {
+            continue;
+        }
+        if let Some(gateway) = gateway {
+            reach(&mut answer.static_routes, &on_link, gateway);
+        }
+        match (default, gateway) {
+            (true, Some(IpAddr::V4(gateway))) => answer.gateway = answer.gateway.or(Some(gateway)),
+            (true, Some(IpAddr::V6(gateway))) => {
+                answer.gateway_ipv6 = answer.gateway_ipv6.or(Some(gateway));
+            }
+            // Docker has no words for a default route without a gateway.
+            (true, None) => {}
+            (false, gateway) => push_once(&mut answer.static_routes, route.dst, gateway),
+        }
+    }
+    answer
+}
+
+/// The answer with every host route on the link wider by so many bits: it still covers its
+/// address, and is another route than the same one of another network.
+#[must_use]
+pub fn widened(mut answer: JoinResponse, bits: u8) -> JoinResponse {
+    for route in &mut answer.static_routes {
+        let net = route.destination;
+        if route.route_type == RouteType::Connected && net.prefix_len() == net.max_prefix_len() {
+            let wider = IpNet::new(net.addr(), net.prefix_len().saturating_sub(bits));
+            route.destination = wider.map_or(net, |wider| wider.trunc());
+        }
+    }
+    answer
+}
+
+/// The kernel's main routing table; a route that names none goes there.
+fn in_main_table(route: &Route) -> bool {
+    const RT_TABLE_UNSPEC: u32 = 0;
+    const RT_TABLE_MAIN: u32 = 254;
+    matches!(route.table, None | Some(RT_TABLE_UNSPEC | RT_TABLE_MAIN))
+}
+
+/// The gateway of a route that has none of its own (SPEC.md, "ADD Success": `routes.gw`).
+fn gateway_of_family(addresses: &[&IpConfig], dst: IpNet) -> Option<IpAddr> {
+    addresses
+        .iter()
+        .filter(|ip| ip.address.addr().is_ipv4() == dst.addr().is_ipv4())
+        .find_map(|ip| ip.gateway)
+}
+
+/// Makes sure that `next_hop` is reachable: one outside the subnet gets a host route on
+/// the link, as with a /32 address behind 169.254.1.1.
+fn reach(routes: &mut Vec<StaticRoute>, on_link: &[IpNet], next_hop: IpAddr) {
+    let connected = routes
+        .iter()
+        .filter(|route| route.route_type == RouteType::Connected)
+        .map(|route| route.destination);
+    if !on_link.iter().copied().chain(connected).any(|net| net.contains(&next_hop)) {
+        push_once(routes, IpNet::from(next_hop), None);
+    }
+}
+
+fn push_once(routes: &mut Vec<StaticRoute>, destination: IpNet, next_hop: Option<IpAddr>) {
+    let route_type = if next_hop.is_some() { RouteType::NextHop } else { RouteType::Connected };
+    let route = StaticRoute { destination: destination.trunc(), route_type, next_hop };
+    if !routes.contains(&route) {
+        routes.push(route);
+    }
+}

@@ -1,0 +1,148 @@
+//! What Docker asks for an endpoint, as the chain's plugins are told it.
+
+use serde_json::{Map, Value, json};
+
+use super::conflist::host_local_ranges;
+use super::{Refusal, ipam};
+use crate::cni::NetworkConfigList;
+use crate::cnm::{
+    ChainOptions, EndpointId, EndpointInterface, EndpointOptions, IpamData, Pool, PortBinding,
+};
+
+/// What a chain's plugins are told beside their configuration.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Arguments {
+    /// Pairs of `CNI_ARGS`.
+    pub args: Vec<(String, String)>,
+    /// Capability arguments by name (CONVENTIONS.md).
+    pub capabilities: Map<String, Value>,
+    /// The addresses to ask for, where the chain has to be told by `args.cni.ips`.
+    pub ips: Vec<String>,
+}
+
+impl Arguments {
+    /// The chain, told what only its configuration can say.
+    #[must_use]
+    pub fn applied_to(&self, list: NetworkConfigList) -> NetworkConfigList {
+        if self.ips.is_empty() {
+            return list;
+        }
+        let ips = json!(self.ips);
+        list.with_cni_arg(|plugin| plugin.ipam_type().is_some(), "ips", &ips)
+    }
+}
+
+/// What the chain is told for an endpoint: the network's and the endpoint's own options,
+/// the addresses and the MAC that Docker decided. Ports are another matter, because they come
+/// and go while the endpoint lives: [`port_mappings`].
+///
+/// # Errors
+/// A wish that the chain has no way to fulfil.
+pub fn arguments(
+    list: &NetworkConfigList,
+    network: &ChainOptions,
+    endpoint: &EndpointOptions,
+    interface: &EndpointInterface,
+    pools: &[IpamData],
+) -> Result<Arguments, Refusal> {
+    let chosen = network.clone().overlaid_with(&endpoint.chain);
+    // Plugins refuse CNI_ARGS that they do not know unless told otherwise.
+    let mut args = vec![("IgnoreUnknown".to_owned(), "1".to_owned())];
+    args.extend(chosen.args);
+    let mut capabilities = chosen.capabilities;
+
+    let mut ips = Vec::new();
+    let addresses = wanted_addresses(endpoint, interface)?;
+    let ipam = ipam(list).and_then(|ipam| ipam["type"].as_str());
+    if !addresses.is_empty() {
+        // `static` has no subnet to look the prefix up in; `host-local` takes none.
+        let told = |address: &str| match ipam {
+            Some("static") => address.to_owned(),
+            _ => address.split('/').next().unwrap_or(address).to_owned(),
+        };
+        if list.declares("ips") {
+            capabilities.insert("ips".to_owned(), json!(addresses));
+        } else if let [address] = addresses.as_slice() {
+            args.push(("IP".to_owned(), told(address)));
+        } else if let Some("host-local" | "static") = ipam {
+            ips = addresses.iter().map(|address| told(address)).collect();
+        } else {
+            return Err(Refusal::Addresses {
+                conflist: list.name().to_owned(),
+                addresses: addresses.join(" and "),
+            });
+        }
+    }
+    if list.declares("ipRanges") && host_local_ranges(list).is_empty() {
+        let ranges = ip_ranges(pools);
+        if !ranges.is_empty() {
+            capabilities.insert("ipRanges".to_owned(), Value::Array(ranges));
+        }
+    }
+    if let Some(mac) = &interface.mac_address
+        && list.declares("mac")
+    {
+        capabilities.insert("mac".to_owned(), json!(mac));
+    }
+    Ok(Arguments { args, capabilities, ips })
+}
+
+/// The addresses to ask the chain for: Docker's own, and the one of the `ip` option.
+fn wanted_addresses(
+    endpoint: &EndpointOptions,
+    interface: &EndpointInterface,
+) -> Result<Vec<String>, Refusal> {
+    let mut wanted: Vec<_> = interface.addresses().map(|address| address.to_string()).collect();
+    if let Some(asked) = endpoint.ip {
+        match interface.address_like(asked) {
+            None => wanted.push(asked.to_string()),
+            Some(decided) if decided.addr() == asked => {}
+            Some(decided) => {
+                return Err(Refusal::DockerDecides { asked, decided: decided.addr() });
+            }
+        }
+    }
+    Ok(wanted)
+}
+
+/// The `ipRanges` capability's argument: a range set for each of Docker's pools.
+fn ip_ranges(pools: &[IpamData]) -> Vec<Value> {
+    let sets = pools.iter().filter_map(|data| {
+        let Pool::Subnet(subnet) = data.pool else { return None };
+        let mut range = json!({ "subnet": subnet });
+        if let Some(gateway) = data.gateway {
+            range["gateway"] = json!(gateway.addr());
+        }
+        Some(json!([range]))
+    });
+    sets.collect()
+}
+
+/// What a chain that was made for Kubernetes asks for. There is no pod, so these name the
+/// endpoint: the values stay the same from ADD to DEL, and differ between endpoints.
+#[must_use]
+pub fn kubernetes_args(endpoint: &EndpointId, container_id: &str) -> [(String, String); 3] {
+    [
+        ("K8S_POD_NAMESPACE", "docker".to_owned()),
+        ("K8S_POD_NAME", format!("endpoint-{}", endpoint.short())),
+        ("K8S_POD_INFRA_CONTAINER_ID", container_id.to_owned()),
+    ]
+    .map(|(key, value)| (key.to_owned(), value))
+}
+
+/// The `portMappings` capability's argument for ports whose host ports are settled.
+#[must_use]
+pub fn port_mappings(ports: &[PortBinding]) -> Value {
+    let mappings = ports.iter().map(|binding| {
+        let mut mapping = json!({
+            "hostPort": binding.host_port,
+            "containerPort": binding.port,
+            "protocol": binding.proto.name(),
+        });
+        if let Some(host_ip) = binding.host_ip {
+            mapping["hostIP"] = json!(host_ip);
+        }
+        mapping
+    });
+    mappings.collect()
+}

@@ -1,0 +1,183 @@
+//! What a Docker network on a conflist can do, as far as its configuration tells.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use serde_json::Value;
+
+use super::{PORT_MAPPINGS, Refusal, ipam};
+use crate::cni::NetworkConfigList;
+use crate::cnm::{IpamData, Pool, PortBinding};
+
+/// Whether what a chain makes can be handed over from the namespace that it ran in to the
+/// container's.
+///
+/// # Errors
+/// The first plugin whose work cannot, with what to do instead.
+pub fn carries_over(list: &NetworkConfigList) -> Result<(), Refusal> {
+    for plugin in list.plugins() {
+        let reason_and_remedy = if plugin.ipam_type() == Some("dhcp") {
+            Some((
+                "its dhcp lease is renewed in the namespace that it was asked for in".to_owned(),
+                "use host-local with a range that the DHCP server leaves alone",
+            ))
+        } else if plugin.get("linkInContainer") == Some(&Value::Bool(true)) {
+            Some((
+                format!(
+                    "linkInContainer has plugin {:?} look for its master there",
+                    plugin.plugin_type()
+                ),
+                "use a master on the host",
+            ))
+        } else if plugin.plugin_type() == "vrf" {
+            Some((
+                "plugin \"vrf\" makes a second interface, and Docker moves one".to_owned(),
+                "use a routing table of its own, as plugin \"sbr\" makes it",
+            ))
+        } else {
+            None
+        };
+        if let Some((reason, remedy)) = reason_and_remedy {
+            return Err(Refusal::NotCarriedOver {
+                conflist: list.name().to_owned(),
+                reason,
+                remedy,
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Whether a chain can allocate from the pools that Docker's IPAM has for the network.
+///
+/// # Errors
+/// The first pool that it cannot allocate from, with the flags that would work.
+pub fn serves(list: &NetworkConfigList, pools: &[IpamData]) -> Result<(), Refusal> {
+    for data in pools {
+        let Pool::Subnet(pool) = data.pool else { continue };
+        let refusal = |reason: String, alternative: Option<String>| Refusal::Pool {
+            conflist: list.name().to_owned(),
+            pool,
+            reason,
+            alternative,
+        };
+        let ranges = host_local_ranges(list);
+        if ranges.is_empty() {
+            // It can be told the pool, or trusted to be told any address.
+            if !list.declares("ipRanges") && !list.declares("ips") {
+                let reason = "it declares neither the \"ips\" nor the \"ipRanges\" capability";
+                return Err(refusal(reason.to_owned(), None));
+            }
+            continue;
+        }
+        let Some(range) = ranges.iter().find(|range| range.subnet == pool) else {
+            let subnets: Vec<_> = ranges.iter().map(|range| range.subnet.to_string()).collect();
+            let same_family =
+                ranges.iter().find(|range| range.subnet.addr().is_ipv4() == pool.addr().is_ipv4());
+            return Err(refusal(
+                format!("it allocates from {}", subnets.join(" and ")),
+                same_family.map(Range::docker_flags),
+            ));
+        };
+        if let (Some(ours), Some(theirs)) = (range.gateway, data.gateway)
+            && ours != theirs.addr()
+        {
+            return Err(refusal(
+                format!("its gateway is {ours}, and Docker reserved {}", theirs.addr()),
+                Some(range.docker_flags()),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// A range of the reference `host-local` IPAM plugin.
+pub(super) struct Range {
+    subnet: IpNet,
+    gateway: Option<IpAddr>,
+}
+
+impl Range {
+    fn docker_flags(&self) -> String {
+        let gateway = self.gateway.map(|gateway| format!(" --gateway {gateway}"));
+        let ipv6 = if self.subnet.addr().is_ipv6() { "--ipv6 " } else { "" };
+        format!("{ipv6}--subnet {}{}", self.subnet, gateway.unwrap_or_default())
+    }
+}
+
+/// Every subnet that `host-local` allocates from: the old single `subnet`, then `ranges`.
+pub(super) fn host_local_ranges(list: &NetworkConfigList) -> Vec<Range> {
+    let Some(ipam) = ipam(list).filter(|ipam| ipam["type"] == "host-local") else {
+        return Vec::new();
+    };
+    let sets = ipam["ranges"].as_array().into_iter().flatten();
+    std::iter::once(ipam)
+        .chain(sets.flat_map(|set| set.as_array().into_iter().flatten()))
+        .filter_map(|range| {
+            Some(Range {
+                subnet: range["subnet"].as_str()?.parse::<IpNet>().ok()?.trunc(),
+                gateway: range["gateway"].as_str().and_then(|gateway| gateway.parse().ok()),
+            })
+        })
+        .collect()
+}
+
+/// What a chain lets a Docker network do, as far as its configuration tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Prospects {
+    /// Whether `docker run -p` publishes ports.
+    pub publishes_ports: bool,
+    /// Whether the chain takes an address that Docker or the user chose.
+    pub takes_address: TakesAddress,
+    /// The subnets that addresses come from. Known of the reference IPAM plugins `host-local`
+    /// and `static`; empty for others.
+    pub subnets: Vec<IpNet>,
+}
+
+/// Whether a chain takes an address that somebody else chose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TakesAddress {
+    /// It declares the `ips` capability: one address or several.
+    Several,
+    /// One, through `IP=` in `CNI_ARGS`.
+    One,
+    /// It is sent one through `CNI_ARGS`, and its IPAM plugin may ignore that.
+    Maybe,
+}
+
+/// What a Docker network on this chain can do.
+#[must_use]
+pub fn prospects(list: &NetworkConfigList) -> Prospects {
+    let ipam_type = ipam(list).and_then(|ipam| ipam["type"].as_str());
+    let takes_address = match ipam_type {
+        _ if list.declares("ips") => TakesAddress::Several,
+        Some("host-local" | "static") => TakesAddress::One,
+        _ => TakesAddress::Maybe,
+    };
+    let fixed = ipam(list).filter(|_| ipam_type == Some("static"));
+    let fixed = fixed.and_then(|ipam| ipam["addresses"].as_array()).into_iter().flatten();
+    let fixed = fixed.filter_map(|entry| entry["address"].as_str()?.parse::<IpNet>().ok());
+    Prospects {
+        publishes_ports: list.declares("portMappings"),
+        takes_address,
+        subnets: host_local_ranges(list)
+            .iter()
+            .map(|range| range.subnet)
+            .chain(fixed.map(|address| address.trunc()))
+            .collect(),
+    }
+}
+
+/// Makes sure that the chain can publish these ports.
+///
+/// # Errors
+/// There are some, and no plugin would publish them.
+pub fn publishes(list: &NetworkConfigList, ports: &[PortBinding]) -> Result<(), Refusal> {
+    match ports.first() {
+        Some(first) if !list.declares(PORT_MAPPINGS) => Err(Refusal::Publish {
+            conflist: list.name().to_owned(),
+            port: format!("{}:{}/{}", first.host_port, first.port, first.proto.name()),
+        }),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,33 @@
+//! The dictionary between Docker's words and CNI's; pure.
+//!
+//! | file | from | to |
+//! |---|---|---|
+//! | `conflist` | a network configuration list | what a Docker network on it can do |
+//! | `arguments` | what Docker asks for an endpoint | what the chain's plugins are told |
+//! | `answers` | what ADD made | Docker's answers to CreateEndpoint and Join |
+//! | `refusal` | what does not fit | the reason and the remedy |
+//!
+//! Nothing here reads or changes anything.
+
+mod answers;
+mod arguments;
+mod conflist;
+mod refusal;
+#[cfg(test)]
+mod tests;
+
+pub use answers::{endpoint_interface, join_answer, widened};
+pub use arguments::{Arguments, arguments, kubernetes_args, port_mappings};
+pub use conflist::{Prospects, TakesAddress, carries_over, prospects, publishes, serves};
+pub use refusal::{OtherAddress, Refusal};
+
+use serde_json::Value;
+
+use crate::cni::{NetworkConfigList, PluginConfig};
+
+/// The capability of a plugin that publishes ports (CONVENTIONS.md).
+pub const PORT_MAPPINGS: &str = "portMappings";
+
+fn ipam(list: &NetworkConfigList) -> Option<&Value> {
+    list.plugins().iter().find_map(|plugin: &PluginConfig| plugin.get("ipam"))
+}
