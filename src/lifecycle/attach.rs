@@ -7,8 +7,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::record::{Attachment, AttachmentId, Interface, Network, Phase};
+use super::settle::Fresh;
 use super::{Driver, Error, Inner, Result, forward};
-use crate::cni::{self, NetworkConfigList};
+use crate::cni::{self, AttachResult, NetworkConfigList};
 use crate::cnm::{
     CreateEndpointRequest, CreateEndpointResponse, EndpointId, EndpointInterface, EndpointOptions,
     PortBinding,
@@ -158,14 +159,38 @@ impl Inner {
         attachment: &mut Attachment,
         wanted: &Wanted<'_>,
     ) -> Result<EndpointInterface> {
-        self.keep(attachment).await?;
-        netns::create(&attachment.staging).await?;
+        // Steps that do not need each other run at once, here and below. Both of a pair end
+        // before either's error is told: an undo must not meet a step that is under way.
+        let (kept, made) = tokio::join!(self.keep(attachment), netns::create(&attachment.staging));
+        kept?;
+        made?;
         // The first attachment looks up beside its ADD what it will be compared with.
         let (result, fresh) =
             tokio::join!(self.runtime.add(&attachment.list, &attachment.parameters), self.fresh());
         let (result, fresh) = (result?, fresh?);
         // Kept from here on: an undo runs DEL with it.
         attachment.result = Some(result.clone());
+        let (interface, exempted) = tokio::join!(
+            self.observe(attachment, wanted, &result, fresh),
+            forward::exempt(attachment)
+        );
+        let interface = interface?;
+        exempted?;
+        let answer = interface.answer.clone();
+        attachment.interface = Some(interface);
+        attachment.phase = Phase::Staged;
+        self.keep(attachment).await?;
+        Ok(answer)
+    }
+
+    /// Reads what ADD made, and finds the words for it that Docker is told.
+    async fn observe(
+        &self,
+        attachment: &Attachment,
+        wanted: &Wanted<'_>,
+        result: &AttachResult,
+        fresh: &Fresh,
+    ) -> Result<Interface> {
         let staging = Netlink::in_netns(&attachment.staging).await?;
         let link = self.made_as_wanted(attachment, &staging, wanted).await?;
         let (snapshot, settings) = self.snapshot(attachment, &staging, link, fresh).await?;
@@ -173,17 +198,12 @@ impl Inner {
             &attachment.list,
             wanted.interface,
             wanted.ip,
-            &result,
+            result,
             &attachment.parameters.if_name,
             snapshot.link.mac.map(|mac| mac.to_string()),
         )?;
         let told = wanted.interface.addresses().chain(answer.addresses()).collect();
-        attachment.interface = Some(Interface { answer: answer.clone(), told, snapshot, settings });
-        attachment.phase = Phase::Staged;
-        // At once: what is durable takes its time, and neither needs the other. The rules
-        // are found by the attachment's id when they have to go.
-        tokio::try_join!(self.keep(attachment), forward::exempt(attachment))?;
-        Ok(answer)
+        Ok(Interface { answer, told, snapshot, settings })
     }
 
     /// Finds the interface that ADD made, and sets what Docker decided and the chain was not

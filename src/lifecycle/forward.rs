@@ -75,14 +75,19 @@ pub(super) async fn exempt(attachment: &Attachment) -> Result<()> {
     let (ipv4, ipv6): (Vec<IpNet>, Vec<IpNet>) =
         ips.map(|ip| ip.address).partition(|address| address.addr().is_ipv4());
     let rules = |addresses: &[IpNet]| rules(attachment.id, addresses, attachment.internal);
-    tokio::try_join!(IPV4.apply(rules(&ipv4)), IPV6.apply(rules(&ipv6)))?;
+    // Both to their end, so that neither writes rules when they are withdrawn already.
+    let (ipv4, ipv6) = tokio::join!(IPV4.apply(rules(&ipv4)), IPV6.apply(rules(&ipv6)));
+    ipv4?;
+    ipv6?;
     Ok(())
 }
 
 /// Removes whatever rules bear the attachment's id.
 pub(super) async fn withdraw(attachment: &Attachment) -> Result<()> {
     if attachment.forwarded {
-        tokio::try_join!(IPV4.remove(attachment.id), IPV6.remove(attachment.id))?;
+        let (ipv4, ipv6) = tokio::join!(IPV4.remove(attachment.id), IPV6.remove(attachment.id));
+        ipv4?;
+        ipv6?;
     }
     Ok(())
 }
