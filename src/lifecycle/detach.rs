@@ -56,10 +56,11 @@ impl Inner {
         self.runtime.del(&attachment.list, &attachment.parameters, result).await?;
         withdrawn?;
         publish::forget_flows(attachment).await;
-        netns::remove(&attachment.staging).await?;
-        self.attachment_folder.remove(&attachment.id.to_string()).await?;
+        // Before the record goes: what is not shown as held any more can be had.
         self.ports.release(&attachment.endpoint);
         self.sandboxes.leave(&attachment.endpoint);
+        netns::remove(&attachment.staging).await?;
+        self.attachment_folder.remove(&attachment.id.to_string()).await?;
         *slot = None;
         Ok(())
     }

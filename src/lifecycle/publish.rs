@@ -48,7 +48,8 @@ pub fn published(state_dir: &Path) -> Result<Vec<PublishedPort>> {
     let attachments = Folder::<Attachment>::glance(state_dir)?;
     let mut ports = Vec::new();
     for attachment in attachments {
-        if !attachment.phase.is_live() || !attachment.publishes() {
+        // Also while DEL has not taken them back: nobody else can have them.
+        if !attachment.publishes() {
             continue;
         }
         let container_ips: Vec<_> = addresses(&attachment).collect();
