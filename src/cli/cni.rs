@@ -244,7 +244,7 @@ impl Target {
             container_id,
             netns: Some(netns),
             if_name: if_name.to_owned(),
-            args: read_args(self.args.as_deref().unwrap_or_default())?,
+            args: Attachment::parse_args(self.args.as_deref().unwrap_or_default())?,
             capability_args: read_capability_args(
                 self.capability_args.as_deref().unwrap_or_default(),
             )?,
@@ -364,21 +364,6 @@ fn absolute(path: &Path) -> std::io::Result<PathBuf> {
     Ok(clean)
 }
 
-/// The pairs of `CNI_ARGS`, with cnitool's rules and its error.
-fn read_args(text: &str) -> anyhow::Result<Vec<(String, String)>> {
-    if text.is_empty() {
-        return Ok(Vec::new());
-    }
-    text.split(';')
-        .map(|pair| match pair.split_once('=') {
-            Some((key, value)) if !key.is_empty() && !value.is_empty() && !value.contains('=') => {
-                Ok((key.to_owned(), value.to_owned()))
-            }
-            _ => Err(anyhow!("invalid CNI_ARGS pair {pair:?}")),
-        })
-        .collect()
-}
-
 fn read_capability_args(text: &str) -> anyhow::Result<Map<String, Value>> {
     if text.is_empty() {
         return Ok(Map::new());
@@ -431,19 +416,6 @@ mod tests {
         }
         let here = std::env::current_dir().unwrap();
         assert_eq!(absolute(Path::new("x/../a")).unwrap(), here.join("a"));
-    }
-
-    #[test]
-    fn cni_args_are_pairs_with_one_equals_sign_each() {
-        let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
-        assert_eq!(read_args("").unwrap(), []);
-        assert_eq!(read_args("A=b;C=d").unwrap(), [pair("A", "b"), pair("C", "d")]);
-        for (text, bad) in
-            [("A", "A"), ("A=b;", ""), ("=b", "=b"), ("A=", "A="), ("A=b=c", "A=b=c")]
-        {
-            let error = read_args(text).unwrap_err().to_string();
-            assert_eq!(error, format!("invalid CNI_ARGS pair {bad:?}"));
-        }
     }
 
     #[test]

@@ -47,14 +47,43 @@ pub enum InvalidAttachment {
         /// The pair's value.
         value: String,
     },
+    /// The part of a `CNI_ARGS` is not one key and one value.
+    #[error("invalid CNI_ARGS pair {0:?}")]
+    NotAPair(String),
     /// A text that becomes an environment variable contains a NUL.
     #[error("{0} contains a NUL character")]
     Nul(&'static str),
 }
 
 impl Attachment {
+    /// Reads the value of `CNI_ARGS`, with cnitool's rules and its error.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidAttachment::NotAPair`] names the first part that is not `KEY=VALUE`: neither
+    /// is empty, and there is one `=`.
+    pub fn parse_args(text: &str) -> Result<Vec<(String, String)>, InvalidAttachment> {
+        if text.is_empty() {
+            return Ok(Vec::new());
+        }
+        text.split(';')
+            .map(|pair| match pair.split_once('=') {
+                Some((key, value))
+                    if !key.is_empty() && !value.is_empty() && !value.contains('=') =>
+                {
+                    Ok((key.to_owned(), value.to_owned()))
+                }
+                _ => Err(InvalidAttachment::NotAPair(pair.to_owned())),
+            })
+            .collect()
+    }
+
     /// Checks everything that becomes an environment variable.
-    pub(super) fn check(&self) -> Result<(), InvalidAttachment> {
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidAttachment`] names the first part that plugins cannot be given.
+    pub fn check(&self) -> Result<(), InvalidAttachment> {
         name::check_container_id(&self.container_id)?;
         name::check_interface(&self.if_name)?;
         for (key, value) in &self.args {
@@ -83,9 +112,29 @@ impl Attachment {
     }
 
     /// The value of `CNI_ARGS`.
-    pub(super) fn cni_args(&self) -> String {
+    #[must_use]
+    pub fn cni_args(&self) -> String {
         let pairs: Vec<String> =
             self.args.iter().map(|(key, value)| format!("{key}={value}")).collect();
         pairs.join(";")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn r16_cni_args_are_pairs_with_one_equals_sign_each() {
+        let read = Attachment::parse_args;
+        let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+        assert_eq!(read("").unwrap(), []);
+        assert_eq!(read("A=b;C=d").unwrap(), [pair("A", "b"), pair("C", "d")]);
+        for (text, bad) in
+            [("A", "A"), ("A=b;", ""), ("=b", "=b"), ("A=", "A="), ("A=b=c", "A=b=c")]
+        {
+            let error = read(text).unwrap_err().to_string();
+            assert_eq!(error, format!("invalid CNI_ARGS pair {bad:?}"));
+        }
     }
 }

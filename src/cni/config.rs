@@ -127,8 +127,13 @@ impl NetworkConfigList {
         Inlined::read(&object(serde_json::from_slice(bytes)?)?)
     }
 
-    /// Makes a list of a `.conf`: one plugin, which carries the network's name and version.
-    pub(super) fn up_convert(bytes: &[u8]) -> Result<Self> {
+    /// Makes a list of the content of a `.conf`: one plugin, which carries the network's name
+    /// and version.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] says what is wrong.
+    pub fn up_convert(bytes: &[u8]) -> Result<Self> {
         let plugin = object(serde_json::from_slice(bytes)?)?;
         Ok(Self {
             cni_version: read_version(&plugin, &[])?,

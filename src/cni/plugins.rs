@@ -108,7 +108,7 @@ impl Plugins {
         let stderr = String::from_utf8_lossy(&stderr).trim_end().to_owned();
         let ended = match outcome {
             Ok(status) if status.success() => Ok(stdout),
-            Ok(status) => Err(read_failure(status, &stdout, &stderr)),
+            Ok(status) => Err(Failure::read(status, &stdout, &stderr)),
             Err(Cut::Unstarted(source)) => {
                 Err(Failure::Unstarted { program: program.to_owned(), source })
             }
@@ -189,18 +189,21 @@ fn inherited(all: impl Iterator<Item = (OsString, OsString)>) -> Vec<(OsString, 
     env
 }
 
-/// What a plugin means that exited with a failure.
-pub(super) fn read_failure(status: ExitStatus, stdout: &[u8], stderr: &str) -> Failure {
-    if stdout.trim_ascii().is_empty() {
-        return Failure::Silent { status, stderr: stderr.to_owned() };
-    }
-    read_reported(stdout).unwrap_or_else(|problem| {
-        let mut stdout = String::from_utf8_lossy(stdout).into_owned();
-        if let Some((cut, _)) = stdout.char_indices().nth(GARBLED_SHOWN) {
-            stdout.truncate(cut);
+impl Failure {
+    /// What a plugin means that exited with a failure, whatever it wrote.
+    #[must_use]
+    pub fn read(status: ExitStatus, stdout: &[u8], stderr: &str) -> Self {
+        if stdout.trim_ascii().is_empty() {
+            return Self::Silent { status, stderr: stderr.to_owned() };
         }
-        Failure::Garbled { stdout, problem }
-    })
+        read_reported(stdout).unwrap_or_else(|problem| {
+            let mut stdout = String::from_utf8_lossy(stdout).into_owned();
+            if let Some((cut, _)) = stdout.char_indices().nth(GARBLED_SHOWN) {
+                stdout.truncate(cut);
+            }
+            Self::Garbled { stdout, problem }
+        })
+    }
 }
 
 /// How many characters are shown of what should have been an error message.

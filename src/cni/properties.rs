@@ -6,11 +6,10 @@ use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
 use super::lenient::is_key;
-use super::plugins::read_failure;
 use super::request::Request;
 use super::{
-    AttachResult, Attachment, Dns, Interface, IpConfig, NetworkConfigList, PluginConfig, Route,
-    Version,
+    AttachResult, Attachment, Dns, Failure, Interface, IpConfig, NetworkConfigList, PluginConfig,
+    Route, Version,
 };
 
 /// Some JSON, with numbers of any size.
@@ -179,7 +178,7 @@ proptest! {
         let _ = AttachResult::parse(&bytes, version);
         let _ = NetworkConfigList::parse(&bytes);
         let _ = NetworkConfigList::up_convert(&bytes);
-        let _ = read_failure(std::process::ExitStatus::default(), &bytes, "");
+        let _ = Failure::read(std::process::ExitStatus::default(), &bytes, "");
         let _ = String::from_utf8_lossy(&bytes).parse::<Version>();
     }
 
@@ -195,7 +194,7 @@ proptest! {
         }
         let _ = NetworkConfigList::parse(&bytes);
         let _ = NetworkConfigList::up_convert(&bytes);
-        let _ = read_failure(std::process::ExitStatus::default(), &bytes, "");
+        let _ = Failure::read(std::process::ExitStatus::default(), &bytes, "");
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod add;
 mod discovery;
 mod execution;
 mod fake;
+mod fuzz;
 mod netns;
 mod real;
 mod request;
