@@ -148,8 +148,38 @@ impl Error {
     }
 }
 
-/// An error with everything below it, on one line, for the log.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    std::iter::successors(error.source(), |error| error.source())
-        .fold(error.to_string(), |text, source| format!("{text}: {source}"))
+/// An error and its causes on one line, for the log and for Docker. A cause that its effect
+/// has quoted already is not said twice.
+#[must_use]
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let said = error.to_string();
+        if !text.ends_with(&said) {
+            text = format!("{text}: {said}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("cannot make the {0}")]
+    struct Quiet(&'static str, #[source] io::Error);
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("cannot make the {0}: {1}")]
+    struct Quoting(&'static str, #[source] io::Error);
+
+    #[test]
+    fn causes_follow_their_effects_and_none_is_said_twice() {
+        let cause = || io::Error::other("no space");
+        assert_eq!(chain(&Quiet("bridge", cause())), "cannot make the bridge: no space");
+        assert_eq!(chain(&Quoting("bridge", cause())), "cannot make the bridge: no space");
+    }
 }

@@ -66,7 +66,7 @@ use crate::cnm::{
 use crate::netlink::Netlink;
 use crate::state::Folder;
 
-pub use error::Error;
+pub use error::{Error, chain};
 pub use forward::exempts_by_default;
 pub use hold::HostPort;
 pub use network::embedded;

@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use super::json::{self, Json};
-use crate::lifecycle;
+use crate::lifecycle::{self, chain};
 
 /// Why a call was refused or failed.
 ///
@@ -113,40 +113,5 @@ impl IntoResponse for Error {
         let mut response = (self.status(), Json(Refusal { err: &text })).into_response();
         response.extensions_mut().insert(Failure(text));
         response
-    }
-}
-
-/// The error and its causes on one line. A cause that its effect has quoted already is not
-/// said twice.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let said = error.to_string();
-        if !text.ends_with(&said) {
-            text = format!("{text}: {said}");
-        }
-        cause = error.source();
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[derive(Debug, thiserror::Error)]
-    #[error("cannot make the {0}")]
-    struct Quiet(&'static str, #[source] std::io::Error);
-
-    #[derive(Debug, thiserror::Error)]
-    #[error("cannot make the {0}: {1}")]
-    struct Quoting(&'static str, #[source] std::io::Error);
-
-    #[test]
-    fn causes_follow_their_effects_and_none_is_said_twice() {
-        let cause = || std::io::Error::other("no space");
-        assert_eq!(chain(&Quiet("bridge", cause())), "cannot make the bridge: no space");
-        assert_eq!(chain(&Quoting("bridge", cause())), "cannot make the bridge: no space");
     }
 }
