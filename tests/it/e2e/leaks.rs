@@ -55,6 +55,15 @@ impl Footprint {
         }
     }
 
+    /// Whether the host comes to have less than this, and nothing that is not in it.
+    pub(super) fn has_only_shrunk(&self, host: &Host) -> bool {
+        if within(LIMIT, || Self::of(host) == *self) {
+            return false;
+        }
+        let now = Self::of(host);
+        now.0.iter().all(|(line, count)| self.0.get(line).is_some_and(|before| count <= before))
+    }
+
     /// Fails unless the host comes to have exactly this footprint again.
     #[track_caller]
     pub(super) fn assert_nothing_more(&self, host: &Host) {

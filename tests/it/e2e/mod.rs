@@ -94,7 +94,13 @@ fn on_a_host(suite: Suite, files: &[ConfFile<'_>], scene: impl Fn(&Host)) {
     }
     host.start_driver();
     scene(&host);
-    let before = Footprint::settled(&host);
+    let mut before = Footprint::settled(&host);
     scene(&host);
+    if before.has_only_shrunk(&host) {
+        // Something of the first time, such as a namespace that the kernel was slow to clear
+        // away, was taken for a thing that stays. Once more, from where it is gone.
+        before = Footprint::settled(&host);
+        scene(&host);
+    }
     before.assert_nothing_more(&host);
 }
