@@ -26,7 +26,7 @@
 //! | `settle` | what Docker does not carry over, put back in the container |
 //! | `watch` | waiting for Docker before version 28 with that |
 //! | `detach` | DeleteEndpoint: the interface back in staging as ADD left it, then DEL |
-//! | `recover` | what is done at start |
+//! | `recover` | what is done at start, and when a new dockerd first calls |
 //! | `publish` | Program and RevokeExternalConnectivity: ports follow the gateway |
 //! | `ports`, `hold` | the host ports of all endpoints, and holding one |
 //! | `forward` | the exemption from the host's FORWARD policy |
