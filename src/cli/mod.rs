@@ -3,9 +3,12 @@
 //! The only room that prints, and the only one whose errors are `anyhow`'s: here they are
 //! not acted upon any more, but shown.
 
+mod client;
 mod cni;
 mod folders;
 mod logging;
+mod orphans;
+mod output;
 mod ports;
 mod serve;
 mod validate;
@@ -51,6 +54,7 @@ enum Verb {
     Validate(validate::Args),
     Cni(cni::Args),
     Ports(ports::Args),
+    Orphans(orphans::Args),
 }
 
 /// Runs the command line of this process.
@@ -77,6 +81,7 @@ pub fn main() -> ExitCode {
     let outcome = match verb {
         Verb::Serve(args) => serve::run(args).map(|()| ExitCode::SUCCESS),
         Verb::Ports(args) => ports::run(&args).map(|()| ExitCode::SUCCESS),
+        Verb::Orphans(args) => orphans::run(args),
         Verb::Validate(args) => validate::run(args),
         Verb::Cni(args) => cni::run(args),
     };
@@ -93,7 +98,7 @@ impl Verb {
         match self {
             Self::Serve(_) => logging::Level::Info,
             Self::Validate(_) => logging::Level::Error,
-            Self::Ports(_) | Self::Cni(_) => logging::Level::Warn,
+            Self::Ports(_) | Self::Orphans(_) | Self::Cni(_) => logging::Level::Warn,
         }
     }
 }

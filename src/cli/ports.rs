@@ -1,12 +1,11 @@
 //! `cnm-cni ports`: which ports of the host are published, and to where.
 
-use std::io::{ErrorKind, Write as _, stdout};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use anyhow::Context;
-use clap::ValueEnum;
 
+use super::output::{Format, columns, print};
 use crate::lifecycle::{self, PublishedPort};
 
 /// Show the published ports of all containers on networks of this driver
@@ -25,28 +24,13 @@ pub(super) struct Args {
     format: Format,
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Format {
-    Table,
-    Json,
-}
-
 pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     let ports = lifecycle::published(&args.state_dir).context("cannot read the records")?;
-    let text = match args.format {
-        Format::Table => table(&ports),
-        Format::Json => serde_json::to_string_pretty(&ports)? + "\n",
-    };
-    match stdout().write_all(text.as_bytes()) {
-        // Whoever read it has seen enough.
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-        written => written.context("cannot write to standard output"),
-    }
+    print(args.format, &ports, |ports| table(ports))
 }
 
 fn table(ports: &[PublishedPort]) -> String {
-    let mut rows = vec![["HOST", "CONTAINER", "NETWORK", "ENDPOINT"].map(str::to_owned)];
-    rows.extend(ports.iter().map(|port| {
+    let rows = ports.iter().map(|port| {
         let at = |ip: IpAddr, port| SocketAddr::new(ip, port).to_string();
         let host = match port.host_ip {
             Some(ip) => at(ip, port.host_port),
@@ -60,13 +44,8 @@ fn table(ports: &[PublishedPort]) -> String {
             port.network.short().to_owned(),
             port.endpoint.short().to_owned(),
         ]
-    }));
-    let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or(0);
-    let widths = [width(0), width(1), width(2)];
-    rows.iter().fold(String::new(), |text, [host, container, network, endpoint]| {
-        let [a, b, c] = widths;
-        format!("{text}{host:a$}  {container:b$}  {network:c$}  {endpoint}\n")
-    })
+    });
+    columns(["HOST", "CONTAINER", "NETWORK", "ENDPOINT"], rows)
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use tracing::{info, warn};
 use crate::cni::Limits;
 use crate::lifecycle::{Config, Driver};
 use crate::server;
+use crate::state::Lock;
 
 /// Serve Docker's network calls on a Unix socket, until SIGTERM or SIGINT
 ///
@@ -55,6 +56,11 @@ pub(super) struct Args {
     #[arg(value_parser = clap::value_parser!(u64).range(1..))]
     plugin_timeout: u64,
 
+    /// Answer DeleteEndpoint only once DEL has run, instead of at once: 'docker rm' then takes as
+    /// long as the plugins do
+    #[arg(long, env = "CNM_CNI_SYNC_DELETE")]
+    sync_delete: bool,
+
     /// Seconds that calls under way have to end, once the driver is told to stop
     #[arg(long, value_name = "SECONDS", env = "CNM_CNI_DRAIN_TIMEOUT", default_value = "30")]
     drain_timeout: u64,
@@ -74,10 +80,11 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
              run it with sudo, or as a system service"
         );
     }
-    // The socket comes first: it keeps a second driver away from the records, and calls
-    // that arrive during the recovery wait instead of failing. It goes last.
+    // The socket comes first: calls that arrive during the recovery wait instead of failing.
+    // It goes last.
     let (listener, _file) =
         server::bind(&args.socket).context("cannot open the driver's socket")?;
+    let _state = Lock::take(&args.state_dir).context("cannot use the state folder")?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -100,6 +107,7 @@ async fn serve(args: Args, listener: UnixListener) -> anyhow::Result<()> {
         state_dir: args.state_dir,
         run_dir: args.run_dir,
         limits: Limits { add: plugin_timeout, del: plugin_timeout, ..Limits::default() },
+        sync_delete: args.sync_delete,
     };
     let driver = tokio::select! {
         opened = Driver::open(config) => Arc::new(opened.context("cannot open the driver's records")?),

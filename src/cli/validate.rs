@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
-use clap::ValueEnum;
 use serde_json::{Value, json};
 
 use super::folders::Folders;
+use super::output::{Format, columns, print};
 use crate::cni::{ConfigError, NetworkConfigList, Runtime, ValidatedPlugin, Validation};
 use crate::translate::{Prospects, TakesAddress, prospects};
 use crate::{cni, lifecycle};
@@ -53,12 +53,6 @@ pub(super) struct Args {
     folders: Folders,
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Format {
-    Table,
-    Json,
-}
-
 /// A network, or what keeps a file from being one.
 struct Row {
     /// Where it was read; none for what is built in, and for what was not found.
@@ -79,7 +73,6 @@ struct Unread {
 }
 
 /// Looks, and prints what was found; fails if anything is amiss.
-#[expect(clippy::print_stdout, reason = "this is the verb's output")]
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let plugins = args.folders.runtime()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -87,13 +80,8 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
         .build()
         .context("cannot start the runtime")?;
     let rows = runtime.block_on(gather(&args, &plugins))?;
-    match args.format {
-        Format::Table => print!("{}", table(&rows)),
-        Format::Json => {
-            let networks: Vec<_> = rows.iter().map(Row::json).collect();
-            println!("{}", serde_json::to_string_pretty(&json!({ "networks": networks }))?);
-        }
-    }
+    let networks: Vec<_> = rows.iter().map(Row::json).collect();
+    print(args.format, &json!({ "networks": networks }), |_| table(&rows))?;
     let all_well = rows.iter().all(|row| row.problems().is_empty());
     Ok(if all_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -332,18 +320,7 @@ fn table(rows: &[Row]) -> String {
         "STATUS",
         "RESULT",
     ];
-    let mut lines = vec![HEAD.map(str::to_owned)];
-    lines.extend(rows.iter().map(Row::cells));
-    let width = |column: usize| {
-        lines.iter().map(|cells| cells[column].chars().count()).max().unwrap_or_default()
-    };
-    let widths: [usize; 10] = std::array::from_fn(width);
-    let mut text = String::new();
-    for cells in &lines {
-        let padded = cells.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
-        text += padded.collect::<Vec<_>>().join("  ").trim_end();
-        text.push('\n');
-    }
+    let text = columns(HEAD, rows.iter().map(Row::cells));
     let problems = rows.iter().flat_map(|row| {
         row.problems().into_iter().map(|problem| format!("{}: {problem}\n", row.name()))
     });

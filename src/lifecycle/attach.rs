@@ -6,6 +6,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::orphans::{self, Claims};
 use super::record::{Attachment, AttachmentId, Interface, Network, Phase};
 use super::settle::Fresh;
 use super::{Driver, Error, Inner, Result, forward};
@@ -52,19 +53,42 @@ impl Driver {
             Some(_) => inner.detach(&mut slot).await?,
             None => {}
         }
-        let mac = request.interface.mac_address.as_deref().map(str::parse).transpose()?;
-        let attachment =
-            inner.intend(&network, request.endpoint_id.clone(), &options, &request.interface)?;
-        let mtu = options.mtu.or(network.options.mtu);
-        let wanted = Wanted { interface: &request.interface, mac, mtu, ip: options.ip };
-        match inner.attach(slot.insert(attachment), &wanted).await {
-            Ok(interface) => Ok(CreateEndpointResponse { interface }),
-            Err(cause) => Err(cause.undone(inner.detach(&mut slot).await)),
-        }
+        let claims = Claims::of_request(&request, &network.conflist, &options);
+        inner.wait_for_orphans(&claims).await?;
+        let going = inner.orphans.going(&network.conflist);
+        let made = inner.make(&mut slot, &network, &options, &request).await;
+        let interface = match made {
+            // The pool may have no address left but those that are being given back.
+            Err(Error::Cni(_)) if !going.is_empty() => {
+                orphans::ended(going).await;
+                inner.make(&mut slot, &network, &options, &request).await?
+            }
+            made => made?,
+        };
+        Ok(CreateEndpointResponse { interface })
     }
 }
 
 impl Inner {
+    /// Makes the endpoint's attachment, or nothing.
+    async fn make(
+        self: &Arc<Self>,
+        slot: &mut Option<Attachment>,
+        network: &Network,
+        options: &EndpointOptions,
+        request: &CreateEndpointRequest,
+    ) -> Result<EndpointInterface> {
+        let interface = &request.interface;
+        let mac = interface.mac_address.as_deref().map(str::parse).transpose()?;
+        let mtu = options.mtu.or(network.options.mtu);
+        let wanted = Wanted { interface, mac, mtu, ip: options.ip };
+        let attachment = self.intend(network, request.endpoint_id.clone(), options, interface)?;
+        match self.attach(slot.insert(attachment), &wanted).await {
+            Ok(interface) => Ok(interface),
+            Err(cause) => Err(cause.undone(self.detach(slot).await)),
+        }
+    }
+
     /// Settles what the chain will be told; changes nothing.
     fn intend(
         &self,
@@ -114,6 +138,7 @@ impl Inner {
             widened: 0,
             result: None,
             interface: None,
+            removal: None,
             writing: Arc::default(),
         })
     }

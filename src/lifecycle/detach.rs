@@ -1,11 +1,15 @@
-//! DeleteEndpoint: the interface back in staging as ADD left it, then DEL.
+//! DeleteEndpoint: the intent on disk; then the interface back in staging as ADD left it, and DEL.
 //!
 //! The reference plugins find what to remove by the *live* addresses of the interface: a
 //! DEL that does not see them leaks a masquerade chain for every container. So the
 //! addresses are put back first, and an interface that was lost with its namespace gets a
 //! stand-in that bears them.
 
+use std::path::Path;
+use std::sync::Arc;
+
 use super::error::chain;
+use super::orphans::{Cell, Removal};
 use super::place::Place;
 use super::record::{Attachment, Phase};
 use super::{Driver, Error, Inner, Result, forward, publish};
@@ -16,15 +20,18 @@ use crate::netns;
 impl Driver {
     /// `NetworkDriver.DeleteEndpoint`. An unknown endpoint is gone already.
     ///
-    /// Docker forgets the endpoint whatever is answered, so a DEL that fails is no error to
-    /// it: the attachment stays on record, and DEL runs again when the driver starts.
+    /// Answered once the intent is on disk, and before DEL has run, unless the configuration
+    /// asks for that. Docker forgets the endpoint whatever is answered, so a DEL that fails
+    /// is no error to it: see [`super::orphans`].
     pub async fn delete_endpoint(&self, request: EndpointRequest) {
-        let mut slot = self.inner.endpoints.lock(&request.endpoint_id).await;
-        if let Err(error) = self.inner.detach(&mut slot).await {
-            tracing::error!(
-                error = chain(&error),
-                "the endpoint's attachment could not be removed; it stays on record"
-            );
+        let inner = &self.inner;
+        let mut slot = inner.endpoints.lock(&request.endpoint_id).await;
+        let Some(orphan) = inner.release(&mut slot).await else { return };
+        if inner.sync_delete {
+            // Logged where it failed; it is tried again.
+            let _ = inner.remove_now(orphan).await;
+        } else {
+            inner.remove_soon(orphan);
         }
     }
 }
@@ -33,36 +40,58 @@ impl Inner {
     /// Takes back whatever there is of the attachment in `slot`, and empties the slot.
     ///
     /// # Errors
-    /// What failed. Slot and record stay, so that it can be done again.
-    pub(super) async fn detach(&self, slot: &mut Option<Attachment>) -> Result<()> {
-        let Some(attachment) = slot.as_mut() else { return Ok(()) };
+    /// What failed. It is tried again in the background.
+    pub(super) async fn detach(self: &Arc<Self>, slot: &mut Option<Attachment>) -> Result<()> {
+        match self.release(slot).await {
+            Some(orphan) => self.remove_now(orphan).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Empties the slot: what was in it is to be deleted, and on record as such.
+    async fn release(&self, slot: &mut Option<Attachment>) -> Option<Arc<Cell>> {
+        let mut attachment = slot.take()?;
         attachment.phase = Phase::Deleting;
-        // At once: none of them needs the others, and DEL begins after all of them.
-        let (kept, withdrawn, restored) = tokio::join!(
-            self.keep(attachment),
-            forward::withdraw(attachment),
-            self.restore(attachment)
-        );
-        // No reason to leave in place what DEL can remove.
+        attachment.removal = Some(Removal::begun_now());
+        // Docker removes the sandbox once it is answered: what stands in there yet, because
+        // Docker could not take it out, would go with it.
+        let (kept, rescued) = tokio::join!(self.keep(&attachment), self.rescue(&attachment));
         for (outcome, consequence) in [
             (kept, "should the driver crash now, the attachment leaks"),
-            (restored, "the plugins may miss rules that they find by live addresses"),
+            (rescued, "the interface may be lost with its container"),
         ] {
             if let Err(error) = outcome {
                 tracing::warn!(attachment = %attachment.id, error = chain(&error), consequence);
             }
         }
+        self.sandboxes.leave(&attachment.endpoint);
+        Some(self.abandon(attachment))
+    }
+
+    /// Moves the interface back into staging, if it stands in the container yet.
+    async fn rescue(&self, attachment: &Attachment) -> Result<()> {
+        let Place::Sandbox(sandbox, link) = self.locate(attachment).await? else { return Ok(()) };
+        take_out(&sandbox, &link, attachment).await
+    }
+
+    /// Runs DEL where the interface is as ADD left it, and forgets the attachment.
+    ///
+    /// # Errors
+    /// What failed. The record stays, so that it can be done again.
+    pub(super) async fn take_back(&self, attachment: &Attachment) -> Result<()> {
+        // At once: neither needs the other, and DEL begins after both.
+        let (withdrawn, restored) =
+            tokio::join!(forward::withdraw(attachment), self.restore(attachment));
+        if let Err(error) = restored {
+            // No reason to leave in place what DEL can remove.
+            tracing::warn!(attachment = %attachment.id, error = chain(&error),
+                "the plugins may miss rules that they find by live addresses");
+        }
         let result = attachment.result.as_ref();
         self.runtime.del(&attachment.list, &attachment.parameters, result).await?;
         withdrawn?;
         publish::forget_flows(attachment).await;
-        // Before the record goes: what is not shown as held any more can be had.
-        self.ports.release(&attachment.endpoint);
-        self.sandboxes.leave(&attachment.endpoint);
-        netns::remove(&attachment.staging).await?;
-        self.attachment_folder.remove(&attachment.id.to_string()).await?;
-        *slot = None;
-        Ok(())
+        self.let_go(attachment).await
     }
 
     /// Makes the staging namespace what it was after ADD: the interface with its addresses.
@@ -70,19 +99,16 @@ impl Inner {
         let path = &attachment.staging;
         let if_name = &attachment.parameters.if_name;
         let place = self.locate(attachment).await?;
-        if netns::identity(path)?.is_none() {
-            netns::create(path).await?;
-        }
+        stage(path).await?;
         let staging = match place {
             Place::Staging(staging, _) => staging,
             Place::Own(link) => {
                 self.own.move_to(link.index, &netns::open(path)?).await?;
                 Netlink::in_netns(path).await?
             }
+            // After a crash; it was taken out before otherwise.
             Place::Sandbox(sandbox, link) => {
-                sandbox.set_down(link.index).await?;
-                sandbox.rename(link.index, if_name).await?;
-                sandbox.move_to(link.index, &netns::open(path)?).await?;
+                take_out(&sandbox, &link, attachment).await?;
                 Netlink::in_netns(path).await?
             }
             Place::Nowhere => Netlink::in_netns(path).await?,
@@ -97,6 +123,22 @@ impl Inner {
         };
         self.restore_in_staging(attachment, &staging, &link).await
     }
+}
+
+/// Makes the staging namespace, unless it is there.
+async fn stage(path: &Path) -> Result<()> {
+    if netns::identity(path)?.is_none() {
+        netns::create(path).await?;
+    }
+    Ok(())
+}
+
+/// Moves the interface from the container's namespace into staging, under its CNI name.
+async fn take_out(sandbox: &Netlink, link: &Link, attachment: &Attachment) -> Result<()> {
+    stage(&attachment.staging).await?;
+    sandbox.set_down(link.index).await?;
+    sandbox.rename(link.index, &attachment.parameters.if_name).await?;
+    Ok(sandbox.move_to(link.index, &netns::open(&attachment.staging)?).await?)
 }
 
 /// An interface in the place of one that was lost, for DEL to find and to delete.

@@ -116,6 +116,27 @@ pub enum Error {
         /// That other network.
         other: NetworkId,
     },
+    /// What an endpoint asks for is an orphan's yet.
+    #[error(
+        "{what} is held by attachment {attachment}, which cannot be removed: {reason}; \
+         it is tried again, see 'cnm-cni orphans'"
+    )]
+    Orphaned {
+        /// What is held, as `address 10.22.0.5`.
+        what: String,
+        /// The orphan.
+        attachment: String,
+        /// Why it cannot be removed.
+        reason: String,
+    },
+    /// The operator names an orphan that is not there.
+    #[error(
+        "there is no orphan whose attachment or endpoint begins with {0:?}; see 'cnm-cni orphans'"
+    )]
+    NoOrphan(String),
+    /// The operator's word for an orphan fits several.
+    #[error("several orphans begin with {0:?}; give more of the id, see 'cnm-cni orphans'")]
+    SeveralOrphans(String),
     /// The exemption from the FORWARD policy cannot be written.
     #[error("cannot exempt the container from the host's FORWARD policy: {command}: {reason}")]
     Forward {
@@ -128,7 +149,7 @@ pub enum Error {
     #[error("cannot read /proc/sys/kernel/random/boot_id")]
     BootId(#[source] io::Error),
     /// A step failed, and so did taking back the steps before it.
-    #[error("{cause}; and undoing it failed: {undo}; it is tried again when the driver starts")]
+    #[error("{cause}; and undoing it failed: {undo}; it is tried again, see 'cnm-cni orphans'")]
     Undo {
         /// Why the call failed.
         #[source]

@@ -17,7 +17,7 @@ use nix::sys::socket::{
     AddressFamily, SockFlag, SockProtocol, SockType, SockaddrStorage, bind, setsockopt, socket,
 };
 
-use crate::cnm::Protocol;
+use crate::cnm::{PortBinding, Protocol};
 
 /// A port of the host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +29,11 @@ pub struct HostPort {
 }
 
 impl HostPort {
+    /// The port that the binding names; of a range, the first.
+    pub(super) fn of(binding: &PortBinding) -> Self {
+        Self { protocol: binding.proto, ip: binding.host_ip, number: binding.host_port }
+    }
+
     /// Whether one of the two keeps the other from being used.
     pub(super) fn overlaps(&self, other: &Self) -> bool {
         let same_ip = match (self.ip, other.ip) {

@@ -26,6 +26,7 @@
 //! | `settle` | what Docker does not carry over, put back in the container |
 //! | `watch` | waiting for Docker before version 28 with that |
 //! | `detach` | DeleteEndpoint: the interface back in staging as ADD left it, then DEL |
+//! | `orphans` | DEL in the background, again and again; what was given up on |
 //! | `recover` | what is done at start, and when a new dockerd first calls |
 //! | `publish` | Program and RevokeExternalConnectivity: ports follow the gateway |
 //! | `ports`, `hold` | the host ports of all endpoints, and holding one |
@@ -40,6 +41,7 @@ mod error;
 mod forward;
 mod hold;
 mod network;
+mod orphans;
 mod place;
 mod ports;
 mod publish;
@@ -70,10 +72,12 @@ pub use error::{Error, chain};
 pub use forward::exempts_by_default;
 pub use hold::HostPort;
 pub use network::embedded;
+pub use orphans::{Orphan, Retried, orphans};
 pub use ports::PortError;
 pub use publish::{PublishedPort, published};
 
 use endpoints::Endpoints;
+use orphans::Orphans;
 use ports::Ports;
 use record::{Attachment, Network};
 use sandboxes::Sandboxes;
@@ -94,6 +98,8 @@ pub struct Config {
     pub run_dir: PathBuf,
     /// Limits of a plugin's execution.
     pub limits: Limits,
+    /// Whether DeleteEndpoint is answered only once DEL has run.
+    pub sync_delete: bool,
 }
 
 /// The driver: every method of the remote driver protocol, without the wire.
@@ -115,9 +121,11 @@ struct Inner {
     own: Netlink,
     /// The kernel's name for the present boot.
     boot_id: String,
+    sync_delete: bool,
     networks: Mutex<HashMap<NetworkId, Arc<Network>>>,
     network_folder: Folder<Network>,
     endpoints: Endpoints,
+    orphans: Orphans,
     ports: Ports,
     sandboxes: Sandboxes,
     attachment_folder: Folder<Attachment>,
@@ -135,8 +143,11 @@ impl Driver {
     /// # Errors
     /// The state folder cannot be opened, or the kernel gives no netlink socket.
     pub async fn open(config: Config) -> Result<Self> {
-        let inner = Arc::new(Inner::open(config)?);
-        recover::start(&inner);
+        let (inner, interrupted) = Inner::open(config)?;
+        let inner = Arc::new(inner);
+        for attachment in interrupted {
+            inner.remove_soon(inner.abandon(attachment));
+        }
         Ok(Self { inner })
     }
 
@@ -219,7 +230,8 @@ impl Driver {
 }
 
 impl Inner {
-    fn open(config: Config) -> Result<Self> {
+    /// Also returns the attachments that have to be removed.
+    fn open(config: Config) -> Result<(Self, Vec<Attachment>)> {
         let (network_folder, networks) = Folder::<Network>::open(&config.state_dir)?;
         let (attachment_folder, attachments) = Folder::<Attachment>::open(&config.state_dir)?;
         for aside in networks.set_aside.iter().chain(&attachments.set_aside) {
@@ -227,24 +239,30 @@ impl Inner {
                 "a record cannot be read, and was set aside");
         }
         let networks = networks.records.into_iter();
-        Ok(Self {
+        let boot_id = recover::boot_id()?;
+        let ports = Ports::of(attachments.records.iter());
+        let attachments = recover::part(attachments.records, &boot_id);
+        let inner = Self {
             conf_dir: ConfDir::new(config.conf_dir),
             runtime: Runtime::new(config.cni_path, config.limits),
             netns_dir: config.run_dir.join("netns"),
             own: Netlink::own()?,
-            boot_id: recover::boot_id()?,
+            boot_id,
+            sync_delete: config.sync_delete,
             networks: Mutex::new(
                 networks.map(|network| (network.id.clone(), Arc::new(network))).collect(),
             ),
             network_folder,
-            sandboxes: Sandboxes::of(attachments.records.iter()),
-            ports: Ports::of(attachments.records.iter()),
-            endpoints: Endpoints::holding(attachments.records),
+            sandboxes: Sandboxes::of(attachments.live.iter()),
+            ports,
+            endpoints: Endpoints::holding(attachments.live),
+            orphans: Orphans::default(),
             attachment_folder,
             background: TaskTracker::new(),
             stop: CancellationToken::new(),
             fresh: OnceCell::new(),
-        })
+        };
+        Ok((inner, attachments.interrupted))
     }
 
     /// Writes the attachment's record. When this returns, it is on disk.

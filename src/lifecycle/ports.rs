@@ -92,10 +92,10 @@ impl Ports {
     /// Takes the ports of these attachments again, after a start.
     pub(super) fn of<'a>(attachments: impl Iterator<Item = &'a Attachment>) -> Self {
         let ports = Self::default();
-        let live = attachments.filter(|attachment| attachment.phase.is_live());
-        for attachment in live.filter(|attachment| attachment.publishes()) {
+        // Also those that are to be deleted: their rules stand until DEL has run.
+        for attachment in attachments.filter(|attachment| attachment.publishes()) {
             let holds = attachment.ports.iter().map(|binding| {
-                let port = host_port(binding, binding.host_port);
+                let port = HostPort::of(binding);
                 Hold::take(port).unwrap_or_else(|errno| {
                     tracing::warn!(
                         %port, endpoint = attachment.endpoint.short(), reason = errno.desc(),
@@ -173,7 +173,7 @@ impl Ports {
         for offset in 0..count {
             // Below `count`, which the addition to `first` does not take beyond `last`.
             let offset = (start.wrapping_add(offset) % count) as u16;
-            let port = host_port(binding, first + offset);
+            let port = HostPort { number: first + offset, ..HostPort::of(binding) };
             let refusal = match holder_of(holders, endpoint, &port) {
                 Some((endpoint, Holder { network, .. })) => {
                     PortError::Held { port, endpoint: endpoint.clone(), network: network.clone() }
@@ -222,7 +222,7 @@ impl Ports {
             holder.sandbox = sandbox.map(Path::to_owned);
         }
         for binding in waits_for.iter().filter(|binding| binding.host_port != 0) {
-            let port = host_port(binding, binding.host_port);
+            let port = HostPort::of(binding);
             if let Some((endpoint, holder)) = holder_of(&holders, endpoint, &port)
                 && holder.sandbox.as_deref() != sandbox
             {
@@ -247,10 +247,6 @@ impl Ports {
 /// Whether the lists are the same, in whatever order: Docker keeps them in a map.
 fn same(one: &[PortBinding], other: &[PortBinding]) -> bool {
     one.len() == other.len() && one.iter().all(|binding| other.contains(binding))
-}
-
-fn host_port(binding: &PortBinding, number: u16) -> HostPort {
-    HostPort { protocol: binding.proto, ip: binding.host_ip, number }
 }
 
 /// Which other endpoint has the port, or a part of it.

@@ -52,7 +52,7 @@ pub fn published(state_dir: &Path) -> Result<Vec<PublishedPort>> {
         if !attachment.publishes() {
             continue;
         }
-        let container_ips: Vec<_> = addresses(&attachment).collect();
+        let container_ips: Vec<_> = attachment.addresses().collect();
         ports.extend(attachment.ports.iter().map(|binding| PublishedPort {
             host_ip: binding.host_ip,
             host_port: binding.host_port,
@@ -65,11 +65,6 @@ pub fn published(state_dir: &Path) -> Result<Vec<PublishedPort>> {
     }
     ports.sort_by_key(|port| (port.host_port, port.protocol, port.host_ip));
     Ok(ports)
-}
-
-/// The addresses that the chain gave.
-fn addresses(attachment: &Attachment) -> impl Iterator<Item = IpAddr> {
-    attachment.result.iter().flat_map(|result| &result.ips).map(|ip| ip.address.addr())
 }
 
 impl Driver {
@@ -162,7 +157,7 @@ pub(super) async fn forget_flows(attachment: &Attachment) {
     if !attachment.ports.iter().any(|binding| binding.proto == Protocol::Udp) {
         return;
     }
-    let addresses = addresses(attachment).collect();
+    let addresses = attachment.addresses().collect();
     if let Err(error) = conntrack::forget_udp_to(addresses).await {
         tracing::warn!(endpoint = attachment.endpoint.short(), %error, "UDP flows are not forgotten");
     }

@@ -1,6 +1,7 @@
 //! What is kept on disk about networks and attachments.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -9,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 use uuid::Uuid;
 
+use super::orphans::Removal;
 use super::settle::Settings;
 use crate::cni::{self, AttachResult, NetworkConfigList};
 use crate::cnm::{EndpointId, EndpointInterface, IpamData, NetworkId, NetworkOptions, PortBinding};
@@ -67,12 +69,20 @@ pub(super) struct Attachment {
     pub(super) result: Option<AttachResult>,
     /// The interface that ADD made, as it stood in the staging namespace.
     pub(super) interface: Option<Interface>,
+    /// How its removal goes, once it is [`Phase::Deleting`].
+    #[serde(default)]
+    pub(super) removal: Option<Removal>,
     /// Held while the record is written, so that writes follow each other.
     #[serde(skip)]
     pub(super) writing: Arc<Mutex<()>>,
 }
 
 impl Attachment {
+    /// The addresses that the chain gave.
+    pub(super) fn addresses(&self) -> impl Iterator<Item = IpAddr> {
+        self.result.iter().flat_map(|result| &result.ips).map(|ip| ip.address.addr())
+    }
+
     /// Whether its ports are published: by ADD, and not taken back since.
     pub(super) fn publishes(&self) -> bool {
         !self.ports.is_empty() && self.parameters.capability_args.contains_key(PORT_MAPPINGS)

@@ -5,17 +5,44 @@
 use std::fs;
 use std::sync::Arc;
 
-use super::error::chain;
+use super::orphans::Removal;
 use super::record::{Attachment, Phase};
 use super::{Error, Inner, Result};
-use crate::cnm::EndpointId;
 use crate::netns;
 
-/// Begins the recovery of every interrupted attachment.
-pub(super) fn start(inner: &Arc<Inner>) {
-    for endpoint in inner.endpoints.ids() {
-        let recovery = finish(Arc::clone(inner), endpoint);
-        inner.background.spawn(recovery);
+/// Parts the attachments that go on from those that something interrupted.
+pub(super) fn part(attachments: Vec<Attachment>, boot_id: &str) -> Parted {
+    let mut parted = Parted::default();
+    for mut attachment in attachments {
+        let Some(reason) = interrupted(&attachment, boot_id) else {
+            parted.live.push(attachment);
+            continue;
+        };
+        tracing::info!(attachment = %attachment.id, endpoint = attachment.endpoint.short(), reason,
+            "removing the attachment");
+        attachment.phase = Phase::Deleting;
+        attachment.removal.get_or_insert_with(Removal::begun_now);
+        parted.interrupted.push(attachment);
+    }
+    parted
+}
+
+/// Attachments, as they were found on disk.
+#[derive(Debug, Default)]
+pub(super) struct Parted {
+    pub(super) live: Vec<Attachment>,
+    /// To be removed.
+    pub(super) interrupted: Vec<Attachment>,
+}
+
+/// Why the attachment cannot go on; none if it can.
+fn interrupted(attachment: &Attachment, boot_id: &str) -> Option<&'static str> {
+    match attachment.phase {
+        Phase::Adding => Some("its ADD was interrupted"),
+        Phase::Deleting => Some("its DEL was interrupted, or failed"),
+        Phase::Staged | Phase::Joined | Phase::Settled => {
+            (attachment.boot_id != boot_id).then_some("the host has been booted since")
+        }
     }
 }
 
@@ -23,52 +50,24 @@ pub(super) fn start(inner: &Arc<Inner>) {
 /// so: a dockerd that was killed forgets the endpoints of drivers that it has not called yet.
 pub(super) fn sweep(inner: &Arc<Inner>) {
     for endpoint in inner.endpoints.ids() {
-        let removal = remove_if(Arc::clone(inner), endpoint, |_, attachment| {
-            let sandbox =
-                attachment.sandbox.as_ref().filter(|_| attachment.phase == Phase::Settled);
-            let gone = sandbox.is_some_and(|path| matches!(netns::identity(path), Ok(None)));
-            gone.then_some("its container ended while dockerd was away")
-        });
-        inner.background.spawn(removal);
-    }
-}
-
-async fn finish(inner: Arc<Inner>, endpoint: EndpointId) {
-    remove_if(inner, endpoint, Inner::interrupted).await;
-}
-
-/// Removes an endpoint's attachment if there is a reason to.
-async fn remove_if(
-    inner: Arc<Inner>,
-    endpoint: EndpointId,
-    reason: impl Fn(&Inner, &Attachment) -> Option<&'static str>,
-) {
-    let mut slot = inner.endpoints.lock(&endpoint).await;
-    let Some(attachment) = slot.as_ref() else { return };
-    let Some(reason) = reason(&inner, attachment) else { return };
-    let attachment = attachment.id;
-    match inner.detach(&mut slot).await {
-        Ok(()) => {
-            tracing::info!(endpoint = endpoint.short(), %attachment, reason, "attachment removed");
-        }
-        Err(error) => tracing::error!(
-            endpoint = endpoint.short(), %attachment, reason, error = chain(&error),
-            "the attachment cannot be removed"
-        ),
-    }
-}
-
-impl Inner {
-    /// Why the attachment cannot go on; none if it can.
-    fn interrupted(&self, attachment: &Attachment) -> Option<&'static str> {
-        match attachment.phase {
-            Phase::Adding => Some("its ADD was interrupted"),
-            Phase::Deleting => Some("its DEL was interrupted, or failed"),
-            Phase::Staged | Phase::Joined | Phase::Settled => {
-                (attachment.boot_id != self.boot_id).then_some("the host has been booted since")
+        let inner = Arc::clone(inner);
+        inner.background.clone().spawn(async move {
+            let mut slot = inner.endpoints.lock(&endpoint).await;
+            if slot.as_ref().is_some_and(lost_its_sandbox) {
+                tracing::info!(
+                    endpoint = endpoint.short(),
+                    "removing the attachment: its container ended while dockerd was away"
+                );
+                // Logged where it failed; it is tried again.
+                let _ = inner.detach(&mut slot).await;
             }
-        }
+        });
     }
+}
+
+fn lost_its_sandbox(attachment: &Attachment) -> bool {
+    let sandbox = attachment.sandbox.as_ref().filter(|_| attachment.phase == Phase::Settled);
+    sandbox.is_some_and(|path| matches!(netns::identity(path), Ok(None)))
 }
 
 /// The kernel's name for the present boot (`random(4)`).

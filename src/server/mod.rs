@@ -1,8 +1,8 @@
 //! Docker's door: checks parameters, converts types, hands over.
 //!
 //! ```text
-//!   socket ──▶ observe ──▶ plugin, network, endpoint, sandbox ──▶ lifecycle::Driver
-//!              a task,     one handler per call;                  the work
+//!   socket ──▶ observe ──▶ plugin, network, endpoint, sandbox, control ──▶ lifecycle::Driver
+//!              a task,     one handler per call;                           the work
 //!              a span,     json reads the body and writes
 //!              a line      the answer, error the refusal
 //! ```
@@ -17,6 +17,7 @@
 //!   but to lose a call on it. (No timer is given to hyper, so it has no time-outs.)
 //! * A call that has begun is carried through, whether or not its caller still waits.
 
+pub mod control;
 mod endpoint;
 mod error;
 mod json;
@@ -66,6 +67,7 @@ pub fn router(driver: Arc<Driver>, calls: Calls) -> Router {
         .merge(network::routes())
         .merge(endpoint::routes())
         .merge(sandbox::routes())
+        .merge(control::routes())
         .fallback(async |request: Request| Error::unknown_call(&request))
         .method_not_allowed_fallback(async |request: Request| Error::not_a_post(&request))
         .layer(middleware::from_fn(json::whole_body))

@@ -10,6 +10,8 @@
 //! renamed over it, and the folder is synced: after a crash there is the old record or the
 //! new one. What a record means is its owner's business.
 
+mod lock;
+
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::marker::PhantomData;
@@ -18,6 +20,8 @@ use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+
+pub use lock::{Lock, LockError};
 
 /// What can be kept in a [`Folder`].
 pub trait Record: Serialize + DeserializeOwned + Send + 'static {

@@ -55,6 +55,8 @@ pub(crate) fn config(folder: &Path) -> Config {
         state_dir: folder.join("state"),
         run_dir: folder.join("run"),
         limits: Limits::default(),
+        // So that a test sees at once what DEL has left.
+        sync_delete: true,
     }
 }
 

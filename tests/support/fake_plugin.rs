@@ -18,6 +18,7 @@
 //! | `dns` | `dns` of the result |
 //! | `mtu`, `mac` | of the container's end; `runtimeConfig.mac` goes before, and then `MAC` of `CNI_ARGS` |
 //! | `host_addresses` | list of addresses for the host's end |
+//! | `lease` | path of a file that ADD makes, and fails if it is another attachment's; DEL removes it |
 //! | `commands` | list of commands, run inside `CNI_NETNS` at the end of ADD; `{ifname}` stands for `CNI_IFNAME` |
 //!
 //! The object of a verb:
@@ -156,11 +157,39 @@ impl Call<'_> {
         let interface = self.fake["interface"] == true;
         match self.verb {
             "ADD" if self.fake["verbatim"] == true => Ok(Some(self.fake["result"].clone())),
-            "ADD" => self.add(interface).map(Some),
-            "DEL" if interface => remove_interface().map(|()| None),
+            "ADD" => {
+                self.take_lease()?;
+                self.add(interface).map(Some)
+            }
+            "DEL" => {
+                if interface {
+                    remove_interface()?;
+                }
+                self.give_lease_back()?;
+                Ok(None)
+            }
             "CHECK" if interface => self.check().map(|()| None),
             _ => Ok(None),
         }
+    }
+
+    /// The only one that there is, as from a pool of one address.
+    fn take_lease(&self) -> Result<()> {
+        let Some(path) = self.fake["lease"].as_str() else { return Ok(()) };
+        let mut file = OpenOptions::new()
+            .create_new(true)
+            .write(true)
+            .open(path)
+            .with_context(|| format!("no lease left: {path}"))?;
+        Ok(file.write_all(env::var("CNI_CONTAINERID")?.as_bytes())?)
+    }
+
+    fn give_lease_back(&self) -> Result<()> {
+        let Some(path) = self.fake["lease"].as_str() else { return Ok(()) };
+        if std::fs::read_to_string(path).ok() == env::var("CNI_CONTAINERID").ok() {
+            std::fs::remove_file(path)?;
+        }
+        Ok(())
     }
 
     fn add(&self, interface: bool) -> Result<Value> {

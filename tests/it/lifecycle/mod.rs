@@ -3,6 +3,7 @@
 
 mod attach;
 mod detach;
+mod orphans;
 mod ports;
 mod recover;
 mod settle;
@@ -37,6 +38,14 @@ impl Bench {
         let bench = Self { folder, config, driver };
         bench.write_conflist(plugins);
         bench.driver.create_network(read(json!({"NetworkID": NETWORK}))).await.unwrap();
+        bench
+    }
+
+    /// The same with DEL in the background, as it is unless the user says otherwise.
+    async fn in_background(plugins: Value) -> Self {
+        let mut bench = Self::with(plugins).await;
+        bench.config.sync_delete = false;
+        bench.driver = Driver::open(bench.config.clone()).await.unwrap();
         bench
     }
 

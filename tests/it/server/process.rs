@@ -128,6 +128,45 @@ async fn a_second_driver_refuses_to_start_and_says_who_is_first() {
 }
 
 #[tokio::test]
+async fn two_drivers_do_not_share_their_records() {
+    let (folder, _) = home();
+    let first = Daemon::start(folder.path(), &[]).await;
+    let elsewhere = tempfile::tempdir().unwrap();
+    let other = elsewhere.path().join("cni.sock");
+    std::os::unix::fs::symlink(folder.path().join("state"), elsewhere.path().join("state"))
+        .unwrap();
+    let second = serve(elsewhere.path(), &[]);
+    let (status, said) = Daemon::spawn(second).end().await;
+    assert_eq!(status.code(), Some(1));
+    assert!(said.contains(&format!("process {}", first.pid())), "{said}");
+    assert!(said.contains("--state-dir") && !other.exists(), "{said}");
+}
+
+#[tokio::test]
+async fn the_operator_asks_the_running_driver() {
+    let (folder, socket) = home();
+    let orphans = |verb: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_cnm-cni"));
+        command.arg("orphans").args(verb).arg("--socket").arg(&socket).env_clear();
+        async move { command.output().await.unwrap() }
+    };
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    let alone = orphans(&["retry"]).await;
+    assert!(!alone.status.success());
+    let said = text(alone.stderr);
+    assert!(said.contains("no driver answers on") && said.contains("cnm-cni serve"), "{said}");
+
+    let _daemon = Daemon::start(folder.path(), &[]).await;
+    let retried = orphans(&["retry"]).await;
+    assert!(retried.status.success());
+    assert_eq!(text(retried.stdout), "No orphans: nothing to do.\n");
+    let forgotten = orphans(&["forget", "0198"]).await;
+    assert!(!forgotten.status.success());
+    let said = text(forgotten.stderr);
+    assert!(said.contains("there is no orphan") && said.contains("\"0198\""), "{said}");
+}
+
+#[tokio::test]
 async fn a_driver_that_was_killed_leaves_nothing_in_the_way() {
     let (folder, socket) = home();
     let first = Daemon::start(folder.path(), &[]).await;

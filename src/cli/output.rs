@@ -1,0 +1,67 @@
+//! What verbs print: a table for people, or JSON for programs.
+
+use std::fmt::Write as _;
+use std::io::{ErrorKind, Write as _, stdout};
+
+use anyhow::Context;
+use clap::ValueEnum;
+use serde::Serialize;
+
+/// How to print.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Format {
+    Table,
+    Json,
+}
+
+/// Prints `value` as JSON, or as the table that `table` makes of it.
+pub(super) fn print<T: Serialize>(
+    format: Format,
+    value: &T,
+    table: impl FnOnce(&T) -> String,
+) -> anyhow::Result<()> {
+    let text = match format {
+        Format::Table => table(value),
+        Format::Json => serde_json::to_string_pretty(value)? + "\n",
+    };
+    match stdout().write_all(text.as_bytes()) {
+        // Whoever read it has seen enough.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        written => written.context("cannot write to standard output"),
+    }
+}
+
+/// Lines up rows of cells, two blanks between columns; nothing is blank at a line's end.
+pub(super) fn columns<const N: usize>(
+    head: [&str; N],
+    rows: impl Iterator<Item = [String; N]>,
+) -> String {
+    let rows: Vec<_> = std::iter::once(head.map(str::to_owned)).chain(rows).collect();
+    let widths: [usize; N] = std::array::from_fn(|column| {
+        rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0)
+    });
+    rows.iter().fold(String::new(), |mut text, row| {
+        let line = row.iter().zip(widths).fold(String::new(), |mut line, (cell, width)| {
+            // Writing to a string cannot fail.
+            let _ = write!(line, "{cell:width$}  ");
+            line
+        });
+        text.push_str(line.trim_end());
+        text.push('\n');
+        text
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_as_wide_as_their_widest_cell() {
+        let rows = [["a", "…", ""], ["longer", "b", "c"]].map(|row| row.map(str::to_owned));
+        assert_eq!(
+            columns(["ONE", "TWO", "THREE"], rows.into_iter()),
+            "ONE     TWO  THREE\na       …\nlonger  b    c\n"
+        );
+    }
+}

@@ -1,0 +1,468 @@
+//! Orphans: attachments that Docker has let go of, until their DEL has succeeded.
+//!
+//! Docker forgets an endpoint whatever its driver answers, and a network whose endpoint's
+//! driver failed cannot be removed any more. So DeleteEndpoint is answered as soon as the
+//! intent is on disk, and DEL runs here, in a task of its own for each attachment. What fails
+//! is tried again, later and later, and given up on in the end; the operator is shown it, and
+//! has the last word.
+//!
+//! Until DEL has succeeded, the attachment's addresses and host ports are its own. A container
+//! that asks for one of them waits.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::{Notify, watch};
+use tokio::time::timeout;
+
+use super::error::chain;
+use super::hold::HostPort;
+use super::record::{Attachment, AttachmentId, Phase};
+use super::{Driver, Error, Inner, Result};
+use crate::cnm::{CreateEndpointRequest, EndpointId, EndpointOptions, NetworkId};
+use crate::netns;
+use crate::state::Folder;
+
+/// How often DEL is tried before it is given up on: with the pauses below, for 17 minutes.
+const ATTEMPTS: u32 = 11;
+
+/// The pause after the first failure; each one after it is twice as long.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+
+/// How long a new endpoint waits for an orphan that has what it needs.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How the removal of an attachment goes. Kept with its record.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Removal {
+    /// When Docker let go of it, or a call failed; in seconds since 1970.
+    since: u64,
+    /// How often DEL has failed.
+    attempts: u32,
+    /// Why, the last time.
+    error: Option<String>,
+}
+
+impl Removal {
+    pub(super) fn begun_now() -> Self {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self { since: since.as_secs(), attempts: 0, error: None }
+    }
+
+    fn given_up(&self) -> bool {
+        self.attempts >= ATTEMPTS
+    }
+
+    /// How long to wait after the failures so far; none if it is given up on.
+    fn pause(&self) -> Option<Duration> {
+        (!self.given_up()).then(|| FIRST_PAUSE * (1 << self.attempts.saturating_sub(1)))
+    }
+}
+
+/// An orphan, as the operator is shown it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Orphan {
+    /// The attachment: the `CNI_CONTAINERID` of its plugins.
+    pub attachment: String,
+    /// Docker's endpoint, which is no more.
+    pub endpoint: EndpointId,
+    /// The endpoint's network in Docker.
+    pub network: NetworkId,
+    /// The conflist that it was attached by.
+    pub conflist: String,
+    /// The addresses that may be taken yet.
+    pub addresses: Vec<IpAddr>,
+    /// When its removal began, in seconds since 1970.
+    pub since: u64,
+    /// How often its DEL has failed.
+    pub attempts: u32,
+    /// Whether it is left to the operator now.
+    pub given_up: bool,
+    /// Why DEL failed the last time; none while it has not.
+    pub error: Option<String>,
+}
+
+impl Orphan {
+    fn of(attachment: &Attachment) -> Self {
+        let removal = attachment.removal.clone().unwrap_or_default();
+        Self {
+            attachment: attachment.id.to_string(),
+            endpoint: attachment.endpoint.clone(),
+            network: attachment.network.clone(),
+            conflist: attachment.list.name().to_owned(),
+            addresses: attachment.addresses().collect(),
+            since: removal.since,
+            attempts: removal.attempts,
+            given_up: removal.given_up(),
+            error: removal.error,
+        }
+    }
+}
+
+/// Every orphan, by the records in `state_dir`, the oldest first: whether or not the driver
+/// runs, and without disturbing it.
+///
+/// # Errors
+/// The folder cannot be listed.
+pub fn orphans(state_dir: &Path) -> Result<Vec<Orphan>> {
+    let mut attachments = Folder::<Attachment>::glance(state_dir)?;
+    attachments.retain(|attachment| attachment.phase == Phase::Deleting);
+    let mut orphans: Vec<_> = attachments.iter().map(Orphan::of).collect();
+    // Attachments' ids begin with the time at which they were made.
+    orphans
+        .sort_by(|one, other| (one.since, &one.attachment).cmp(&(other.since, &other.attachment)));
+    Ok(orphans)
+}
+
+/// All of them.
+#[derive(Debug, Default)]
+pub(super) struct Orphans {
+    cells: Mutex<HashMap<AttachmentId, Arc<Cell>>>,
+}
+
+/// One orphan.
+#[derive(Debug)]
+pub(super) struct Cell {
+    claims: Claims,
+    /// Locked while DEL runs; empty once it has succeeded.
+    content: tokio::sync::Mutex<Option<Attachment>>,
+    /// How many attempts have ended since the driver's start.
+    state: watch::Sender<State>,
+    /// Ends a pause.
+    hurry: Notify,
+}
+
+#[derive(Debug, Clone, Default)]
+pub(super) struct State {
+    ended: u32,
+    error: Option<String>,
+    gone: bool,
+}
+
+/// What an attachment has, or will have, that no other may have at the same time.
+#[derive(Debug)]
+pub(super) struct Claims {
+    endpoint: EndpointId,
+    conflist: String,
+    addresses: Vec<IpAddr>,
+    ports: Vec<HostPort>,
+}
+
+impl Claims {
+    /// What an endpoint asks for by name. What is chosen for it is chosen among what is free.
+    pub(super) fn of_request(
+        request: &CreateEndpointRequest,
+        conflist: &str,
+        options: &EndpointOptions,
+    ) -> Self {
+        let addresses = request.interface.addresses().map(|net| net.addr());
+        let asked = options
+            .ports
+            .iter()
+            .filter(|binding| binding.host_port != 0 && binding.host_port_end <= binding.host_port);
+        Self {
+            endpoint: request.endpoint_id.clone(),
+            conflist: conflist.to_owned(),
+            addresses: addresses.chain(options.ip).collect(),
+            ports: asked.map(HostPort::of).collect(),
+        }
+    }
+
+    fn of_attachment(attachment: &Attachment) -> Self {
+        let told = attachment.interface.iter().flat_map(|interface| &interface.told);
+        Self {
+            endpoint: attachment.endpoint.clone(),
+            conflist: attachment.list.name().to_owned(),
+            addresses: told.map(|net| net.addr()).chain(attachment.addresses()).collect(),
+            ports: attachment.ports.iter().map(HostPort::of).collect(),
+        }
+    }
+
+    /// What of these is among the `others`, in words.
+    fn shared_with(&self, others: &Self) -> Option<String> {
+        if self.endpoint == others.endpoint {
+            return Some(format!("endpoint {}", self.endpoint.short()));
+        }
+        let port =
+            self.ports.iter().find(|port| others.ports.iter().any(|held| held.overlaps(port)));
+        if let Some(port) = port {
+            return Some(format!("port {port}"));
+        }
+        // Other conflists have other pools, unless somebody overlaps them on purpose.
+        let same = self.conflist == others.conflist;
+        let address =
+            self.addresses.iter().find(|address| same && others.addresses.contains(address));
+        address.map(|address| format!("address {address}"))
+    }
+}
+
+impl Orphans {
+    fn cells(&self) -> MutexGuard<'_, HashMap<AttachmentId, Arc<Cell>>> {
+        // The map is whole even if a holder panicked: every change is one insert or remove.
+        self.cells.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One that has what is claimed, and what that is.
+    fn blocking(&self, claims: &Claims) -> Option<(AttachmentId, Arc<Cell>, String)> {
+        self.cells()
+            .iter()
+            .find_map(|(id, cell)| Some((*id, Arc::clone(cell), claims.shared_with(&cell.claims)?)))
+    }
+
+    /// Those whose first DEL has not ended, and whose addresses come from the same pools.
+    pub(super) fn going(&self, conflist: &str) -> Vec<Going> {
+        let cells = self.cells();
+        let cells = cells.values().filter(|cell| cell.claims.conflist == conflist);
+        cells.map(|cell| cell.state.subscribe()).filter(|state| state.borrow().ended == 0).collect()
+    }
+
+    /// Those that `id` begins the attachment's or the endpoint's id of; every one, if empty.
+    fn named(&self, id: &str) -> Vec<(AttachmentId, Arc<Cell>)> {
+        let cells = self.cells();
+        let named = cells.iter().filter(|(attachment, cell)| {
+            attachment.to_string().starts_with(id)
+                || cell.claims.endpoint.to_string().starts_with(id)
+        });
+        named.map(|(attachment, cell)| (*attachment, Arc::clone(cell))).collect()
+    }
+}
+
+/// The state of an orphan whose first DEL is under way.
+type Going = watch::Receiver<State>;
+
+/// Waits until every one of these DELs has ended, for good or ill.
+pub(super) async fn ended(going: Vec<Going>) {
+    let all = async {
+        for mut orphan in going {
+            // A sender that is dropped has ended, too.
+            let _ = orphan.wait_for(|state| state.gone || state.ended > 0).await;
+        }
+    };
+    // What hangs has had its time; the caller finds out what that means.
+    let _ = timeout(PATIENCE, all).await;
+}
+
+impl Driver {
+    /// Tries at once again to remove the orphans that `id` begins the attachment's or the
+    /// endpoint's id of, or every one if it is empty, and says how each stands then.
+    ///
+    /// # Errors
+    /// There is none of that id, or more than one.
+    pub async fn retry_orphans(&self, id: &str) -> Result<Vec<Retried>> {
+        let inner = &self.inner;
+        let orphans = if id.is_empty() { inner.orphans.named(id) } else { vec![inner.orphan(id)?] };
+        // All are told first, and then waited for.
+        let attempts: Vec<_> =
+            orphans.into_iter().map(|(attachment, cell)| (attachment, cell.try_now())).collect();
+        let mut retried = Vec::new();
+        for (attachment, attempt) in attempts {
+            retried.push(Retried { attachment: attachment.to_string(), error: attempt.await });
+        }
+        Ok(retried)
+    }
+
+    /// Forgets an orphan: its record, its staging namespace and the hold on its ports go. What
+    /// its plugins keep on the host stays.
+    ///
+    /// # Errors
+    /// There is none of that id, or more than one; or its namespace or record cannot be removed.
+    pub async fn forget_orphan(&self, id: &str) -> Result<Orphan> {
+        let (_, cell) = self.inner.orphan(id)?;
+        let mut content = cell.content.lock().await;
+        let Some(attachment) = content.as_ref() else { return Err(Error::NoOrphan(id.to_owned())) };
+        let orphan = Orphan::of(attachment);
+        self.inner.let_go(attachment).await?;
+        tracing::warn!(
+            attachment = orphan.attachment,
+            endpoint = orphan.endpoint.short(),
+            "orphan forgotten; what its plugins keep on the host stays"
+        );
+        self.inner.orphan_is_gone(&cell, &mut content);
+        Ok(orphan)
+    }
+}
+
+/// How an orphan stands after one more attempt.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Retried {
+    /// The attachment.
+    pub attachment: String,
+    /// Why it is still there; none if it is gone.
+    pub error: Option<String>,
+}
+
+impl Inner {
+    /// Makes an orphan of the attachment, whose intent to delete is on record. The caller has
+    /// it removed, with [`Inner::remove_now`] or [`Inner::remove_soon`].
+    pub(super) fn abandon(&self, attachment: Attachment) -> Arc<Cell> {
+        let id = attachment.id;
+        let cell = Arc::new(Cell {
+            claims: Claims::of_attachment(&attachment),
+            content: tokio::sync::Mutex::new(Some(attachment)),
+            state: watch::Sender::default(),
+            hurry: Notify::new(),
+        });
+        self.orphans.cells().insert(id, Arc::clone(&cell));
+        cell
+    }
+
+    /// Removes an orphan. What fails is told, and repeated in the background.
+    pub(super) async fn remove_now(self: &Arc<Self>, cell: Arc<Cell>) -> Result<()> {
+        let outcome = self.attempt(&cell).await;
+        if outcome.is_err() {
+            self.background.spawn(retry(Arc::clone(self), cell));
+        }
+        outcome
+    }
+
+    /// Removes an orphan in the background.
+    pub(super) fn remove_soon(self: &Arc<Self>, cell: Arc<Cell>) {
+        let inner = Arc::clone(self);
+        self.background.spawn(async move {
+            if inner.attempt(&cell).await.is_err() {
+                retry(inner, cell).await;
+            }
+        });
+    }
+
+    /// Runs DEL once, and notes what became of it.
+    async fn attempt(&self, cell: &Cell) -> Result<()> {
+        let mut content = cell.content.lock().await;
+        let Some(attachment) = content.as_mut() else { return Ok(()) };
+        let outcome = self.take_back(attachment).await;
+        let (id, endpoint) = (attachment.id, attachment.endpoint.short().to_owned());
+        let Err(error) = &outcome else {
+            tracing::info!(attachment = %id, endpoint, "attachment removed");
+            self.orphan_is_gone(cell, &mut content);
+            return outcome;
+        };
+        let error = chain(error);
+        let removal = attachment.removal.get_or_insert_with(Removal::begun_now);
+        removal.attempts += 1;
+        removal.error = Some(error.clone());
+        let next = match removal.pause() {
+            Some(pause) => format!("tried again in {} s", pause.as_secs()),
+            None => "given up; 'cnm-cni orphans retry' tries again".to_owned(),
+        };
+        tracing::error!(attachment = %id, endpoint, attempt = removal.attempts, error, next,
+            "the attachment cannot be removed");
+        if let Err(error) = self.keep(attachment).await {
+            tracing::warn!(attachment = %id, error = chain(&error), "its record is behind");
+        }
+        cell.state.send_modify(|state| {
+            state.ended += 1;
+            state.error = Some(error);
+        });
+        outcome
+    }
+
+    /// Waits for the orphans that have what a new endpoint claims, each of which gets one more
+    /// attempt.
+    ///
+    /// # Errors
+    /// One of them still has it: its DEL failed again, or takes too long.
+    pub(super) async fn wait_for_orphans(&self, claims: &Claims) -> Result<()> {
+        while let Some((attachment, cell, what)) = self.orphans.blocking(claims) {
+            tracing::debug!(%attachment, what, "waiting for an orphan");
+            let reason = match timeout(PATIENCE, cell.try_now()).await {
+                Ok(None) => continue,
+                Ok(Some(error)) => error,
+                Err(_) => format!("it has not ended within {} s", PATIENCE.as_secs()),
+            };
+            return Err(Error::Orphaned { what, attachment: attachment.to_string(), reason });
+        }
+        Ok(())
+    }
+
+    /// The one orphan that `id` begins the attachment's or the endpoint's id of.
+    fn orphan(&self, id: &str) -> Result<(AttachmentId, Arc<Cell>)> {
+        let mut named = if id.is_empty() { Vec::new() } else { self.orphans.named(id) };
+        match (named.pop(), named.pop()) {
+            (Some(one), None) => Ok(one),
+            (Some(_), Some(_)) => Err(Error::SeveralOrphans(id.to_owned())),
+            (None, _) => Err(Error::NoOrphan(id.to_owned())),
+        }
+    }
+
+    /// Lets go of all that this program itself keeps for the attachment.
+    pub(super) async fn let_go(&self, attachment: &Attachment) -> Result<()> {
+        // Before the record goes: what is not shown as held any more can be had.
+        self.ports.release(&attachment.endpoint);
+        netns::remove(&attachment.staging).await?;
+        Ok(self.attachment_folder.remove(&attachment.id.to_string()).await?)
+    }
+
+    fn orphan_is_gone(&self, cell: &Cell, content: &mut Option<Attachment>) {
+        if let Some(attachment) = content.take() {
+            self.orphans.cells().remove(&attachment.id);
+        }
+        cell.state.send_modify(|state| state.gone = true);
+    }
+}
+
+impl Cell {
+    /// Has the removal tried now, and waits for the end of the attempt: the error, or none if
+    /// the orphan is gone.
+    fn try_now(&self) -> impl Future<Output = Option<String>> + use<> {
+        let mut state = self.state.subscribe();
+        let ended = state.borrow().ended;
+        self.hurry.notify_one();
+        async move {
+            match state.wait_for(|state| state.gone || state.ended > ended).await {
+                Ok(state) if !state.gone => state.error.clone(),
+                // Whoever dropped the sender has said before that its orphan is gone.
+                Ok(_) | Err(_) => None,
+            }
+        }
+    }
+}
+
+/// Tries again, later and later. Ends once the orphan is gone, or with the driver.
+async fn retry(inner: Arc<Inner>, cell: Arc<Cell>) {
+    let mut state = cell.state.subscribe();
+    loop {
+        let removal = cell.content.lock().await.as_ref().map(|orphan| orphan.removal.clone());
+        let Some(removal) = removal else { return };
+        let pause = removal.unwrap_or_default().pause();
+        let rest = async {
+            match pause {
+                Some(pause) => tokio::time::sleep(pause).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = rest => {}
+            () = cell.hurry.notified() => {}
+            // Somebody forgot it.
+            _ = state.wait_for(|state| state.gone) => return,
+            () = inner.stop.cancelled() => return,
+        }
+        if inner.attempt(&cell).await.is_ok() {
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pauses_double_and_end_after_seventeen_minutes() {
+        let mut removal = Removal::begun_now();
+        let mut pauses = Vec::new();
+        while let Some(pause) = {
+            removal.attempts += 1;
+            removal.pause()
+        } {
+            pauses.push(pause.as_secs());
+        }
+        assert_eq!(pauses[..4], [1, 2, 4, 8]);
+        assert_eq!(pauses.iter().sum::<u64>(), 17 * 60 + 3);
+        assert!(removal.given_up());
+    }
+}

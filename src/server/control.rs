@@ -1,0 +1,46 @@
+//! The operator's calls: what `cnm-cni` asks the running driver for. They come by the same
+//! door as Docker's, and look the same, so that there is one socket, which root alone opens.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::routing::post;
+use serde::{Deserialize, Serialize};
+
+use super::error::Error;
+use super::json::Json;
+use crate::lifecycle::{Driver, Orphan, Retried};
+
+/// `/Control.RetryOrphans`; the answer is a list of [`Retried`].
+pub const RETRY_ORPHANS: &str = "Control.RetryOrphans";
+/// `/Control.ForgetOrphan`; the answer is the [`Orphan`].
+pub const FORGET_ORPHAN: &str = "Control.ForgetOrphan";
+
+/// Which attachment is meant.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Subject {
+    /// What the attachment's or the endpoint's id begins with; empty for all, where that has
+    /// a meaning.
+    pub id: String,
+}
+
+pub(super) fn routes() -> Router<Arc<Driver>> {
+    Router::new()
+        .route(&format!("/{RETRY_ORPHANS}"), post(retry_orphans))
+        .route(&format!("/{FORGET_ORPHAN}"), post(forget_orphan))
+}
+
+async fn retry_orphans(
+    State(driver): State<Arc<Driver>>,
+    Json(subject): Json<Subject>,
+) -> Result<Json<Vec<Retried>>, Error> {
+    Ok(Json(driver.retry_orphans(&subject.id).await?))
+}
+
+async fn forget_orphan(
+    State(driver): State<Arc<Driver>>,
+    Json(subject): Json<Subject>,
+) -> Result<Json<Orphan>, Error> {
+    Ok(Json(driver.forget_orphan(&subject.id).await?))
+}
