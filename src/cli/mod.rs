@@ -6,6 +6,7 @@
 mod client;
 mod cni;
 mod folders;
+mod gc;
 mod logging;
 mod orphans;
 mod output;
@@ -55,6 +56,7 @@ enum Verb {
     Cni(cni::Args),
     Ports(ports::Args),
     Orphans(orphans::Args),
+    Gc(gc::Args),
 }
 
 /// Runs the command line of this process.
@@ -82,6 +84,7 @@ pub fn main() -> ExitCode {
         Verb::Serve(args) => serve::run(args).map(|()| ExitCode::SUCCESS),
         Verb::Ports(args) => ports::run(&args).map(|()| ExitCode::SUCCESS),
         Verb::Orphans(args) => orphans::run(args),
+        Verb::Gc(args) => gc::run(&args),
         Verb::Validate(args) => validate::run(args),
         Verb::Cni(args) => cni::run(args),
     };
@@ -98,7 +101,7 @@ impl Verb {
         match self {
             Self::Serve(_) => logging::Level::Info,
             Self::Validate(_) => logging::Level::Error,
-            Self::Ports(_) | Self::Orphans(_) | Self::Cni(_) => logging::Level::Warn,
+            Self::Ports(_) | Self::Orphans(_) | Self::Gc(_) | Self::Cni(_) => logging::Level::Warn,
         }
     }
 }

@@ -61,6 +61,10 @@ pub(super) struct Args {
     #[arg(long, env = "CNM_CNI_SYNC_DELETE")]
     sync_delete: bool,
 
+    /// Seconds between two looks for garbage, as by 'cnm-cni gc --apply'; 0 for never
+    #[arg(long, value_name = "SECONDS", env = "CNM_CNI_GC_INTERVAL", default_value = "300")]
+    gc_interval: u64,
+
     /// Seconds that calls under way have to end, once the driver is told to stop
     #[arg(long, value_name = "SECONDS", env = "CNM_CNI_DRAIN_TIMEOUT", default_value = "30")]
     drain_timeout: u64,
@@ -108,6 +112,7 @@ async fn serve(args: Args, listener: UnixListener) -> anyhow::Result<()> {
         run_dir: args.run_dir,
         limits: Limits { add: plugin_timeout, del: plugin_timeout, ..Limits::default() },
         sync_delete: args.sync_delete,
+        collect_every: (args.gc_interval > 0).then(|| Duration::from_secs(args.gc_interval)),
     };
     let driver = tokio::select! {
         opened = Driver::open(config) => Arc::new(opened.context("cannot open the driver's records")?),

@@ -38,6 +38,12 @@ pub struct InvalidId(String);
 const MAX_LEN: usize = 128;
 
 impl<Of> Id<Of> {
+    /// An identity of 32 hex digits.
+    #[must_use]
+    pub fn hexadecimal(number: u128) -> Self {
+        Self { text: format!("{number:032x}").into(), of: PhantomData }
+    }
+
     /// The identity as Docker wrote it.
     #[must_use]
     pub fn as_str(&self) -> &str {

@@ -126,7 +126,7 @@ impl Inner {
 }
 
 /// Makes the staging namespace, unless it is there.
-async fn stage(path: &Path) -> Result<()> {
+pub(super) async fn stage(path: &Path) -> Result<()> {
     if netns::identity(path)?.is_none() {
         netns::create(path).await?;
     }
@@ -142,7 +142,7 @@ async fn take_out(sandbox: &Netlink, link: &Link, attachment: &Attachment) -> Re
 }
 
 /// An interface in the place of one that was lost, for DEL to find and to delete.
-async fn stand_in(staging: &Netlink, if_name: &str) -> Result<Link> {
+pub(super) async fn stand_in(staging: &Netlink, if_name: &str) -> Result<Link> {
     const PEER: &str = "peer";
     staging.add_veth(if_name, PEER).await?;
     let gone = || Error::StandInGone { if_name: if_name.to_owned() };

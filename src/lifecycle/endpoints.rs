@@ -43,6 +43,12 @@ impl Endpoints {
         Slot { endpoints: self, id: id.clone(), content: content.lock_owned().await }
     }
 
+    /// Holds this endpoint, unless a call does.
+    pub(super) fn try_lock(&self, id: &EndpointId) -> Option<Slot<'_>> {
+        let content = Arc::clone(self.slots().get(id)?);
+        Some(Slot { endpoints: self, id: id.clone(), content: content.try_lock_owned().ok()? })
+    }
+
     /// The endpoints that are known now.
     pub(super) fn ids(&self) -> Vec<EndpointId> {
         self.slots().keys().cloned().collect()

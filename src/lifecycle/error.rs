@@ -60,6 +60,9 @@ pub enum Error {
     /// A record cannot be kept.
     #[error(transparent)]
     State(#[from] state::Error),
+    /// libcni's records cannot be listed.
+    #[error(transparent)]
+    Cache(#[from] cni::CacheError),
     /// The chain succeeded, but made no interface of the name that it was given.
     #[error(
         "conflist {conflist:?} made no interface {if_name} in the container's namespace; a chain \

@@ -25,6 +25,7 @@
 
 use std::fmt::Write as _;
 use std::io;
+use std::net::IpAddr;
 use std::process::{Output, Stdio};
 
 use ipnet::IpNet;
@@ -82,14 +83,56 @@ pub(super) async fn exempt(attachment: &Attachment) -> Result<()> {
     Ok(())
 }
 
-/// Removes whatever rules bear the attachment's id.
+/// Removes the rules of an attachment, if it is exempt.
 pub(super) async fn withdraw(attachment: &Attachment) -> Result<()> {
-    if attachment.forwarded {
-        let (ipv4, ipv6) = tokio::join!(IPV4.remove(attachment.id), IPV6.remove(attachment.id));
-        ipv4?;
-        ipv6?;
+    if attachment.forwarded { withdraw_all(attachment.id).await } else { Ok(()) }
+}
+
+/// Removes whatever rules bear the attachment's id.
+pub(super) async fn withdraw_all(id: AttachmentId) -> Result<()> {
+    let (ipv4, ipv6) = tokio::join!(IPV4.remove(id), IPV6.remove(id));
+    ipv4?;
+    ipv6
+}
+
+/// The attachments that have rules, with the addresses that they are for.
+pub(super) async fn marked() -> Result<Vec<(AttachmentId, IpAddr)>> {
+    let rules = list(Table::Filter).await?;
+    let marked = rules.iter().filter_map(|rule| {
+        let id = rule.split_once("\"cnm-cni ")?.1.split_once('"')?.0;
+        let address = rule.split_once("-s ").or_else(|| rule.split_once("-d "))?.1;
+        let address = address.split(['/', ' ']).next()?.parse().ok()?;
+        Some((AttachmentId::parse(id)?, address))
+    });
+    let mut marked: Vec<_> = marked.collect();
+    marked.dedup();
+    Ok(marked)
+}
+
+/// A table of the host's rules.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Table {
+    /// Its chain FORWARD.
+    Filter,
+    /// All its chains.
+    Nat,
+}
+
+/// The rules of both families.
+pub(super) async fn list(table: Table) -> Result<Vec<String>> {
+    let arguments: &[&str] = match table {
+        Table::Filter => &["-S", "FORWARD"],
+        Table::Nat => &["-t", "nat", "-S"],
+    };
+    let mut rules = Vec::new();
+    for family in [IPV4, IPV6] {
+        let mut list = Command::new(family.list);
+        let Some(output) = family.run(list.args(["-w", WAIT]).args(arguments), "").await? else {
+            continue;
+        };
+        rules.extend(String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned));
     }
-    Ok(())
+    Ok(rules)
 }
 
 fn comment(id: AttachmentId) -> String {

@@ -28,6 +28,8 @@
 //! | `detach` | DeleteEndpoint: the interface back in staging as ADD left it, then DEL |
 //! | `orphans` | DEL in the background, again and again; what was given up on |
 //! | `recover` | what is done at start, and when a new dockerd first calls |
+//! | `collect` | garbage: what nobody will ask to be removed any more |
+//! | `remains` | what attachments leave on a host, and whose it is |
 //! | `publish` | Program and RevokeExternalConnectivity: ports follow the gateway |
 //! | `ports`, `hold` | the host ports of all endpoints, and holding one |
 //! | `forward` | the exemption from the host's FORWARD policy |
@@ -35,6 +37,7 @@
 //! | `endpoints` | one lock per endpoint |
 
 mod attach;
+mod collect;
 mod detach;
 mod endpoints;
 mod error;
@@ -47,6 +50,7 @@ mod ports;
 mod publish;
 mod record;
 mod recover;
+mod remains;
 mod sandboxes;
 mod settle;
 mod watch;
@@ -54,6 +58,7 @@ mod watch;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use serde_json::{Map, json};
 use tokio::sync::OnceCell;
@@ -68,6 +73,7 @@ use crate::cnm::{
 use crate::netlink::Netlink;
 use crate::state::Folder;
 
+pub use collect::{Collection, Finding, Outcome};
 pub use error::{Error, chain};
 pub use forward::exempts_by_default;
 pub use hold::HostPort;
@@ -100,6 +106,8 @@ pub struct Config {
     pub limits: Limits,
     /// Whether DeleteEndpoint is answered only once DEL has run.
     pub sync_delete: bool,
+    /// How often to look for garbage; none for never.
+    pub collect_every: Option<Duration>,
 }
 
 /// The driver: every method of the remote driver protocol, without the wire.
@@ -129,6 +137,8 @@ struct Inner {
     ports: Ports,
     sandboxes: Sandboxes,
     attachment_folder: Folder<Attachment>,
+    /// Held while garbage is collected.
+    collecting: tokio::sync::Mutex<()>,
     background: TaskTracker,
     /// Ends what waits for something in the background.
     stop: CancellationToken,
@@ -143,10 +153,14 @@ impl Driver {
     /// # Errors
     /// The state folder cannot be opened, or the kernel gives no netlink socket.
     pub async fn open(config: Config) -> Result<Self> {
+        let collect_every = config.collect_every;
         let (inner, interrupted) = Inner::open(config)?;
         let inner = Arc::new(inner);
         for attachment in interrupted {
             inner.remove_soon(inner.abandon(attachment));
+        }
+        if let Some(interval) = collect_every {
+            inner.background.spawn(collect::at_intervals(Arc::clone(&inner), interval));
         }
         Ok(Self { inner })
     }
@@ -258,6 +272,7 @@ impl Inner {
             endpoints: Endpoints::holding(attachments.live),
             orphans: Orphans::default(),
             attachment_folder,
+            collecting: tokio::sync::Mutex::default(),
             background: TaskTracker::new(),
             stop: CancellationToken::new(),
             fresh: OnceCell::new(),

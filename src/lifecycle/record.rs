@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -13,7 +14,9 @@ use uuid::Uuid;
 use super::orphans::Removal;
 use super::settle::Settings;
 use crate::cni::{self, AttachResult, NetworkConfigList};
-use crate::cnm::{EndpointId, EndpointInterface, IpamData, NetworkId, NetworkOptions, PortBinding};
+use crate::cnm::{
+    EndpointId, EndpointInterface, Id, IpamData, NetworkId, NetworkOptions, PortBinding,
+};
 use crate::netlink::Snapshot;
 use crate::state::Record;
 use crate::translate::PORT_MAPPINGS;
@@ -131,13 +134,38 @@ impl Phase {
 
 /// Which attachment: the `CNI_CONTAINERID` of its chain. Ours, not Docker's: plugins key
 /// what they leave on the host by it alone, so no two attachments may share one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub(super) struct AttachmentId(Uuid);
 
 impl AttachmentId {
     pub(super) fn new() -> Self {
         Self(Uuid::now_v7())
+    }
+
+    /// The attachment that `text` names; none if no attachment of this driver's has such an id.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let id = Uuid::try_parse(text).ok().filter(|id| id.get_version_num() == 7);
+        id.filter(|id| id.to_string() == text).map(Self)
+    }
+
+    /// The id as one that Docker could have given.
+    pub(super) fn without_dashes<Of>(self) -> Id<Of> {
+        Id::hexadecimal(self.0.as_u128())
+    }
+
+    /// How long ago the attachment was made; nothing if the clock was set back since.
+    pub(super) fn age(self) -> Duration {
+        let made = self.0.get_timestamp().map(|timestamp| timestamp.to_unix());
+        let made = made.map_or(UNIX_EPOCH, |(s, ns)| UNIX_EPOCH + Duration::new(s, ns));
+        SystemTime::now().duration_since(made).unwrap_or_default()
+    }
+
+    /// Whether an interface may have been given this name by [`AttachmentId::if_name`].
+    pub(super) fn is_if_name(name: &str) -> bool {
+        let digits = name.strip_prefix("cni").unwrap_or_default();
+        let is_digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+        digits.len() == 12 && digits.bytes().all(is_digit)
     }
 
     /// The `CNI_IFNAME`: `cni` and the id's last twelve hex digits, which are random. 15
@@ -164,5 +192,17 @@ mod tests {
         assert_eq!(one.if_name().len(), 15);
         assert!(one.to_string().replace('-', "").ends_with(&one.if_name()[3..]));
         assert_ne!(one.if_name(), other.if_name());
+        assert!(AttachmentId::is_if_name(&one.if_name()));
+        assert!(!AttachmentId::is_if_name("cni0") && !AttachmentId::is_if_name("cniABCDEF012345"));
+    }
+
+    #[test]
+    fn an_id_is_known_by_its_form_and_tells_its_age() {
+        let id = AttachmentId::new();
+        assert_eq!(AttachmentId::parse(&id.to_string()), Some(id));
+        assert!(id.age() < Duration::from_secs(60), "{:?}", id.age());
+        for other in ["", "4f3c", "67e55044-10b1-426f-9247-bb680e5fe0c8"] {
+            assert_eq!(AttachmentId::parse(other), None, "{other}");
+        }
     }
 }

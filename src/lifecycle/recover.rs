@@ -65,7 +65,8 @@ pub(super) fn sweep(inner: &Arc<Inner>) {
     }
 }
 
-fn lost_its_sandbox(attachment: &Attachment) -> bool {
+/// Whether its container has gone, with the namespace that it was in.
+pub(super) fn lost_its_sandbox(attachment: &Attachment) -> bool {
     let sandbox = attachment.sandbox.as_ref().filter(|_| attachment.phase == Phase::Settled);
     sandbox.is_some_and(|path| matches!(netns::identity(path), Ok(None)))
 }

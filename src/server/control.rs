@@ -10,12 +10,15 @@ use serde::{Deserialize, Serialize};
 
 use super::error::Error;
 use super::json::Json;
-use crate::lifecycle::{Driver, Orphan, Retried};
+use crate::lifecycle::{Collection, Driver, Finding, Orphan, Retried};
 
 /// `/Control.RetryOrphans`; the answer is a list of [`Retried`].
 pub const RETRY_ORPHANS: &str = "Control.RetryOrphans";
 /// `/Control.ForgetOrphan`; the answer is the [`Orphan`].
 pub const FORGET_ORPHAN: &str = "Control.ForgetOrphan";
+
+/// `/Control.Collect`, with a [`Collection`]; the answer is a list of [`Finding`].
+pub const COLLECT: &str = "Control.Collect";
 
 /// Which attachment is meant.
 #[derive(Debug, Serialize, Deserialize)]
@@ -29,6 +32,7 @@ pub(super) fn routes() -> Router<Arc<Driver>> {
     Router::new()
         .route(&format!("/{RETRY_ORPHANS}"), post(retry_orphans))
         .route(&format!("/{FORGET_ORPHAN}"), post(forget_orphan))
+        .route(&format!("/{COLLECT}"), post(collect))
 }
 
 async fn retry_orphans(
@@ -43,4 +47,11 @@ async fn forget_orphan(
     Json(subject): Json<Subject>,
 ) -> Result<Json<Orphan>, Error> {
     Ok(Json(driver.forget_orphan(&subject.id).await?))
+}
+
+async fn collect(
+    State(driver): State<Arc<Driver>>,
+    Json(wanted): Json<Collection>,
+) -> Result<Json<Vec<Finding>>, Error> {
+    Ok(Json(driver.collect(&wanted).await?))
 }

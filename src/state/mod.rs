@@ -132,14 +132,27 @@ impl<R: Record> Folder<R> {
     /// # Errors
     /// The folder cannot be listed.
     pub fn glance(state_dir: &Path) -> Result<Vec<R>, Error> {
-        let path = state_dir.join(R::FOLDER);
-        let entries = match fs::read_dir(&path) {
+        Self { path: state_dir.join(R::FOLDER), of: PhantomData }.look()
+    }
+
+    /// As [`Folder::glance`], of this folder.
+    ///
+    /// # Errors
+    /// The folder cannot be listed.
+    pub fn look(&self) -> Result<Vec<R>, Error> {
+        let entries = match fs::read_dir(&self.path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            entries => entries.map_err(failed("list folder", &path))?,
+            entries => entries.map_err(failed("list folder", &self.path))?,
         };
         let files = entries.flatten().map(|entry| entry.path());
         let files = files.filter(|file| file.to_string_lossy().ends_with(SUFFIX));
         Ok(files.filter_map(|file| read(&file).ok()).collect())
+    }
+
+    /// Where the records are: a file for each, named after its key.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Keeps `record` under `key`, in the place of the one that was there. When this

@@ -1,6 +1,7 @@
 //! What a Docker network on a conflist can do, as far as its configuration tells.
 
 use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
 use serde_json::Value;
@@ -166,6 +167,16 @@ pub fn prospects(list: &NetworkConfigList) -> Prospects {
             .chain(fixed.map(|address| address.trunc()))
             .collect(),
     }
+}
+
+/// The folder in which `host-local` keeps a file for each address that it has given out; none
+/// if the chain's addresses come from another plugin.
+#[must_use]
+pub fn lease_folder(list: &NetworkConfigList) -> Option<PathBuf> {
+    const DEFAULT: &str = "/var/lib/cni/networks";
+    let ipam = ipam(list).filter(|ipam| ipam["type"] == "host-local")?;
+    let folder = ipam["dataDir"].as_str().filter(|folder| !folder.is_empty()).unwrap_or(DEFAULT);
+    Some(Path::new(folder).join(list.name()))
 }
 
 /// Makes sure that the chain can publish these ports.

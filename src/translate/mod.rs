@@ -18,7 +18,9 @@ mod tests;
 
 pub use answers::{endpoint_interface, join_answer, widened};
 pub use arguments::{Arguments, arguments, kubernetes_args, port_mappings};
-pub use conflist::{Prospects, TakesAddress, carries_over, prospects, publishes, serves};
+pub use conflist::{
+    Prospects, TakesAddress, carries_over, lease_folder, prospects, publishes, serves,
+};
 pub use refusal::{OtherAddress, Refusal};
 
 use serde_json::Value;

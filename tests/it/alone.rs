@@ -57,6 +57,7 @@ pub(crate) fn config(folder: &Path) -> Config {
         limits: Limits::default(),
         // So that a test sees at once what DEL has left.
         sync_delete: true,
+        collect_every: None,
     }
 }
 

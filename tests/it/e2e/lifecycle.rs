@@ -1,8 +1,9 @@
 //! What happens to a container after it was started, and to the driver meanwhile.
 
 use std::thread;
+use std::time::Duration;
 
-use super::host::{Host, Suite, answers};
+use super::host::{Host, Suite, answers, within};
 use super::{ConfFile, on_a_host, on_both_dockers};
 
 const CONFLIST: ConfFile<'_> =
@@ -28,15 +29,24 @@ fn a_stopped_container_gives_its_address_back_and_starts_with_another(suite: Sui
         host.run("alice", "web", &["-p", "8080:80"]);
         let first = lease(host, "alice").unwrap();
         host.docker(&["stop", "alice"]);
-        assert!(!host.path(&first).exists(), "{first} outlives the stop");
+        goes(host, &first);
         assert!(host.get("http://127.0.0.1:8080/").is_err());
         host.docker(&["start", "alice"]);
         let second = lease(host, "alice").unwrap();
         assert!(host.path(&second).exists());
         answers("alice", || host.get("http://127.0.0.1:8080/"));
         host.remove(&["alice"], &["web"]);
-        assert!(!host.path(&second).exists(), "{second} outlives the container");
+        goes(host, &second);
     });
+}
+
+/// Waits until the plugins, which Docker does not wait for, have given the lease back.
+#[track_caller]
+fn goes(host: &Host, lease: &str) {
+    assert!(
+        within(Duration::from_secs(10), || !host.path(lease).exists()),
+        "{lease} outlives its container"
+    );
 }
 
 fn a_restarted_container_answers_again(suite: Suite) {

@@ -2,6 +2,7 @@
 //! nothing. The plugins are scripted; namespaces, links and rules are real.
 
 mod attach;
+mod collect;
 mod detach;
 mod orphans;
 mod ports;
@@ -9,6 +10,7 @@ mod recover;
 mod settle;
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 
 use cnm_cni::cnm::{CreateEndpointRequest, CreateEndpointResponse, JoinResponse};
@@ -32,8 +34,13 @@ impl Bench {
     /// A driver with one network on a chain of `plugins`, made by the `scripted` ones.
     async fn with(plugins: Value) -> Self {
         let folder = tempfile::tempdir_in("/run").unwrap();
-        let config = config(folder.path());
+        let mut config = config(folder.path());
         fs::create_dir(&config.conf_dir).unwrap();
+        // For conflists that name it; the scripted plugin does not call it.
+        let more = folder.path().join("bin");
+        fs::create_dir(&more).unwrap();
+        symlink(config.cni_path[0].join("fake-plugin"), more.join("host-local")).unwrap();
+        config.cni_path.push(more);
         let driver = Driver::open(config.clone()).await.unwrap();
         let bench = Self { folder, config, driver };
         bench.write_conflist(plugins);
@@ -49,10 +56,15 @@ impl Bench {
         bench
     }
 
-    /// (Re)writes the conflist; `LOG` in it stands for the log's path.
+    /// (Re)writes the conflist; `LOG` in it stands for the log's path, `FOLDER` for its folder's.
     fn write_conflist(&self, plugins: Value) {
-        let conflist = json!({"cniVersion": "1.0.0", "name": "k8snet", "plugins": plugins});
+        self.write_conflist_of("1.0.0", plugins);
+    }
+
+    fn write_conflist_of(&self, version: &str, plugins: Value) {
+        let conflist = json!({"cniVersion": version, "name": "k8snet", "plugins": plugins});
         let text = conflist.to_string().replace("LOG", &self.log().to_string_lossy());
+        let text = text.replace("FOLDER", &self.folder.path().to_string_lossy());
         fs::write(self.config.conf_dir.join("10-k8snet.conflist"), text).unwrap();
     }
 

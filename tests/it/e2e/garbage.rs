@@ -1,0 +1,81 @@
+//! What Docker has let go of, and what crashes left.
+
+use super::host::{Host, Suite, answers};
+use super::{ConfFile, on_a_host, on_both_dockers};
+
+on_both_dockers! {
+    an_address_and_a_port_are_reused_at_once,
+    what_a_lost_state_folder_left_is_collected,
+    an_orphan_is_shown_and_goes_once_its_plugin_is_back,
+}
+
+/// A pool of two addresses, of which one is the gateway's.
+const CONFLIST: ConfFile<'_> = (
+    "10-small.conflist",
+    r#"{"cniVersion": "1.0.0", "name": "small", "plugins": [
+        {"type": "bridge", "bridge": "cnismall", "isGateway": true, "ipMasq": true,
+         "ipam": {"type": "host-local", "ranges": [[{"subnet": "10.31.0.0/30"}]],
+                  "routes": [{"dst": "0.0.0.0/0"}]}},
+        {"type": "portmap", "capabilities": {"portMappings": true}}]}"#,
+);
+
+fn an_address_and_a_port_are_reused_at_once(suite: Suite) {
+    on_a_host(suite, &[CONFLIST], |host| {
+        host.create_network("web", None);
+        for name in ["alice", "bob", "carol"] {
+            host.run(name, "web", &["-p", "8080:80"]);
+            answers(name, || host.get("http://127.0.0.1:8080/"));
+            host.docker(&["rm", "-f", name]);
+        }
+        host.docker(&["network", "rm", "web"]);
+    });
+}
+
+fn what_a_lost_state_folder_left_is_collected(suite: Suite) {
+    on_a_host(suite, &[CONFLIST], |host| {
+        host.create_network("web", None);
+        host.run("alice", "web", &["-p", "8080:80"]);
+        host.stop_driver("KILL");
+        host.exec(&["rm", "-r", "/var/lib/cnm-cni"]);
+        host.start_driver();
+        let alive = gc(host, &["--apply"]);
+        assert!(
+            alive.contains("kept: a namespace of this host has its address 10.31.0.2"),
+            "{alive}"
+        );
+        answers("alice", || host.get("http://127.0.0.1:8080/"));
+
+        host.remove(&["alice"], &["web"]);
+        let shown = gc(host, &[]);
+        assert!(shown.contains("would be removed") && shown.contains("lease"), "{shown}");
+        let removed = gc(host, &["--apply"]);
+        assert!(removed.contains("removed"), "{removed}");
+        assert_eq!(gc(host, &[]), "No garbage.\n");
+    });
+}
+
+fn an_orphan_is_shown_and_goes_once_its_plugin_is_back(suite: Suite) {
+    on_a_host(suite, &[CONFLIST], |host| {
+        let (plugin, away) = ("/usr/lib/cni/bridge", "/usr/lib/cni/away");
+        host.create_network("web", None);
+        host.run("alice", "web", &["-p", "8080:80"]);
+        host.exec(&["mv", plugin, away]);
+        host.docker(&["rm", "-f", "alice"]);
+        let refused = host.run_refuses("bob", "web", &["-p", "8080:80"]);
+        assert!(refused.contains("port 8080/tcp is held by attachment"), "{refused}");
+        let orphans = host.exec(&["cnm-cni", "orphans"]);
+        assert!(orphans.contains("10.31.0.2") && orphans.contains("bridge"), "{orphans}");
+        assert!(host.try_exec(&["cnm-cni", "orphans", "retry"]).is_err(), "it is not back");
+
+        host.exec(&["mv", away, plugin]);
+        host.run("bob", "web", &["-p", "8080:80"]);
+        answers("bob", || host.get("http://127.0.0.1:8080/"));
+        let orphans = host.exec(&["cnm-cni", "orphans"]);
+        assert!(orphans.starts_with("No orphans"), "{orphans}");
+        host.remove(&["bob"], &["web"]);
+    });
+}
+
+fn gc(host: &Host, flags: &[&str]) -> String {
+    host.exec(&[&["cnm-cni", "gc", "--grace", "0"], flags].concat())
+}

@@ -1,0 +1,219 @@
+//! Garbage: what crashes left, found by what it bears, and nothing else touched.
+
+use std::fs;
+use std::path::PathBuf;
+
+use cnm_cni::lifecycle::{Collection, Finding, Outcome};
+use serde_json::{Value, json};
+
+use super::{Bench, SANDBOX, as_docker_moves_it, inside, make_sandbox, rules, scripted};
+use crate::alone::{alone, sh};
+
+/// Ids as this driver makes them, from long ago, and their interfaces' names.
+const LOST: (&str, &str) = ("01890000-0000-7000-8000-0000000000a1", "cni0000000000a1");
+const ALIVE: (&str, &str) = ("01890000-0000-7000-8000-0000000000b2", "cni0000000000b2");
+const POD: (&str, &str) =
+    ("4f3c9a7e0000000000000000000000000000000000000000000000000000beef", "eth0");
+
+#[test]
+fn what_has_no_record_is_removed_by_its_chain() {
+    alone("lifecycle::collect::what_has_no_record_is_removed_by_its_chain", async {
+        let bench = Bench::with(json!([leasing(json!({}))])).await;
+        let lease = bench.lease("10.22.3.9", LOST);
+        let pods = bench.lease("10.22.3.10", POD);
+        mark("10.22.3.9", LOST.0);
+        sh(&format!("ip link add {} type veth peer name other", LOST.1));
+
+        let found = collect(&bench, false, 600).await;
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert_eq!(found[0].what, format!("attachment {}", LOST.0));
+        assert_eq!(found[0].outcome, Outcome::Garbage);
+        let traces = found[0].found.join("\n");
+        for trace in ["lease ", "10.22.3.9", "rule of FORWARD", &format!("interface {}", LOST.1)] {
+            assert!(traces.contains(trace), "{trace} is not in: {traces}");
+        }
+        assert!(lease.exists() && rules().contains(LOST.0), "a dry run touches nothing");
+        assert_eq!(bench.verbs(), [] as [&str; 0]);
+
+        let found = collect(&bench, true, 600).await;
+        assert_eq!(found[0].outcome, Outcome::Removed, "{found:?}");
+        let del = &bench.calls()[0];
+        assert_eq!(del["command"], "DEL");
+        assert_eq!(del["env"]["CNI_CONTAINERID"], LOST.0);
+        assert_eq!(del["env"]["CNI_IFNAME"], LOST.1);
+        // By these the reference plugins find their masquerade rules.
+        assert_eq!(del["live"], json!(["10.22.3.9/16"]));
+        assert!(pods.exists(), "the lease of a pod");
+        // Which host-local would have done.
+        fs::remove_file(lease).unwrap();
+        assert_eq!(collect(&bench, true, 600).await, []);
+        bench.assert_nothing_is_left();
+    });
+}
+
+#[test]
+fn what_some_container_uses_is_kept() {
+    alone("lifecycle::collect::what_some_container_uses_is_kept", async {
+        let bench = Bench::with(json!([leasing(json!({}))])).await;
+        make_sandbox();
+        inside("ip addr add 10.22.3.9/16 dev lo");
+        let _process = KilledWithTest::in_sandbox();
+        let lease = bench.lease("10.22.3.9", ALIVE);
+        let found = collect(&bench, true, 600).await;
+        assert!(
+            matches!(&found[0].outcome, Outcome::Kept(why) if why.contains("10.22.3.9")),
+            "{found:?}"
+        );
+        assert!(lease.exists() && bench.verbs().is_empty());
+    });
+}
+
+#[test]
+fn what_is_young_or_on_record_or_unproven_is_kept() {
+    alone("lifecycle::collect::what_is_young_or_on_record_or_unproven_is_kept", async {
+        let bench = Bench::with(json!([leasing(json!({}))])).await;
+        bench.create_endpoint("e1").await.unwrap();
+        assert_eq!(collect(&bench, true, 600).await, [], "it is Docker's turn");
+
+        // A record that cannot be read: its container may run.
+        let record = bench.config.state_dir.join("attachments").join(LOST.0);
+        fs::write(record.with_extension("json.unreadable"), "{").unwrap();
+        bench.lease("10.22.3.9", LOST);
+        sh(&format!("ip link add {} type veth peer name other", LOST.1));
+        assert_eq!(collect(&bench, true, 0).await.len(), 1, "only what never joined");
+        assert_eq!(bench.verbs(), ["ADD", "DEL"]);
+
+        // Nothing tells whose this is.
+        sh(&format!("ip link add {} type veth peer name another", ALIVE.1));
+        let found = collect(&bench, true, 0).await;
+        assert_eq!(found[0].what, format!("interface {}", ALIVE.1));
+        assert!(matches!(found[0].outcome, Outcome::Kept(_)), "{found:?}");
+        sh(&format!("ip link show {}", ALIVE.1));
+    });
+}
+
+#[test]
+fn an_attachment_that_nobody_came_for_is_removed_after_the_grace() {
+    alone(
+        "lifecycle::collect::an_attachment_that_nobody_came_for_is_removed_after_the_grace",
+        async {
+            let bench = Bench::with(json!([scripted(json!({}))])).await;
+            bench.create_endpoint("never-joined".replace('-', "").as_str()).await.unwrap();
+            bench.create_endpoint("e2").await.unwrap();
+            bench.join("e2", SANDBOX).await.unwrap();
+            let found = collect(&bench, true, 0).await;
+            assert!(found.iter().all(|finding| finding.outcome == Outcome::Removed), "{found:?}");
+            assert_eq!(found.len(), 2);
+            assert_eq!(bench.verbs(), ["ADD", "ADD", "DEL", "DEL"]);
+            bench.assert_nothing_is_left();
+        },
+    );
+}
+
+#[test]
+fn a_container_that_runs_is_no_garbage_and_one_that_ended_is() {
+    alone("lifecycle::collect::a_container_that_runs_is_no_garbage_and_one_that_ended_is", async {
+        let bench = Bench::with(json!([scripted(json!({}))])).await;
+        make_sandbox();
+        bench.create_endpoint("e1").await.unwrap();
+        let name = bench.join("e1", SANDBOX).await.unwrap().interface_name.src_name;
+        as_docker_moves_it(&name);
+        bench.program("e1").await.unwrap();
+        assert_eq!(collect(&bench, true, 0).await, []);
+
+        sh(&format!("umount {SANDBOX} && rm {SANDBOX}"));
+        let found = collect(&bench, true, 0).await;
+        assert_eq!(found[0].outcome, Outcome::Removed, "{found:?}");
+        assert!(found[0].reason.contains("ended"), "{found:?}");
+        bench.assert_nothing_is_left();
+    });
+}
+
+#[test]
+fn a_namespace_of_an_attachment_without_record_is_removed() {
+    alone("lifecycle::collect::a_namespace_of_an_attachment_without_record_is_removed", async {
+        let bench = Bench::with(json!([scripted(json!({}))])).await;
+        let pin = bench.config.run_dir.join("netns").join(LOST.0);
+        cnm_cni::netns::create(&pin).await.unwrap();
+        mark("10.22.3.9", LOST.0);
+        let found = collect(&bench, true, 600).await;
+        assert_eq!(found[0].outcome, Outcome::Removed, "{found:?}");
+        assert_eq!(bench.verbs(), [] as [&str; 0], "nothing tells by which chain it was made");
+        bench.assert_nothing_is_left();
+    });
+}
+
+#[test]
+fn gc_is_sent_only_when_it_is_asked_for_and_knows_what_others_have() {
+    alone(
+        "lifecycle::collect::gc_is_sent_only_when_it_is_asked_for_and_knows_what_others_have",
+        async {
+            let bench = Bench::with(json!([scripted(json!({}))])).await;
+            bench.write_conflist_of("1.1.0", json!([scripted(json!({}))]));
+            bench.create_endpoint("e1").await.unwrap();
+            let wanted = Collection { apply: true, grace: 600, exclusive: false };
+            bench.driver.collect(&wanted).await.unwrap();
+            assert_eq!(bench.verbs(), ["ADD"]);
+
+            let wanted = Collection { exclusive: true, ..wanted };
+            let found = bench.driver.collect(&wanted).await.unwrap();
+            assert_eq!(found[0].what, "conflist k8snet");
+            assert_eq!(found[0].outcome, Outcome::Removed, "{found:?}");
+            let gc = &bench.calls()[1];
+            assert_eq!(gc["command"], "GC");
+            let valid = &gc["stdin"]["cni.dev/valid-attachments"];
+            assert_eq!(valid.as_array().unwrap().len(), 1, "{valid}");
+            let add = &bench.calls()[0]["env"];
+            assert_eq!(valid[0]["containerID"], add["CNI_CONTAINERID"]);
+            assert_eq!(valid[0]["ifname"], add["CNI_IFNAME"]);
+            bench.delete_endpoint("e1").await;
+            bench.assert_nothing_is_left();
+        },
+    );
+}
+
+impl Bench {
+    /// A lease as host-local writes it.
+    fn lease(&self, address: &str, (id, if_name): (&str, &str)) -> PathBuf {
+        let folder = self.folder.path().join("leases/k8snet");
+        fs::create_dir_all(&folder).unwrap();
+        let path = folder.join(address);
+        fs::write(&path, format!("{id}\r\n{if_name}")).unwrap();
+        path
+    }
+}
+
+/// A plugin with leases where [`Bench::lease`] puts them.
+fn leasing(more: Value) -> Value {
+    let mut plugin = scripted(more);
+    plugin["ipam"] = json!({"type": "host-local", "dataDir": "FOLDER/leases",
+                            "ranges": [[{"subnet": "10.22.0.0/16"}]]});
+    plugin
+}
+
+/// The rules that exempt an address from the FORWARD policy.
+fn mark(address: &str, id: &str) {
+    sh(&format!("iptables -A FORWARD -s {address} -m comment --comment 'cnm-cni {id}' -j ACCEPT"));
+}
+
+async fn collect(bench: &Bench, apply: bool, grace: u64) -> Vec<Finding> {
+    bench.driver.collect(&Collection { apply, grace, exclusive: false }).await.unwrap()
+}
+
+/// A process in the container's namespace.
+struct KilledWithTest(std::process::Child);
+
+impl KilledWithTest {
+    fn in_sandbox() -> Self {
+        let mut command = std::process::Command::new("nsenter");
+        command.args([&format!("--net={SANDBOX}"), "sleep", "60"]);
+        Self(command.spawn().unwrap())
+    }
+}
+
+impl Drop for KilledWithTest {
+    fn drop(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
