@@ -193,7 +193,9 @@ impl Target {
             Err(error) => return Err(error.into()),
         }
         let result = self.folders.runtime()?.add(&list, &to).await?;
-        cache.put(&list, &to, &result)?;
+        cache.put(&list, &to, &result).map_err(|error| {
+            anyhow!("{error}; it is attached, and nothing is on record of it: detach it with del")
+        })?;
         print(&list, &result)
     }
 

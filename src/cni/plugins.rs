@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn l20_plugins_inherit_all_but_what_is_addressed_to_the_driver() {
+    fn l20_l33_plugins_inherit_all_but_what_is_addressed_to_the_driver() {
         let variables = [
             "PATH",
             "HOME",

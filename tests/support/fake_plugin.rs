@@ -35,8 +35,9 @@
 //! | `times` | only the first so many calls of the verb go wrong; counted in `log` |
 //! | `after_work` | true: does its work first, and then goes wrong |
 //!
-//! A line of the log: `{"type": …, "command": …, "pid": …, "env": {…}, "stdin": …}`, with
-//! the whole environment; for DEL and CHECK of an `interface` also `"live"`, the list of
+//! A line of the log: `{"type": …, "command": …, "pid": …, "netns": …, "inside": …,
+//! "env": {…}, "stdin": …}`, with the whole environment, the network namespace that the plugin
+//! runs in, and that of `CNI_NETNS` (null where it is gone); for DEL and CHECK of an `interface` also `"live"`, the list of
 //! the addresses that the interface has (link-local ones aside), or null where it is gone.
 //! `type` is the name that the plugin was called by.
 //!
@@ -45,6 +46,7 @@
 use std::env;
 use std::fs::OpenOptions;
 use std::io::{Read, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::{Command, Stdio, exit};
 use std::time::Duration;
@@ -138,6 +140,8 @@ impl Call<'_> {
             "type": called_by(),
             "command": self.verb,
             "pid": std::process::id(),
+            "netns": namespace("/proc/self/ns/net"),
+            "inside": env::var("CNI_NETNS").ok().and_then(|path| namespace(&path)),
             "env": env,
             "stdin": stdin,
         });
@@ -398,6 +402,11 @@ fn texts(list: &Value) -> Vec<String> {
 fn argument(key: &str) -> Option<String> {
     let args = env::var("CNI_ARGS").ok()?;
     args.split(';').find_map(|pair| pair.strip_prefix(key)?.strip_prefix('=')).map(str::to_owned)
+}
+
+/// The number of the network namespace at `path`; none where there is no such file.
+fn namespace(path: &str) -> Option<u64> {
+    std::fs::metadata(path).ok().map(|seen| seen.ino())
 }
 
 fn if_name() -> String {

@@ -105,7 +105,7 @@ fn an_empty_variable_is_as_good_as_none() {
 }
 
 #[test]
-fn l48_l49_add_is_kept_in_libcni_s_format() {
+fn r43_l48_l49_add_is_kept_in_libcni_s_format() {
     let desk = Desk::with_net();
     desk.cni(&["add", "net", NETNS, "--args", "A=1;B=2", "--capability-args", r#"{"x":[1]}"#])
         .output();
@@ -154,6 +154,95 @@ fn r21_r25_r37_del_and_check_use_what_add_had_whatever_the_file_says_now() {
 }
 
 #[test]
+fn l41_arguments_that_del_is_given_go_before_those_on_record() {
+    let desk = Desk::with_net();
+    let ports = |port: u16| format!(r#"{{"portMappings":[{{"hostPort":{port}}}]}}"#);
+    desk.cni(&["add", "net", NETNS, "--args", "A=1", "--capability-args", &ports(1)]).output();
+    let (two, three) = (ports(2), ports(3));
+    desk.cni(&["check", "net", NETNS, "--args", "A=2", "--capability-args", &two]).output();
+    desk.cni(&["del", "net", NETNS, "--args", "A=3", "--capability-args", &three]).output();
+    let given: Vec<_> = (desk.bench.calls().iter())
+        .filter(|call| call["type"] == "c")
+        .map(|call| {
+            let port = &call["stdin"]["runtimeConfig"]["portMappings"][0]["hostPort"];
+            (call["env"]["CNI_ARGS"].as_str().unwrap().to_owned(), port.as_u64().unwrap())
+        })
+        .collect();
+    assert_eq!(given, [("A=1".into(), 1), ("A=2".into(), 2), ("A=3".into(), 3)]);
+}
+
+#[test]
+fn l38_what_cannot_be_recorded_is_an_error_and_found_out_before_any_plugin_where_it_can_be() {
+    let desk = Desk::with_net();
+    desk.write("file", "");
+    let in_a_file = desk.path("file");
+    let add = |cache: &str| desk.run(&["cni", "add", "net", NETNS, "--cache-dir", cache]).error();
+    let error = add(in_a_file.to_str().unwrap());
+    assert!(error.starts_with("cannot read ") && error.contains("/file/results/"), "{error}");
+    std::fs::create_dir_all(desk.path(&format!("cache/results/net-{ID}-eth0"))).unwrap();
+    let error = add(&desk.cache());
+    assert!(error.starts_with("cannot read ") && error.contains("Is a directory"), "{error}");
+    assert_eq!(desk.bench.calls().len(), 0);
+
+    // Nothing can be made there, which only writing shows. What is attached is told of.
+    let error = add("/proc/nowhere");
+    assert!(error.starts_with("cannot create folder /proc/nowhere/results: "), "{error}");
+    assert!(
+        error.ends_with("; it is attached, and nothing is on record of it: detach it with del\n")
+    );
+    assert_eq!(desk.bench.order(), ["ADD a", "ADD b", "ADD c"]);
+    let nowhere = ["cni", "del", "net", NETNS, "--cache-dir", "/proc/nowhere"];
+    desk.run(&nowhere).output();
+    assert_eq!(desk.bench.order()[3..], ["DEL c", "DEL b", "DEL a"]);
+}
+
+#[test]
+fn l48_each_interface_of_a_container_has_a_record_of_its_own() {
+    let desk = Desk::with_net();
+    for name in ["eth0", "net1"] {
+        desk.cni(&["add", "net", NETNS, "-i", name]).output();
+    }
+    assert_eq!(desk.cached(), [format!("net-{ID}-eth0"), format!("net-{ID}-net1")]);
+    desk.cni(&["del", "net", NETNS, "-i", "eth0"]).output();
+    assert_eq!(desk.cached(), [format!("net-{ID}-net1")]);
+    assert_eq!(desk.last_call()["env"]["CNI_IFNAME"], "eth0");
+}
+
+#[test]
+fn l52_gc_passes_over_what_is_no_record_of_an_attachment() {
+    let desk = Desk::with_net();
+    let list = json!({"cniVersion": "1.1.0", "name": "net", "plugins": [{"type": "a"}]});
+    desk.write("conf/net.conflist", &list.to_string());
+    let record = json!({
+        "kind": "cniCacheV1", "containerId": "c1", "ifName": "eth0", "networkName": "net",
+        "config": "", "result": result(),
+    });
+    let without = |key: &str| {
+        let mut record = record.clone();
+        record.as_object_mut().unwrap().remove(key);
+        record.to_string()
+    };
+    let mut kept = Vec::new();
+    let no_records = [
+        ("net-1-eth0", without("kind")),
+        ("net-2-eth0", without("ifName")),
+        ("net-3-eth0", without("networkName")),
+        ("net-4-eth0", "{".to_owned()),
+        ("net-5-eth0", result().to_string()),
+        ("net-6-eth0/file", String::new()),
+        ("other-c1-eth0", record.to_string().replace("\"net\"", "\"other\"")),
+    ];
+    for (name, content) in no_records {
+        desk.write(&format!("cache/results/{name}"), &content);
+        kept.push(name.split('/').next().unwrap().to_owned());
+    }
+    desk.write("cache/results/net-c1-eth0", &record.to_string());
+    let said = desk.cni(&["gc", "net"]);
+    assert_eq!((said.status, said.stderr.as_str()), (0, ""));
+    assert_eq!(desk.cached(), kept);
+}
+
+#[test]
 fn l50_plugins_of_the_network_s_folder_are_detached_though_the_folder_has_gone() {
     let desk = Desk::with_net();
     desk.write("conf/net/10-more.conf", r#"{"type": "b", "name": "more"}"#);
@@ -188,13 +277,17 @@ fn l40_a_failed_del_keeps_the_record_for_the_next_one() {
 
 #[test]
 fn l37_a_failed_add_prints_only_the_error_and_keeps_nothing() {
-    let desk = Desk::with(&["a"]);
+    let desk = Desk::with(&["a", "b", "c"]);
     let no = json!({"exit": 1, "stdout": {"code": 100, "msg": "no", "details": "way"}});
-    desk.network("net", "1.0.0", json!([{"type": "a", "fake": {"ADD": no}}]));
+    let plugins = json!([{"type": "a"}, {"type": "b", "fake": {"ADD": no}}, {"type": "c"}]);
+    desk.network("net", "1.0.0", plugins);
     let error = desk.cni(&["add", "net", NETNS]).error();
-    assert_eq!(error, "plugin type=\"a\" name=\"net\" failed (add): no; way\n");
+    assert_eq!(error, "plugin type=\"b\" name=\"net\" failed (add): no; way\n");
     assert_eq!(desk.cached().len(), 0);
-    assert_eq!(desk.bench.order(), ["ADD a"]);
+    // The DEL that has to follow reaches them all, in reverse, and has no result.
+    desk.cni(&["del", "net", NETNS]).output();
+    assert_eq!(desk.bench.order(), ["ADD a", "ADD b", "DEL c", "DEL b", "DEL a"]);
+    assert_eq!(desk.last_call()["stdin"]["prevResult"], Value::Null);
 }
 
 #[test]
@@ -260,7 +353,7 @@ fn l51_another_attachment_s_record_is_not_taken_for_one_s_own() {
 }
 
 #[test]
-fn r31_l43_gc_detaches_what_is_not_kept_and_tells_the_plugins_the_rest() {
+fn r30_r31_l43_gc_detaches_what_is_not_kept_and_tells_the_plugins_the_rest() {
     let desk = Desk::with(&["a", "b"]);
     let plugins = json!([{"type": "a", "fake": {"result": result()}}, {"type": "b"}]);
     desk.network("net", "1.1.0", plugins.clone());

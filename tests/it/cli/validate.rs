@@ -127,7 +127,7 @@ fn a_malformed_file_is_a_row_and_leaves_the_others_alone() {
 }
 
 #[test]
-fn a_plugin_has_to_be_there_executable_and_new_enough_and_so_has_its_ipam_plugin() {
+fn l35_a_plugin_has_to_be_there_executable_and_new_enough_and_so_has_its_ipam_plugin() {
     let desk = Desk::with(&["good"]);
     std::fs::write(desk.bench.bin().join("plain"), "#!/bin/sh\n").unwrap();
     desk.script("old", &versions(&["0.3.0", "0.3.1"]));

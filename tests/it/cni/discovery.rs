@@ -2,8 +2,11 @@
 
 use std::fs;
 
-use cnm_cni::cni::{ConfDir, ConfigError, Version};
+use cnm_cni::cni::{AttachResult, ConfDir, ConfigError, Version};
+use serde_json::{Value, json};
 use tempfile::TempDir;
+
+use super::{Bench, attachment};
 
 /// A configuration folder with these files in it; a name may have a folder of its own.
 struct Folder {
@@ -216,4 +219,80 @@ fn pipes_and_monsters_in_the_folder_are_not_read() {
     assert_eq!(listing.networks.len(), 1);
     assert!(listing.problems[0].to_string().contains("not a regular file"));
     assert!(listing.problems[1].to_string().contains("larger than 4 MiB"));
+}
+
+/// What the fake plugin is sent at ADD of the network `net` in the `folder`, without its script.
+async fn sent(folder: &Folder, bench: &Bench) -> Value {
+    let list = folder.conf_dir().load("net").unwrap();
+    bench.runtime().add(&list, &attachment()).await.unwrap();
+    let mut stdin = bench.calls().pop().unwrap()["stdin"].take();
+    stdin.as_object_mut().unwrap().remove("fake");
+    stdin
+}
+
+#[tokio::test]
+async fn l2_a_single_plugin_is_sent_its_whole_object() {
+    let bench = Bench::with(&["a"]);
+    for file in ["net.conf", "net.json"] {
+        let plugin = json!({
+            "cniVersion": "0.3.1", "name": "net", "type": "a", "mtu": 1400, "ipam": {"type": "b"},
+            "fake": {"log": bench.log()},
+        });
+        let folder = Folder::with(&[(file, &plugin.to_string())]);
+        let mut expected = plugin;
+        expected.as_object_mut().unwrap().remove("fake");
+        assert_eq!(sent(&folder, &bench).await, expected);
+    }
+}
+
+#[tokio::test]
+async fn r11_l12_plugins_are_sent_the_version_that_was_selected() {
+    let bench = Bench::with(&["a"]);
+    let versions = [
+        (json!({"cniVersion": "0.3.1"}), "0.3.1"),
+        (json!({"cniVersions": ["0.4.0", "1.0.0"]}), "1.0.0"),
+        (json!({"cniVersion": "0.3.1", "cniVersions": ["1.0.0", "0.4.0"]}), "1.0.0"),
+        (json!({"cniVersion": "1.1.0", "cniVersions": ["1.0.0", "0.4.0"]}), "1.1.0"),
+        (json!({"cniVersion": "1.0.0", "cniVersions": ["1.2.0", "9.0.0"]}), "1.0.0"),
+        (json!({}), "0.1.0"),
+    ];
+    for (mut list, expected) in versions {
+        list["name"] = "net".into();
+        list["plugins"] = json!([{"type": "a", "fake": {"log": bench.log()}}]);
+        let folder = Folder::with(&[("net.conflist", &list.to_string())]);
+        assert_eq!(sent(&folder, &bench).await["cniVersion"], expected, "{list}");
+    }
+}
+
+#[tokio::test]
+async fn l10_check_can_be_disabled_by_a_string() {
+    let bench = Bench::with(&["a"]);
+    let written = [(json!("true"), 0), (json!("TRUE"), 0), (json!(true), 0), (json!("False"), 1)];
+    for (disabled, calls) in written {
+        let before = bench.calls().len();
+        let list = json!({
+            "cniVersion": "1.0.0", "name": "net", "disableCheck": disabled,
+            "plugins": [{"type": "a", "fake": {"log": bench.log()}}],
+        });
+        let folder = Folder::with(&[("net.conflist", &list.to_string())]);
+        let list = folder.conf_dir().load("net").unwrap();
+        bench.runtime().check(&list, &attachment(), &AttachResult::default()).await.unwrap();
+        assert_eq!(bench.calls().len() - before, calls, "{disabled}");
+    }
+    let folder = Folder::with(&[(
+        "net.conflist",
+        r#"{"name":"net","disableCheck":"maybe","plugins":[{"type":"a"}]}"#,
+    )]);
+    let error = folder.error("net");
+    assert!(error.contains("disableCheck") && error.contains("maybe"), "{error}");
+}
+
+#[test]
+fn r5_a_network_of_inlined_plugins_only_has_to_have_some() {
+    let folder = Folder::with(&[
+        ("net.conflist", r#"{"name":"net","loadOnlyInlinedPlugins":true}"#),
+        ("net/a.conf", r#"{"type":"a"}"#),
+    ]);
+    let error = folder.error("net");
+    assert!(error.contains("DIR/net.conflist: ") && error.contains("plugins"), "{error}");
 }

@@ -1,12 +1,13 @@
 //! One plugin's execution: its environment, its bounds, and what is made of its end.
 
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use cnm_cni::cni::{Attachment, Error, Failure, Limits, NetworkConfigList};
 use serde_json::{Value, json};
 
+use super::netns::Netns;
 use super::{Bench, attachment};
 
 /// Waits until a condition holds: much longer than it takes, and much shorter than the
@@ -55,6 +56,24 @@ async fn r14_r16_r17_r20_r40_r41_l20_l21_l23_all_six_variables_are_set_and_own_o
     assert_ne!(env(0, "PATH"), Value::Null);
     for key in ["CNI_CONTAINERID", "CNI_NETNS", "CNI_IFNAME", "CNI_ARGS"] {
         assert_eq!(env(1, key), "", "{key} of STATUS");
+    }
+}
+
+#[tokio::test]
+async fn r13_plugins_run_in_the_namespace_of_the_runtime_and_not_in_the_containers() {
+    let bench = Bench::with(&["a"]);
+    let list = bench.list("1.1.0", json!([{"type": "a"}]));
+    let netns = Netns::new();
+    let to = Attachment { netns: Some(netns.path()), ..attachment() };
+    let runtime = bench.runtime();
+    let result = runtime.add(&list, &to).await.unwrap();
+    runtime.check(&list, &to, &result).await.unwrap();
+    runtime.del(&list, &to, Some(&result)).await.unwrap();
+    let own = std::fs::metadata("/proc/self/ns/net").unwrap().ino();
+    let inside = std::fs::metadata(netns.path()).unwrap().ino();
+    assert_ne!(own, inside);
+    for call in bench.calls() {
+        assert_eq!((&call["netns"], &call["inside"]), (&json!(own), &json!(inside)), "{call}");
     }
 }
 

@@ -17,10 +17,10 @@ fn object(json: Value) -> serde_json::Map<String, Value> {
 }
 
 #[tokio::test]
-async fn r7_r10_r47_l15_name_and_version_are_the_lists_and_all_else_is_as_written() {
+async fn r7_r10_r47_r58_l15_name_and_version_are_the_lists_and_all_else_is_as_written() {
     let bench = Bench::with(&["one"]);
     let plugin = json!({
-        "type": "one", "name": "own", "cniVersion": "0.1.0", "args": {"cni": {"labels": []}},
+        "type": "one", "name": "own", "cniVersion": "0.1.0", "args": {"cni": {"labels": [{"key": "app", "value": "web"}]}},
         "ipam": {"type": "host-local", "subnet": "10.0.0.0/8"}, "unknown": {"deep": [1, null]},
         "dns": {},
     });

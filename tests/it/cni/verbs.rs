@@ -145,7 +145,7 @@ async fn r26_the_first_failing_plugin_of_check_ends_it() {
 }
 
 #[tokio::test]
-async fn r3_l43_gc_is_not_called_where_it_is_disabled_or_unknown() {
+async fn r3_l43_l47_gc_is_not_called_where_it_is_disabled_or_unknown() {
     let bench = Bench::with(&["a"]);
     let plugins = json!([{"type": "a"}]);
     let disabled = bench.list_of(json!({
@@ -180,7 +180,7 @@ async fn r46_gc_reaches_every_plugin_and_tells_of_every_failure() {
 }
 
 #[tokio::test]
-async fn r27_r28_l45_status_ends_at_the_first_plugin_that_is_not_ready_and_keeps_its_code() {
+async fn r27_r28_l45_l47_status_ends_at_the_first_plugin_that_is_not_ready_and_keeps_its_code() {
     let bench = Bench::with(&["a", "b", "c"]);
     let plugins = json!([
         {"type": "a"}, {"type": "b", "fake": {"STATUS": failing(50, "down")}}, {"type": "c"},
@@ -212,7 +212,7 @@ fn quick(tries: u32) -> Limits {
 }
 
 #[tokio::test]
-async fn r54_code_11_is_tried_again_with_a_del_between_two_adds() {
+async fn r19_r54_code_11_is_tried_again_with_a_del_between_two_adds() {
     let bench = Bench::with(&["a", "b"]);
     let mut again = failing(11, "later");
     again["times"] = 2.into();

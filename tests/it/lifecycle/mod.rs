@@ -7,6 +7,7 @@ mod detach;
 mod orphans;
 mod ports;
 mod recover;
+mod rules;
 mod settle;
 
 use std::fs;
