@@ -209,8 +209,13 @@ impl Failure {
 /// How many characters are shown of what should have been an error message.
 const GARBLED_SHOWN: usize = 1024;
 
+/// Reads the last JSON of what a plugin wrote: one that fails after its work, because it was
+/// given its own namespace, has written its result before (L33).
 fn read_reported(stdout: &[u8]) -> Result<Failure, String> {
-    let json: Value = serde_json::from_slice(stdout).map_err(|error| error.to_string())?;
+    let mut json = Value::Null;
+    for next in serde_json::Deserializer::from_slice(stdout).into_iter() {
+        json = next.map_err(|error| error.to_string())?;
+    }
     let read = || {
         let mut fields = Fields::at("the error", json)?;
         Ok(Failure::Reported {

@@ -280,6 +280,8 @@ async fn r18_r55_l26_l28_l31_every_way_to_fail_has_words_of_its_own() {
              code: expected an error code, found -1",
         ),
         (json!({"exit": 1, "stdout": {"code": 7, "msg": "short"}}), "short"),
+        // It failed after its work.
+        (json!({"exit": 1, "stdout": "{\"ips\":[]}\n{\"code\":8,\"msg\":\"late\"}"}), "late"),
         (json!({"exit": 1, "stdout": {"Code": 7}}), "error code 7, without a message"),
         (
             json!({"exit": 0, "stdout": ""}),
