@@ -1,5 +1,6 @@
 //! The documentation names tests; they exist.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
@@ -26,4 +27,91 @@ fn every_row_of_the_table_of_dockers_flags_names_tests_that_exist() {
             assert!(source.contains(&format!("fn {test}")), "{name} is not in {file}");
         }
     }
+}
+
+/// The rows of a table's cells, but for its head.
+fn rows(page: &str) -> impl Iterator<Item = Vec<&str>> {
+    let rows = page.lines().filter(|line| line.starts_with("| ") && !line.starts_with("|---"));
+    rows.map(|row| row.trim_matches('|').split(" | ").map(str::trim).collect())
+}
+
+/// The names of all tests and other functions.
+fn functions() -> BTreeSet<String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut folders = vec![root.join("src"), root.join("tests")];
+    let mut names = BTreeSet::new();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+            if entry.is_dir() {
+                folders.push(entry);
+            } else if entry.extension().is_some_and(|extension| extension == "rs") {
+                let source = fs::read_to_string(entry).unwrap();
+                let after_fn = source.split("fn ").skip(1);
+                let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+                names.extend(
+                    after_fn.map(|rest| rest.chars().take_while(|c| is_name(*c)).collect()),
+                );
+            }
+        }
+    }
+    names
+}
+
+/// The rules that a cell names: `R7, R10` or `L53–L58`.
+fn rules(cell: &str) -> Vec<String> {
+    let rule = |text: &str| Some((text.get(..1)?.to_owned(), text.get(1..)?.parse::<u32>().ok()?));
+    let between = |part: &str| {
+        let (first, last) = part.split_once('–').unwrap_or((part, part));
+        let ((letter, first), (_, last)) = (rule(first)?, rule(last)?);
+        Some((first..=last).map(move |number| format!("{letter}{number}")))
+    };
+    cell.split(", ").filter_map(between).flatten().collect()
+}
+
+#[test]
+fn every_rule_of_cni_has_a_test_of_its_number_or_a_reason_why_not() {
+    let page = conformance();
+    let mut told = BTreeSet::new();
+    let mut excused = BTreeSet::new();
+    for cells in rows(&page) {
+        let rules = rules(cells[0]);
+        if cells.last().unwrap().contains("No test, because") {
+            excused.extend(rules.iter().cloned());
+        }
+        told.extend(rules);
+    }
+    let tests = functions();
+    let prefix = |name: &str| -> Vec<String> {
+        name.split('_')
+            .map(str::to_uppercase)
+            .take_while(|part| part.starts_with(['R', 'L']) && part[1..].parse::<u32>().is_ok())
+            .collect()
+    };
+    let proven: BTreeSet<String> = tests.iter().flat_map(|name| prefix(name)).collect();
+    let all = (1..=58).map(|it| format!("R{it}")).chain((1..=62).map(|it| format!("L{it}")));
+    for rule in all {
+        assert!(told.contains(&rule), "the page says nothing of {rule}");
+        let (proven, excused) = (proven.contains(&rule), excused.contains(&rule));
+        assert!(proven || excused, "{rule} has neither a test of its number nor a reason why not");
+        assert!(!(proven && excused), "{rule} has a test, and the page says that it has none");
+    }
+    let unknown: Vec<_> = proven.difference(&told).collect();
+    assert!(unknown.is_empty(), "tests carry numbers that the page does not have: {unknown:?}");
+}
+
+#[test]
+fn every_test_that_the_page_on_cni_names_exists() {
+    let page = conformance();
+    let tests = functions();
+    let is_test = |name: &&str| name.matches('_').count() > 2 && !name.contains(['.', '/', ' ']);
+    let named: Vec<_> = page.split('`').skip(1).step_by(2).filter(is_test).collect();
+    assert!(named.len() > 40, "{named:?}");
+    for name in named {
+        assert!(tests.contains(name), "{name} is no test");
+    }
+}
+
+fn conformance() -> String {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    fs::read_to_string(root.join("docs/cni-conformance.md")).unwrap()
 }
