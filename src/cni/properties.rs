@@ -1,4 +1,7 @@
 //! What holds for every input, not only for the ones that somebody thought of.
+//!
+//! Each property is tried 1,000 times, with other inputs each time: all of them in less than
+//! 3 s in a debug build. `tests/it/cni/fuzz.rs` and `fuzz/` try the readers more often.
 
 use proptest::collection::{btree_map, vec};
 use proptest::option;
@@ -11,6 +14,9 @@ use super::{
     AttachResult, Attachment, Dns, Failure, Interface, IpConfig, NetworkConfigList, PluginConfig,
     Route, Version,
 };
+
+/// How often each property is tried.
+const CASES: u32 = 1_000;
 
 /// Some JSON, with numbers of any size.
 fn any_json() -> impl Strategy<Value = Value> {
@@ -148,6 +154,8 @@ fn through(result: &AttachResult, version: Version) -> AttachResult {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(CASES))]
+
     #[test]
     fn r52_l55_lists_survive_every_version_that_has_them(result in any_result()) {
         prop_assert_eq!(&through(&result, Version::V1_1_0), &result);
