@@ -43,20 +43,26 @@ pub(super) struct Args {
     verb: Verb,
 }
 
+/// The usage is written out: clap's own shows a flag as needed once its variable is set.
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// Attach a network namespace to a network, and print the result
+    #[command(override_usage = "cnm-cni cni add [OPTIONS] <NETWORK> <NETNS>")]
     Add(Target),
     /// Detach it again; succeeds also when it is not attached
+    #[command(override_usage = "cnm-cni cni del [OPTIONS] <NETWORK> <NETNS>")]
     Del(Target),
     /// See whether the attachment is as ADD left it
+    #[command(override_usage = "cnm-cni cni check [OPTIONS] <NETWORK> <NETNS>")]
     Check(Target),
     /// Detach everything on record that is not kept, and let the plugins free the rest
     ///
     /// Other runtimes, containerd for example, keep their attachments in the same place:
     /// without --keep for each, those are detached too, under running pods.
+    #[command(override_usage = "cnm-cni cni gc [OPTIONS] <NETWORK>")]
     Gc(Collect),
     /// See whether the network's plugins are ready for an ADD
+    #[command(override_usage = "cnm-cni cni status [OPTIONS] <NETWORK>")]
     Status(Query),
 }
 

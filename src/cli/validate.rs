@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use serde_json::{Value, json};
 
 use super::folders::Folders;
@@ -81,7 +81,14 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
         .context("cannot start the runtime")?;
     let rows = runtime.block_on(gather(&args, &plugins))?;
     let networks: Vec<_> = rows.iter().map(Row::json).collect();
-    print(args.format, &json!({ "networks": networks }), |_| table(&rows))?;
+    print(args.format, &json!({ "networks": networks }), |_| match &args.what {
+        None if rows.iter().all(Row::is_built_in) => {
+            let folder = args.folders.conf_dir();
+            let note = format!("{} has no network; this one is built in", folder.path().display());
+            format!("{}\n{note}\n", table(&rows))
+        }
+        _ => table(&rows),
+    })?;
     let all_well = rows.iter().all(|row| row.problems().is_empty());
     Ok(if all_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -89,6 +96,10 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
 async fn gather(args: &Args, plugins: &Runtime) -> anyhow::Result<Vec<Row>> {
     let folder = args.folders.conf_dir();
     let found: Vec<(Option<PathBuf>, Result<NetworkConfigList, Unread>)> = match &args.what {
+        Some(folder) if Path::new(folder).is_dir() && is_file(folder) => {
+            let folder = Path::new(folder).display();
+            bail!("{folder} is a folder; for the networks in it, use --conf-dir {folder}");
+        }
         Some(file) if is_file(file) => {
             let list = NetworkConfigList::from_file(Path::new(file)).map_err(Unread::new);
             vec![(Some(file.into()), list)]
@@ -170,6 +181,10 @@ impl Row {
             Ok(network) => network.list.name(),
             Err(unread) => &unread.name,
         }
+    }
+
+    fn is_built_in(&self) -> bool {
+        self.file.is_none() && self.content.is_ok()
     }
 
     /// What is amiss, a sentence each.
@@ -322,7 +337,11 @@ fn table(rows: &[Row]) -> String {
     ];
     let text = columns(HEAD, rows.iter().map(Row::cells));
     let problems = rows.iter().flat_map(|row| {
-        row.problems().into_iter().map(|problem| format!("{}: {problem}\n", row.name()))
+        row.problems().into_iter().map(|problem| match &row.content {
+            Ok(network) => format!("{}: {problem}\n", network.list.name()),
+            // It tells the name or the file itself.
+            Err(_) => format!("{problem}\n"),
+        })
     });
     let problems: String = problems.collect();
     if problems.is_empty() { text } else { text + "\n" + &problems }

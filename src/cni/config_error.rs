@@ -11,7 +11,7 @@ use super::version::InvalidVersion;
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// Not JSON at all.
-    #[error("not valid JSON: {0}")]
+    #[error("{}", not_json(.0))]
     Syntax(#[from] serde_json::Error),
     /// Something in it is of the wrong kind.
     #[error(transparent)]
@@ -28,6 +28,11 @@ pub enum ConfigError {
     /// A plugin has no `type`.
     #[error("it has no \"type\", the name of the plugin's executable")]
     NoType,
+    /// A file for a single plugin has a list of them.
+    #[error(
+        "it has no \"type\", but a list of \"plugins\": the name of such a file ends in .conflist"
+    )]
+    List,
     /// There is nothing to run.
     #[error("it has no plugins; list at least one under \"plugins\"")]
     NoPlugins,
@@ -102,6 +107,14 @@ impl ConfigError {
             Self::InFile { .. } | Self::Unreadable { .. } => self,
             source => Self::InFile { path, source: Box::new(source) },
         }
+    }
+}
+
+fn not_json(error: &serde_json::Error) -> String {
+    match (error.line(), error.column()) {
+        // Nothing was read: 1 and 0 are where an empty text ends.
+        (1, 0) if error.is_eof() => "it is empty".to_owned(),
+        _ => format!("not valid JSON: {error}"),
     }
 }
 

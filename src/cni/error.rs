@@ -238,6 +238,11 @@ fn not_executable(unusable: &[PathBuf]) -> String {
 fn remedy(source: &io::Error) -> &'static str {
     match source.kind() {
         io::ErrorKind::ExecutableFileBusy => "; another process has it open for writing",
+        // It was found a moment ago.
+        io::ErrorKind::NotFound => "; the interpreter or loader that it names is missing",
+        _ if source.raw_os_error() == Some(nix::libc::ENOEXEC) => {
+            "; it is no program for this machine"
+        }
         _ => "",
     }
 }

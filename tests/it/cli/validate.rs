@@ -1,5 +1,7 @@
 //! `cnm-cni validate`: which networks can be used, and what they would do under Docker.
 
+use std::os::unix::fs::PermissionsExt;
+
 use serde_json::{Value, json};
 
 use super::{Desk, Said};
@@ -213,7 +215,8 @@ fn the_table_has_a_line_for_each_and_the_reasons_below() {
     let said = desk.run(&["validate"]);
     assert_eq!(said.status, 1);
     let last = said.stdout.lines().last().unwrap();
-    assert!(last.starts_with("broken.conflist: ") && last.contains("not valid JSON"), "{last}");
+    let file = desk.path("conf/broken.conflist");
+    assert!(last.starts_with(&format!("{}: not valid JSON", file.display())), "{last}");
 }
 
 #[test]
@@ -251,5 +254,78 @@ fn without_any_network_the_built_in_one_is_looked_at() {
         assert_eq!((status, networks.len()), (0, 1));
         assert_eq!(networks[0]["name"], "cnm-cni-default");
         assert_eq!(networks[0]["file"], Value::Null);
+    }
+}
+
+#[test]
+fn a_folder_without_networks_is_told_of_below_the_table() {
+    let desk = Desk::with(&["bridge", "host-local", "portmap"]);
+    let table = desk.run(&["validate"]).output();
+    let conf = desk.path("conf");
+    let told = format!("\n\n{} has no network; this one is built in\n", conf.display());
+    assert!(table.ends_with(&told), "{table}");
+    // Asked for by its name, it is no surprise.
+    assert!(!desk.run(&["validate", "cnm-cni-default"]).output().contains("built in"));
+}
+
+#[test]
+fn a_folder_in_the_place_of_a_file_is_told_with_the_flag_that_takes_it() {
+    let desk = Desk::with(&["a"]);
+    let folder = desk.path("conf");
+    let folder = folder.to_str().unwrap();
+    let error = desk.run(&["validate", folder]).error();
+    assert!(error.contains(&format!("for the networks in it, use --conf-dir {folder}")), "{error}");
+}
+
+#[test]
+fn what_is_no_configuration_is_told_by_its_kind() {
+    let desk = Desk::with(&["a"]);
+    let kinds = [
+        ("empty.conflist", "", "it is empty"),
+        ("cut.conflist", "{", "not valid JSON: EOF while parsing an object at line 1 column 1"),
+        ("list.conf", r#"{"name":"net","plugins":[{"type":"a"}]}"#, "ends in .conflist"),
+        ("array.conf", "[]", "expected an object, found []"),
+        ("number.conflist", r#"{"name":"net","cniVersion":1.0}"#, "cniVersion: expected a string"),
+        (
+            "path.conflist",
+            r#"{"name":"net","plugins":[{"type":"../a"}]}"#,
+            "plugins[0]: plugin type",
+        ),
+    ];
+    for (file, content, words) in kinds {
+        desk.write(&format!("conf/{file}"), content);
+        let path = desk.path(&format!("conf/{file}"));
+        let (status, networks) = desk.validate(&[path.to_str().unwrap()]);
+        assert_eq!(status, 1);
+        let problems = problems(&networks[0]);
+        assert!(problems.contains(words) && problems.contains(file), "{problems}");
+    }
+}
+
+#[test]
+fn an_executable_that_is_no_plugin_is_told_by_what_it_does() {
+    let desk = Desk::with(&[]);
+    desk.script("talks", "cat >/dev/null; echo hello");
+    desk.script("dies", "cat >/dev/null; kill -SEGV $$");
+    std::fs::create_dir(desk.bench.bin().join("folder")).unwrap();
+    std::fs::write(desk.bench.bin().join("empty"), "").unwrap();
+    for (name, content) in [("strange", "\x7fELF?"), ("homeless", "#!/no/such/shell\n")] {
+        let file = desk.bench.bin().join(name);
+        std::fs::write(&file, content).unwrap();
+        std::fs::set_permissions(file, PermissionsExt::from_mode(0o755)).unwrap();
+    }
+    let answers = [
+        ("talks", "decoding version info: not a JSON object"),
+        ("dies", "killed by signal 11"),
+        ("folder", "bin/folder cannot be executed"),
+        ("empty", "bin/empty cannot be executed"),
+        ("strange", "it is no program for this machine"),
+        ("homeless", "the interpreter or loader that it names is missing"),
+    ];
+    for (plugin, words) in answers {
+        desk.network("net", "1.0.0", json!([{ "type": plugin }]));
+        let (status, networks) = desk.validate(&["net"]);
+        assert_eq!(status, 1);
+        assert!(problems(&networks[0]).contains(words), "{networks:?}");
     }
 }

@@ -74,7 +74,7 @@ fn l3_a_malformed_file_does_not_hide_the_networks_in_the_others() {
     let folder = Folder::with(&[
         ("10-bad.conflist", MALFORMED),
         ("11-typeless.conf", r#"{"name":"typeless"}"#),
-        ("12-list.conf", r#"{"name":"listed","plugins":[]}"#),
+        ("12-list.conf", r#"{"name":"listed","plugins":[{"type":"a"}]}"#),
         ("20-good.conflist", r#"{"name":"net","plugins":[{"type":"a"}]}"#),
     ]);
     assert_eq!(folder.chain("net").unwrap(), ["a"]);
@@ -83,7 +83,8 @@ fn l3_a_malformed_file_does_not_hide_the_networks_in_the_others() {
         "no network configuration with name \"typeless\" in DIR: there is net; \
          also, DIR/10-bad.conflist: not valid JSON: EOF while parsing an object at line 1 \
          column 1; DIR/11-typeless.conf: it has no \"type\", the name of the plugin's \
-         executable; DIR/12-list.conf: it has no \"type\", the name of the plugin's executable"
+         executable; DIR/12-list.conf: it has no \"type\", but a list of \"plugins\": the name \
+         of such a file ends in .conflist"
     );
 }
 
