@@ -115,3 +115,19 @@ fn conformance() -> String {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     fs::read_to_string(root.join("docs/cni-conformance.md")).unwrap()
 }
+
+#[test]
+fn every_code_block_that_is_marked_as_tested_is_read_by_a_test() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let files = |folder: &str, ending: &str| -> String {
+        let entries = fs::read_dir(root.join(folder)).unwrap().map(|entry| entry.unwrap().path());
+        let wanted = entries.filter(|path| path.to_string_lossy().ends_with(ending));
+        wanted.map(|path| fs::read_to_string(path).unwrap()).collect()
+    };
+    let tests = files("tests/it/e2e", ".rs");
+    let pages = files(".", ".md") + &files("docs", ".md");
+    for rest in pages.split("<!-- test: ").skip(1) {
+        let (name, _) = rest.split_once(" -->").unwrap();
+        assert!(tests.contains(&format!("\"{name}\"")), "no test does the steps of {name:?}");
+    }
+}

@@ -266,7 +266,8 @@ fn success(output: Output) -> String {
     outcome(output).unwrap_or_else(|error| panic!("{SCRIPT}: {error}"))
 }
 
-fn outcome(output: Output) -> Result<String, String> {
+/// What a command printed; if it failed, also what it complained about, as an error.
+pub(super) fn outcome(output: Output) -> Result<String, String> {
     let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
     match output.status.success() {
         true => Ok(stdout),

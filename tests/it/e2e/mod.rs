@@ -25,6 +25,7 @@
 //! | `compose` | `docker compose` |
 //! | `daemon` | dockerd restarted, killed; restart policies; the classic builder |
 //! | `flags` | flags of Docker's that are little or nothing to a driver |
+//! | `install` | each way of installation, by the steps of the documentation |
 //! | `routed` | a gateway outside the subnet, as pod networks without a bridge have it |
 //!
 //! Needs root. `make test` prepares the Debian folders; without it the first test does.
@@ -33,6 +34,7 @@
 
 mod host;
 mod leaks;
+mod readme;
 
 mod addresses;
 mod compose;
@@ -41,6 +43,7 @@ mod daemon;
 mod fidelity;
 mod flags;
 mod garbage;
+mod install;
 mod internal;
 mod ipam;
 mod lifecycle;
