@@ -3,6 +3,7 @@
 //! The only room that prints, and the only one whose errors are `anyhow`'s: here they are
 //! not acted upon any more, but shown.
 
+mod activation;
 mod client;
 mod cni;
 mod folders;

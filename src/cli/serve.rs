@@ -12,6 +12,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use super::activation;
 use crate::cni::Limits;
 use crate::lifecycle::{Config, Driver};
 use crate::server;
@@ -46,7 +47,8 @@ pub(super) struct Args {
     #[arg(value_parser = absolute_path())]
     run_dir: PathBuf,
 
-    /// Socket that dockerd calls; its file name is the driver's name in Docker
+    /// Socket that dockerd calls; its file name is the driver's name in Docker. A socket
+    /// that the service manager hands over (systemd's socket units) takes its place
     #[arg(long, value_name = "FILE", env = "CNM_CNI_SOCKET")]
     #[arg(default_value = "/run/docker/plugins/cni.sock", value_parser = absolute_path())]
     socket: PathBuf,
@@ -86,8 +88,13 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
     }
     // The socket comes first: calls that arrive during the recovery wait instead of failing.
     // It goes last.
-    let (listener, _file) =
-        server::bind(&args.socket).context("cannot open the driver's socket")?;
+    let (listener, _file) = match activation::socket()? {
+        Some(listener) => (listener, None),
+        None => {
+            let bound = server::bind(&args.socket).context("cannot open the driver's socket")?;
+            (bound.0, Some(bound.1))
+        }
+    };
     let _state = Lock::take(&args.state_dir).context("cannot use the state folder")?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -104,6 +111,8 @@ async fn serve(args: Args, listener: UnixListener) -> anyhow::Result<()> {
     let mut signals = Signals::new().context("cannot listen for signals")?;
     let listener =
         tokio::net::UnixListener::from_std(listener).context("cannot listen on the socket")?;
+    let address = listener.local_addr().context("cannot tell the path of the socket")?;
+    let socket = address.as_pathname().unwrap_or(&args.socket).to_owned();
     let plugin_timeout = Duration::from_secs(args.plugin_timeout);
     let config = Config {
         conf_dir: args.conf_dir,
@@ -118,7 +127,8 @@ async fn serve(args: Args, listener: UnixListener) -> anyhow::Result<()> {
         opened = Driver::open(config) => Arc::new(opened.context("cannot open the driver's records")?),
         name = signals.next() => bail!("stopped by {name} before the driver was ready"),
     };
-    info!(socket = %args.socket.display(), version = env!("CARGO_PKG_VERSION"), "listening");
+    info!(socket = %socket.display(), version = env!("CARGO_PKG_VERSION"), "listening");
+    activation::ready();
 
     let stop = CancellationToken::new();
     let limit = Duration::from_secs(args.drain_timeout);
@@ -127,6 +137,7 @@ async fn serve(args: Args, listener: UnixListener) -> anyhow::Result<()> {
         ended = &mut serving => return Ok(ended?),
         name = signals.next() => info!(signal = name, limit_s = limit.as_secs(), "stopping"),
     }
+    activation::stopping();
     stop.cancel();
     tokio::select! {
         ended = &mut serving => Ok(ended?),

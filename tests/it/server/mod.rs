@@ -1,5 +1,6 @@
 //! Docker's door, through the real router and the real socket.
 
+mod activation;
 mod bodies;
 mod client;
 mod dockerd;

@@ -45,14 +45,14 @@ impl Daemon {
         daemon
     }
 
-    fn spawn(mut command: Command) -> Self {
+    pub(super) fn spawn(mut command: Command) -> Self {
         let mut child = command.spawn().unwrap();
         let log = BufReader::new(child.stderr.take().unwrap()).lines();
         Self { child, log }
     }
 
     /// The next line of the log with `words` in it.
-    async fn logged(&mut self, words: &str) -> String {
+    pub(super) async fn logged(&mut self, words: &str) -> String {
         let mut before = Vec::new();
         while let Some(line) = self.line().await {
             if line.contains(words) {
