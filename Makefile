@@ -9,7 +9,7 @@ SUDO := sudo --preserve-env
 endif
 SUITE ?= bookworm
 
-.PHONY: help build demo test lint e2e fidelity bench
+.PHONY: help build release install uninstall deb demo test test-install lint e2e fidelity bench
 
 help:
 	@echo 'make demo           a guided tour, in a test host: this machine and its Docker stay as they are'
@@ -20,6 +20,11 @@ help:
 	@echo 'make lint           only format and lints'
 	@echo 'make bench          the time that the CNI engine takes, beside that of libcni'
 	@echo 'make build          target/release/cnm-cni'
+	@echo 'make release        the same, static: it runs on any Linux; with man pages and completions'
+	@echo 'make install        that, and the systemd units, below PREFIX (/usr/local) and DESTDIR'
+	@echo 'make uninstall      takes all of this away'
+	@echo 'make deb            target/debian/cnm-cni_*.deb'
+	@echo 'make test-install   each way of installation, by the steps of docs/install.md'
 
 # $(call install,PACKAGE...): installs what is missing.
 define install
@@ -35,6 +40,56 @@ endef
 build:
 	$(call install,gcc libc6-dev)
 	cargo build --release
+
+# --- Installation: docs/install.md -------------------------------------------------------------
+
+# Another one, as aarch64-unknown-linux-gnu, needs its linker: see docs/install.md.
+BUILDER = $(shell rustc -vV | sed -n 's/^host: //p')
+TARGET ?= $(BUILDER)
+RELEASE = target/$(TARGET)/release/cnm-cni
+
+# In a folder of its own below target/, so that other builds are not begun anew. What is for
+# another machine does not run here, and a debug build tells what its command line is.
+release:
+	$(call install,gcc libc6-dev)
+	RUSTFLAGS='-C target-feature=+crt-static' cargo build --release --locked --target $(TARGET)
+	$(if $(filter $(TARGET),$(BUILDER)),$(RELEASE),cargo run --locked --quiet --) documents target/documents
+
+PREFIX ?= /usr/local
+share := $(DESTDIR)$(PREFIX)/share
+UNITS ?= $(PREFIX)/lib/systemd/system
+
+# Root's part: builds nothing. A configuration that is there stays as it is.
+install:
+	@[ -x $(RELEASE) ] || { echo 'There is nothing to install yet; run: make release'; exit 1; }
+	install -D $(RELEASE) $(DESTDIR)$(PREFIX)/bin/cnm-cni
+	install -D --mode=644 --target-directory=$(share)/man/man1 target/documents/*.1
+	install -D --mode=644 target/documents/cnm-cni.bash $(share)/bash-completion/completions/cnm-cni
+	install -D --mode=644 target/documents/_cnm-cni $(share)/zsh/site-functions/_cnm-cni
+	install -D --mode=644 target/documents/cnm-cni.fish $(share)/fish/vendor_completions.d/cnm-cni.fish
+	install -D --mode=644 --target-directory=$(share)/doc/cnm-cni/examples conflists/*
+	install -D --mode=644 --target-directory=$(DESTDIR)$(UNITS) plugin-spec/systemd/cnm-cni.s*
+	sed -i 's|/usr/bin/cnm-cni|$(PREFIX)/bin/cnm-cni|' $(DESTDIR)$(UNITS)/cnm-cni.service
+	[ -e $(DESTDIR)/etc/default/cnm-cni ] || \
+	    install -D --mode=644 plugin-spec/systemd/cnm-cni.default $(DESTDIR)/etc/default/cnm-cni
+
+# A configuration that was changed is the user's.
+uninstall:
+	rm -f $(DESTDIR)$(PREFIX)/bin/cnm-cni $(share)/man/man1/cnm-cni.1 $(share)/man/man1/cnm-cni-*.1
+	rm -f $(share)/bash-completion/completions/cnm-cni $(share)/zsh/site-functions/_cnm-cni
+	rm -f $(share)/fish/vendor_completions.d/cnm-cni.fish
+	rm -f $(DESTDIR)$(UNITS)/cnm-cni.service $(DESTDIR)$(UNITS)/cnm-cni.socket
+	rm -rf $(share)/doc/cnm-cni
+	! cmp --quiet plugin-spec/systemd/cnm-cni.default $(DESTDIR)/etc/default/cnm-cni || \
+	    rm $(DESTDIR)/etc/default/cnm-cni
+
+# VERSION is another one than Cargo.toml's.
+deb: release
+	cargo deb --version >/dev/null 2>&1 || cargo install --quiet --locked cargo-deb
+	cargo deb --no-build --no-strip --quiet --target $(TARGET) --output target/debian/ \
+	    $(if $(VERSION),--deb-version $(VERSION),--deb-revision '')
+
+# --- Tests -------------------------------------------------------------------------------------
 
 # What the test hosts are made with.
 TESTBED := debootstrap iproute2 busybox-static
@@ -67,6 +122,10 @@ test: lint testbed
 
 e2e: testbed
 	$(RUNNER) cargo $(if $(NEXTEST),nextest run,test) --locked e2e::
+
+# Builds what is installed, which takes minutes; each test says on which Docker.
+test-install: testbed
+	$(RUNNER) cargo $(if $(NEXTEST),nextest run,test) --locked e2e::packages:: $(if $(NEXTEST),--run-ignored only,-- --ignored)
 
 # Prints the table; docs/fidelity.md explains it.
 fidelity: testbed

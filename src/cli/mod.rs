@@ -6,6 +6,7 @@
 mod activation;
 mod client;
 mod cni;
+mod documents;
 mod folders;
 mod gc;
 mod logging;
@@ -58,6 +59,7 @@ enum Verb {
     Ports(ports::Args),
     Orphans(orphans::Args),
     Gc(gc::Args),
+    Documents(documents::Args),
 }
 
 /// Runs the command line of this process.
@@ -86,6 +88,7 @@ pub fn main() -> ExitCode {
         Verb::Ports(args) => ports::run(&args).map(|()| ExitCode::SUCCESS),
         Verb::Orphans(args) => orphans::run(args),
         Verb::Gc(args) => gc::run(&args),
+        Verb::Documents(args) => documents::run(&args).map(|()| ExitCode::SUCCESS),
         Verb::Validate(args) => validate::run(args),
         Verb::Cni(args) => cni::run(args),
     };
@@ -102,7 +105,9 @@ impl Verb {
         match self {
             Self::Serve(_) => logging::Level::Info,
             Self::Validate(_) => logging::Level::Error,
-            Self::Ports(_) | Self::Orphans(_) | Self::Gc(_) | Self::Cni(_) => logging::Level::Warn,
+            Self::Ports(_) | Self::Orphans(_) | Self::Gc(_) | Self::Cni(_) | Self::Documents(_) => {
+                logging::Level::Warn
+            }
         }
     }
 }

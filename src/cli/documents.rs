@@ -1,0 +1,41 @@
+//! `cnm-cni documents`: man pages and shell completions, from the command line's own
+//! definition.
+//!
+//! A verb, and not a program apart, because a build of the latter is a second build of
+//! everything; and so that whoever has only the binary has these too. Hidden, because
+//! `make install` and the package have done it for everybody else.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use clap::CommandFactory;
+use clap_complete::{Shell, generate_to};
+
+/// Write man pages and completions for bash, zsh and fish into a folder
+#[derive(Debug, clap::Args)]
+#[command(hide = true)]
+pub(super) struct Args {
+    /// Folder to write them into; it is made if it is not there
+    #[arg(value_name = "DIR")]
+    folder: PathBuf,
+}
+
+/// Writes all of them; those that are there are replaced.
+pub(super) fn run(args: &Args) -> anyhow::Result<()> {
+    fs::create_dir_all(&args.folder).and_then(|()| write_to(&args.folder)).with_context(|| {
+        format!("cannot write man pages and completions into {}", args.folder.display())
+    })
+}
+
+fn write_to(folder: &Path) -> std::io::Result<()> {
+    let mut command = super::Cli::command();
+    for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
+        generate_to(shell, &mut command, "cnm-cni", folder)?;
+    }
+    // 'cnm-cni help serve' is the page of 'serve' again.
+    let command = super::Cli::command()
+        .disable_help_subcommand(true)
+        .mut_subcommands(|verb| verb.disable_help_subcommand(true));
+    clap_mangen::generate_to(command, folder)
+}
