@@ -198,6 +198,7 @@ impl Target {
             Ok(_) | Err(CacheError::Malformed { .. }) => {}
             Err(error) => return Err(error.into()),
         }
+        let _turn = cache.turn_for_add().await?;
         let result = self.folders.runtime()?.add(&list, &to).await?;
         cache.put(&list, &to, &result).map_err(|error| {
             anyhow!("{error}; it is attached, and nothing is on record of it: detach it with del")
@@ -207,6 +208,7 @@ impl Target {
 
     async fn del(&self) -> anyhow::Result<()> {
         let (cache, wanted) = (self.cache.open(), self.attachment()?);
+        let _turn = cache.turn_for_del().await?;
         let found = match cache.get(&self.network, &wanted.container_id, &wanted.if_name) {
             // No reason to leave the attachment behind.
             Err(problem @ CacheError::Malformed { .. }) => {
@@ -298,6 +300,7 @@ impl Collect {
             return Ok(());
         }
         let (cache, runtime) = (self.cache.open(), self.folders.runtime()?);
+        let _turn = cache.turn_for_gc().await?;
         let mut problems = Vec::new();
         for found in cache.of_network(list.name())? {
             if !self.keeps(&found.attachment)

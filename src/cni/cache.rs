@@ -16,6 +16,7 @@
 //! | keeps the bytes of the configuration file | the chain as it was run, with the plugins of the network's folder |
 //! | trusts file names, in which `a-b` + `c` and `a` + `b-c` are the same | compares what stands inside, and leaves another attachment's file alone |
 //! | a crash leaves half a file | a file is there as a whole or not at all |
+//! | GC runs beside ADD and DEL of other processes | one waits for the other, by a lock on the folder |
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
@@ -29,6 +30,7 @@ use serde_json::{Map, Value};
 
 use super::conversion::InvalidResult;
 use super::name::{self, InvalidName};
+use super::turn::Turn;
 use super::{AttachResult, Attachment, NetworkConfigList, Version};
 
 /// The value of `kind` in a file.
@@ -124,6 +126,37 @@ impl Cache {
     #[must_use]
     pub fn new(dir: &Path) -> Self {
         Self { results: dir.join("results") }
+    }
+
+    /// For ADD: waits for a GC to end, and keeps others from beginning. Makes the folder, so
+    /// that an ADD that could not be kept is found out before it is made.
+    ///
+    /// # Errors
+    ///
+    /// The folder cannot be made, or not be locked.
+    pub async fn turn_for_add(&self) -> Result<Turn> {
+        self.make_folder()?;
+        Turn::beside_others(&self.results).await.map_err(failed("lock", &self.results))
+    }
+
+    /// For DEL: as for ADD, but where there is no folder, nothing is on record, nothing is
+    /// made, and nobody is waited for.
+    ///
+    /// # Errors
+    ///
+    /// The folder cannot be locked.
+    pub async fn turn_for_del(&self) -> Result<Turn> {
+        Turn::beside_others(&self.results).await.map_err(failed("lock", &self.results))
+    }
+
+    /// For GC: waits for every ADD, DEL and GC to end, and keeps others from beginning.
+    ///
+    /// # Errors
+    ///
+    /// The folder cannot be made, or not be locked.
+    pub async fn turn_for_gc(&self) -> Result<Turn> {
+        self.make_folder()?;
+        Turn::alone(&self.results).await.map_err(failed("lock", &self.results))
     }
 
     /// Keeps what an ADD gave, in place of an earlier one of the same attachment.
@@ -243,13 +276,17 @@ impl Cache {
         Ok(self.results.join(format!("{network}-{container_id}-{if_name}")))
     }
 
-    /// Puts a whole file in its place at one go.
-    fn replace(&self, file: &Path, bytes: &[u8]) -> Result<()> {
+    fn make_folder(&self) -> Result<()> {
         fs::DirBuilder::new()
             .recursive(true)
             .mode(0o700)
             .create(&self.results)
-            .map_err(failed("create folder", &self.results))?;
+            .map_err(failed("create folder", &self.results))
+    }
+
+    /// Puts a whole file in its place at one go.
+    fn replace(&self, file: &Path, bytes: &[u8]) -> Result<()> {
+        self.make_folder()?;
         let beside = self.results.join(format!(".cnm-cni-{}.tmp", std::process::id()));
         let written = File::options()
             .write(true)

@@ -14,6 +14,7 @@
 //!   process   one process, its pipes, its deadline
 //!
 //!   cache     what ADD gave, as libcni keeps it; for whoever has no records of his own
+//!   turn      GC apart from ADD and DEL, among those
 //! ```
 //!
 //! It stands beside libcni: what a conflist does under kubelet it does here, and plugins
@@ -58,6 +59,7 @@ mod properties;
 mod request;
 mod result;
 mod runtime;
+mod turn;
 mod validate;
 mod verb;
 mod version;
@@ -75,6 +77,7 @@ pub use name::InvalidName;
 pub use plugin_config::PluginConfig;
 pub use result::{AttachResult, Dns, Interface, IpConfig, Route};
 pub use runtime::{Runtime, ValidAttachment};
+pub use turn::Turn;
 pub use validate::{Unusable, ValidatedPlugin, Validation};
 pub use verb::Verb;
 pub use version::{InvalidVersion, Version};

@@ -1,6 +1,8 @@
 //! `cnm-cni cni`, beside what the reference cnitool does.
 
 use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -172,7 +174,7 @@ fn l41_arguments_that_del_is_given_go_before_those_on_record() {
 }
 
 #[test]
-fn l38_what_cannot_be_recorded_is_an_error_and_found_out_before_any_plugin_where_it_can_be() {
+fn l38_an_add_that_cannot_be_recorded_is_an_error_before_any_plugin_is_run() {
     let desk = Desk::with_net();
     desk.write("file", "");
     let in_a_file = desk.path("file");
@@ -184,16 +186,13 @@ fn l38_what_cannot_be_recorded_is_an_error_and_found_out_before_any_plugin_where
     assert!(error.starts_with("cannot read ") && error.contains("Is a directory"), "{error}");
     assert_eq!(desk.bench.calls().len(), 0);
 
-    // Nothing can be made there, which only writing shows. What is attached is told of.
     let error = add("/proc/nowhere");
     assert!(error.starts_with("cannot create folder /proc/nowhere/results: "), "{error}");
-    assert!(
-        error.ends_with("; it is attached, and nothing is on record of it: detach it with del\n")
-    );
-    assert_eq!(desk.bench.order(), ["ADD a", "ADD b", "ADD c"]);
+    assert_eq!(desk.bench.calls().len(), 0);
+    // DEL needs no record.
     let nowhere = ["cni", "del", "net", NETNS, "--cache-dir", "/proc/nowhere"];
     desk.run(&nowhere).output();
-    assert_eq!(desk.bench.order()[3..], ["DEL c", "DEL b", "DEL a"]);
+    assert_eq!(desk.bench.order(), ["DEL c", "DEL b", "DEL a"]);
 }
 
 #[test]
@@ -206,6 +205,36 @@ fn l48_each_interface_of_a_container_has_a_record_of_its_own() {
     desk.cni(&["del", "net", NETNS, "-i", "eth0"]).output();
     assert_eq!(desk.cached(), [format!("net-{ID}-net1")]);
     assert_eq!(desk.last_call()["env"]["CNI_IFNAME"], "eth0");
+}
+
+#[test]
+fn r34_gc_runs_alone() {
+    let desk = Desk::with(&["a", "b"]);
+    let slow = json!({"ADD": {"sleep_ms": 400}, "GC": {"sleep_ms": 400}});
+    desk.network("net", "1.1.0", json!([{"type": "a"}, {"type": "b", "fake": slow}]));
+    let cache = desk.cache();
+    // Starts the first, waits until its slow plugin is at work, and runs the second beside it.
+    let both = |first: &[&str], calls: usize, second: &[&str]| {
+        let mut command = desk.command(&["cni"]);
+        command.args(first).args(["--cache-dir", &cache]).stdout(Stdio::null());
+        let mut started = command.spawn().unwrap();
+        let end = Instant::now() + Duration::from_secs(20);
+        while desk.bench.calls().len() < calls {
+            assert!(Instant::now() < end, "{first:?} does not come to its slow plugin");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        desk.cni(second).output();
+        assert!(started.wait().unwrap().success());
+    };
+    let add = ["add", "net", NETNS];
+    both(&add, 2, &["gc", "net"]);
+    // It waited for the record.
+    assert_eq!(desk.bench.order(), ["ADD a", "ADD b", "DEL b", "DEL a", "GC a", "GC b"]);
+    both(&["gc", "net"], 8, &add);
+    assert_eq!(desk.bench.order()[6..], ["GC a", "GC b", "ADD a", "ADD b"]);
+    both(&["gc", "net"], 12, &["del", "net", NETNS]);
+    let expected = ["DEL b", "DEL a", "GC a", "GC b", "DEL b", "DEL a"];
+    assert_eq!(desk.bench.order()[10..], expected);
 }
 
 #[test]
