@@ -14,9 +14,9 @@ use tracing::{info, warn};
 
 use super::activation;
 use crate::cni::Limits;
-use crate::lifecycle::{Config, Driver};
+use crate::lifecycle::{Config, Driver, Most};
 use crate::server;
-use crate::state::Lock;
+use crate::state::Private;
 
 /// Serve Docker's network calls on a Unix socket, until SIGTERM or SIGINT
 ///
@@ -53,10 +53,28 @@ pub(super) struct Args {
     #[arg(default_value = "/run/docker/plugins/cni.sock", value_parser = absolute_path())]
     socket: PathBuf,
 
-    /// Seconds that one execution of a CNI plugin may take
+    /// Seconds that one execution of a CNI plugin may take; or verb by verb, as ADD=90,DEL=60
+    /// (also CHECK, GC)
     #[arg(long, value_name = "SECONDS", env = "CNM_CNI_PLUGIN_TIMEOUT", default_value = "90")]
+    #[arg(value_parser = plugin_limits)]
+    plugin_timeout: Limits,
+
+    /// Seconds that the ADD of all plugins of a conflist may take together
+    #[arg(long, value_name = "SECONDS", env = "CNM_CNI_CHAIN_TIMEOUT", default_value = "240")]
     #[arg(value_parser = clap::value_parser!(u64).range(1..))]
-    plugin_timeout: u64,
+    chain_timeout: u64,
+
+    /// How many networks there may be
+    #[arg(long, value_name = "NUMBER", env = "CNM_CNI_MAX_NETWORKS", default_value = "1000")]
+    max_networks: usize,
+
+    /// How many attachments there may be, with those that are being removed
+    #[arg(long, value_name = "NUMBER", env = "CNM_CNI_MAX_ATTACHMENTS", default_value = "10000")]
+    max_attachments: usize,
+
+    /// Use conflists and plugins that others than root can change: they can have root run anything
+    #[arg(long, env = "CNM_CNI_ALLOW_WRITABLE")]
+    allow_writable: bool,
 
     /// Answer DeleteEndpoint only once DEL has run, instead of at once: 'docker rm' then takes as
     /// long as the plugins do
@@ -78,6 +96,27 @@ fn absolute_path() -> impl TypedValueParser<Value = PathBuf> {
     OsStringValueParser::new().try_map(std::path::absolute)
 }
 
+/// The deadlines that `90` or `ADD=90,DEL=60` asks for.
+fn plugin_limits(text: &str) -> Result<Limits, String> {
+    let mut limits = Limits::default();
+    for part in text.split(',') {
+        let (verb, seconds) =
+            part.split_once('=').map_or((None, part), |(verb, s)| (Some(verb), s));
+        let seconds = seconds.parse().ok().filter(|seconds| *seconds > 0);
+        let time =
+            Duration::from_secs(seconds.ok_or(format!("{part:?} has no number of seconds"))?);
+        match verb {
+            None => (limits.add, limits.del) = (time, time),
+            Some("ADD") => limits.add = time,
+            Some("DEL") => limits.del = time,
+            Some("CHECK") => limits.check = time,
+            Some("GC") => limits.gc = time,
+            Some(other) => return Err(format!("{other:?} is none of ADD, DEL, CHECK, GC")),
+        }
+    }
+    Ok(limits)
+}
+
 /// Serves until a signal ends it.
 pub(super) fn run(args: Args) -> anyhow::Result<()> {
     if !geteuid().is_root() {
@@ -95,7 +134,8 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
             (bound.0, Some(bound.1))
         }
     };
-    let _state = Lock::take(&args.state_dir).context("cannot use the state folder")?;
+    let _state = Private::take(&args.state_dir).context("cannot use --state-dir")?;
+    let _run = Private::take(&args.run_dir).context("cannot use --run-dir")?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -113,14 +153,16 @@ async fn serve(args: Args, listener: UnixListener) -> anyhow::Result<()> {
         tokio::net::UnixListener::from_std(listener).context("cannot listen on the socket")?;
     let address = listener.local_addr().context("cannot tell the path of the socket")?;
     let socket = address.as_pathname().unwrap_or(&args.socket).to_owned();
-    let plugin_timeout = Duration::from_secs(args.plugin_timeout);
     let config = Config {
         conf_dir: args.conf_dir,
         cni_path: args.cni_path,
         state_dir: args.state_dir,
         run_dir: args.run_dir,
-        limits: Limits { add: plugin_timeout, del: plugin_timeout, ..Limits::default() },
+        limits: args.plugin_timeout,
+        add_within: Duration::from_secs(args.chain_timeout),
+        most: Most { networks: args.max_networks, attachments: args.max_attachments },
         sync_delete: args.sync_delete,
+        allow_writable: args.allow_writable,
         collect_every: (args.gc_interval > 0).then(|| Duration::from_secs(args.gc_interval)),
     };
     let driver = tokio::select! {
@@ -167,6 +209,24 @@ impl Signals {
         tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plugins_time_is_for_all_or_verb_by_verb() {
+        let seconds = |text| {
+            let Limits { add, del, check, .. } = plugin_limits(text).unwrap();
+            (add.as_secs(), del.as_secs(), check.as_secs())
+        };
+        assert_eq!(seconds("7"), (7, 7, 30));
+        assert_eq!(seconds("ADD=5,CHECK=3"), (5, 90, 3));
+        for wrong in ["", "0", "ADD", "ADD=", "add=5", "-1", "STATUS=3"] {
+            plugin_limits(wrong).unwrap_err();
         }
     }
 }

@@ -6,6 +6,8 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use tokio::time::timeout;
+
 use super::orphans::{self, Claims};
 use super::record::{Attachment, AttachmentId, Interface, Network, Phase};
 use super::settle::Fresh;
@@ -97,6 +99,11 @@ impl Inner {
         options: &EndpointOptions,
         interface: &EndpointInterface,
     ) -> Result<Attachment> {
+        let most = self.most.attachments;
+        if self.endpoints.count() + self.orphans.count() > most {
+            return Err(Error::TooMany { what: "attachments", most, flag: "--max-attachments" });
+        }
+        self.trusts_its_folders()?;
         let list = self.conflist(Some(&network.conflist))?;
         let mut arguments = translate::arguments(
             &list,
@@ -190,8 +197,7 @@ impl Inner {
         kept?;
         made?;
         // The first attachment looks up beside its ADD what it will be compared with.
-        let (result, fresh) =
-            tokio::join!(self.runtime.add(&attachment.list, &attachment.parameters), self.fresh());
+        let (result, fresh) = tokio::join!(self.add(attachment), self.fresh());
         let (result, fresh) = (result?, fresh?);
         // Kept from here on: an undo runs DEL with it.
         attachment.result = Some(result.clone());
@@ -206,6 +212,19 @@ impl Inner {
         attachment.phase = Phase::Staged;
         self.keep(attachment).await?;
         Ok(answer)
+    }
+
+    /// Runs the chain's ADD, within the time that all of it may take.
+    async fn add(&self, attachment: &Attachment) -> Result<AttachResult> {
+        let Attachment { list, parameters, .. } = attachment;
+        // The plugin that runs when the time is over is killed with all its children.
+        match timeout(self.add_within, self.runtime.add(list, parameters)).await {
+            Ok(ended) => Ok(ended?),
+            Err(_) => {
+                let conflist = list.name().to_owned();
+                Err(Error::TooSlow { conflist, limit: self.add_within })
+            }
+        }
     }
 
     /// Reads what ADD made, and finds the words for it that Docker is told.

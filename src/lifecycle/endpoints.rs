@@ -54,6 +54,11 @@ impl Endpoints {
         self.slots().keys().cloned().collect()
     }
 
+    /// How many they are.
+    pub(super) fn count(&self) -> usize {
+        self.slots().len()
+    }
+
     fn slots(&self) -> MutexGuard<'_, HashMap<EndpointId, Content>> {
         // The map is whole even if a holder panicked: every change is one insert or remove.
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)

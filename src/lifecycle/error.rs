@@ -1,6 +1,7 @@
 //! Why a call failed; the one place where the rooms' errors meet.
 
 use std::io;
+use std::time::Duration;
 
 use ipnet::IpNet;
 
@@ -60,6 +61,33 @@ pub enum Error {
     /// A record cannot be kept.
     #[error(transparent)]
     State(#[from] state::Error),
+    /// Somebody else than root could have the driver run anything.
+    #[error(transparent)]
+    Untrusted(#[from] cni::Untrusted),
+    /// The driver has as much as it takes on.
+    #[error(
+        "this driver has {most} {what} already, the most that it takes; see {flag} of 'cnm-cni serve'"
+    )]
+    TooMany {
+        /// `networks` or `attachments`.
+        what: &'static str,
+        /// How many.
+        most: usize,
+        /// Which flag sets it.
+        flag: &'static str,
+    },
+    /// The chain took longer than all of it may.
+    #[error(
+        "the plugins of conflist {conflist:?} have not attached the container within {} s, and were \
+         stopped; see --chain-timeout of 'cnm-cni serve'",
+        limit.as_secs()
+    )]
+    TooSlow {
+        /// The network configuration list.
+        conflist: String,
+        /// How long it was given.
+        limit: Duration,
+    },
     /// libcni's records cannot be listed.
     #[error(transparent)]
     Cache(#[from] cni::CacheError),

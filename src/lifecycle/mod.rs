@@ -65,7 +65,7 @@ use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::cni::{ConfDir, Limits, Runtime};
+use crate::cni::{self, ConfDir, Limits, Runtime};
 use crate::cnm::{
     EndpointOperInfoResponse, EndpointOptions, EndpointRequest, NetworkId,
     ProgramExternalConnectivityRequest,
@@ -106,8 +106,30 @@ pub struct Config {
     pub limits: Limits,
     /// Whether DeleteEndpoint is answered only once DEL has run.
     pub sync_delete: bool,
+    /// Whether conflists and plugins may be in folders that others than root can write.
+    pub allow_writable: bool,
+    /// How long the ADD of a whole chain may take.
+    pub add_within: Duration,
+    /// How many networks and how many attachments there may be at a time.
+    pub most: Most,
     /// How often to look for garbage; none for never.
     pub collect_every: Option<Duration>,
+}
+
+/// How much a driver takes on, so that a caller that runs wild does not fill the host.
+#[derive(Debug, Clone, Copy)]
+pub struct Most {
+    /// Networks.
+    pub networks: usize,
+    /// Attachments, with those that are being removed.
+    pub attachments: usize,
+}
+
+impl Default for Most {
+    /// More than any host was seen to have.
+    fn default() -> Self {
+        Self { networks: 1_000, attachments: 10_000 }
+    }
 }
 
 /// The driver: every method of the remote driver protocol, without the wire.
@@ -130,6 +152,10 @@ struct Inner {
     /// The kernel's name for the present boot.
     boot_id: String,
     sync_delete: bool,
+    add_within: Duration,
+    most: Most,
+    /// Folders that nobody but root may be able to change.
+    roots_folders: Vec<PathBuf>,
     networks: Mutex<HashMap<NetworkId, Arc<Network>>>,
     network_folder: Folder<Network>,
     endpoints: Endpoints,
@@ -256,6 +282,11 @@ impl Inner {
         let boot_id = recover::boot_id()?;
         let ports = Ports::of(attachments.records.iter());
         let attachments = recover::part(attachments.records, &boot_id);
+        let mut roots_folders = Vec::new();
+        if !config.allow_writable {
+            roots_folders.push(config.conf_dir.clone());
+            roots_folders.extend(config.cni_path.iter().cloned());
+        }
         let inner = Self {
             conf_dir: ConfDir::new(config.conf_dir),
             runtime: Runtime::new(config.cni_path, config.limits),
@@ -263,6 +294,9 @@ impl Inner {
             own: Netlink::own()?,
             boot_id,
             sync_delete: config.sync_delete,
+            add_within: config.add_within,
+            most: config.most,
+            roots_folders,
             networks: Mutex::new(
                 networks.map(|network| (network.id.clone(), Arc::new(network))).collect(),
             ),
@@ -277,7 +311,15 @@ impl Inner {
             stop: CancellationToken::new(),
             fresh: OnceCell::new(),
         };
+        if let Err(error) = inner.trusts_its_folders() {
+            tracing::error!(error = chain(&error), "no network and no endpoint will be made");
+        }
         Ok((inner, attachments.interrupted))
+    }
+
+    /// Makes sure that only root decides what is run. What was attached is detached in any case.
+    fn trusts_its_folders(&self) -> Result<()> {
+        self.roots_folders.iter().try_for_each(|folder| Ok(cni::is_roots(folder)?))
     }
 
     /// Writes the attachment's record. When this returns, it is on disk.

@@ -22,6 +22,11 @@ impl Driver {
     pub async fn create_network(&self, request: CreateNetworkRequest) -> Result<()> {
         let inner = &self.inner;
         let options = NetworkOptions::read(&request.options)?;
+        let most = inner.most.networks;
+        if inner.networks().len() >= most {
+            return Err(Error::TooMany { what: "networks", most, flag: "--max-networks" });
+        }
+        inner.trusts_its_folders()?;
         let list = inner.conflist(options.conflist.as_deref())?;
         inner.find_plugins(&list)?;
         translate::carries_over(&list)?;

@@ -206,6 +206,11 @@ impl Orphans {
         self.cells.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// How many they are.
+    pub(super) fn count(&self) -> usize {
+        self.cells().len()
+    }
+
     /// One that has what is claimed, and what that is.
     fn blocking(&self, claims: &Claims) -> Option<(AttachmentId, Arc<Cell>, String)> {
         self.cells()

@@ -24,6 +24,7 @@ mod json;
 mod lock;
 mod network;
 mod observe;
+mod peers;
 mod plugin;
 mod sandbox;
 mod socket;
@@ -42,6 +43,7 @@ pub use observe::Calls;
 pub use socket::{Error as SocketError, Holder, SocketFile, bind};
 
 use crate::lifecycle::Driver;
+use peers::Trusted;
 
 /// Calls were still running when the time for them was over.
 #[derive(Debug, thiserror::Error)]
@@ -75,7 +77,7 @@ pub fn router(driver: Arc<Driver>, calls: Calls) -> Router {
         .with_state(driver)
 }
 
-/// Answers calls from `listener` until `stop` is cancelled. Then no new connection is
+/// Answers root's calls from `listener` until `stop` is cancelled. Then no new connection is
 /// accepted, and calls and background work that are under way have `drain_limit` to end.
 ///
 /// # Errors
@@ -87,7 +89,7 @@ pub async fn serve(
     drain_limit: Duration,
 ) -> Result<(), Undrained> {
     let calls = Calls::default();
-    let connections = axum::serve(listener, router(Arc::clone(&driver), calls.clone()))
+    let connections = axum::serve(Trusted(listener), router(Arc::clone(&driver), calls.clone()))
         .with_graceful_shutdown(stop.clone().cancelled_owned())
         .into_future();
     let ended = async {

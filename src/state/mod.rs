@@ -10,7 +10,7 @@
 //! renamed over it, and the folder is synced: after a crash there is the old record or the
 //! new one. What a record means is its owner's business.
 
-mod lock;
+mod private;
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-pub use lock::{Lock, LockError};
+pub use private::{Private, PrivateError};
 
 /// What can be kept in a [`Folder`].
 pub trait Record: Serialize + DeserializeOwned + Send + 'static {
@@ -83,6 +83,7 @@ pub struct SetAside {
 }
 
 #[derive(Serialize, Deserialize)]
+#[serde(bound(deserialize = "T: Deserialize<'de>"))]
 struct Versioned<T> {
     version: u32,
     record: T,
@@ -187,17 +188,16 @@ impl<R: Record> Folder<R> {
 
 fn read<R: Record>(file: &Path) -> Result<R, String> {
     let bytes = fs::read(file).map_err(|error| error.to_string())?;
-    // The version first: a record of another version has other fields.
-    let versioned: Versioned<serde_json::Value> =
-        serde_json::from_slice(&bytes).map_err(|error| error.to_string())?;
-    if versioned.version != R::VERSION {
-        return Err(format!(
-            "version {} (this program reads version {})",
-            versioned.version,
-            R::VERSION
-        ));
+    // The version first, alone: a record of another version has other fields.
+    let Versioned { version, .. } =
+        serde_json::from_slice::<Versioned<serde::de::IgnoredAny>>(&bytes)
+            .map_err(|error| error.to_string())?;
+    if version != R::VERSION {
+        return Err(format!("version {version} (this program reads version {})", R::VERSION));
     }
-    serde_json::from_value(versioned.record).map_err(|error| error.to_string())
+    let versioned: Versioned<R> =
+        serde_json::from_slice(&bytes).map_err(|error| error.to_string())?;
+    Ok(versioned.record)
 }
 
 fn replace(path: &Path, bytes: &[u8]) -> Result<(), Error> {

@@ -3,9 +3,10 @@
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use cnm_cni::cni::Limits;
-use cnm_cni::lifecycle::Config;
+use cnm_cni::lifecycle::{Config, Most};
 
 /// Set in the copy of the test that runs inside.
 const INSIDE: &str = "CNM_CNI_TEST_INSIDE";
@@ -57,6 +58,10 @@ pub(crate) fn config(folder: &Path) -> Config {
         limits: Limits::default(),
         // So that a test sees at once what DEL has left.
         sync_delete: true,
+        // Cargo's folders are whoever's builds.
+        allow_writable: true,
+        add_within: Duration::from_secs(60),
+        most: Most::default(),
         collect_every: None,
     }
 }

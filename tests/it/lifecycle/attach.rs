@@ -1,5 +1,8 @@
 //! CreateEndpoint and Join.
 
+use std::time::Duration;
+
+use cnm_cni::lifecycle::Most;
 use serde_json::{Value, json};
 
 use super::{Bench, NETWORK, files, read, rules, scripted};
@@ -207,4 +210,68 @@ fn the_forward_policy_is_overruled_by_the_last_rules_only() {
         bench.delete_endpoint("e1").await;
         bench.assert_nothing_is_left();
     });
+}
+
+#[test]
+fn a_chain_that_takes_too_long_is_stopped_and_taken_back() {
+    alone("lifecycle::attach::a_chain_that_takes_too_long_is_stopped_and_taken_back", async {
+        let mut bench = Bench::with(json!([scripted(json!({"ADD": {"sleep_ms": 20_000}}))])).await;
+        bench.config.add_within = Duration::from_millis(200);
+        bench.restart().await;
+        let error = bench.create_endpoint("e1").await.unwrap_err().to_string();
+        assert!(error.contains("k8snet") && error.contains("--chain-timeout"), "{error}");
+        assert_eq!(bench.verbs(), ["ADD", "DEL"]);
+        bench.assert_nothing_is_left();
+    });
+}
+
+#[test]
+fn a_driver_that_is_full_takes_no_more() {
+    alone("lifecycle::attach::a_driver_that_is_full_takes_no_more", async {
+        let mut bench = Bench::with(json!([scripted(json!({}))])).await;
+        bench.config.most = Most { networks: 1, attachments: 1 };
+        bench.restart().await;
+        bench.create_endpoint("e1").await.unwrap();
+        let error = bench.create_endpoint("e2").await.unwrap_err().to_string();
+        assert!(error.contains("1 attachments") && error.contains("--max-attachments"), "{error}");
+        let network = bench.driver.create_network(read(json!({"NetworkID": "another"}))).await;
+        let error = network.unwrap_err().to_string();
+        assert!(error.contains("1 networks") && error.contains("--max-networks"), "{error}");
+        bench.delete_endpoint("e1").await;
+        bench.create_endpoint("e2").await.unwrap();
+        bench.delete_endpoint("e2").await;
+        bench.assert_nothing_is_left();
+    });
+}
+
+#[test]
+fn what_others_can_write_is_not_run_and_what_was_made_is_removed() {
+    alone(
+        "lifecycle::attach::what_others_can_write_is_not_run_and_what_was_made_is_removed",
+        async {
+            let mut bench = Bench::with(json!([scripted(json!({}))])).await;
+            bench.create_endpoint("e1").await.unwrap();
+            bench.config.allow_writable = false;
+            // Whoever builds owns the folder of the scripted plugin.
+            sh(&format!(
+                "cp -r {} {}/plugins",
+                bench.config.cni_path[0].display(),
+                bench.folder.path().display()
+            ));
+            bench.config.cni_path = vec![bench.folder.path().join("plugins")];
+            sh(&format!(
+                "chown -R 0:0 {0} && chmod -R go-w {0}",
+                bench.config.cni_path[0].display()
+            ));
+            bench.restart().await;
+            bench.create_endpoint("e2").await.unwrap();
+
+            sh(&format!("chmod 777 {}", bench.config.conf_dir.display()));
+            let error = bench.create_endpoint("e3").await.unwrap_err().to_string();
+            assert!(error.contains("0777") && error.contains("--allow-writable"), "{error}");
+            bench.delete_endpoint("e1").await;
+            bench.delete_endpoint("e2").await;
+            bench.assert_nothing_is_left();
+        },
+    );
 }

@@ -8,6 +8,7 @@ mod orphans;
 mod ports;
 mod recover;
 mod rules;
+mod scale;
 mod settle;
 
 use std::fs;

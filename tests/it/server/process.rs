@@ -1,5 +1,6 @@
 //! `cnm-cni serve` as a process: how it starts, what it logs, how it ends.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
@@ -125,6 +126,25 @@ async fn a_second_driver_refuses_to_start_and_says_who_is_first() {
     assert!(said.contains(&holder) && said.contains("--socket"), "{said}");
     let answer = Connection::open(&socket).await.call("Plugin.Activate", &Value::Null).await;
     assert_eq!(answer.status, 200);
+}
+
+#[tokio::test]
+async fn only_root_is_answered_whatever_the_sockets_mode() {
+    let (folder, socket) = home();
+    let mut daemon = Daemon::start(folder.path(), &[]).await;
+    for (path, mode) in [(folder.path(), 0o755), (&socket, 0o666)] {
+        std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
+    }
+    // The build folder may be closed to others.
+    let binary = folder.path().join("cnm-cni");
+    std::fs::copy(env!("CARGO_BIN_EXE_cnm-cni"), &binary).unwrap();
+    let mut command = Command::new(binary);
+    command.args(["orphans", "retry", "--socket"]).arg(&socket).env_clear();
+    let roots = command.output().await.unwrap();
+    assert!(roots.status.success(), "{roots:?}");
+    let strangers = command.uid(65534).gid(65534).output().await.unwrap();
+    assert!(!strangers.status.success(), "{strangers:?}");
+    daemon.logged("hung up on a stranger user=65534").await;
 }
 
 #[tokio::test]

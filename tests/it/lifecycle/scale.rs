@@ -1,0 +1,31 @@
+//! Many attachments.
+
+use std::fs;
+
+use serde_json::json;
+
+use super::{Bench, scripted};
+use crate::alone::alone;
+
+#[test]
+fn a_thousand_attachments_go_on_over_a_restart_with_nothing_run() {
+    alone(
+        "lifecycle::scale::a_thousand_attachments_go_on_over_a_restart_with_nothing_run",
+        async {
+            let mut bench = Bench::with(json!([scripted(json!({}))])).await;
+            let answer = bench.create_endpoint("e1").await.unwrap();
+            let record = bench.records().remove(0);
+            let text = fs::read_to_string(&record).unwrap();
+            let id = record.file_stem().unwrap().to_string_lossy().into_owned();
+            for n in 0..1000 {
+                let other = format!("{}{n:04x}", &id[..id.len() - 4]);
+                let text = text.replace(&id, &other).replace("\"e1\"", &format!("\"x{n}\""));
+                fs::write(record.with_file_name(format!("{other}.json")), text).unwrap();
+            }
+            bench.restart().await;
+            assert_eq!(bench.create_endpoint("x999").await.unwrap(), answer);
+            assert_eq!(bench.verbs(), ["ADD"]);
+            assert_eq!(bench.records().len(), 1001);
+        },
+    );
+}
