@@ -22,9 +22,12 @@
 //! copy of its own; the kernel drops that copy when [`remove`] unlinks the file, so it cannot
 //! keep the namespace alive.
 
+use std::collections::HashSet;
+use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -180,6 +183,45 @@ pub async fn remove(path: &Path) -> Result<()> {
         }
     })
     .await?
+}
+
+/// The paths in `folder` at which more than one namespace is pinned, one over the other: what
+/// [`pin`] did and [`unpin`] has not undone.
+///
+/// # Errors
+///
+/// [`Error::Failed`] without `/proc`.
+pub fn stacked(folder: &Path) -> Result<Vec<PathBuf>> {
+    const MOUNTS: &str = "/proc/self/mountinfo";
+    // The kernel tells mounts by their real paths; without a folder there are none.
+    let Ok(real) = fs::canonicalize(folder) else { return Ok(Vec::new()) };
+    let mounts = fs::read_to_string(MOUNTS).map_err(failed("read", Path::new(MOUNTS)))?;
+    let mut seen = HashSet::new();
+    let points = mounts.lines().filter_map(|line| line.split(' ').nth(4)).map(unescaped);
+    let stacked: HashSet<PathBuf> = points
+        .filter(|point| point.parent() == Some(&real))
+        .filter(|point| !seen.insert(point.clone()))
+        .filter_map(|point| Some(folder.join(point.file_name()?)))
+        .collect();
+    Ok(stacked.into_iter().collect())
+}
+
+/// A path in the kernel's tables, where white space and backslashes are octal: `a\040b`.
+fn unescaped(text: &str) -> PathBuf {
+    let mut parts = text.split('\\');
+    let mut bytes = parts.next().unwrap_or_default().as_bytes().to_vec();
+    for part in parts {
+        let octal = part.get(..3).and_then(|digits| u8::from_str_radix(digits, 8).ok());
+        match octal {
+            Some(byte) => {
+                bytes.push(byte);
+                bytes.extend(&part.as_bytes()[3..]);
+            }
+            // The kernel writes no such thing.
+            None => bytes.extend(part.as_bytes()),
+        }
+    }
+    OsString::from_vec(bytes).into()
 }
 
 /// The identity of the namespace at `path`; `None` if nothing is there, or something that is
@@ -457,14 +499,26 @@ pub(crate) mod tests {
         let below = pinned.identity();
         pin(own().unwrap(), &pinned.path).unwrap();
         assert_eq!(pinned.identity(), Some(of_this_thread()));
+        let folder = pinned.path.parent().unwrap();
+        assert_eq!(stacked(folder).unwrap(), std::slice::from_ref(&pinned.path));
         unpin(&pinned.path).unwrap();
         assert_eq!(pinned.identity(), below);
+        assert_eq!(stacked(folder).unwrap(), [] as [PathBuf; 0]);
         unpin(&pinned.path).unwrap();
         unpin(&pinned.path).unwrap();
         assert_eq!(pinned.identity(), None);
 
         pin(own().unwrap(), &pinned.path).unwrap();
         assert_eq!(pinned.identity(), Some(of_this_thread()));
+    }
+
+    #[test]
+    fn the_kernels_way_to_write_a_path_is_read() {
+        for (written, path) in
+            [("/run/a", "/run/a"), (r"/run/a\040b\134c", r"/run/a b\c"), (r"/run/\11", r"/run/11")]
+        {
+            assert_eq!(unescaped(written), Path::new(path), "{written}");
+        }
     }
 
     #[tokio::test]

@@ -51,6 +51,15 @@ impl NetworkConfigList {
         self
     }
 
+    /// The same network for an interface that is called `if_name` in its namespace, and answers
+    /// to `CNI_IFNAME` as an alternative name only: see [`PluginConfig::with_sysctls_of`].
+    #[must_use]
+    pub fn with_sysctls_of(mut self, if_name: &str) -> Self {
+        let plugins = self.plugins.into_iter();
+        self.plugins = plugins.map(|plugin| plugin.with_sysctls_of(if_name)).collect();
+        self
+    }
+
     /// Reads the content of a `.conflist` whose plugins are all inlined.
     ///
     /// # Errors

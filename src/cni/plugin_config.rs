@@ -81,6 +81,23 @@ impl PluginConfig {
         self
     }
 
+    /// The same configuration of `tuning` with its sysctls those of the interface `if_name`.
+    /// It finds a setting of the interface by name (`net.ipv4.conf.IFNAME.…`), and the kernel
+    /// has no folder of settings for an alternative name.
+    #[must_use]
+    pub fn with_sysctls_of(mut self, if_name: &str) -> Self {
+        const PLACEHOLDER: &str = "IFNAME";
+        if self.plugin_type == "tuning"
+            && let Some(Value::Object(sysctls)) = self.json.get_mut("sysctl")
+        {
+            *sysctls = std::mem::take(sysctls)
+                .into_iter()
+                .map(|(key, value)| (key.replacen(PLACEHOLDER, if_name, 1), value))
+                .collect();
+        }
+        self
+    }
+
     pub(super) fn json(&self) -> &Map<String, Value> {
         &self.json
     }

@@ -142,6 +142,7 @@ impl Inner {
             ports,
             staging,
             sandbox: None,
+            is_gateway: false,
             widened: 0,
             result: None,
             interface: None,

@@ -256,6 +256,7 @@ impl Inner {
             sandbox: None,
             internal: false,
             forwarded: true,
+            is_gateway: false,
             widened: 0,
             result: None,
             interface: Some(Interface {

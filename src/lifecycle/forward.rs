@@ -72,15 +72,24 @@ pub(super) async fn exempt(attachment: &Attachment) -> Result<()> {
     if !attachment.forwarded {
         return Ok(());
     }
-    let ips = attachment.result.iter().flat_map(|result| &result.ips);
-    let (ipv4, ipv6): (Vec<IpNet>, Vec<IpNet>) =
-        ips.map(|ip| ip.address).partition(|address| address.addr().is_ipv4());
-    let rules = |addresses: &[IpNet]| rules(attachment.id, addresses, attachment.internal);
+    let (ipv4, ipv6) = by_family(attachment);
     // Both to their end, so that neither writes rules when they are withdrawn already.
-    let (ipv4, ipv6) = tokio::join!(IPV4.apply(rules(&ipv4)), IPV6.apply(rules(&ipv6)));
+    let (ipv4, ipv6) = tokio::join!(IPV4.apply(ipv4), IPV6.apply(ipv6));
     ipv4?;
     ipv6?;
     Ok(())
+}
+
+/// The rules of an exempt attachment that are not there.
+pub(super) async fn missing(attachment: &Attachment) -> Result<Vec<String>> {
+    if !attachment.forwarded {
+        return Ok(Vec::new());
+    }
+    let (ipv4, ipv6) = by_family(attachment);
+    let present = list(Table::Filter).await?;
+    let rules = ipv4.lines().chain(ipv6.lines());
+    let missing = rules.filter(|rule| !present.iter().any(|present| present == rule));
+    Ok(missing.map(str::to_owned).collect())
 }
 
 /// Removes the rules of an attachment, if it is exempt.
@@ -139,10 +148,20 @@ fn comment(id: AttachmentId) -> String {
     format!("\"cnm-cni {id}\"")
 }
 
+/// The rules for every address that ADD gave, a line each.
+fn by_family(attachment: &Attachment) -> (String, String) {
+    let ips = attachment.result.iter().flat_map(|result| &result.ips);
+    let (ipv4, ipv6): (Vec<IpNet>, Vec<IpNet>) =
+        ips.map(|ip| ip.address).partition(|address| address.addr().is_ipv4());
+    let rules = |addresses: &[IpNet]| rules(attachment.id, addresses, attachment.internal);
+    (rules(&ipv4), rules(&ipv6))
+}
+
+/// As `iptables -S` prints them, so that they are found again.
 fn rules(id: AttachmentId, addresses: &[IpNet], internal: bool) -> String {
     let comment = comment(id);
     addresses.iter().fold(String::new(), |mut rules, net| {
-        let (address, subnet) = (net.addr(), net.trunc());
+        let (address, subnet) = (IpNet::from(net.addr()), net.trunc());
         // Writing to a string cannot fail.
         let _ = if internal {
             writeln!(

@@ -24,9 +24,11 @@
 //! | `place` | Join: where the interface stands, and moving it |
 //! | `sandboxes` | what the endpoints of one container must not both tell Docker |
 //! | `settle` | what Docker does not carry over, put back in the container |
+//! | `reconcile` | what differs from what ADD left: in words, or put right |
 //! | `watch` | waiting for Docker before version 28 with that |
 //! | `detach` | DeleteEndpoint: the interface back in staging as ADD left it, then DEL |
 //! | `orphans` | DEL in the background, again and again; what was given up on |
+//! | `check` | the chain's CHECK in a live container, and putting back what was damaged |
 //! | `recover` | what is done at start, and when a new dockerd first calls |
 //! | `collect` | garbage: what nobody will ask to be removed any more |
 //! | `remains` | what attachments leave on a host, and whose it is |
@@ -37,6 +39,7 @@
 //! | `endpoints` | one lock per endpoint |
 
 mod attach;
+mod check;
 mod collect;
 mod detach;
 mod endpoints;
@@ -48,6 +51,7 @@ mod orphans;
 mod place;
 mod ports;
 mod publish;
+mod reconcile;
 mod record;
 mod recover;
 mod remains;
@@ -73,6 +77,7 @@ use crate::cnm::{
 use crate::netlink::Netlink;
 use crate::state::Folder;
 
+pub use check::{ChainCheck, Check};
 pub use collect::{Collection, Finding, Outcome};
 pub use error::{Error, chain};
 pub use forward::exempts_by_default;
@@ -182,6 +187,9 @@ impl Driver {
         let collect_every = config.collect_every;
         let (inner, interrupted) = Inner::open(config)?;
         let inner = Arc::new(inner);
+        if let Err(error) = check::end_interrupted(&inner.netns_dir).await {
+            tracing::error!(error = error::chain(&error), "an interrupted check cannot be ended");
+        }
         for attachment in interrupted {
             inner.remove_soon(inner.abandon(attachment));
         }
@@ -242,6 +250,10 @@ impl Driver {
         match self.inner.endpoints.lock(&request.endpoint_id).await.as_mut() {
             Some(attachment) => {
                 self.inner.publish(attachment, asked).await?;
+                if !attachment.is_gateway {
+                    attachment.is_gateway = true;
+                    self.inner.keep_soon(attachment).await;
+                }
                 self.inner.settle(attachment).await?;
                 self.inner.straighten(attachment, true).await
             }

@@ -77,6 +77,10 @@ impl Driver {
         let inner = &self.inner;
         let mut slot = inner.endpoints.lock(&request.endpoint_id).await;
         let Some(attachment) = slot.as_mut() else { return Ok(()) };
+        if attachment.is_gateway {
+            attachment.is_gateway = false;
+            inner.keep_soon(attachment).await;
+        }
         let Attachment { list, parameters, .. } = &*attachment;
         let can = attachment.publishes() && list.adds(PORT_MAPPINGS);
         let (true, Some(result)) = (can, &attachment.result) else { return Ok(()) };

@@ -64,6 +64,10 @@ pub(super) struct Attachment {
     pub(super) forwarded: bool,
     /// The container's namespace, from Join on.
     pub(super) sandbox: Option<PathBuf>,
+    /// It has its sandbox's default gateway: Docker has said so by
+    /// ProgramExternalConnectivity.
+    #[serde(default)]
+    pub(super) is_gateway: bool,
     /// By how many bits the routes to its gateways are wider than a host route: see
     /// [`super::sandboxes`].
     #[serde(default)]

@@ -74,6 +74,29 @@ pub async fn read(path: &Path, scope: &Scope) -> Result<Sysctls, Error> {
     read.await?.map_err(at(path, "read"))
 }
 
+/// Reads those settings in the namespace at `path` that `of` has; without the ones that are
+/// not there any more.
+///
+/// # Errors
+///
+/// As [`read`].
+pub async fn read_again(path: &Path, scope: &Scope, of: &Sysctls) -> Result<Sysctls, Error> {
+    let (scope, settings) = (scope.clone(), of.keys().cloned().collect::<Vec<_>>());
+    let read = netns::run_in(path, move || {
+        let mut reader = Reader { found: Sysctls::new(), piece: [0; PIECE] };
+        for setting in settings {
+            match File::open(file_of(&scope, &setting)).and_then(|file| reader.text(file)) {
+                Ok(value) => drop(reader.found.insert(setting, value)),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) if error.raw_os_error() == Some(EIO) => {}
+                Err(error) => return Err((setting, error)),
+            }
+        }
+        Ok(reader.found)
+    });
+    read.await?.map_err(at(path, "read"))
+}
+
 /// Sets `values` in the namespace at `path`, one after the other, up to the first that the
 /// kernel refuses.
 ///
@@ -84,17 +107,26 @@ pub async fn write(path: &Path, scope: &Scope, values: &Sysctls) -> Result<(), E
     let (scope, values) = (scope.clone(), values.clone());
     let written = netns::run_in(path, move || {
         for (setting, value) in values {
-            let file = match (&scope, setting.rsplit_once('/')) {
-                (Scope::Link(name), Some((table, leaf))) => format!("{ROOT}/{table}/{name}/{leaf}"),
-                _ => format!("{ROOT}/{setting}"),
-            };
-            let set = OpenOptions::new().write(true).open(file);
+            let set = OpenOptions::new().write(true).open(file_of(&scope, &setting));
             set.and_then(|mut file| file.write_all(value.as_bytes()))
                 .map_err(|error| (setting, error))?;
         }
         Ok(())
     });
     written.await?.map_err(at(path, "set"))
+}
+
+/// A setting's whole name, as sysctl(8) takes it: `net/ipv4/conf/eth0/rp_filter`.
+#[must_use]
+pub fn name(scope: &Scope, setting: &str) -> String {
+    match (scope, setting.rsplit_once('/')) {
+        (Scope::Link(link), Some((table, leaf))) => format!("net/{table}/{link}/{leaf}"),
+        _ => format!("net/{setting}"),
+    }
+}
+
+fn file_of(scope: &Scope, setting: &str) -> String {
+    format!("/proc/sys/{}", name(scope, setting))
 }
 
 /// What went wrong, with the setting or the link that it concerns.

@@ -2,6 +2,7 @@
 //! nothing. The plugins are scripted; namespaces, links and rules are real.
 
 mod attach;
+mod check;
 mod collect;
 mod detach;
 mod orphans;

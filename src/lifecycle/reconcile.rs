@@ -1,0 +1,371 @@
+//! The reconciler: what an interface and its namespace lack of what they should have, and
+//! what they have too much of; told in words ([`Desired::changes`]), or put right
+//! ([`Desired::reconcile`]).
+//!
+//! Three things are not its business. Default routes of the main table belong to Docker.
+//! Link-local addresses, and the routes that come with an address, are the kernel's. And
+//! whatever does not concern this interface is somebody else's.
+
+use std::fmt;
+use std::path::Path;
+
+use ipnet::IpNet;
+
+use super::Result;
+use super::settle::Settings;
+use crate::cnm::StaticRoute;
+use crate::netlink::sysctl::{self, Scope, Sysctls};
+use crate::netlink::{Address, Link, MAIN_TABLE, Mac, Neighbour, Netlink, Route, Rule, Snapshot};
+
+/// What an interface's namespace shall be like, and whose the default routes there are.
+pub(super) struct Desired<'d> {
+    pub(super) snapshot: &'d Snapshot,
+    pub(super) settings: &'d Settings,
+    /// Routes of Docker's making that may stay although ADD made none like them.
+    pub(super) told: &'d [StaticRoute],
+    /// Routes that Docker has made, and that are to be there still.
+    pub(super) dockers: &'d [Route],
+    /// The host routes on the link are another endpoint's: Docker was told wider ones.
+    pub(super) others_have_host_routes: bool,
+    /// Whether the default routes of the main table are to be made too.
+    pub(super) default_routes: bool,
+}
+
+/// An interface where it stands.
+pub(super) struct Live<'l> {
+    /// Path of its namespace.
+    pub(super) path: &'l Path,
+    /// A handle on that.
+    pub(super) netlink: &'l Netlink,
+    /// The interface.
+    pub(super) link: &'l Link,
+}
+
+/// One thing that is not as it should be, and so what to change.
+#[derive(Debug)]
+pub(super) enum Change {
+    Setting { scope: Scope, setting: String, actual: Option<String>, wanted: String },
+    Mac { actual: Option<Mac>, wanted: Mac },
+    Mtu { actual: u32, wanted: u32 },
+    Up,
+    AddAddress(Address),
+    RemoveAddress(Address),
+    AddNeighbour(Neighbour),
+    SetRoute(Route),
+    RemoveRoute(Route),
+    AddRule(Rule),
+}
+
+/// In this order: settings decide what the kernel makes of the rest, an interface that comes
+/// up gets routes, and a gateway has to be on the link.
+#[derive(Debug, Clone, Copy)]
+enum Aspect {
+    Settings,
+    Attributes,
+    Addresses,
+    Neighbours,
+    Routes,
+    Rules,
+}
+
+const ASPECTS: [Aspect; 6] = [
+    Aspect::Settings,
+    Aspect::Attributes,
+    Aspect::Addresses,
+    Aspect::Neighbours,
+    Aspect::Routes,
+    Aspect::Rules,
+];
+
+impl Desired<'_> {
+    /// Puts everything right, up to the first change that the kernel refuses.
+    pub(super) async fn reconcile(&self, live: &Live<'_>) -> Result<()> {
+        for aspect in ASPECTS {
+            for change in self.changes_of(aspect, live).await? {
+                change.make(live).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Everything that is to be put right; changes nothing.
+    pub(super) async fn changes(&self, live: &Live<'_>) -> Result<Vec<Change>> {
+        let mut changes = Vec::new();
+        for aspect in ASPECTS {
+            changes.extend(self.changes_of(aspect, live).await?);
+        }
+        Ok(changes)
+    }
+
+    async fn changes_of(&self, aspect: Aspect, live: &Live<'_>) -> Result<Vec<Change>> {
+        match aspect {
+            Aspect::Settings => self.settings(live).await,
+            Aspect::Attributes => Ok(self.attributes(live.link)),
+            Aspect::Addresses => self.addresses(live).await,
+            Aspect::Neighbours => self.neighbours(live).await,
+            Aspect::Routes => self.routes(live).await,
+            Aspect::Rules => self.rules(live).await,
+        }
+    }
+
+    async fn settings(&self, live: &Live<'_>) -> Result<Vec<Change>> {
+        let mut changes = Vec::new();
+        for (scope, settings) in [
+            (Scope::Namespace, &self.settings.namespace),
+            (Scope::Link(live.link.name.clone()), &self.settings.link),
+        ] {
+            if settings.is_empty() {
+                continue;
+            }
+            let actual = sysctl::read_again(live.path, &scope, settings).await?;
+            for (setting, wanted) in settings {
+                let actual = actual.get(setting);
+                if actual != Some(wanted) {
+                    changes.push(Change::Setting {
+                        scope: scope.clone(),
+                        setting: setting.clone(),
+                        actual: actual.cloned(),
+                        wanted: wanted.clone(),
+                    });
+                }
+            }
+        }
+        Ok(changes)
+    }
+
+    /// What the container, or udev in the host's namespace, may have set otherwise.
+    fn attributes(&self, link: &Link) -> Vec<Change> {
+        let wanted = &self.snapshot.link;
+        let mac = wanted.mac.filter(|mac| link.mac != Some(*mac));
+        let mtu = (link.mtu != wanted.mtu).then_some(wanted.mtu);
+        (mac.map(|wanted| Change::Mac { actual: link.mac, wanted }).into_iter())
+            .chain(mtu.map(|wanted| Change::Mtu { actual: link.mtu, wanted }))
+            .chain((wanted.up && !link.up).then_some(Change::Up))
+            .collect()
+    }
+
+    async fn addresses(&self, live: &Live<'_>) -> Result<Vec<Change>> {
+        let actual = live.netlink.addresses(live.link.index).await?;
+        let desired: Vec<&Address> = (self.snapshot.addresses.iter())
+            .filter(|address| !is_link_local(&address.net))
+            .collect();
+        let missing = desired.iter().filter(|wanted| !actual.iter().any(|it| bears(it, wanted)));
+        let surplus = actual.iter().filter(|present| {
+            // One more of these is what the user gave Docker by --link-local-ip. And what
+            // expires is a router's, or some client's in the container.
+            let users = matches!(present.net, IpNet::V4(net) if net.addr().is_link_local());
+            let leased = present.lifetime.is_some();
+            let wanted = desired.iter().any(|wanted| wanted.net == present.net);
+            !users && !leased && !wanted && !is_link_local(&present.net)
+        });
+        let missing = missing.map(|address| Change::AddAddress((*address).clone()));
+        Ok(missing.chain(surplus.cloned().map(Change::RemoveAddress)).collect())
+    }
+
+    async fn neighbours(&self, live: &Live<'_>) -> Result<Vec<Change>> {
+        let actual = live.netlink.neighbours(live.link.index).await?;
+        let missing = self.snapshot.neighbours.iter().filter(|one| !actual.contains(one));
+        Ok(missing.cloned().map(Change::AddNeighbour).collect())
+    }
+
+    async fn routes(&self, live: &Live<'_>) -> Result<Vec<Change>> {
+        let Live { netlink, link, .. } = live;
+        let actual = netlink.routes(link.index).await?;
+        let mut desired: Vec<Route> = (self.snapshot.routes.iter())
+            .filter(|route| self.settles(route))
+            .filter(|route| !(self.others_have_host_routes && is_host_route(route)))
+            .map(|route| Route { link: Some(link.index), ..route.clone() })
+            .collect();
+        // A gateway is reachable only once there is a route to it.
+        desired.sort_by_key(|route| route.gateway.is_some());
+        let mut changes: Vec<Change> = (desired.iter())
+            .filter(|route| !is_kernels_route(route) && !actual.contains(route))
+            .cloned()
+            .map(Change::SetRoute)
+            .collect();
+        for route in actual.iter().filter(|route| self.settles(route)) {
+            let wanted = desired.iter().any(|desired| same_route(desired, route));
+            let told = self.told.iter().any(|told| told.destination == route.destination);
+            if !wanted && !told {
+                changes.push(Change::RemoveRoute(route.clone()));
+            }
+        }
+        if !self.dockers.is_empty() {
+            // A default route counts wherever it leads: a container may choose another way.
+            let all = netlink.all_routes().await?;
+            let leads = |route: &Route, wanted: &Route| {
+                (route.table, route.destination) == (MAIN_TABLE, wanted.destination)
+                    && (wanted.is_default() || route.link == wanted.link)
+            };
+            let lost = self
+                .dockers
+                .iter()
+                .filter(|wanted| !all.iter().chain(&desired).any(|route| leads(route, wanted)));
+            changes.extend(lost.cloned().map(Change::SetRoute));
+        }
+        Ok(changes)
+    }
+
+    async fn rules(&self, live: &Live<'_>) -> Result<Vec<Change>> {
+        let desired: Vec<Rule> = own_rules(self.snapshot, &live.link.name).collect();
+        if desired.is_empty() {
+            return Ok(Vec::new());
+        }
+        let actual = live.netlink.rules().await?;
+        let missing = desired.into_iter().filter(|rule| !actual.contains(rule));
+        Ok(missing.map(Change::AddRule).collect())
+    }
+
+    /// Whether a route is neither Docker's, nor part of what the kernel does by itself.
+    fn settles(&self, route: &Route) -> bool {
+        const LOCAL_TABLE: u32 = 255;
+        /// `RTPROT_RA`: from a router's advertisement.
+        const ADVERTISED: u8 = 9;
+        let main = route.table == MAIN_TABLE;
+        let dockers = route.is_default() && main && !self.default_routes;
+        // Where the chain gave no IPv6 address, Docker turns IPv6 off.
+        let link_local = is_link_local(&route.destination) && (main || !self.has_ipv6());
+        !dockers
+            && route.table != LOCAL_TABLE
+            && route.protocol != ADVERTISED
+            && !link_local
+            && !route.destination.addr().is_multicast()
+    }
+
+    fn has_ipv6(&self) -> bool {
+        let mut addresses = self.snapshot.addresses.iter();
+        addresses.any(|address| address.net.addr().is_ipv6() && !is_link_local(&address.net))
+    }
+}
+
+impl Change {
+    async fn make(&self, live: &Live<'_>) -> Result<()> {
+        let Live { path, netlink, link } = *live;
+        match self {
+            Self::Setting { scope, setting, wanted, .. } => {
+                let value = Sysctls::from([(setting.clone(), wanted.clone())]);
+                sysctl::write(path, scope, &value).await?;
+            }
+            Self::Mac { wanted, .. } => netlink.set_mac(link.index, *wanted).await?,
+            Self::Mtu { wanted, .. } => netlink.set_mtu(link.index, *wanted).await?,
+            Self::Up => netlink.set_up(link.index).await?,
+            Self::AddAddress(address) => netlink.add_address(link.index, address).await?,
+            Self::RemoveAddress(address) => netlink.remove_address(link.index, address).await?,
+            Self::AddNeighbour(neighbour) => netlink.add_neighbour(link.index, neighbour).await?,
+            Self::SetRoute(route) => netlink.replace_route(route).await?,
+            Self::RemoveRoute(route) => netlink.remove_route(route).await?,
+            Self::AddRule(rule) => netlink.add_rule(rule).await?,
+        }
+        Ok(())
+    }
+}
+
+/// What is the matter, as it is told to an operator.
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Setting { scope, setting, actual, wanted } => {
+                let name = sysctl::name(scope, setting);
+                let actual = actual.as_deref().unwrap_or("not there");
+                write!(f, "sysctl {name} is {actual}, not {wanted}")
+            }
+            Self::Mac { actual: Some(actual), wanted } => {
+                write!(f, "MAC is {actual}, not {wanted}")
+            }
+            Self::Mac { actual: None, wanted } => write!(f, "MAC is not {wanted}"),
+            Self::Mtu { actual, wanted } => write!(f, "MTU is {actual}, not {wanted}"),
+            Self::Up => f.write_str("interface is down"),
+            Self::AddAddress(address) => write!(f, "address {} is missing", address.net),
+            Self::RemoveAddress(address) => {
+                write!(f, "address {} was not given by ADD", address.net)
+            }
+            Self::AddNeighbour(neighbour) => {
+                write!(f, "neighbour {} at {} is missing", neighbour.ip, neighbour.mac)
+            }
+            Self::SetRoute(route) => write!(f, "route {} is missing", InWords(route)),
+            Self::RemoveRoute(route) => write!(f, "route {} was not made by ADD", InWords(route)),
+            Self::AddRule(rule) => {
+                write!(f, "rule {}", rule.priority)?;
+                if let Some(from) = rule.from {
+                    write!(f, " from {from}")?;
+                }
+                if let Some(to) = rule.to {
+                    write!(f, " to {to}")?;
+                }
+                write!(f, " to table {} is missing", rule.table)
+            }
+        }
+    }
+}
+
+struct InWords<'r>(&'r Route);
+
+impl fmt::Display for InWords<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(route) = self;
+        match route.is_default() {
+            true => f.write_str("default")?,
+            false => write!(f, "{}", route.destination)?,
+        }
+        if let Some(gateway) = route.gateway {
+            write!(f, " via {gateway}")?;
+        }
+        if route.metric != 0 {
+            write!(f, " metric {}", route.metric)?;
+        }
+        if route.table != MAIN_TABLE {
+            write!(f, " in table {}", route.table)?;
+        }
+        Ok(())
+    }
+}
+
+/// The rules that ADD made, for an interface that has this name now.
+pub(super) fn own_rules(snapshot: &Snapshot, name: &str) -> impl Iterator<Item = Rule> {
+    let rules = snapshot.rules.iter().filter(|rule| !is_kernels(rule));
+    rules.map(move |rule| named(rule, &snapshot.link.name, name))
+}
+
+/// Whether the rule is one of those that every namespace has: local, main, default.
+fn is_kernels(rule: &Rule) -> bool {
+    matches!(rule.priority, 0 | 32766 | 32767)
+}
+
+/// The rule, for an interface that has another name now.
+fn named(rule: &Rule, old: &str, new: &str) -> Rule {
+    let renamed = |name: &Option<String>| {
+        name.as_ref().map(|name| if name == old { new.to_owned() } else { name.clone() })
+    };
+    Rule { input: renamed(&rule.input), output: renamed(&rule.output), ..rule.clone() }
+}
+
+/// Whether an address that is there needs no change.
+fn bears(present: &Address, wanted: &Address) -> bool {
+    let key = |address: &Address| (address.net, address.peer, address.flags, address.metric);
+    key(present) == key(wanted) && present.lifetime.is_none() == wanted.lifetime.is_none()
+}
+
+/// Whether two routes take each other's place in the kernel's tables.
+fn same_route(one: &Route, other: &Route) -> bool {
+    let key = |route: &Route| (route.table, route.destination, route.metric, route.tos);
+    key(one) == key(other)
+}
+
+/// Whether the route leads to one address on the link itself, such as a gateway's.
+fn is_host_route(route: &Route) -> bool {
+    route.gateway.is_none()
+        && route.table == MAIN_TABLE
+        && route.destination.prefix_len() == route.destination.max_prefix_len()
+}
+
+/// Whether the kernel makes the route by itself, with the address that it belongs to. A
+/// plugin may have copied it to another table.
+fn is_kernels_route(route: &Route) -> bool {
+    const RTPROT_KERNEL: u8 = 2;
+    route.protocol == RTPROT_KERNEL && route.table == MAIN_TABLE
+}
+
+/// An IPv6 link-local address or prefix: the kernel's, made from the MAC.
+fn is_link_local(net: &IpNet) -> bool {
+    matches!(net, IpNet::V6(net) if net.addr().is_unicast_link_local())
+}

@@ -1,0 +1,284 @@
+//! CHECK in a live container: what is amiss is told, and put back when asked to; and nothing
+//! of the looking stays behind.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use cnm_cni::lifecycle::{ChainCheck, Check};
+use serde_json::{Value, json};
+
+use super::{
+    Bench, NETWORK, SANDBOX, as_docker_moves_it, inside, make_sandbox, read, rules, scripted,
+};
+use crate::alone::{alone, sh};
+
+/// A plugin with something of every kind that settling puts back.
+fn elaborate() -> Value {
+    let commands = [
+        "sysctl -q -w net.ipv4.conf.{ifname}.rp_filter=2",
+        "sysctl -q -w net.core.somaxconn=512",
+        "ip addr add 10.22.3.8/16 dev {ifname}",
+        "ip route add 10.96.0.0/12 via 10.22.0.9 src 10.22.3.8 metric 7 mtu 1400",
+        "ip route add default via 10.22.0.1 table 100",
+        "ip rule add from 10.22.3.8 table 100 priority 1000",
+        "ip neigh add 10.22.0.9 lladdr 02:00:00:00:00:99 dev {ifname} nud permanent",
+    ];
+    scripted(json!({"commands": commands}))
+}
+
+/// An endpoint in a container, settled, and the gateway of it.
+async fn attached(plugins: Value) -> Bench {
+    let bench = Bench::with(plugins).await;
+    let options = json!({"com.docker.network.generic": {"forward": "always"}});
+    let network = json!({"NetworkID": NETWORK, "Options": options});
+    bench.driver.create_network(read(network)).await.unwrap();
+    bench.create_endpoint("e1").await.unwrap();
+    make_sandbox();
+    let name = bench.join("e1", SANDBOX).await.unwrap().interface_name.src_name;
+    as_docker_moves_it(&name);
+    bench.program("e1").await.unwrap();
+    bench
+}
+
+async fn check(bench: &Bench, repair: bool) -> Check {
+    let mut checks = bench.driver.check(&[], repair).await;
+    assert_eq!(checks.len(), 1, "{checks:?}");
+    checks.remove(0)
+}
+
+/// Everything about the container's interface and the pins that a check may touch.
+fn state() -> String {
+    inside("ip -d addr show; ip route show table all; ip rule") + &pins()
+}
+
+/// The pinned namespaces, by where they are.
+fn pins() -> String {
+    sh("awk '/ - nsfs / {print $4, $5}' /proc/self/mountinfo")
+}
+
+#[test]
+fn check_finds_the_interface_where_add_made_it_and_leaves_no_trace() {
+    alone(
+        "lifecycle::check::check_finds_the_interface_where_add_made_it_and_leaves_no_trace",
+        async {
+            let bench = attached(json!([elaborate()])).await;
+            let before = state();
+            let told = check(&bench, false).await;
+            assert!(told.is_well() && told.chain == ChainCheck::Ok, "{told:#?}");
+            assert_eq!(
+                (told.interface.as_deref(), told.conflist.as_str()),
+                (Some("eth0"), "k8snet")
+            );
+            assert_eq!(state(), before);
+
+            let calls = bench.calls();
+            let (add, check) = (&calls[0], &calls[1]);
+            assert_eq!(check["command"], "CHECK");
+            for key in ["CNI_NETNS", "CNI_IFNAME", "CNI_CONTAINERID", "CNI_ARGS"] {
+                assert_eq!(add["env"][key], check["env"][key], "{key}");
+            }
+            let ips = |value: &Value| value["prevResult"]["ips"][0]["address"].clone();
+            assert_eq!(ips(&check["stdin"]), "10.22.3.7/16");
+            assert!(check["live"].to_string().contains("10.22.3.8/16"), "{}", check["live"]);
+            bench.leave("e1").await;
+            bench.delete_endpoint("e1").await;
+            bench.assert_nothing_is_left();
+        },
+    );
+}
+
+#[test]
+fn damage_is_told_and_repaired() {
+    alone("lifecycle::check::damage_is_told_and_repaired", async {
+        let bench = attached(json!([elaborate()])).await;
+        let before = state();
+        let rules_before = rules();
+        for damage in [
+            "ip addr flush dev eth0 scope global",
+            "ip link set eth0 mtu 1400",
+            "sysctl -q -w net.ipv4.conf.eth0.rp_filter=0",
+            "sysctl -q -w net.core.somaxconn=99",
+            "ip rule del from 10.22.3.8 table 100",
+            "ip addr add 192.0.2.1/24 dev eth0",
+            "ip route add 198.51.100.0/24 dev eth0",
+        ] {
+            inside(damage);
+        }
+        sh("iptables -D FORWARD -s 10.22.3.7 -m comment --comment \"$(iptables -S FORWARD |
+            sed -n 's/.*\"\\(cnm-cni [^\"]*\\)\".*/\\1/p' | head -n 1)\" -j ACCEPT");
+
+        let told = check(&bench, false).await;
+        let ChainCheck::Failed(reason) = &told.chain else { panic!("{told:#?}") };
+        assert!(reason.contains("has lost the address 10.22.3.7/16"), "{reason}");
+        let all = told.differences.join("\n");
+        for difference in [
+            "sysctl net/ipv4/conf/eth0/rp_filter is 0, not 2",
+            "sysctl net/core/somaxconn is 99, not 512",
+            "MTU is 1400, not 1500",
+            "address 10.22.3.7/16 is missing",
+            "address 10.22.3.8/16 is missing",
+            "address fd00:22::7/64 is missing",
+            "address 192.0.2.1/24 was not given by ADD",
+            "neighbour 10.22.0.9 at 02:00:00:00:00:99 is missing",
+            "route 10.96.0.0/12 via 10.22.0.9 metric 7 is missing",
+            "route default via 10.22.0.1 in table 100 is missing",
+            "route default via 10.22.0.1 is missing",
+            "route 198.51.100.0/24 was not made by ADD",
+            "rule 1000 from 10.22.3.8/32 to table 100 is missing",
+            "-s 10.22.3.7/32 -m comment",
+        ] {
+            assert!(all.contains(difference), "{difference}:\n{all}");
+        }
+
+        let repaired = check(&bench, true).await;
+        assert!(repaired.is_well(), "{repaired:#?}");
+        assert_eq!(repaired.repaired, told.differences);
+        assert_eq!(sorted(&state()), sorted(&before));
+        assert_eq!(sorted(&rules()), sorted(&rules_before));
+        assert!(check(&bench, true).await.repaired.is_empty());
+        bench.leave("e1").await;
+        bench.delete_endpoint("e1").await;
+        bench.assert_nothing_is_left();
+    });
+}
+
+#[test]
+fn a_default_route_that_the_container_chose_is_left_alone() {
+    alone("lifecycle::check::a_default_route_that_the_container_chose_is_left_alone", async {
+        let bench = attached(json!([elaborate()])).await;
+        inside("ip route replace default dev lo");
+        assert!(check(&bench, true).await.is_well());
+        assert!(inside("ip route show default").contains("dev lo"));
+        bench.delete_endpoint("e1").await;
+        bench.assert_nothing_is_left();
+    });
+}
+
+#[test]
+fn a_check_that_fails_or_takes_too_long_leaves_no_trace() {
+    alone("lifecycle::check::a_check_that_fails_or_takes_too_long_leaves_no_trace", async {
+        let mut plugin = elaborate();
+        plugin["fake"]["CHECK"] = json!({"sleep_ms": 300, "exit": 3});
+        let mut bench = attached(json!([plugin])).await;
+        let before = state();
+        let ChainCheck::Failed(reason) = check(&bench, true).await.chain else { panic!("fine?") };
+        assert!(reason.contains("fake-plugin"), "{reason}");
+        assert_eq!(state(), before);
+
+        bench.config.limits.check = Duration::from_millis(100);
+        bench.restart().await;
+        let ChainCheck::Failed(reason) = check(&bench, false).await.chain else { panic!("fine?") };
+        assert!(reason.contains("100ms"), "{reason}");
+        assert_eq!(state(), before);
+
+        // Nobody waits for the answer any more.
+        assert!(
+            tokio::time::timeout(Duration::from_millis(1), bench.driver.check(&[], false))
+                .await
+                .is_err()
+        );
+        bench.driver.drain().await;
+        assert_eq!(state(), before);
+        bench.delete_endpoint("e1").await;
+        bench.assert_nothing_is_left();
+    });
+}
+
+#[test]
+fn what_a_driver_left_that_was_killed_in_a_check_is_taken_away_at_start() {
+    alone(
+        "lifecycle::check::what_a_driver_left_that_was_killed_in_a_check_is_taken_away_at_start",
+        async {
+            let mut bench = attached(json!([elaborate()])).await;
+            let before = state();
+            let add = bench.calls()[0]["env"].clone();
+            let [netns, if_name] =
+                ["CNI_NETNS", "CNI_IFNAME"].map(|key| add[key].as_str().unwrap());
+            let lend = || {
+                sh(&format!("mount --bind {SANDBOX} {netns}"));
+                inside(&format!("ip link property add dev eth0 altname {if_name}"));
+                assert_ne!(state(), before);
+            };
+            lend();
+            bench.restart().await;
+            assert_eq!(state(), before);
+            // Or by the next check, where only the pin could not be taken off.
+            lend();
+            let told = check(&bench, false).await;
+            assert!(told.is_well(), "{told:#?}");
+            assert_eq!(state(), before);
+
+            // The container has gone meanwhile, and the pin alone kept its namespace.
+            lend();
+            sh(&format!("umount {SANDBOX}"));
+            bench.restart().await;
+            bench.leave("e1").await;
+            bench.delete_endpoint("e1").await;
+            let deadline = Instant::now() + Duration::from_secs(5);
+            while sh("ls /sys/class/net").trim() != "lo" && Instant::now() < deadline {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            bench.assert_nothing_is_left();
+        },
+    );
+}
+
+#[test]
+fn an_endpoint_is_named_by_its_id_its_sandbox_or_an_address() {
+    alone("lifecycle::check::an_endpoint_is_named_by_its_id_its_sandbox_or_an_address", async {
+        let bench = attached(json!([elaborate()])).await;
+        for (name, found) in [
+            ("e1", 1),
+            ("e", 1),
+            (SANDBOX, 1),
+            ("sandbox", 1),
+            ("10.22.3.7", 1),
+            ("fd00:22::7", 1),
+            ("e2", 0),
+            ("10.22.3.9", 0),
+            ("", 0),
+        ] {
+            let checks = bench.driver.check(&[name.to_owned()], false).await;
+            assert_eq!(checks.len(), found, "{name:?}: {checks:?}");
+        }
+        bench.delete_endpoint("e1").await;
+        assert_eq!(bench.driver.check(&[], false).await, []);
+    });
+}
+
+#[test]
+fn what_cannot_be_checked_is_told_with_the_reason() {
+    alone("lifecycle::check::what_cannot_be_checked_is_told_with_the_reason", async {
+        let bench = Bench::with(json!([scripted(json!({}))])).await;
+        bench.create_endpoint("e1").await.unwrap();
+        let told = check(&bench, true).await;
+        assert_eq!(told.differences, ["no container has joined yet"]);
+        assert!(matches!(told.chain, ChainCheck::NotAsked(_)), "{told:?}");
+
+        bench.join("e1", SANDBOX).await.unwrap();
+        let told = check(&bench, true).await;
+        assert_eq!(told.differences, ["the container's namespace is gone"]);
+        bench.delete_endpoint("e1").await;
+
+        let path = bench.config.conf_dir.join("10-k8snet.conflist");
+        let text = fs::read_to_string(&path).unwrap();
+        fs::write(&path, text.replace("1.0.0", "0.3.1")).unwrap();
+        bench.create_endpoint("e2").await.unwrap();
+        make_sandbox();
+        let name = bench.join("e2", SANDBOX).await.unwrap().interface_name.src_name;
+        as_docker_moves_it(&name);
+        bench.program("e2").await.unwrap();
+        let told = check(&bench, false).await;
+        let ChainCheck::NotAsked(reason) = &told.chain else { panic!("{told:?}") };
+        assert!(told.is_well() && reason.contains("0.3.1"), "{told:?}");
+        bench.delete_endpoint("e2").await;
+        bench.driver.drain().await;
+        bench.assert_nothing_is_left();
+    });
+}
+
+fn sorted(text: &str) -> Vec<&str> {
+    let mut lines: Vec<_> = text.lines().map(str::trim).collect();
+    lines.sort_unstable();
+    lines
+}
