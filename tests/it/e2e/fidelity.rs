@@ -2,8 +2,11 @@
 //! as a kubelet does it (`cnm-cni cni add`), and through `docker run`, and the two network
 //! states are compared. `make fidelity` prints the table.
 //!
-//! What must differ is made equal first: the addresses of the pool, MACs, indexes. What
-//! Docker does on its own account is in [`DOCKERS_OWN`]; `docs/fidelity.md` gives the reasons.
+//! The host's side is compared as well. What must differ is made equal first: the addresses
+//! of the pool, MACs, indexes, names that are made of hashes. What Docker does on its own
+//! account is in [`DOCKERS_OWN`]; `docs/fidelity.md` gives the reasons.
+//!
+//! And whatever end a container finds, the host is afterwards what it was before.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -17,10 +20,13 @@ use super::on_both_dockers;
 
 on_both_dockers! {
     a_container_gets_what_a_pod_gets,
+    nothing_is_left_of_any_chain_whatever_end_its_container_finds,
 }
 
 /// What differs because it is Docker's to decide; prefixes of lines.
-const DOCKERS_OWN: [&str; 6] = [
+const DOCKERS_OWN: [&str; 7] = [
+    // The driver's exemption from the policy that Docker gives FORWARD.
+    EXEMPTION,
     // Docker lets every process of a container bind low ports and send pings.
     "sysctl ipv4/ip_unprivileged_port_start ",
     "sysctl ipv4/ping_group_range ",
@@ -32,6 +38,9 @@ const DOCKERS_OWN: [&str; 6] = [
     // The default route of the main table is Docker's: `sbr` would take it away.
     r#"route {"type":"unicast","dst":"default","gateway":"10.210.0.1","dev":"eth0","table":"main""#,
 ];
+
+/// How lines of the host's rules that the driver makes are marked.
+const EXEMPTION: &str = "exemption";
 
 const IPV6_OFF: &str = "sysctl ipv6/conf/eth0/disable_ipv6 ";
 
@@ -92,29 +101,14 @@ fn rows() -> Vec<Row> {
 }
 
 fn a_container_gets_what_a_pod_gets(suite: Suite) {
-    let host = Host::up(suite);
-    for link in [
-        "link add wire0 type veth peer name wire1",
-        "link set wire0 up",
-        "link add card0 type veth peer name card1",
-        "link set card1 up",
-    ] {
-        host.exec(&[&["ip"], &link.split(' ').collect::<Vec<_>>()[..]].concat());
-    }
-    host.start_driver();
+    let host = host(suite);
     let mut differing = Vec::new();
-    for row in rows() {
-        if row.only_forky && suite != Suite::Forky {
-            continue;
-        }
-        let conflist = json!({"cniVersion": "1.0.0", "name": "fidelity", "plugins": row.plugins});
-        host.write("/etc/cni/net.d/fidelity.conflist", &conflist.to_string());
-        let pod = as_a_pod(&host);
+    for row in rows_of(suite) {
+        write_conflist(&host, "fidelity", &row.plugins);
         // Once before it counts: the plugins make what they share, and keep it.
-        as_a_container(&host);
-        let before = Footprint::settled(&host);
+        as_a_pod(&host);
+        let pod = as_a_pod(&host);
         let container = as_a_container(&host);
-        before.assert_nothing_more(&host);
         // Without IPv6 there are no link-local addresses and routes either.
         let no_ipv6 = container.contains(&format!("{IPV6_OFF}1"));
         let counts = |line: &&String| {
@@ -125,15 +119,18 @@ fn a_container_gets_what_a_pod_gets(suite: Suite) {
         let container: BTreeSet<_> = container.iter().filter(counts).collect();
         let only_pod: Vec<_> = pod.difference(&container).collect();
         let only_container: Vec<_> = container.difference(&pod).collect();
-        for dimension in ["link", "address", "route", "rule", "neighbour", "sysctl"] {
+        let mut cells = String::new();
+        for dimension in DIMENSIONS {
             let of = |lines: &[&&String]| {
-                lines.iter().filter(|line| line.starts_with(dimension)).count()
+                let of = |line: &&&&String| line.split(' ').next() == Some(dimension);
+                lines.iter().filter(of).count()
             };
             let (lost, gained) = (of(&only_pod), of(&only_container));
             let told =
                 if lost + gained == 0 { "equal".to_owned() } else { format!("-{lost} +{gained}") };
-            eprintln!("{:<12} {:<38} {dimension:<10} {told}", format!("{suite:?}"), row.name);
+            cells += &format!(" {dimension} {told:<6}");
         }
+        eprintln!("{:<9} {:<37}{cells}", format!("{suite:?}"), row.name);
         if !only_pod.is_empty() || !only_container.is_empty() {
             differing
                 .push(format!("{}\n  lost {only_pod:#?}\n  gained {only_container:#?}", row.name));
@@ -142,39 +139,182 @@ fn a_container_gets_what_a_pod_gets(suite: Suite) {
     assert!(differing.is_empty(), "{}", differing.join("\n"));
 }
 
-/// The network of a namespace that the chain ran straight into.
+/// What is compared: the first word of each line. The last six are the host's side.
+const DIMENSIONS: [&str; 12] = [
+    "link",
+    "address",
+    "route",
+    "rule",
+    "neighbour",
+    "sysctl",
+    "host-link",
+    "host-address",
+    "host-route",
+    "host-rules",
+    "host-port",
+    "host-qdisc",
+];
+
+/// How a container ends.
+#[derive(Debug, Clone, Copy)]
+enum End {
+    Removed,
+    Killed,
+    /// Its namespace is gone when Docker hears of it.
+    NamespaceFirst,
+}
+
+fn nothing_is_left_of_any_chain_whatever_end_its_container_finds(suite: Suite) {
+    let host = host(suite);
+    let rows = rows_of(suite);
+    let names: Vec<_> = (0..rows.len()).map(|number| format!("row{number}")).collect();
+    for (row, name) in rows.iter().zip(&names) {
+        write_conflist(&host, name, &apart(&row.plugins, &name[3..]));
+    }
+    let all: Vec<_> = names.iter().map(String::as_str).collect();
+    let play = |end: End| {
+        for name in &all {
+            host.create_network(name, Some(name));
+            host.run(name, name, &[]);
+        }
+        match end {
+            End::Removed => {}
+            End::Killed => drop(host.docker(&[&["kill"], &all[..]].concat())),
+            End::NamespaceFirst => {
+                for name in &all {
+                    let key = host.docker(&["inspect", "-f", KEY, name]);
+                    host.exec(&["umount", "--lazy", &key]);
+                }
+                host.docker(&[&["kill"], &all[..]].concat());
+                // A card of a real machine comes back by itself; a veth is gone.
+                make_devices(&host);
+            }
+        }
+        host.remove(&all, &all);
+    };
+    play(End::Removed);
+    let before = Footprint::settled(&host);
+    for end in [End::Removed, End::Killed, End::NamespaceFirst] {
+        play(end);
+        eprintln!("{suite:?}: {end:?}");
+        before.assert_nothing_more(&host);
+    }
+}
+
+const KEY: &str = "{{.NetworkSettings.SandboxKey}}";
+
+/// A host with the driver, and with devices for `macvlan` and `host-device`.
+fn host(suite: Suite) -> Host {
+    let host = Host::up(suite);
+    make_devices(&host);
+    // Whoever writes the first rule of a family makes its table.
+    host.exec(&["ip6tables", "-P", "FORWARD", "ACCEPT"]);
+    host.start_driver();
+    host
+}
+
+/// Makes the devices that are not there.
+fn make_devices(host: &Host) {
+    for (device, peer) in [("wire0", "wire1"), ("card0", "card1")] {
+        let make = format!(
+            "ip link show {device} || ip link add {device} type veth peer name {peer}
+             ip link set {device} up"
+        );
+        host.exec(&["sh", "-ec", &make]);
+    }
+}
+
+fn rows_of(suite: Suite) -> Vec<Row> {
+    let mut rows = rows();
+    rows.retain(|row| !row.only_forky || suite == Suite::Forky);
+    rows
+}
+
+fn write_conflist(host: &Host, name: &str, plugins: &Value) {
+    let conflist = json!({"cniVersion": "1.0.0", "name": name, "plugins": plugins});
+    host.write(&format!("/etc/cni/net.d/{name}.conflist"), &conflist.to_string());
+}
+
+/// The plugins with subnets and a bridge of their own, for chains that live side by side.
+fn apart(plugins: &Value, number: &str) -> Value {
+    let text = plugins.to_string();
+    let text = [("10.210.", "10.1"), ("10.211.", "10.2")]
+        .iter()
+        .fold(text, |text, (from, to)| text.replace(from, &format!("{to}{number:0>2}.")));
+    let text = text.replace("fd00:d", &format!("fd{number:0>2}:d"));
+    let text = text.replace("fidelity", &format!("row{number}-"));
+    serde_json::from_str(&text).unwrap()
+}
+
+/// The network of a namespace that the chain ran straight into, and the host's side of it.
 fn as_a_pod(host: &Host) -> BTreeSet<String> {
     host.exec(&["ip", "netns", "add", "pod"]);
     host.exec(&["ip", "-n", "pod", "link", "set", "lo", "up"]);
+    let ports = r#"CAP_ARGS={"portMappings":[
+        {"hostPort": 8080, "containerPort": 80, "protocol": "tcp"}]}"#;
     let cni = |verb| {
-        host.exec(&["env", "CNI_IFNAME=eth0", "cnm-cni", "cni", verb, "fidelity", "/run/netns/pod"])
+        let cni = ["cnm-cni", "cni", verb, "fidelity", "/run/netns/pod"];
+        host.exec(&[&["env", "CNI_IFNAME=eth0", ports], &cni[..]].concat())
     };
     cni("add");
-    let network = network(host, "--net=/run/netns/pod");
+    let network = settled(host, "--net=/run/netns/pod");
     cni("del");
     host.exec(&["ip", "netns", "del", "pod"]);
     network
 }
 
-/// The network of a container.
+/// The network of a container, and the host's side of it.
 fn as_a_container(host: &Host) -> BTreeSet<String> {
     host.create_network("web", Some("fidelity"));
-    host.run("alice", "web", &[]);
+    let publishes = host.exec(&["cat", "/etc/cni/net.d/fidelity.conflist"]).contains("portmap");
+    host.run("alice", "web", if publishes { &["-p", "8080:80"] } else { &[] });
     let pid = host.docker(&["inspect", "-f", "{{.State.Pid}}", "alice"]);
     // Before Docker 28 the process may be a little ahead of its network.
+    let network = settled(host, &format!("--net=/proc/{pid}/ns/net"));
+    host.remove(&["alice"], &["web"]);
+    network
+}
+
+/// Both sides, once they do not change any more.
+fn settled(host: &Host, netns: &str) -> BTreeSet<String> {
     let last = RefCell::default();
-    let target = format!("--net=/proc/{pid}/ns/net");
     let settled = within(Duration::from_secs(5), || {
-        let now = network(host, &target);
+        let now = network(host, netns);
         last.replace(now.clone()) == now
     });
-    assert!(settled, "the container's network keeps changing");
-    host.remove(&["alice"], &["web"]);
+    assert!(settled, "the network keeps changing");
     last.into_inner()
 }
 
-/// Everything that the kernel tells about the network of a namespace, a line each, without
-/// what must differ.
+/// The host's side: a line each.
+const HOST_SIDE: &str = r#"
+    ip -oneline link | sed 's/\\.*//; s/@[^:]*//; s/^[0-9]*: /host-link /'
+    ip -oneline address | awk '$4 !~ /^fe80:/ {print "host-address", $4, $5, $6, "on", $2}'
+    for family in -4 -6; do
+        ip $family route show table all |
+            sed '/ table local /d; /^fe80::/d; /^multicast/d; s/ linkdown//; s/^/host-route /'
+    done
+    for save in iptables-save ip6tables-save; do
+        $save 2>/dev/null | sed '/^#/d; s/^:/chain /; s/\[[0-9:]*\]//' |
+            awk -v save=$save '/^\*/ {table = $1} {print "host-rules", save, table, $0}'
+    done
+    nft --stateless list ruleset 2>/dev/null |
+        awk '/^table/ {table = $2 " " $3; chain = ""} /^\tchain/ {chain = $2}
+             {print "host-rules nft", table, chain, $0}'
+    # How many groups a port has heard of, it learns by and by.
+    bridge -oneline -d link |
+        sed 's/@[^:]*//; s/mcast_n_groups [0-9]*//; s/^[0-9]*: /host-port /'
+    bridge -oneline vlan | sed 's/^/host-port vlan /'
+    tc qdisc | sed 's/^/host-qdisc /'
+    for link in $(ls /sys/class/net); do
+        for at in root ingress; do
+            tc filter show dev $link $at | sed "s/^/host-qdisc $link $at /"
+        done
+    done
+"#;
+
+/// Everything that the kernel tells about the network of a namespace and about the host's, a
+/// line each, without what must differ.
 fn network(host: &Host, netns: &str) -> BTreeSet<String> {
     let inside = |command: &str| host.exec(&["nsenter", netns, "sh", "-c", command]);
     let json = |command: &str| -> Vec<Value> {
@@ -183,6 +323,7 @@ fn network(host: &Host, netns: &str) -> BTreeSet<String> {
     };
     let mut lines = BTreeSet::new();
     let mut replaced = Vec::new();
+    let mut addresses = Vec::new();
     for link in json("ip -d -j address show dev eth0") {
         replaced.push((text(&link, "address"), "MAC".to_owned()));
         for (position, address) in link["addr_info"].as_array().unwrap().iter().enumerate() {
@@ -191,6 +332,7 @@ fn network(host: &Host, netns: &str) -> BTreeSet<String> {
             } else {
                 format!("IP{position}")
             };
+            addresses.push((text(address, "local"), name.clone()));
             replaced.push((text(address, "local"), name));
         }
         let attributes = [
@@ -250,12 +392,57 @@ fn network(host: &Host, netns: &str) -> BTreeSet<String> {
         let (name, value) = setting.split_once(':').unwrap();
         lines.insert(format!("sysctl {name} {value}"));
     }
-    lines
-        .into_iter()
-        .map(|line| {
-            replaced.iter().fold(line, |line, (from, to)| line.replace(&format!("{from:?}"), to))
-        })
-        .collect()
+    let inside = lines.into_iter().map(|line| {
+        replaced.iter().fold(line, |line, (from, to)| line.replace(&format!("{from:?}"), to))
+    });
+    let outside = host.exec(&["sh", "-c", HOST_SIDE]);
+    let outside = outside.lines().map(|line| {
+        let line = anonymous(line, &addresses);
+        // Not every nft shows the comments of iptables. Of plugins, FORWARD has one jump only.
+        let by_nft = line.starts_with("host-rules nft") && line.contains(" filter FORWARD ");
+        match line.contains("cnm-cni ") || (by_nft && line.contains("addr IP")) {
+            true => format!("{EXEMPTION} {line}"),
+            false => line,
+        }
+    });
+    inside.chain(outside).collect()
+}
+
+/// A line of the host's side without what is another attachment's: addresses, and words
+/// that plugins make of random numbers or of the attachment's id.
+fn anonymous(line: &str, addresses: &[(String, String)]) -> String {
+    let mut words = vec![String::new()];
+    for character in line.chars() {
+        let belongs = |c: char| c.is_ascii_alphanumeric() || "-.:".contains(c);
+        let word = words.last_mut().unwrap();
+        match word.chars().last() {
+            Some(last) if belongs(last) != belongs(character) => words.push(character.into()),
+            _ => word.push(character),
+        }
+    }
+    words.iter().map(|word| anonymous_word(word, addresses)).collect()
+}
+
+fn anonymous_word(word: &str, addresses: &[(String, String)]) -> String {
+    const HASHED: [&str; 5] = ["CNI-DN-", "CNI-", "veth", "bwp", "cnitool-"];
+    // An address may be followed by a port, and a name by a colon.
+    let known = addresses.iter().find_map(|(address, name)| {
+        let rest = word.strip_prefix(address.as_str())?;
+        let ends = rest.is_empty() || rest.starts_with(':');
+        ends.then(|| format!("{name}{rest}"))
+    });
+    let hashed = HASHED.iter().find(|prefix| {
+        let rest = word.strip_prefix(**prefix).unwrap_or_default().trim_end_matches(':');
+        rest.len() >= 8 && rest.chars().all(|c| c.is_ascii_hexdigit())
+    });
+    let is_id = word.len() == 36 && word.matches('-').count() == 4;
+    match (known, hashed) {
+        (Some(known), _) => known,
+        (None, Some(&"cnitool-")) => "ID".to_owned(),
+        (None, Some(prefix)) => format!("{prefix}*"),
+        (None, None) if is_id => "ID".to_owned(),
+        (None, None) => word.to_owned(),
+    }
 }
 
 fn text(value: &Value, key: &str) -> String {
