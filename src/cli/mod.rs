@@ -4,6 +4,7 @@
 //! not acted upon any more, but shown.
 
 mod activation;
+mod check;
 mod client;
 mod cni;
 mod documents;
@@ -59,6 +60,7 @@ enum Verb {
     Ports(ports::Args),
     Orphans(orphans::Args),
     Gc(gc::Args),
+    Check(check::Args),
     Documents(documents::Args),
 }
 
@@ -88,6 +90,7 @@ pub fn main() -> ExitCode {
         Verb::Ports(args) => ports::run(&args).map(|()| ExitCode::SUCCESS),
         Verb::Orphans(args) => orphans::run(args),
         Verb::Gc(args) => gc::run(&args),
+        Verb::Check(args) => check::run(&args),
         Verb::Documents(args) => documents::run(&args).map(|()| ExitCode::SUCCESS),
         Verb::Validate(args) => validate::run(args),
         Verb::Cni(args) => cni::run(args),
@@ -105,9 +108,12 @@ impl Verb {
         match self {
             Self::Serve(_) => logging::Level::Info,
             Self::Validate(_) => logging::Level::Error,
-            Self::Ports(_) | Self::Orphans(_) | Self::Gc(_) | Self::Cni(_) | Self::Documents(_) => {
-                logging::Level::Warn
-            }
+            Self::Ports(_)
+            | Self::Orphans(_)
+            | Self::Gc(_)
+            | Self::Check(_)
+            | Self::Cni(_)
+            | Self::Documents(_) => logging::Level::Warn,
         }
     }
 }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::Error;
 use super::json::Json;
-use crate::lifecycle::{Collection, Driver, Finding, Orphan, Retried};
+use crate::lifecycle::{Check, Collection, Driver, Finding, Orphan, Retried};
 
 /// `/Control.RetryOrphans`; the answer is a list of [`Retried`].
 pub const RETRY_ORPHANS: &str = "Control.RetryOrphans";
@@ -19,6 +19,18 @@ pub const FORGET_ORPHAN: &str = "Control.ForgetOrphan";
 
 /// `/Control.Collect`, with a [`Collection`]; the answer is a list of [`Finding`].
 pub const COLLECT: &str = "Control.Collect";
+
+/// `/Control.Check`, with a [`WhatToCheck`]; the answer is a list of [`Check`].
+pub const CHECK: &str = "Control.Check";
+
+/// What is to be checked, and what then.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct WhatToCheck {
+    /// See [`Driver::check`]; none for all.
+    pub which: Vec<String>,
+    /// Whether to put back what is damaged.
+    pub repair: bool,
+}
 
 /// Which attachment is meant.
 #[derive(Debug, Serialize, Deserialize)]
@@ -33,6 +45,7 @@ pub(super) fn routes() -> Router<Arc<Driver>> {
         .route(&format!("/{RETRY_ORPHANS}"), post(retry_orphans))
         .route(&format!("/{FORGET_ORPHAN}"), post(forget_orphan))
         .route(&format!("/{COLLECT}"), post(collect))
+        .route(&format!("/{CHECK}"), post(check))
 }
 
 async fn retry_orphans(
@@ -54,4 +67,11 @@ async fn collect(
     Json(wanted): Json<Collection>,
 ) -> Result<Json<Vec<Finding>>, Error> {
     Ok(Json(driver.collect(&wanted).await?))
+}
+
+async fn check(
+    State(driver): State<Arc<Driver>>,
+    Json(wanted): Json<WhatToCheck>,
+) -> Json<Vec<Check>> {
+    Json(driver.check(&wanted.which, wanted.repair).await)
 }

@@ -162,6 +162,8 @@ enum End {
     Killed,
     /// Its namespace is gone when Docker hears of it.
     NamespaceFirst,
+    /// The plugins are gone when Docker removes it, and back later.
+    PluginsGone,
 }
 
 fn nothing_is_left_of_any_chain_whatever_end_its_container_finds(suite: Suite) {
@@ -178,7 +180,7 @@ fn nothing_is_left_of_any_chain_whatever_end_its_container_finds(suite: Suite) {
             host.run(name, name, &[]);
         }
         match end {
-            End::Removed => {}
+            End::Removed | End::PluginsGone => {}
             End::Killed => drop(host.docker(&[&["kill"], &all[..]].concat())),
             End::NamespaceFirst => {
                 for name in &all {
@@ -190,11 +192,23 @@ fn nothing_is_left_of_any_chain_whatever_end_its_container_finds(suite: Suite) {
                 make_devices(&host);
             }
         }
+        let (plugins, away) = ("/usr/lib/cni", "/usr/lib/cni-away");
+        if let End::PluginsGone = end {
+            host.exec(&["mv", plugins, away]);
+        }
         host.remove(&all, &all);
+        if let End::PluginsGone = end {
+            let orphans = || host.exec(&["cnm-cni", "orphans", "--format", "json"]);
+            let shown = || all.iter().all(|name| orphans().contains(&format!("{name:?}")));
+            assert!(within(Duration::from_secs(10), shown), "{}", orphans());
+            assert!(host.try_exec(&["cnm-cni", "orphans", "retry"]).is_err(), "without plugins");
+            host.exec(&["mv", away, plugins]);
+            host.exec(&["cnm-cni", "orphans", "retry"]);
+        }
     };
     play(End::Removed);
     let before = Footprint::settled(&host);
-    for end in [End::Removed, End::Killed, End::NamespaceFirst] {
+    for end in [End::Removed, End::Killed, End::NamespaceFirst, End::PluginsGone] {
         play(end);
         eprintln!("{suite:?}: {end:?}");
         before.assert_nothing_more(&host);

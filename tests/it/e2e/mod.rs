@@ -14,6 +14,7 @@
 //! | `conflists` | the ready-to-copy configurations, and the built-in one |
 //! | `refusals` | what cannot work is refused, with the reason and the remedy |
 //! | `lifecycle` | stop, start, restart, kill, rm; the driver restarted in between |
+//! | `check` | `cnm-cni check`, and `--repair` |
 //! | `garbage` | DEL behind Docker's back: reuse at once, orphans, `cnm-cni gc` |
 //! | `fidelity` | a container gets what a pod gets, chain by chain |
 //! | `ipam` | every way to choose addresses, and that all of them reach the container |
@@ -37,6 +38,7 @@ mod leaks;
 mod readme;
 
 mod addresses;
+mod check;
 mod compose;
 mod conflists;
 mod daemon;
