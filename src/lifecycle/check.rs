@@ -306,7 +306,9 @@ impl Found<'_> {
 }
 
 /// What ADD answered, with what was decided after it: the interface's MAC and MTU are what
-/// Docker wanted, and an internal network has no default route.
+/// Docker wanted, and an internal network has no default route. A route without a gateway is
+/// told the one that it has by the specification's rules, because plugins 1.1.1 look for
+/// a route without any.
 fn as_it_was_made(attachment: &Attachment, found: &Found<'_>) -> AttachResult {
     let mut result = found.result.clone();
     let made = &found.interface.snapshot.link;
@@ -321,6 +323,13 @@ fn as_it_was_made(attachment: &Attachment, found: &Found<'_>) -> AttachResult {
     }
     if attachment.internal {
         result.routes.retain(|route| route.dst.prefix_len() > 0);
+    }
+    for route in &mut result.routes {
+        let is_v4 = route.dst.addr().is_ipv4();
+        let gateways = result.ips.iter().filter_map(|ip| ip.gateway);
+        if route.gw.is_none() && route.scope.is_none() {
+            route.gw = gateways.into_iter().find(|gateway| gateway.is_ipv4() == is_v4);
+        }
     }
     result
 }

@@ -56,21 +56,24 @@ pub(super) enum Change {
     AddRule(Rule),
 }
 
-/// In this order: settings decide what the kernel makes of the rest, an interface that comes
-/// up gets routes, and a gateway has to be on the link.
+/// In this order: the MTU for IPv6 is a setting that the link's own bounds, settings decide
+/// what the kernel makes of an interface that comes up, that gets routes, and a gateway has
+/// to be on the link.
 #[derive(Debug, Clone, Copy)]
 enum Aspect {
-    Settings,
     Attributes,
+    Settings,
+    State,
     Addresses,
     Neighbours,
     Routes,
     Rules,
 }
 
-const ASPECTS: [Aspect; 6] = [
-    Aspect::Settings,
+const ASPECTS: [Aspect; 7] = [
     Aspect::Attributes,
+    Aspect::Settings,
+    Aspect::State,
     Aspect::Addresses,
     Aspect::Neighbours,
     Aspect::Routes,
@@ -99,8 +102,9 @@ impl Desired<'_> {
 
     async fn changes_of(&self, aspect: Aspect, live: &Live<'_>) -> Result<Vec<Change>> {
         match aspect {
-            Aspect::Settings => self.settings(live).await,
             Aspect::Attributes => Ok(self.attributes(live.link)),
+            Aspect::Settings => self.settings(live).await,
+            Aspect::State => Ok(self.state(live.link)),
             Aspect::Addresses => self.addresses(live).await,
             Aspect::Neighbours => self.neighbours(live).await,
             Aspect::Routes => self.routes(live).await,
@@ -140,8 +144,11 @@ impl Desired<'_> {
         let mtu = (link.mtu != wanted.mtu).then_some(wanted.mtu);
         (mac.map(|wanted| Change::Mac { actual: link.mac, wanted }).into_iter())
             .chain(mtu.map(|wanted| Change::Mtu { actual: link.mtu, wanted }))
-            .chain((wanted.up && !link.up).then_some(Change::Up))
             .collect()
+    }
+
+    fn state(&self, link: &Link) -> Vec<Change> {
+        (self.snapshot.link.up && !link.up).then_some(Change::Up).into_iter().collect()
     }
 
     async fn addresses(&self, live: &Live<'_>) -> Result<Vec<Change>> {

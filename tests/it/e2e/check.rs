@@ -15,20 +15,30 @@ const CONFLIST: ConfFile<'_> = (
     "10-check.conflist",
     r#"{"cniVersion": "1.0.0", "name": "check", "plugins": [
         {"type": "bridge", "bridge": "cnicheck", "isGateway": true, "ipMasq": true,
-         "ipam": {"type": "host-local",
-                  "ranges": [[{"subnet": "10.32.0.0/24"}], [{"subnet": "fd00:32::/64"}]],
-                  "routes": [{"dst": "0.0.0.0/0"}, {"dst": "::/0"}, {"dst": "10.96.0.0/12"}]}},
+         "ipam": {"type": "host-local", "ranges": [[{"subnet": "10.32.0.0/24"}]],
+                  "routes": [{"dst": "0.0.0.0/0"}, {"dst": "10.96.0.0/12"}]}},
         {"type": "tuning", "mtu": 1400, "sysctl": {"net.ipv4.conf.IFNAME.arp_filter": "1"}},
         {"type": "portmap", "capabilities": {"portMappings": true}},
         {"type": "bandwidth", "ingressRate": 80000000, "ingressBurst": 80000000},
         {"type": "firewall"}]}"#,
 );
 
+const OTHER: ConfFile<'_> = (
+    "20-other.conflist",
+    r#"{"cniVersion": "1.0.0", "name": "other", "plugins": [
+        {"type": "bridge", "bridge": "cniother", "isGateway": true,
+         "ipam": {"type": "host-local", "ranges": [[{"subnet": "10.33.0.0/24"}]],
+                  "routes": [{"dst": "0.0.0.0/0"}]}},
+        {"type": "portmap", "capabilities": {"portMappings": true}}]}"#,
+);
+
 fn damage_is_told_and_repaired(suite: Suite) {
-    on_a_host(suite, &[CONFLIST], |host| {
+    // In version 1.1.1 portmap's CHECK fails for every published port, in a pod too.
+    let ports: &[&str] = if suite == Suite::Forky { &["-p", "8080:80"] } else { &[] };
+    on_a_host(suite, &[CONFLIST, OTHER], |host| {
         host.create_network("web", None);
-        host.create_network("other", None);
-        host.run("alice", "web", &["-p", "8080:80"]);
+        host.create_network("other", Some("other"));
+        host.run("alice", "web", ports);
         let sound = host.exec(&["cnm-cni", "check", "alice"]);
         assert!(sound.contains("ok       as ADD left it"), "{sound}");
         let key = host.docker(&["inspect", "-f", "{{.NetworkSettings.SandboxKey}}", "alice"]);
@@ -50,33 +60,35 @@ fn damage_is_told_and_repaired(suite: Suite) {
                 "FAILED   DIFFERS",
                 "MTU is 1300, not 1400",
                 "address 10.32.0.",
-                "address fd00:32::",
                 "route 10.96.0.0/12 via 10.32.0.1 is missing",
                 "route default via 10.32.0.1 is missing",
-                "route default via fd00:32::1 is missing",
                 "sysctl net/ipv4/conf/eth0/arp_filter is 0, not 1",
                 "of the host is missing",
             ] {
                 assert!(told.contains(difference), "{difference} of {name}:\n{told}");
             }
         }
-        assert!(host.get("http://127.0.0.1:8080/").is_err());
+        let page = || host.get(&format!("http://{}/", address(host)));
+        assert!(page().is_err());
         let repaired = host.exec(&["cnm-cni", "check", "alice", "--repair"]);
         assert!(repaired.contains("ok       repaired"), "{repaired}");
-        answers("alice", || host.get("http://127.0.0.1:8080/"));
-        answers("alice", || host.get_from_outside(8080));
+        answers("alice", page);
         let all = host.exec(&["cnm-cni", "check", "--format", "json"]);
         assert!(all.contains(&endpoint) && all.contains("\"chain\": \"ok\""), "{all}");
 
-        // What only ADD could make again.
-        host.exec(&["iptables", "-t", "nat", "-F", "CNI-HOSTPORT-DNAT"]);
-        let told = host.try_exec(&["cnm-cni", "check", "alice", "--repair"]).unwrap_err();
-        assert!(told.contains("portmap"), "{told}");
-        let unknown = host.try_exec(&["cnm-cni", "check", "bob"]).unwrap_err();
-        assert!(unknown.contains("is called bob"), "{unknown}");
-
         // On a second network, which does not have the default route.
         host.docker(&["network", "connect", "other", "alice"]);
+        let both = host.exec(&["cnm-cni", "check", "alice"]);
+        assert_eq!(both.matches("ok       as ADD left it").count(), 2, "{both}");
+
+        // What only ADD could make again.
+        if suite == Suite::Forky {
+            host.exec(&["iptables", "-t", "nat", "-F", "CNI-HOSTPORT-DNAT"]);
+            let told = host.try_exec(&["cnm-cni", "check", "alice", "--repair"]).unwrap_err();
+            assert!(told.contains("portmap"), "{told}");
+        }
+        let unknown = host.try_exec(&["cnm-cni", "check", "bob"]).unwrap_err();
+        assert!(unknown.contains("is called bob"), "{unknown}");
         host.remove(&["alice"], &["web", "other"]);
         assert!(host.exec(&["cnm-cni", "check"]).starts_with("No container"));
     });
@@ -102,6 +114,10 @@ fn a_driver_that_is_killed_in_a_check_leaves_a_container_that_can_be_removed(sui
         host.remove(&["alice"], &["web"]);
         host.exec(&["mv", real, plugin]);
     });
+}
+
+fn address(host: &Host) -> String {
+    host.endpoint("alice", "web")["IPAddress"].as_str().unwrap().to_owned()
 }
 
 /// The names of the container's interface, and the namespaces that are pinned.

@@ -55,7 +55,20 @@ fn ptp_routes_between_containers_and_beyond(suite: Suite) {
         let routes = host.docker(&["exec", "alice", "ip", "route"]);
         assert!(routes.contains("default via 10.202.0.1 dev eth0"), "{routes}");
         host.ping("bob", "alice").unwrap();
-        host.ping("bob", text(&alice, "IPAddress")).unwrap();
+        let address = text(&alice, "IPAddress");
+        host.ping("bob", address).unwrap();
+        // One router is between them, the host: nobody asks for the other one on the link.
+        let ping = |hops| {
+            let ping = ["docker", "exec", "bob", "ping", "-c", "1", "-W", "3", "-t", hops, address];
+            host.try_exec(&ping)
+        };
+        ping("2").unwrap();
+        assert!(ping("1").is_err(), "bob reaches alice without the host");
+        let neighbours = host.docker(&["exec", "bob", "ip", "neigh"]);
+        assert!(
+            neighbours.contains("10.202.0.1 ") && !neighbours.contains(address),
+            "{neighbours}"
+        );
         host.ping("bob", &host.machine()).unwrap();
         answers("alice", || host.get("http://127.0.0.1:8080/"));
         answers("alice", || host.get_from_outside(8080));

@@ -46,14 +46,15 @@ async fn check(bench: &Bench, repair: bool) -> Check {
     checks.remove(0)
 }
 
-/// Everything about the container's interface and the pins that a check may touch.
+/// Everything about the container's interface, and the pins, that a check may touch. The
+/// kernel's link-local addresses come when they like.
 fn state() -> String {
-    inside("ip -d addr show; ip route show table all; ip rule") + &pins()
-}
-
-/// The pinned namespaces, by where they are.
-fn pins() -> String {
-    sh("awk '/ - nsfs / {print $4, $5}' /proc/self/mountinfo")
+    let network = "ip -d addr show; ip route show table all; ip -6 route show table all; ip rule";
+    let network = inside(&format!("sh -c '{network}'"));
+    let of_the_kernel = |line: &&str| line.contains("fe80:") || line.contains("ff00:");
+    let lines = network.lines().filter(|line| !of_the_kernel(line));
+    let pins = sh("awk '$5 ~ \"^/run/\" && / - nsfs / {print $4, $5}' /proc/self/mountinfo");
+    lines.chain(pins.lines()).map(|line| format!("{line}\n")).collect()
 }
 
 #[test]
