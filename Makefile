@@ -123,9 +123,10 @@ test: lint testbed
 e2e: testbed
 	$(RUNNER) cargo $(if $(NEXTEST),nextest run,test) --locked e2e::
 
-# Builds what is installed, which takes minutes; each test says on which Docker.
-test-install: testbed
-	$(RUNNER) cargo $(if $(NEXTEST),nextest run,test) --locked e2e::packages:: $(if $(NEXTEST),--run-ignored only,-- --ignored)
+# What is installed is built first, which takes minutes: the tests build it once more, which
+# takes none, by the steps of docs/install.md.
+test-install: testbed deb
+	$(RUNNER) cargo $(if $(NEXTEST),nextest run,test) --locked $(if $(NEXTEST),--run-ignored only e2e::packages::,e2e::packages:: -- --ignored)
 
 # Prints the table; docs/fidelity.md explains it.
 fidelity: testbed

@@ -43,6 +43,18 @@ impl Host {
     /// Starts a host with dockerd, the driver's binary, and the image of a web server whose
     /// page is the container's host name.
     pub(super) fn up(suite: Suite) -> Self {
+        let host = Self::made(suite, None);
+        fs::copy(BINARY, host.path("/usr/local/bin/cnm-cni")).unwrap();
+        host
+    }
+
+    /// Starts a host where systemd runs, with dockerd as its service, and the same image. The
+    /// driver is not there.
+    pub(super) fn up_with_systemd(suite: Suite) -> Self {
+        Self::made(suite, Some("systemd"))
+    }
+
+    fn made(suite: Suite, manager: Option<&str>) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!("test-{}-{}", process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let suite = match suite {
@@ -50,11 +62,9 @@ impl Host {
             Suite::Trixie => "trixie",
             Suite::Forky => "forky",
         };
-        success(script(&["up", &name, suite]));
+        success(script(&[&["up", &name, suite], manager.as_slice()].concat()));
         let root = success(script(&["root", &name])).trim().into();
-        let host = Self { name, root };
-        fs::copy(BINARY, host.path("/usr/local/bin/cnm-cni")).unwrap();
-        host
+        Self { name, root }
     }
 
     /// Where a path of the host is seen from here.
@@ -179,9 +189,15 @@ impl Host {
     /// Starts the driver, and waits until it answers.
     #[track_caller]
     pub(super) fn start_driver(&self) {
-        success(script(&["start", &self.name, "cnm-cni", "cnm-cni", "serve"]));
-        let answers = || UnixStream::connect(self.path(SOCKET)).is_ok();
-        assert!(within(Duration::from_secs(10), answers), "the driver does not answer on {SOCKET}");
+        self.start_driver_on(SOCKET);
+    }
+
+    /// Starts the driver on a socket, and waits until it answers.
+    #[track_caller]
+    pub(super) fn start_driver_on(&self, socket: &str) {
+        success(script(&["start", &self.name, "cnm-cni", "cnm-cni", "serve", "--socket", socket]));
+        let answers = || UnixStream::connect(self.path(socket)).is_ok();
+        assert!(within(Duration::from_secs(10), answers), "the driver does not answer on {socket}");
     }
 
     /// Starts dockerd again, with more flags, and waits until it answers.

@@ -26,7 +26,8 @@
 //! | `compose` | `docker compose` |
 //! | `daemon` | dockerd restarted, killed; restart policies; the classic builder |
 //! | `flags` | flags of Docker's that are little or nothing to a driver |
-//! | `install` | each way of installation, by the steps of the documentation |
+//! | `install` | what is installed, and the driver replaced while containers run |
+//! | `packages` | each way of installation that builds first: `make test-install` |
 //! | `routed` | a gateway outside the subnet, as pod networks without a bridge have it |
 //!
 //! Needs root. `make test` prepares the Debian folders; without it the first test does.
@@ -36,6 +37,7 @@
 mod host;
 mod leaks;
 mod readme;
+mod traffic;
 
 mod addresses;
 mod check;
@@ -53,6 +55,7 @@ mod mac;
 mod names;
 mod networks;
 mod options;
+mod packages;
 mod ports;
 mod reach;
 mod refusals;
