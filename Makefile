@@ -126,7 +126,7 @@ e2e: testbed
 # What is installed is built first, which takes minutes: the tests build it once more, which
 # takes none, by the steps of docs/install.md.
 test-install: testbed deb
-	$(RUNNER) cargo $(if $(NEXTEST),nextest run,test) --locked $(if $(NEXTEST),--run-ignored only e2e::packages::,e2e::packages:: -- --ignored)
+	$(RUNNER) cargo $(if $(NEXTEST),nextest run,test) --locked $(if $(NEXTEST),--run-ignored only e2e::packages::,e2e::packages:: -- --ignored --test-threads=1)
 
 # Prints the table; docs/fidelity.md explains it.
 fidelity: testbed

@@ -1,6 +1,7 @@
 //! The command line, as a user has it: arguments and variables in; output and status out.
 
 mod cni;
+mod documents;
 mod validate;
 
 use std::os::unix::fs::PermissionsExt;

@@ -36,7 +36,7 @@ impl<'h> Traffic<'h> {
             rest.rsplit([' ', '\n']).next().unwrap().parse().unwrap()
         };
         let (sent, back) = (number(" packets transmitted"), number(" packets received"));
-        assert!(sent > 100, "too few to tell: {count}");
+        assert!(sent > 50, "too few to tell: {count}");
         // The last one may have been under way.
         assert!(back + 1 >= sent, "{count}");
     }

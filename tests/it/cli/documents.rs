@@ -1,0 +1,46 @@
+//! `cnm-cni documents`: what packages and `make install` put into place.
+
+use std::fs;
+use std::process::Command;
+
+#[test]
+fn there_is_a_man_page_for_each_verb_and_a_completion_for_each_shell() {
+    let folder = tempfile::tempdir().unwrap();
+    let written = folder.path().join("new/documents");
+    let output = Command::new(env!("CARGO_BIN_EXE_cnm-cni"))
+        .arg("documents")
+        .arg(&written)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let mut names: Vec<_> = fs::read_dir(&written)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| !name.starts_with("cnm-cni-cni-"))
+        .collect();
+    names.sort();
+    for (name, words) in [
+        ("_cnm-cni", "#compdef cnm-cni"),
+        ("cnm-cni.bash", "complete -F"),
+        ("cnm-cni.fish", "complete -c cnm-cni"),
+        ("cnm-cni.1", "cnm\\-cni\\-serve(1)"),
+        ("cnm-cni-serve.1", "CNM_CNI_STATE_DIR"),
+        ("cnm-cni-cni-add.1", "CNI_PATH"),
+    ] {
+        let text = fs::read_to_string(written.join(name)).unwrap();
+        assert!(text.contains(words), "{name}: {text}");
+    }
+    let pages = names.iter().filter(|name| name.ends_with(".1")).map(String::as_str);
+    let help = Command::new(env!("CARGO_BIN_EXE_cnm-cni")).arg("--help").output().unwrap();
+    let help = String::from_utf8(help.stdout).unwrap();
+    let verbs = help.split("Commands:\n").nth(1).unwrap().split("\n\n").next().unwrap();
+    let mut expected: Vec<_> = verbs
+        .lines()
+        .map(|line| line.split_whitespace().next().unwrap())
+        .filter(|verb| *verb != "help")
+        .map(|verb| format!("cnm-cni-{verb}.1"))
+        .chain(["cnm-cni.1".to_owned()])
+        .collect();
+    expected.sort();
+    assert_eq!(pages.collect::<Vec<_>>(), expected);
+}
