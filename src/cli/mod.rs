@@ -10,6 +10,7 @@ mod cni;
 mod documents;
 mod folders;
 mod gc;
+mod host_root;
 mod logging;
 mod orphans;
 mod output;

@@ -12,7 +12,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::activation;
+use super::{activation, host_root};
 use crate::cni::Limits;
 use crate::lifecycle::{Config, Driver, Most};
 use crate::server;
@@ -52,6 +52,11 @@ pub(super) struct Args {
     #[arg(long, value_name = "FILE", env = "CNM_CNI_SOCKET")]
     #[arg(default_value = "/run/docker/plugins/cni.sock", value_parser = absolute_path())]
     socket: PathBuf,
+
+    /// Where the host's file tree is, in Docker's managed plugin: becomes the root folder once
+    /// the socket is open, so that all other paths are the host's
+    #[arg(long, value_name = "DIR", env = "CNM_CNI_HOST_ROOT", value_parser = absolute_path())]
+    host_root: Option<PathBuf>,
 
     /// Seconds that one execution of a CNI plugin may take; or verb by verb, as ADD=90,DEL=60
     /// (also CHECK, GC)
@@ -134,6 +139,10 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
             (bound.0, Some(bound.1))
         }
     };
+    if let Some(root) = &args.host_root {
+        // The socket's file is out of sight from here on; dockerd removes it.
+        host_root::enter(root).context("cannot go over to the host's files")?;
+    }
     let _state = Private::take(&args.state_dir).context("cannot use --state-dir")?;
     let _run = Private::take(&args.run_dir).context("cannot use --run-dir")?;
     let runtime = tokio::runtime::Builder::new_multi_thread()

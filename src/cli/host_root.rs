@@ -1,0 +1,114 @@
+//! `cnm-cni serve --host-root`: from inside Docker's managed plugin onto the host's own files.
+//!
+//! A managed plugin is a container, with one static program in it. CNI plugins, the libraries and
+//! programs that they use, their configurations and their records are the host's. So the host's file
+//! tree is bound into the plugin, and once the socket is open, this process makes it its own root.
+//! Everything afterwards is as without a plugin around it: the same paths, the same files. Nothing
+//! else in this program knows that there is such a thing.
+//!
+//! What the bound tree shows of the host is what the host had at the plugin's start, and what it
+//! mounts since, *if* it is bound as a slave of a shared mount. dockerd mounts each
+//! container's network namespace, so nothing works without. What is mounted here is seen
+//! here only, and ends with this process: staging namespaces, and the one thing that is not
+//! the host's, `/proc`.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use anyhow::{Context, bail};
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+
+/// Where dockerd mounts the network namespaces of its containers.
+const NAMESPACES: &str = "/run/docker/netns";
+
+/// Makes `root` the root of this process and of all that it starts.
+///
+/// To be called while the process has one thread: others would stay where they are.
+///
+/// # Errors
+/// A capability is missing, `root` is not the host's tree, or what the host mounts later would not
+/// be seen in it.
+pub(super) fn enter(root: &Path) -> anyhow::Result<()> {
+    // A mount namespace of its own, which the host's mounts reach and none leaves: no mistake in
+    // what `root` is can put this /proc over the host's.
+    unshare(CloneFlags::CLONE_NEWNS).context(
+        "cannot make a mount namespace; the plugin needs CAP_SYS_ADMIN, see its config.json",
+    )?;
+    set(Path::new("/"), MsFlags::MS_SLAVE | MsFlags::MS_REC, "receive the host's mounts on")?;
+    // The host's would show the host's process numbers, while a CNI plugin looks for itself under
+    // the number that it has here; and this container's has a read-only /proc/sys.
+    let proc = root.join("proc");
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+    mount(Some("proc"), &proc, Some("proc"), flags, None::<&str>)
+        .with_context(|| format!("cannot mount a process file system on {}", proc.display()))?;
+    nix::unistd::chroot(root)
+        .with_context(|| format!("cannot make {} the root folder", root.display()))?;
+    nix::unistd::chdir("/").context("cannot enter the new root folder")?;
+    let mounts =
+        fs::read_to_string("/proc/self/mountinfo").context("cannot read what is mounted")?;
+    if !follows(&mounts, Path::new(NAMESPACES)) {
+        bail!(
+            "what is mounted on the host's {NAMESPACES} is not seen in {}, so that no container \
+             could be reached; run 'mount --make-rshared /' on the host, as systemd does at \
+             boot, and enable the plugin again",
+            root.display()
+        );
+    }
+    Ok(())
+}
+
+fn set(path: &Path, flags: MsFlags, what: &str) -> anyhow::Result<()> {
+    mount(None::<&str>, path, None::<&str>, flags, None::<&str>)
+        .map_err(io::Error::from)
+        .with_context(|| format!("cannot {what} {}", path.display()))
+}
+
+/// Whether what another mount namespace mounts on `path` comes to be mounted here too, by the
+/// lines of `/proc/self/mountinfo` (proc_pid_mountinfo(5)).
+fn follows(mountinfo: &str, path: &Path) -> bool {
+    let mounts = mountinfo.lines().filter_map(|line| {
+        let (before, _) = line.split_once(" - ")?;
+        let mut fields = before.split(' ');
+        let point = Path::new(fields.nth(4)?);
+        // Behind the options stand the tags: `shared:1`, `master:1`.
+        path.starts_with(point)
+            .then(|| (point, fields.skip(1).any(|tag| tag.starts_with("master:"))))
+    });
+    // Of several on the same point the last one is on top.
+    mounts.max_by_key(|(point, _)| point.components().count()).is_some_and(|(_, slave)| slave)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ROOT: &str = "90 80 0:1 / / rw,relatime shared:7 master:1 - overlay overlay rw";
+    const RUN: &str = "91 90 0:2 / /run rw,nosuid master:2 - tmpfs tmpfs rw,mode=755";
+
+    fn sees(mounts: &[&str]) -> bool {
+        follows(&mounts.join("\n"), Path::new("/run/docker/netns"))
+    }
+
+    #[test]
+    fn what_the_host_mounts_is_seen_where_the_nearest_mount_is_a_slave() {
+        assert!(sees(&[ROOT]));
+        assert!(sees(&[ROOT, RUN]));
+        assert!(!sees(&[ROOT, "91 90 0:2 / /run rw,nosuid - tmpfs tmpfs rw,mode=755"]));
+        assert!(!sees(&[ROOT, "91 90 0:2 / /run rw,nosuid shared:3 - tmpfs tmpfs rw,mode=755"]));
+    }
+
+    #[test]
+    fn of_two_mounts_on_one_point_the_upper_counts() {
+        let private = "92 91 0:3 / /run rw,nosuid - tmpfs tmpfs rw";
+        assert!(!sees(&[ROOT, RUN, private]));
+        assert!(sees(&[private, RUN]));
+    }
+
+    #[test]
+    fn mounts_elsewhere_do_not_count() {
+        assert!(!sees(&["91 90 0:2 / /runner rw master:2 - tmpfs tmpfs rw"]));
+        assert!(!sees(&[]));
+    }
+}
