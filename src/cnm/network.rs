@@ -18,8 +18,7 @@ pub struct Empty {}
 pub struct Capabilities {
     /// `local`: every host decides about its own networks.
     pub scope: &'static str,
-    /// Whether containers on different hosts reach each other: the conflist's business,
-    /// so Docker is told `local` and promises nothing.
+    /// Whether containers on different hosts may reach each other: `local` or `global`.
     pub connectivity_scope: &'static str,
     /// Whether Docker 28 and later shall ask `GwAllocCheck` before it reserves gateways.
     pub gw_alloc_checker: bool,

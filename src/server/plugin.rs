@@ -27,8 +27,11 @@ async fn activate(State(driver): State<Arc<Driver>>) -> Json<Value> {
     Json(json!({"Implements": ["NetworkDriver"]}))
 }
 
+/// `global` connectivity makes Docker share the addresses of a swarm network's containers among
+/// its nodes, without which the name of a service resolves to nothing, on no node. Networks
+/// outside of a swarm are not concerned.
 async fn get_capabilities() -> Json<Capabilities> {
-    Json(Capabilities { scope: "local", connectivity_scope: "local", gw_alloc_checker: false })
+    Json(Capabilities { scope: "local", connectivity_scope: "global", gw_alloc_checker: false })
 }
 
 /// Swarm tells drivers of every scope about its nodes. Which hosts a network spans is the

@@ -58,7 +58,7 @@ async fn the_handshake_needs_no_body() {
         ("Plugin.Activate", json!({"Implements": ["NetworkDriver"]})),
         (
             "NetworkDriver.GetCapabilities",
-            json!({"Scope": "local", "ConnectivityScope": "local", "GwAllocChecker": false}),
+            json!({"Scope": "local", "ConnectivityScope": "global", "GwAllocChecker": false}),
         ),
     ] {
         for length in ["Content-Length: 0\r\n", ""] {
