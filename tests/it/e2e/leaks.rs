@@ -16,7 +16,9 @@ const LIMIT: Duration = Duration::from_secs(10);
 /// Prints everything that an attachment could leave behind, except for processes.
 const INVENTORY: &str = r#"
     # Pinned namespaces. (Docker collects the empty files below them once a minute.)
-    awk '/ - nsfs / {print "namespace: " $4 " on " $5}' /proc/1/mountinfo
+    # In every mount namespace: a managed plugin has one of its own.
+    cat /proc/[0-9]*/mountinfo 2>/dev/null |
+        awk '/ - nsfs / {print "namespace: " $4 " on " $5}' | sort --unique
     # The allocator's leases, the records of "tuning", the driver's own records.
     find /var/lib/cni /run/cni /var/lib/cnm-cni /run/cnm-cni -printf 'file: %p\n' 2>/dev/null
     ip -brief link | awk '{print "link: " $1}'
