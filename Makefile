@@ -25,6 +25,8 @@ help:
 	@echo 'make uninstall      takes all of this away'
 	@echo 'make deb            target/debian/cnm-cni_*.deb'
 	@echo 'make test-install   each way of installation, by the steps of docs/install.md'
+	@echo 'make plugin         target/plugin, the managed plugin; see docs/managed-plugin.md'
+	@echo 'make plugin-create  gives it to the Docker of this machine, as PLUGIN=$(PLUGIN)'
 
 # $(call install,PACKAGE...): installs what is missing.
 define install
@@ -89,6 +91,17 @@ deb: release
 	cargo deb --no-build --no-strip --quiet --target $(TARGET) --output target/debian/ \
 	    $(if $(VERSION),--deb-version $(VERSION),--deb-revision '')
 
+# The managed plugin: what it asks for, and that program. See docs/managed-plugin.md.
+PLUGIN ?= cnm-cni:$(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
+
+.PHONY: plugin plugin-create
+plugin: release
+	install -D $(RELEASE) target/plugin/rootfs/cnm-cni
+	install --mode=644 plugin-spec/managed/config.json target/plugin/config.json
+
+plugin-create: plugin
+	$(SUDO) docker plugin create $(PLUGIN) target/plugin
+
 # --- Tests -------------------------------------------------------------------------------------
 
 # What the test hosts are made with.
@@ -124,9 +137,9 @@ e2e: testbed
 	$(RUNNER) cargo $(if $(NEXTEST),nextest run,test) --locked e2e::
 
 # What is installed is built first, which takes minutes: the tests build it once more, which
-# takes none, by the steps of docs/install.md.
+# takes none, by the steps of docs/install.md and docs/managed-plugin.md.
 test-install: testbed deb
-	$(RUNNER) cargo $(if $(NEXTEST),nextest run,test) --locked $(if $(NEXTEST),--run-ignored only e2e::packages::,e2e::packages:: -- --ignored --test-threads=1)
+	$(RUNNER) cargo $(if $(NEXTEST),nextest run,test) --locked $(if $(NEXTEST),--run-ignored only,-- --ignored --test-threads=1) e2e::packages:: e2e::managed::
 
 # Prints the table; docs/fidelity.md explains it.
 fidelity: testbed

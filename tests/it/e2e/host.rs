@@ -186,6 +186,12 @@ impl Host {
             .map_err(|error| error.to_string())
     }
 
+    /// Starts a daemon; its output goes to the log of this name.
+    #[track_caller]
+    pub(super) fn start(&self, log: &str, command: &[&str]) {
+        success(script(&[&["start", &self.name, log], command].concat()));
+    }
+
     /// Starts the driver, and waits until it answers.
     #[track_caller]
     pub(super) fn start_driver(&self) {
@@ -195,7 +201,7 @@ impl Host {
     /// Starts the driver on a socket, and waits until it answers.
     #[track_caller]
     pub(super) fn start_driver_on(&self, socket: &str) {
-        success(script(&["start", &self.name, "cnm-cni", "cnm-cni", "serve", "--socket", socket]));
+        self.start("cnm-cni", &["cnm-cni", "serve", "--socket", socket]);
         let answers = || UnixStream::connect(self.path(socket)).is_ok();
         assert!(within(Duration::from_secs(10), answers), "the driver does not answer on {socket}");
     }
@@ -204,8 +210,8 @@ impl Host {
     #[track_caller]
     pub(super) fn start_dockerd(&self, flags: &[&str]) {
         let group = format!("/cnm-cni-testbed-{}", self.name);
-        let dockerd = ["start", &self.name, "dockerd", "dockerd", "--log-level", "warn"];
-        success(script(&[&dockerd[..], &["--cgroup-parent", &group], flags].concat()));
+        let dockerd = ["dockerd", "--log-level", "warn", "--cgroup-parent", &group];
+        self.start("dockerd", &[&dockerd, flags].concat());
         let answers = || self.try_exec(&["docker", "version"]).is_ok();
         assert!(within(Duration::from_secs(60), answers), "dockerd does not answer");
     }
