@@ -13,6 +13,7 @@ on_both_dockers! {
     flags_that_never_reach_a_driver,
     a_network_takes_its_options_from_another,
     swarm_is_refused,
+    a_node_of_a_swarm_keeps_its_own_networks,
     a_link_local_address_is_dockers_to_set,
     a_sysctl_of_the_users_reaches_the_container,
 }
@@ -47,6 +48,19 @@ fn swarm_is_refused(suite: Suite) {
         assert!(error.contains("swarm"), "{error}");
         let error = host.docker_refuses(&[&CREATE[..], &["--ingress", "web"]].concat());
         assert!(error.to_lowercase().contains("swarm") || error.contains("ngress"), "{error}");
+    });
+}
+
+fn a_node_of_a_swarm_keeps_its_own_networks(suite: Suite) {
+    on_a_host(suite, &[CONFLIST], |host| {
+        host.docker(&["swarm", "init", "--advertise-addr", &host.address()]);
+        let error = host.docker_refuses(&[&CREATE[..], &["--scope", "swarm", "all"]].concat());
+        assert!(error.contains("legacy plugin cni of type NetworkDriver"), "{error}");
+        host.create_network("web", Some("cni-bridge"));
+        host.run("alice", "web", &["-p", "8080:80"]);
+        answers("alice", || host.get_from_outside(8080));
+        host.remove(&["alice"], &["web"]);
+        host.docker(&["swarm", "leave", "--force"]);
     });
 }
 
