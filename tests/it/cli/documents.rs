@@ -16,7 +16,8 @@ fn there_is_a_man_page_for_each_verb_and_a_completion_for_each_shell() {
     let mut names: Vec<_> = fs::read_dir(&written)
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .filter(|name| !name.starts_with("cnm-cni-cni-"))
+        // What is below a verb has a page too.
+        .filter(|name| name.matches('-').count() <= 2)
         .collect();
     names.sort();
     for (name, words) in [

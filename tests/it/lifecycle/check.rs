@@ -37,6 +37,10 @@ async fn attached(plugins: Value) -> Bench {
     let name = bench.join("e1", SANDBOX).await.unwrap().interface_name.src_name;
     as_docker_moves_it(&name);
     bench.program("e1").await.unwrap();
+    // The kernel takes its time to see that the other end is up.
+    inside(
+        "sh -c 'for i in $(seq 100); do ip link show eth0 | grep -q NO-CARRIER || exit 0; sleep 0.1; done; exit 1'",
+    );
     bench
 }
 
