@@ -1,6 +1,6 @@
 //! The words of a container's sandbox: join, and what follows it.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize, Serializer};
@@ -40,6 +40,15 @@ pub struct JoinResponse {
     /// Keeps Docker from adding an interface on `docker_gwbridge` to a sandbox without a
     /// gateway.
     pub disable_gateway_service: bool,
+}
+
+impl JoinResponse {
+    /// The gateways of both families.
+    #[must_use]
+    pub fn gateways(&self) -> Vec<IpAddr> {
+        let gateways = [self.gateway.map(IpAddr::from), self.gateway_ipv6.map(IpAddr::from)];
+        gateways.into_iter().flatten().collect()
+    }
 }
 
 /// How Docker finds and names the interface.

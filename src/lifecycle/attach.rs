@@ -3,6 +3,7 @@
 //! Docker wants the addresses before it names the container's namespace. So the chain runs
 //! in a namespace of ours; Join hands the interface over.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -144,6 +145,7 @@ impl Inner {
             sandbox: None,
             is_gateway: false,
             widened: 0,
+            tables: BTreeMap::new(),
             result: None,
             interface: None,
             removal: None,

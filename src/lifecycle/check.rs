@@ -9,6 +9,7 @@
 //! is killed in between leaves both; the next one takes them away before it answers any call
 //! ([`end_interrupted`]), because Docker could not give the interface its name back.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -23,7 +24,7 @@ use super::record::{Attachment, AttachmentId, Interface, Phase};
 use super::{Driver, Error, Inner, Result, forward};
 use crate::cni::{self, AttachResult};
 use crate::cnm::{EndpointId, JoinResponse, NetworkId};
-use crate::netlink::{Link, Netlink, Route};
+use crate::netlink::{Link, Netlink, Route, Snapshot};
 use crate::netns;
 
 /// How a container's end in a network is.
@@ -122,8 +123,10 @@ struct Found<'a> {
     netlink: Netlink,
     link: Link,
     interface: &'a Interface,
+    snapshot: Cow<'a, Snapshot>,
     result: &'a AttachResult,
     told: JoinResponse,
+    gateways: Vec<IpAddr>,
 }
 
 impl Inner {
@@ -191,9 +194,10 @@ impl Inner {
             Phase::Deleting => return Ok(Err("its DEL has failed, and will be tried again")),
             Phase::Joined | Phase::Settled => {}
         }
-        let (Some(sandbox), Some(interface), Some(result), Some(told)) = (
+        let (Some(sandbox), Some(interface), Some(snapshot), Some(result), Some(told)) = (
             attachment.sandbox.as_deref(),
             &attachment.interface,
+            attachment.snapshot_in_sandbox(),
             &attachment.result,
             attachment.join_answer(),
         ) else {
@@ -204,7 +208,17 @@ impl Inner {
         }
         match self.locate(attachment).await? {
             Place::Sandbox(netlink, link) => {
-                Ok(Ok(Found { sandbox, netlink, link, interface, result, told }))
+                let gateways = told.gateways();
+                Ok(Ok(Found {
+                    sandbox,
+                    netlink,
+                    link,
+                    interface,
+                    snapshot,
+                    result,
+                    told,
+                    gateways,
+                }))
             }
             Place::Staging(..) | Place::Own(_) => {
                 Ok(Err("the interface has not arrived in the container"))
@@ -276,9 +290,10 @@ impl Found<'_> {
 
     fn desired<'d>(&'d self, attachment: &Attachment, dockers: &'d [Route]) -> Desired<'d> {
         Desired {
-            snapshot: &self.interface.snapshot,
+            snapshot: &self.snapshot,
             settings: &self.interface.settings,
             told: &self.told.static_routes,
+            gateways: &self.gateways,
             dockers,
             others_have_host_routes: attachment.widened > 0,
             default_routes: false,

@@ -6,7 +6,7 @@
 //! this driver's ([`super::remains`]), nothing that is younger than a grace time, and nothing
 //! whose address some namespace of the host still has.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -258,6 +258,7 @@ impl Inner {
             forwarded: true,
             is_gateway: false,
             widened: 0,
+            tables: BTreeMap::new(),
             result: None,
             interface: Some(Interface {
                 answer: EndpointInterface::default(),

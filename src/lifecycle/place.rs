@@ -47,6 +47,10 @@ impl Driver {
         joined.widened = 0;
         let live = inner.live_routes(&joined).await?;
         joined.widened = inner.sandboxes.widening(&joined, &live);
+        let again = attachment.phase == Phase::Settled && attachment.sandbox == joined.sandbox;
+        if !again {
+            joined.tables = inner.sandboxes.renumbering(&joined, &live);
+        }
         let Some(answer) = joined.join_answer() else {
             return Err(Error::UnknownEndpoint(request.endpoint_id));
         };

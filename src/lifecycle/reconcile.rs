@@ -7,6 +7,7 @@
 //! whatever does not concern this interface is somebody else's.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::path::Path;
 
 use ipnet::IpNet;
@@ -23,6 +24,8 @@ pub(super) struct Desired<'d> {
     pub(super) settings: &'d Settings,
     /// Routes of Docker's making that may stay although ADD made none like them.
     pub(super) told: &'d [StaticRoute],
+    /// The gateways that Docker was told: it has to find the way to them in the main table.
+    pub(super) gateways: &'d [IpAddr],
     /// Routes that Docker has made, and that are to be there still.
     pub(super) dockers: &'d [Route],
     /// The host routes on the link are another endpoint's: Docker was told wider ones.
@@ -193,7 +196,7 @@ impl Desired<'_> {
         for route in actual.iter().filter(|route| self.settles(route)) {
             let wanted = desired.iter().any(|desired| same_route(desired, route));
             let told = self.told.iter().any(|told| told.destination == route.destination);
-            if !wanted && !told {
+            if !wanted && !told && !self.is_way_to_gateway(route, &desired) {
                 changes.push(Change::RemoveRoute(route.clone()));
             }
         }
@@ -237,6 +240,17 @@ impl Desired<'_> {
             && route.protocol != ADVERTISED
             && !link_local
             && !route.destination.addr().is_multicast()
+    }
+
+    /// Whether Docker reaches a gateway by this route alone. `sbr` takes it away; Docker then
+    /// could neither set a default route, nor take it back for another network.
+    fn is_way_to_gateway(&self, route: &Route, desired: &[Route]) -> bool {
+        let leads = |route: &Route, gateway: &IpAddr| {
+            route.table == MAIN_TABLE && !route.is_default() && route.destination.contains(gateway)
+        };
+        self.gateways.iter().any(|gateway| {
+            leads(route, gateway) && !desired.iter().any(|desired| leads(desired, gateway))
+        })
     }
 
     fn has_ipv6(&self) -> bool {

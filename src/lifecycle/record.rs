@@ -1,5 +1,6 @@
 //! What is kept on disk about networks and attachments.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -72,6 +73,10 @@ pub(super) struct Attachment {
     /// [`super::sandboxes`].
     #[serde(default)]
     pub(super) widened: u8,
+    /// Routing tables of the chain's that have another number in the container, by their own:
+    /// see [`super::sandboxes`].
+    #[serde(default)]
+    pub(super) tables: BTreeMap<u32, u32>,
     /// What ADD answered; none before it succeeded.
     pub(super) result: Option<AttachResult>,
     /// The interface that ADD made, as it stood in the staging namespace.

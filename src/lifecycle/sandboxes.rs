@@ -10,10 +10,15 @@
 //! it again, and the narrowest route wins. [`Inner::straighten`] makes that the one of the
 //! endpoint that holds the default route.
 //!
+//! A plugin that routes by source, as `sbr`, takes the first routing table that is free, from
+//! 100 on. In its staging namespace that is 100, every time. So the second endpoint's gets another
+//! number in the container, as it would have in a pod.
+//!
 //! Subnets that overlap Docker refuses, in words about routes and sandboxes. So they are
 //! refused here, before Docker tries.
 
-use std::collections::HashMap;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -21,10 +26,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use ipnet::IpNet;
 
 use super::place::Place;
-use super::record::Attachment;
+use super::reconcile::own_rules;
+use super::record::{Attachment, Interface};
 use super::{Error, Inner, Result};
 use crate::cnm::{EndpointId, JoinResponse, NetworkId};
-use crate::netlink::{MAIN_TABLE, Netlink, Route};
+use crate::netlink::{MAIN_TABLE, Netlink, Route, Snapshot};
 use crate::{netns, translate};
 
 /// Which endpoint told Docker which routes on the link, in which sandbox.
@@ -40,9 +46,40 @@ struct Told {
     on_link: Vec<IpNet>,
     /// With prefix lengths.
     addresses: Vec<IpNet>,
+    /// Routing tables that are this endpoint's alone.
+    tables: Vec<u32>,
 }
 
 impl Attachment {
+    /// What ADD left, with the numbers that routing tables have in the container; none before
+    /// ADD has succeeded.
+    pub(super) fn snapshot_in_sandbox(&self) -> Option<Cow<'_, Snapshot>> {
+        let snapshot = &self.interface.as_ref()?.snapshot;
+        if self.tables.is_empty() {
+            return Some(Cow::Borrowed(snapshot));
+        }
+        let mut renumbered = snapshot.clone();
+        let routes = renumbered.routes.iter_mut().map(|route| &mut route.table);
+        for table in routes.chain(renumbered.rules.iter_mut().map(|rule| &mut rule.table)) {
+            *table = self.tables.get(table).copied().unwrap_or(*table);
+        }
+        Some(Cow::Owned(renumbered))
+    }
+
+    /// The routing tables that ADD made for the attachment alone: it has routes in them, and
+    /// rules that lead there.
+    fn own_tables(&self) -> Vec<u32> {
+        let Some(Interface { snapshot, .. }) = &self.interface else { return Vec::new() };
+        let mut tables: Vec<u32> = (own_rules(snapshot, &snapshot.link.name))
+            .map(|rule| rule.table)
+            .filter(|table| !EVERYBODYS.contains(table))
+            .filter(|table| snapshot.routes.iter().any(|route| route.table == *table))
+            .collect();
+        tables.sort_unstable();
+        tables.dedup();
+        tables
+    }
+
     /// The answer to Join; none before ADD has succeeded.
     pub(super) fn join_answer(&self) -> Option<JoinResponse> {
         let result = self.result.as_ref()?;
@@ -76,6 +113,36 @@ impl Sandboxes {
             covering.map(|other| other.max_prefix_len() - other.prefix_len() + 1)
         });
         widths.max().unwrap_or(0)
+    }
+
+    /// The numbers that an attachment's routing tables have to get in its sandbox, because their
+    /// own are another endpoint's there, or somebody's else. `live` are the routes that are there.
+    pub(super) fn renumbering(
+        &self,
+        attachment: &Attachment,
+        live: &[Route],
+    ) -> BTreeMap<u32, u32> {
+        let Some(sandbox) = &attachment.sandbox else { return BTreeMap::new() };
+        let own = attachment.own_tables();
+        let told = self.told();
+        let mut taken: HashSet<u32> = others(&told, &attachment.endpoint, sandbox)
+            .flat_map(|other| other.tables.iter().copied())
+            .chain(live.iter().map(|route| route.table))
+            .collect();
+        let mut renumbered = BTreeMap::new();
+        for table in own.iter().copied() {
+            if taken.contains(&table) {
+                let free = |number: &u32| {
+                    !taken.contains(number) && !own.contains(number) && !EVERYBODYS.contains(number)
+                };
+                // There are more numbers than routes fit into memory.
+                if let Some(number) = (table..u32::MAX).find(free) {
+                    taken.insert(number);
+                    renumbered.insert(table, number);
+                }
+            }
+        }
+        renumbered
     }
 
     /// Makes sure that an attachment's subnets are not also another endpoint's of its sandbox.
@@ -115,6 +182,9 @@ impl Sandboxes {
                 network: attachment.network.clone(),
                 on_link: on_link(attachment),
                 addresses: interface.map(|interface| interface.told.clone()).unwrap_or_default(),
+                tables: (attachment.own_tables().into_iter())
+                    .map(|table| attachment.tables.get(&table).copied().unwrap_or(table))
+                    .collect(),
             };
             self.told().insert(attachment.endpoint.clone(), told);
         }
@@ -152,6 +222,9 @@ fn on_link(attachment: &Attachment) -> Vec<IpNet> {
     routes.map(|route| route.destination).collect()
 }
 
+/// The routing tables that are nobody's own: unspecified, default, main and local.
+const EVERYBODYS: [u32; 4] = [0, 253, MAIN_TABLE, 255];
+
 /// So many networks with the same gateway can one container have; a subnet is no narrower.
 const MOST: u8 = 16;
 
@@ -184,8 +257,7 @@ impl Inner {
             return Ok(());
         }
         let Place::Sandbox(netlink, link) = self.locate(attachment).await? else { return Ok(()) };
-        let gateways = [answer.gateway.map(IpAddr::from), answer.gateway_ipv6.map(IpAddr::from)];
-        for gateway in gateways.into_iter().flatten() {
+        for gateway in answer.gateways() {
             let mut routes = netlink.all_routes().await?;
             routes.retain(|route| route.table == MAIN_TABLE && route.link.is_some());
             let Some(default) =

@@ -74,15 +74,17 @@ impl Inner {
         let (Phase::Joined, Some(sandbox)) = (attachment.phase, &attachment.sandbox) else {
             return Ok(());
         };
-        let (Some(told), Some(interface)) = (attachment.join_answer(), &attachment.interface)
+        let (Some(told), Some(interface), Some(snapshot)) =
+            (attachment.join_answer(), &attachment.interface, attachment.snapshot_in_sandbox())
         else {
             return Ok(());
         };
         let Place::Sandbox(netlink, link) = self.locate(attachment).await? else { return Ok(()) };
         let desired = Desired {
-            snapshot: &interface.snapshot,
+            snapshot: &snapshot,
             settings: &interface.settings,
             told: &told.static_routes,
+            gateways: &told.gateways(),
             dockers: &[],
             others_have_host_routes: attachment.widened > 0,
             default_routes: false,
@@ -107,6 +109,7 @@ impl Inner {
             snapshot: &interface.snapshot,
             settings: &interface.settings,
             told: &[],
+            gateways: &[],
             dockers: &[],
             others_have_host_routes: false,
             default_routes: true,
@@ -117,14 +120,15 @@ impl Inner {
     /// Takes the rules back that were added to the container's namespace: unlike all else,
     /// they do not go with the interface.
     pub(super) async fn unsettle(&self, attachment: &Attachment) -> Result<()> {
-        let (Phase::Settled, Some(interface)) = (attachment.phase, &attachment.interface) else {
+        let (Phase::Settled, Some(snapshot)) = (attachment.phase, attachment.snapshot_in_sandbox())
+        else {
             return Ok(());
         };
-        if own_rules(&interface.snapshot, "").next().is_none() {
+        if own_rules(&snapshot, "").next().is_none() {
             return Ok(());
         }
         let Place::Sandbox(netlink, link) = self.locate(attachment).await? else { return Ok(()) };
-        for rule in own_rules(&interface.snapshot, &link.name) {
+        for rule in own_rules(&snapshot, &link.name) {
             netlink.remove_rule(&rule).await?;
         }
         Ok(())

@@ -17,7 +17,7 @@ use serde_json::Value;
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/testbed/host");
 const BINARY: &str = env!("CARGO_BIN_EXE_cnm-cni");
-const IMAGE: &str = "cnm-cni/busybox";
+pub(super) const IMAGE: &str = "cnm-cni/busybox";
 const SOCKET: &str = "/run/docker/plugins/cni.sock";
 
 /// Which Debian a host is, and with it which Docker and which plugins.

@@ -1,6 +1,8 @@
 //! Containers with several networks: the gateway and the published ports move between them.
 
-use super::host::{Host, Suite, answers};
+use std::time::Duration;
+
+use super::host::{Host, IMAGE, Suite, answers, within};
 use super::{ConfFile, and_on_docker_26_1, on_a_host, on_both_dockers};
 
 const PODS: ConfFile<'_> = ("10-pods.conflist", PODS_TEXT);
@@ -38,6 +40,7 @@ on_both_dockers! {
     published_ports_follow_the_gateway_from_network_to_network,
     two_networks_with_the_same_far_gateway_meet_in_one_container,
     networks_that_overlap_are_refused_to_one_container,
+    two_networks_that_route_by_source_do_not_share_a_table,
 }
 
 and_on_docker_26_1! {
@@ -132,6 +135,56 @@ fn two_networks_with_the_same_far_gateway_meet_in_one_container(suite: Suite) {
         host.remove(&["alice", "bob"], &["anna", "bert"]);
     });
 }
+
+/// `sbr` takes table 100 for each of them.
+fn two_networks_that_route_by_source_do_not_share_a_table(suite: Suite) {
+    let conflist =
+        |name: &str, number: &str| SOURCES.replace("NAME", name).replace("NUMBER", number);
+    let (one, two) = (conflist("one", "1"), conflist("two", "2"));
+    on_a_host(suite, &[("10-one.conflist", &one), ("20-two.conflist", &two)], |host| {
+        host.create_network("anna", Some("one"));
+        host.create_network("bert", Some("two"));
+        host.docker(&["create", "--init", "--name", "alice", "--network", "anna", IMAGE]);
+        // Both at start; later another one joins as it runs.
+        host.docker(&["network", "connect", "bert", "alice"]);
+        host.docker(&["start", "alice"]);
+        let leaves_by_its_own = |network: &str, number: &str| {
+            let address = host.endpoint("alice", network)["IPAddress"].as_str().unwrap().to_owned();
+            let pid = host.docker(&["inspect", "-f", "{{.State.Pid}}", "alice"]);
+            let inside = format!("--net=/proc/{pid}/ns/net");
+            let way = ["nsenter", &inside, "ip", "route", "get", "192.0.2.1", "from", &address];
+            let gateway = format!("via 10.7{number}.0.1 ");
+            let by_its_own = || host.exec(&way).contains(&gateway);
+            assert!(within(Duration::from_secs(5), by_its_own), "{}", host.exec(&way));
+        };
+        leaves_by_its_own("anna", "1");
+        leaves_by_its_own("bert", "2");
+        host.exec(&["cnm-cni", "check", "alice"]);
+
+        host.docker(&["network", "disconnect", "anna", "alice"]);
+        leaves_by_its_own("bert", "2");
+        host.docker(&["network", "connect", "anna", "alice"]);
+        leaves_by_its_own("anna", "1");
+        leaves_by_its_own("bert", "2");
+        host.exec(&["cnm-cni", "check", "alice"]);
+        host.remove(&["alice"], &["anna", "bert"]);
+    });
+}
+
+const SOURCES: &str = r#"{
+    "cniVersion": "1.0.0",
+    "name": "NAME",
+    "plugins": [
+        {
+            "type": "bridge",
+            "bridge": "NAME0",
+            "isGateway": true,
+            "ipam": {"type": "host-local", "ranges": [[{"subnet": "10.7NUMBER.0.0/24"}]],
+                     "routes": [{"dst": "0.0.0.0/0"}]}
+        },
+        {"type": "sbr"}
+    ]
+}"#;
 
 fn networks_that_overlap_are_refused_to_one_container(suite: Suite) {
     // The same subnet on two bridges.
