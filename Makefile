@@ -20,7 +20,7 @@ help:
 	@echo 'make lint           only format and lints'
 	@echo 'make bench          the time that the CNI engine takes, beside that of libcni'
 	@echo 'make build          target/release/cnm-cni'
-	@echo 'make release        the same, static: it runs on any Linux; with man pages and completions'
+	@echo 'make release        target/static/cnm-cni: it runs on any Linux; with man pages and completions'
 	@echo 'make install        that, and the systemd units, below PREFIX (/usr/local) and DESTDIR'
 	@echo 'make uninstall      takes all of this away'
 	@echo 'make deb            target/debian/cnm-cni_*.deb'
@@ -48,23 +48,25 @@ build:
 # Another one, as aarch64-unknown-linux-gnu, needs its linker: see docs/install.md.
 BUILDER = $(shell rustc -vV | sed -n 's/^host: //p')
 TARGET ?= $(BUILDER)
-RELEASE = target/$(TARGET)/release/cnm-cni
+STATIC := target/static/cnm-cni
 
 # In a folder of its own below target/, so that other builds are not begun anew. What is for
 # another machine does not run here, and a debug build tells what its command line is.
 release:
 	$(call install,gcc libc6-dev)
 	RUSTFLAGS='-C target-feature=+crt-static' cargo build --release --locked --target $(TARGET)
-	$(if $(filter $(TARGET),$(BUILDER)),$(RELEASE),cargo run --locked --quiet --) documents target/documents
+	install -D target/$(TARGET)/release/cnm-cni $(STATIC)
+	rm -rf target/documents
+	$(if $(filter $(TARGET),$(BUILDER)),$(STATIC),cargo run --locked --quiet --) documents target/documents
 
 PREFIX ?= /usr/local
 share := $(DESTDIR)$(PREFIX)/share
 UNITS ?= $(PREFIX)/lib/systemd/system
 
-# Root's part: builds nothing. A configuration that is there stays as it is.
+# Root's part: builds nothing, and needs no Rust. Settings that are there stay as they are.
 install:
-	@[ -x $(RELEASE) ] || { echo 'There is nothing to install yet; run: make release'; exit 1; }
-	install -D $(RELEASE) $(DESTDIR)$(PREFIX)/bin/cnm-cni
+	@[ -x $(STATIC) ] || { echo 'There is nothing to install yet; run: make release'; exit 1; }
+	install -D $(STATIC) $(DESTDIR)$(PREFIX)/bin/cnm-cni
 	install -D --mode=644 --target-directory=$(share)/man/man1 target/documents/*.1
 	install -D --mode=644 target/documents/cnm-cni.bash $(share)/bash-completion/completions/cnm-cni
 	install -D --mode=644 target/documents/_cnm-cni $(share)/zsh/site-functions/_cnm-cni
@@ -96,7 +98,7 @@ PLUGIN ?= cnm-cni:$(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
 
 .PHONY: plugin plugin-create
 plugin: release
-	install -D $(RELEASE) target/plugin/rootfs/cnm-cni
+	install -D $(STATIC) target/plugin/rootfs/cnm-cni
 	install --mode=644 plugin-spec/managed/config.json target/plugin/config.json
 
 plugin-create: plugin

@@ -94,6 +94,7 @@ fn a_driver_takes_over_from_another_while_containers_run(suite: Suite) {
             bob.join().unwrap();
             over.store(true, Ordering::Relaxed);
             let away = away.join().unwrap();
+            eprintln!("the driver was away for {away:?}");
             assert!(away < Duration::from_secs(1), "the driver was away for {away:?}");
         });
         host.ping("bob", "alice").unwrap();
