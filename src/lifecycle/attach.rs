@@ -220,6 +220,7 @@ impl Inner {
     /// Runs the chain's ADD, within the time that all of it may take.
     async fn add(&self, attachment: &Attachment) -> Result<AttachResult> {
         let Attachment { list, parameters, .. } = attachment;
+        let _turn = self.turns.beside_others(list.name()).await;
         // The plugin that runs when the time is over is killed with all its children.
         match timeout(self.add_within, self.runtime.add(list, parameters)).await {
             Ok(ended) => Ok(ended?),

@@ -280,7 +280,11 @@ impl Inner {
         let mut findings = Vec::new();
         for name in conflists {
             let list = self.conflist(Some(&name))?;
-            let valid = self.valid_attachments(&name)?;
+            let cache = Cache::new(Path::new(LIBCNI_CACHE));
+            // Nothing becomes valid, or ceases to be, from here on.
+            let _here = self.turns.alone(&name).await;
+            let _elsewhere = cache.turn_for_gc().await?;
+            let valid = self.valid_attachments(&name, &cache)?;
             let found = valid
                 .iter()
                 .map(|valid| format!("valid: {} {}", valid.container_id, valid.if_name));
@@ -297,9 +301,8 @@ impl Inner {
     }
 
     /// The attachments of a conflist: this driver's, and those in libcni's cache.
-    fn valid_attachments(&self, conflist: &str) -> Result<Vec<ValidAttachment>> {
-        let cached = Cache::new(Path::new(LIBCNI_CACHE)).of_network(conflist)?;
-        let cached = cached.into_iter().map(|cached| cached.attachment);
+    fn valid_attachments(&self, conflist: &str, cache: &Cache) -> Result<Vec<ValidAttachment>> {
+        let cached = cache.of_network(conflist)?.into_iter().map(|cached| cached.attachment);
         let own = self.attachment_folder.look()?.into_iter();
         let own = own.filter(|attachment| attachment.list.name() == conflist);
         let own = own.map(|attachment| attachment.parameters);

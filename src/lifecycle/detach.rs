@@ -87,8 +87,10 @@ impl Inner {
             tracing::warn!(attachment = %attachment.id, error = chain(&error),
                 "the plugins may miss rules that they find by live addresses");
         }
-        let result = attachment.result.as_ref();
-        self.runtime.del(&attachment.list, &attachment.parameters, result).await?;
+        let Attachment { list, parameters, result, .. } = attachment;
+        let turn = self.turns.beside_others(list.name()).await;
+        self.runtime.del(list, parameters, result.as_ref()).await?;
+        drop(turn);
         withdrawn?;
         publish::forget_flows(attachment).await;
         self.let_go(attachment).await

@@ -37,6 +37,7 @@
 //! | `forward` | the exemption from the host's FORWARD policy |
 //! | `record` | what is kept on disk |
 //! | `endpoints` | one lock per endpoint |
+//! | `turns` | GC runs alone |
 
 mod attach;
 mod check;
@@ -57,6 +58,7 @@ mod recover;
 mod remains;
 mod sandboxes;
 mod settle;
+mod turns;
 mod watch;
 
 use std::collections::HashMap;
@@ -93,6 +95,7 @@ use ports::Ports;
 use record::{Attachment, Network};
 use sandboxes::Sandboxes;
 use settle::Fresh;
+use turns::Turns;
 
 type Result<T> = std::result::Result<T, Error>;
 
@@ -150,6 +153,7 @@ pub struct Driver {
 struct Inner {
     conf_dir: ConfDir,
     runtime: Runtime,
+    turns: Turns,
     /// Folder of the staging namespaces' pins.
     netns_dir: PathBuf,
     /// Links of the namespace that dockerd and this program share.
@@ -302,6 +306,7 @@ impl Inner {
         let inner = Self {
             conf_dir: ConfDir::new(config.conf_dir),
             runtime: Runtime::new(config.cni_path, config.limits),
+            turns: Turns::default(),
             netns_dir: config.run_dir.join("netns"),
             own: Netlink::own()?,
             boot_id,

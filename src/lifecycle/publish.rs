@@ -84,7 +84,9 @@ impl Driver {
         let Attachment { list, parameters, .. } = &*attachment;
         let can = attachment.publishes() && list.adds(PORT_MAPPINGS);
         let (true, Some(result)) = (can, &attachment.result) else { return Ok(()) };
+        let turn = inner.turns.beside_others(list.name()).await;
         inner.runtime.del_capability(list, parameters, PORT_MAPPINGS, result).await?;
+        drop(turn);
         forget_flows(attachment).await;
         let mut revoked = attachment.clone();
         revoked.parameters.capability_args.remove(PORT_MAPPINGS);
@@ -132,6 +134,7 @@ impl Inner {
         published.parameters.capability_args.insert(PORT_MAPPINGS.to_owned(), mappings);
         published.ports = ports;
         let Attachment { list, parameters, .. } = &published;
+        let _turn = self.turns.beside_others(list.name()).await;
         let outcome = async {
             // On disk first: what a crash leaves half-done, DEL then takes back.
             self.keep(&published).await?;

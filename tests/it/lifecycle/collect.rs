@@ -172,6 +172,25 @@ fn gc_is_sent_only_when_it_is_asked_for_and_knows_what_others_have() {
     );
 }
 
+#[test]
+fn r34_gc_waits_for_an_add_under_way_and_knows_it() {
+    alone("lifecycle::collect::r34_gc_waits_for_an_add_under_way_and_knows_it", async {
+        let plugin = scripted(json!({"ADD": {"sleep_ms": 300}}));
+        let bench = Bench::with(json!([plugin])).await;
+        bench.write_conflist_of("1.1.0", json!([plugin]));
+        let wanted = Collection { apply: true, grace: 600, exclusive: true };
+        let (made, found) =
+            tokio::join!(bench.create_endpoint("e1"), bench.driver.collect(&wanted));
+        made.unwrap();
+        assert_eq!(found.unwrap()[0].outcome, Outcome::Removed);
+        assert_eq!(bench.verbs(), ["ADD", "GC"]);
+        let valid = &bench.calls()[1]["stdin"]["cni.dev/valid-attachments"];
+        assert_eq!(valid.as_array().unwrap().len(), 1, "{valid}");
+        bench.delete_endpoint("e1").await;
+        bench.assert_nothing_is_left();
+    });
+}
+
 impl Bench {
     /// A lease as host-local writes it.
     fn lease(&self, address: &str, (id, if_name): (&str, &str)) -> PathBuf {
