@@ -10,7 +10,7 @@
 //! fail.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::place::Place;
 use super::record::{Attachment, AttachmentId, Phase};
@@ -78,9 +78,16 @@ impl Watch {
     async fn set_up(&self) -> Result<()> {
         let Some(sandbox) = self.sandbox().await else { return Ok(()) };
         let mut events = Events::in_netns(&sandbox).await?;
+        let mut heard = Instant::now();
         while !self.settle_if(|actual| actual.is_complete()).await? {
             events.next().await?;
+            heard = Instant::now();
         }
+        tracing::info!(
+            endpoint = self.endpoint.short(), attachment = %self.attachment,
+            ms = heard.elapsed().as_secs_f64() * 1000.0,
+            "settled after Docker's last change"
+        );
         Ok(())
     }
 

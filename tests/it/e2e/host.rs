@@ -222,6 +222,11 @@ impl Host {
         success(script(&["stop", &self.name, "dockerd", signal]));
     }
 
+    /// What the driver has logged.
+    pub(super) fn driver_log(&self) -> String {
+        success(script(&["logs", &self.name, "cnm-cni"]))
+    }
+
     /// Ends the driver with a signal, and waits until it has ended.
     #[track_caller]
     pub(super) fn stop_driver(&self, signal: &str) {
