@@ -281,7 +281,8 @@ impl Found<'_> {
     async fn differences(&self, attachment: &Attachment) -> Result<Vec<String>> {
         let dockers = self.dockers(attachment);
         let changes = self.desired(attachment, &dockers).changes(&self.live()).await?;
-        Ok(changes.iter().map(ToString::to_string).collect())
+        let words: Vec<String> = changes.iter().map(ToString::to_string).collect();
+        Ok(words.iter().flat_map(|words| words.lines()).map(str::to_owned).collect())
     }
 
     fn live(&self) -> Live<'_> {

@@ -47,9 +47,20 @@ pub(super) struct Live<'l> {
 /// One thing that is not as it should be, and so what to change.
 #[derive(Debug)]
 pub(super) enum Change {
-    Setting { scope: Scope, setting: String, actual: Option<String>, wanted: String },
-    Mac { actual: Option<Mac>, wanted: Mac },
-    Mtu { actual: u32, wanted: u32 },
+    /// All of a scope: each time the namespace is entered costs.
+    Settings {
+        scope: Scope,
+        actual: Sysctls,
+        wanted: Sysctls,
+    },
+    Mac {
+        actual: Option<Mac>,
+        wanted: Mac,
+    },
+    Mtu {
+        actual: u32,
+        wanted: u32,
+    },
     Up,
     AddAddress(Address),
     RemoveAddress(Address),
@@ -125,16 +136,10 @@ impl Desired<'_> {
                 continue;
             }
             let actual = sysctl::read_again(live.path, &scope, settings).await?;
-            for (setting, wanted) in settings {
-                let actual = actual.get(setting);
-                if actual != Some(wanted) {
-                    changes.push(Change::Setting {
-                        scope: scope.clone(),
-                        setting: setting.clone(),
-                        actual: actual.cloned(),
-                        wanted: wanted.clone(),
-                    });
-                }
+            let mut wanted = settings.clone();
+            wanted.retain(|setting, value| actual.get(setting) != Some(value));
+            if !wanted.is_empty() {
+                changes.push(Change::Settings { scope, actual, wanted });
             }
         }
         Ok(changes)
@@ -263,10 +268,7 @@ impl Change {
     async fn make(&self, live: &Live<'_>) -> Result<()> {
         let Live { path, netlink, link } = *live;
         match self {
-            Self::Setting { scope, setting, wanted, .. } => {
-                let value = Sysctls::from([(setting.clone(), wanted.clone())]);
-                sysctl::write(path, scope, &value).await?;
-            }
+            Self::Settings { scope, wanted, .. } => sysctl::write(path, scope, wanted).await?,
             Self::Mac { wanted, .. } => netlink.set_mac(link.index, *wanted).await?,
             Self::Mtu { wanted, .. } => netlink.set_mtu(link.index, *wanted).await?,
             Self::Up => netlink.set_up(link.index).await?,
@@ -281,14 +283,18 @@ impl Change {
     }
 }
 
-/// What is the matter, as it is told to an operator.
+/// What is the matter, as it is told to an operator: a line for each thing.
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Setting { scope, setting, actual, wanted } => {
-                let name = sysctl::name(scope, setting);
-                let actual = actual.as_deref().unwrap_or("not there");
-                write!(f, "sysctl {name} is {actual}, not {wanted}")
+            Self::Settings { scope, actual, wanted } => {
+                for (position, (setting, wanted)) in wanted.iter().enumerate() {
+                    let end = if position == 0 { "" } else { "\n" };
+                    let name = sysctl::name(scope, setting);
+                    let actual = actual.get(setting).map_or("not there", String::as_str);
+                    write!(f, "{end}sysctl {name} is {actual}, not {wanted}")?;
+                }
+                Ok(())
             }
             Self::Mac { actual: Some(actual), wanted } => {
                 write!(f, "MAC is {actual}, not {wanted}")
