@@ -68,6 +68,12 @@ fn it_is_installed_from_a_registry_used_upgraded_and_removed(suite: Suite) {
     assert_eq!(reference, NEXT);
     host.ping("bob", "alice").unwrap();
     answers_with_its_own_page(&host, "alice");
+    // The host's own program finds the plugin's records, and is answered on its socket.
+    let ports = host.exec(&["cnm-cni", "ports"]);
+    assert!(ports.contains("8080"), "{ports}");
+    let id = host.docker(&["plugin", "inspect", "-f", "{{.Id}}", PLUGIN]);
+    let socket = format!("/run/docker/plugins/{id}/cni.sock");
+    host.exec(&["cnm-cni", "orphans", "retry", "--socket", &socket]);
     host.run("carol", "web", &[]);
     host.ping("carol", "alice").unwrap();
     host.remove(&["alice", "bob", "carol"], &["web"]);
