@@ -23,17 +23,19 @@
 //! | room | may use |
 //! |---|---|
 //! | `cli` (with `main`) | everything |
-//! | `server` | `lifecycle`, `cnm` |
-//! | `lifecycle` | `translate`, `cni`, `netns`, `netlink`, `state`, `cnm` |
+//! | `server` | `lifecycle`, `cnm`, `crash` |
+//! | `lifecycle` | `translate`, `cni`, `netns`, `netlink`, `state`, `cnm`, `crash` |
 //! | `translate` | the types of `cnm` and `cni` |
-//! | `netlink` | `netns` |
-//! | `cnm`, `cni`, `netns`, `state` | nobody |
+//! | `netlink` | `netns`, `crash` |
+//! | `cni`, `netns`, `state` | `crash` |
+//! | `cnm`, `crash` (which is nothing in a release) | nobody |
 //!
 //! `tests/rooms.rs` reads the `use crate::` lines and fails on an arrow that points up.
 
 pub mod cli;
 pub mod cni;
 pub mod cnm;
+mod crash;
 pub mod lifecycle;
 pub mod netlink;
 pub mod netns;

@@ -41,6 +41,8 @@ use nix::sys::statfs::{NSFS_MAGIC, fstatfs};
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
+use crate::crash;
+
 /// The namespace that the calling thread is in.
 const THIS_THREAD: &str = "/proc/thread-self/ns/net";
 
@@ -120,6 +122,7 @@ pub async fn create(path: &Path) -> Result<()> {
             return Err(Error::Exists { path: target });
         }
         place_for_pin(&target)?;
+        crash::point(format_args!("namespace: make"));
         let made = unshare(CloneFlags::CLONE_NEWNET)
             .map_err(failed("make a network namespace for", &target))
             .and_then(|()| {
@@ -130,6 +133,7 @@ pub async fn create(path: &Path) -> Result<()> {
             // The first error is the one to tell; the next `create` takes the file over.
             let _ = fs::remove_file(&target);
         }
+        crash::point(format_args!("namespace: made"));
         made
     })
     .await?
@@ -175,6 +179,7 @@ pub async fn remove(path: &Path) -> Result<()> {
                 break;
             }
         }
+        crash::point(format_args!("namespace: unpinned"));
         match fs::remove_file(&target) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 Err(failed("remove", &target)(error))

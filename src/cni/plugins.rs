@@ -14,6 +14,7 @@ use super::error::code;
 use super::lenient::{Fields, Mismatch};
 use super::process::{Cut, Process, Run};
 use super::{Attachment, Failure, Limits, NotFound, PluginError, Verb};
+use crate::crash;
 
 /// Where plugins are, and what every execution has in common.
 pub(super) struct Plugins {
@@ -103,8 +104,10 @@ impl Plugins {
         // The semaphore is never closed, so a turn always comes.
         let _turn = self.turns.acquire().await.ok();
         let started = Instant::now();
+        crash::point(format_args!("{} {}: start", call.verb, call.plugin));
         let Run { outcome, stdout, stderr } = process.run().await;
         let took = started.elapsed();
+        crash::point(format_args!("{} {}: ended", call.verb, call.plugin));
         let stderr = String::from_utf8_lossy(&stderr).trim_end().to_owned();
         let ended = match outcome {
             Ok(status) if status.success() => Ok(stdout),

@@ -5,7 +5,7 @@
 //! other plugins, and those may hang or hold the pipes open. The group is only ever killed
 //! while its leader has not been reaped: until then nobody else can have its id.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
@@ -18,6 +18,8 @@ use nix::unistd::Pid;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
+
+use crate::crash;
 
 /// How much of standard error is kept, in bytes; the rest is read and dropped.
 const STDERR_KEPT: usize = 64 << 10;
@@ -79,6 +81,10 @@ impl Process<'_> {
         run
     }
 
+    fn name(&self) -> &OsStr {
+        self.program.file_name().unwrap_or_default()
+    }
+
     /// Starts it. An executable that is just being replaced is busy for a moment.
     async fn start(&self) -> io::Result<Child> {
         let mut command = Command::new(self.program);
@@ -111,6 +117,7 @@ impl Process<'_> {
         stderr: &mut Vec<u8>,
     ) -> Result<ExitStatus, Cut> {
         let deadline = Instant::now() + self.deadline;
+        crash::point(format_args!("{}: runs", self.name().display()));
         let mut group = Group::led_by(&child);
         let (input, output, errors) =
             (child.stdin.take(), child.stdout.take(), child.stderr.take());

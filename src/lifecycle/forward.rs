@@ -36,6 +36,7 @@ use super::record::{Attachment, AttachmentId};
 use super::{Error, Result};
 use crate::cni::NetworkConfigList;
 use crate::cnm::Forward;
+use crate::crash;
 
 /// The commands of one address family.
 struct Family {
@@ -203,7 +204,9 @@ impl Family {
         }
         let mut restore = Command::new(self.restore);
         let table = format!("*filter\n{lines}COMMIT\n");
+        crash::point(format_args!("{}: run", self.restore));
         self.run(restore.args(["--noflush", "--wait", WAIT]), &table).await?;
+        crash::point(format_args!("{}: ended", self.restore));
         Ok(())
     }
 

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::socket::Socket;
 use super::{Error, Failure, Mac, Netlink, or_absent};
+use crate::crash;
 
 /// The longest name of a link, in bytes; alternative names may be longer.
 const LONGEST_NAME: usize = 15;
@@ -209,12 +210,15 @@ impl Netlink {
     pub async fn move_to(&self, index: u32, namespace: impl AsFd) -> Result<(), Error> {
         let object = numbered(index);
         let duplicate = namespace.as_fd().try_clone_to_owned();
+        crash::point(format_args!("interface: move"));
         self.run("move", object, move |socket| {
             // The number must stay ours until the kernel has read it, even if the caller goes.
             let namespace = duplicate?;
             let mut message = about(index);
             message.attributes.push(LinkAttribute::NetNsFd(namespace.as_raw_fd()));
-            socket.request(RouteNetlinkMessage::SetLink(message), 0).map(drop)
+            socket.request(RouteNetlinkMessage::SetLink(message), 0)?;
+            crash::point(format_args!("interface: moved"));
+            Ok(())
         })
         .await
     }

@@ -14,6 +14,7 @@ use tracing::{Instrument, Span, info, info_span, warn};
 
 use super::error::{Error, Failure};
 use crate::cnm::{EndpointId, NetworkId};
+use crate::crash;
 
 /// The calls that are running, and how many have ended. Clones share the count.
 #[derive(Debug, Clone, Default)]
@@ -61,10 +62,13 @@ pub(super) async fn call(State(calls): State<Calls>, request: Request, next: Nex
     let span = info_span!("call", %method, network = Empty, endpoint = Empty);
     let Calls { running, ended } = calls;
     let work = {
+        let uri = request.uri().clone();
         let ended = Arc::clone(&ended);
         async move {
             let begun = Instant::now();
+            crash::point(format_args!("{}: asked", uri.path()));
             let answer = next.run(request).await;
+            crash::point(format_args!("{}: done", uri.path()));
             ended.note(begun, &answer);
             answer
         }

@@ -21,6 +21,8 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::crash;
+
 pub use private::{Private, PrivateError};
 
 /// What can be kept in a [`Folder`].
@@ -165,18 +167,23 @@ impl<R: Record> Folder<R> {
         let path = self.file(key);
         let bytes = serde_json::to_vec(&Versioned { version: R::VERSION, record })
             .map_err(|source| Error::Encode { path: path.clone(), source })?;
-        on_blocking_thread(move || replace(&path, &bytes)).await
+        on_blocking_thread(move || replace(R::FOLDER, &path, &bytes)).await
     }
 
-    /// Forgets the record under `key`, if there is one.
+    /// Forgets the record under `key`, if there is one. When this returns, it does not come back.
     ///
     /// # Errors
     /// The file system refused.
     pub async fn remove(&self, key: &str) -> Result<(), Error> {
         let path = self.file(key);
-        on_blocking_thread(move || match fs::remove_file(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            other => other.map_err(failed("remove", &path)),
+        on_blocking_thread(move || {
+            crash::point(format_args!("{}: remove", R::FOLDER));
+            match fs::remove_file(&path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+                other => other.map_err(failed("remove", &path))?,
+            }
+            crash::point(format_args!("{}: removed", R::FOLDER));
+            sync_folder_of(&path)
         })
         .await
     }
@@ -200,7 +207,8 @@ fn read<R: Record>(file: &Path) -> Result<R, String> {
     Ok(versioned.record)
 }
 
-fn replace(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+fn replace(kind: &str, path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    crash::point(format_args!("{kind}: write"));
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(TEMPORARY);
     let temporary = PathBuf::from(temporary);
@@ -214,6 +222,7 @@ fn replace(path: &Path, bytes: &[u8]) -> Result<(), Error> {
             .map_err(failed("create", &temporary))?;
         file.write_all(bytes).map_err(failed("write", &temporary))?;
         file.sync_all().map_err(failed("sync", &temporary))?;
+        crash::point(format_args!("{kind}: written"));
         fs::rename(&temporary, path).map_err(failed("rename", &temporary))
     })();
     if written.is_err() {
@@ -221,6 +230,13 @@ fn replace(path: &Path, bytes: &[u8]) -> Result<(), Error> {
         let _ = fs::remove_file(&temporary);
     }
     written?;
+    crash::point(format_args!("{kind}: renamed"));
+    sync_folder_of(path)?;
+    crash::point(format_args!("{kind}: kept"));
+    Ok(())
+}
+
+fn sync_folder_of(path: &Path) -> Result<(), Error> {
     let folder = path.parent().unwrap_or(path);
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed("sync folder", folder))
 }
