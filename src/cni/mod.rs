@@ -59,6 +59,7 @@ mod properties;
 mod request;
 mod result;
 mod runtime;
+mod strays;
 mod trust;
 mod turn;
 mod validate;

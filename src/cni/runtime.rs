@@ -12,6 +12,7 @@
 //! no two operations against each other's rules either: one at a time for a container, and
 //! GC alone on its network, is the caller's to see to.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -21,6 +22,7 @@ use serde_json::{Value, json};
 use super::lenient::Fields;
 use super::plugins::{Call, Plugins};
 use super::request::Request;
+use super::strays;
 use super::{
     AttachResult, Attachment, Error, Failure, Limits, NetworkConfigList, PluginConfig, PluginError,
     Verb, Version,
@@ -272,6 +274,13 @@ impl Runtime {
             Err(error) if is_from_before_version(&error) => Ok(vec![Version::V0_1_0.to_string()]),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Ends whatever still runs for these containers, by their `CNI_CONTAINERID`: a runtime that
+    /// was killed leaves its plugins running, and a DEL must not meet an ADD that is under way.
+    /// For a runtime that has just started; it may not run plugins for them meanwhile.
+    pub async fn end_strays(&self, containers: HashSet<String>) {
+        strays::end(containers).await;
     }
 
     fn find_for(&self, step: Step<'_>) -> std::result::Result<PathBuf, Box<PluginError>> {

@@ -80,6 +80,10 @@ impl Outcome {
 /// than dockerd takes from CreateEndpoint to a running container, and than plugins may take.
 const GRACE: Duration = Duration::from_secs(600);
 
+/// For how long after the driver's start dockerd may have a call to repeat that the last driver
+/// did not answer; it does so for 30 s.
+const DOCKERS_PATIENCE: Duration = Duration::from_secs(45);
+
 /// Where libcni and its users keep their attachments.
 const LIBCNI_CACHE: &str = "/var/lib/cni";
 
@@ -320,6 +324,18 @@ impl Inner {
     }
 }
 
+/// Removes what Docker gave up on because the driver died in the middle of a call: it asks
+/// neither for the end of an endpoint whose CreateEndpoint was not answered, nor twice for that
+/// of one whose DeleteEndpoint was not. What is older than the driver is seen through by then.
+pub(super) async fn once_docker_gave_up(inner: Arc<Inner>) {
+    tokio::select! {
+        () = tokio::time::sleep(DOCKERS_PATIENCE) => {}
+        () = inner.stop.cancelled() => return,
+    }
+    let _alone = inner.collecting.lock().await;
+    inner.collect_attachments(DOCKERS_PATIENCE, true).await.into_iter().for_each(log);
+}
+
 /// Collects at intervals, until the driver stops.
 pub(super) async fn at_intervals(inner: Arc<Inner>, interval: Duration) {
     let wanted = Collection { apply: true, grace: GRACE.as_secs(), exclusive: false };
@@ -330,17 +346,15 @@ pub(super) async fn at_intervals(inner: Arc<Inner>, interval: Duration) {
         }
         match inner.collect(&wanted).await {
             Err(error) => tracing::warn!(error = chain(&error), "cannot look for garbage"),
-            Ok(findings) => {
-                for Finding { what, reason, found, outcome } in findings {
-                    match outcome {
-                        Outcome::Removed => tracing::info!(what, reason, ?found, "garbage removed"),
-                        Outcome::Failed(why) => {
-                            tracing::warn!(what, reason, why, "garbage cannot be removed");
-                        }
-                        Outcome::Garbage | Outcome::Kept(_) => {}
-                    }
-                }
-            }
+            Ok(findings) => findings.into_iter().for_each(log),
         }
+    }
+}
+
+fn log(Finding { what, reason, found, outcome }: Finding) {
+    match outcome {
+        Outcome::Removed => tracing::info!(what, reason, ?found, "garbage removed"),
+        Outcome::Failed(why) => tracing::warn!(what, reason, why, "garbage cannot be removed"),
+        Outcome::Garbage | Outcome::Kept(_) => {}
     }
 }

@@ -191,12 +191,12 @@ impl Driver {
         let collect_every = config.collect_every;
         let (inner, interrupted) = Inner::open(config)?;
         let inner = Arc::new(inner);
+        Fresh::clear(&inner.netns_dir).await?;
         if let Err(error) = check::end_interrupted(&inner.netns_dir).await {
             tracing::error!(error = error::chain(&error), "an interrupted check cannot be ended");
         }
-        for attachment in interrupted {
-            inner.remove_soon(inner.abandon(attachment));
-        }
+        recover::remove(&inner, interrupted);
+        inner.background.spawn(collect::once_docker_gave_up(Arc::clone(&inner)));
         if let Some(interval) = collect_every {
             inner.background.spawn(collect::at_intervals(Arc::clone(&inner), interval));
         }

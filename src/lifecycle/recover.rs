@@ -46,6 +46,24 @@ fn interrupted(attachment: &Attachment, boot_id: &str) -> Option<&'static str> {
     }
 }
 
+/// Removes what was interrupted, in the background. Until then it is known as an orphan.
+pub(super) fn remove(inner: &Arc<Inner>, interrupted: Vec<Attachment>) {
+    if interrupted.is_empty() {
+        return;
+    }
+    let strays = interrupted.iter().map(|attachment| attachment.id.to_string()).collect();
+    let cells: Vec<_> =
+        interrupted.into_iter().map(|attachment| inner.abandon(attachment)).collect();
+    let inner = Arc::clone(inner);
+    inner.background.clone().spawn(async move {
+        // A DEL that runs beside the last driver's ADD would not see what that is about to make.
+        inner.runtime.end_strays(strays).await;
+        for cell in cells {
+            inner.remove_soon(cell);
+        }
+    });
+}
+
 /// Begins the removal of every attachment whose container has gone without Docker's saying
 /// so: a dockerd that was killed forgets the endpoints of drivers that it has not called yet.
 pub(super) fn sweep(inner: &Arc<Inner>) {

@@ -141,12 +141,19 @@ impl Inner {
 }
 
 impl Fresh {
+    /// Name of the namespace that is made to be looked at.
+    const NAME: &str = "fresh";
+
+    /// Removes what a crash left of it.
+    pub(super) async fn clear(netns_dir: &Path) -> Result<()> {
+        Ok(netns::remove(&netns_dir.join(Self::NAME)).await?)
+    }
+
     /// Makes a namespace with an interface, reads it, and removes it.
     async fn look(netns_dir: &Path) -> Result<Self> {
         const LINK: &str = "fresh";
-        let path = netns_dir.join("fresh");
-        // What a crash left.
-        netns::remove(&path).await?;
+        Self::clear(netns_dir).await?;
+        let path = netns_dir.join(Self::NAME);
         netns::create(&path).await?;
         let read = async {
             let netlink = Netlink::in_netns(&path).await?;

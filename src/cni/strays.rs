@@ -1,0 +1,60 @@
+//! Plugins that a runtime which was killed has left running.
+//!
+//! They are known by their environment, which whatever they run inherits. Each execution is a
+//! process group of its own (see `process`), and goes with all of it. What a plugin has made a
+//! daemon of leads a session of its own, and is left alone.
+
+use std::collections::HashSet;
+use std::fs;
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::{Pid, getpgid, getsid};
+use tokio::time::{sleep, timeout};
+
+/// How long killed processes may take to go. One that is stuck in the kernel does not.
+const LIMIT: Duration = Duration::from_secs(5);
+
+/// How often to look whether they are gone.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// Kills every execution for one of these containers, and waits until it is gone.
+pub(super) async fn end(containers: HashSet<String>) {
+    let all_gone = async {
+        loop {
+            let of_containers = containers.clone();
+            let look = tokio::task::spawn_blocking(move || groups(&of_containers));
+            // Nothing there panics: the runtime is going down.
+            let Ok(groups) = look.await else { return };
+            if groups.is_empty() {
+                return;
+            }
+            for (group, container) in groups {
+                tracing::info!(%group, container, "ending a plugin that the last driver left running");
+                // It fails only if there is nobody left to kill.
+                let _ = killpg(group, Signal::SIGKILL);
+            }
+            sleep(PAUSE).await;
+        }
+    };
+    if timeout(LIMIT, all_gone).await.is_err() {
+        tracing::warn!("plugins that the last driver left running do not end");
+    }
+}
+
+/// The process groups of executions for these containers, each with its container.
+fn groups(containers: &HashSet<String>) -> HashSet<(Pid, String)> {
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.filter_map(|pid| {
+        // A zombie's is empty: it does nothing any more.
+        let environment = fs::read(format!("/proc/{pid}/environ")).ok()?;
+        let mut variables = environment.split(|byte| *byte == 0);
+        let id = variables.find_map(|variable| variable.strip_prefix(b"CNI_CONTAINERID="))?;
+        let container = containers.get(str::from_utf8(id).ok()?)?;
+        let pid = Some(Pid::from_raw(pid));
+        let group = getpgid(pid).ok()?;
+        (getsid(pid).ok()? != group).then(|| (group, container.clone()))
+    })
+    .collect()
+}
