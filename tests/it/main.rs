@@ -10,6 +10,7 @@
 mod alone;
 mod cli;
 mod cni;
+mod crash;
 mod docs;
 mod e2e;
 mod lifecycle;

@@ -23,22 +23,32 @@ pub(crate) struct Answer {
 
 impl Connection {
     pub(crate) async fn open(socket: &Path) -> Self {
-        let stream = UnixStream::connect(socket).await.expect("the driver's socket");
-        Self { stream: BufReader::new(stream) }
+        Self::try_open(socket).await.expect("the driver's socket")
+    }
+
+    /// None if nobody listens.
+    pub(crate) async fn try_open(socket: &Path) -> Option<Self> {
+        let stream = UnixStream::connect(socket).await.ok()?;
+        Some(Self { stream: BufReader::new(stream) })
     }
 
     /// Posts `body` to a method as Docker 28 does, and reads the answer.
     pub(crate) async fn call(&mut self, method: &str, body: &Value) -> Answer {
-        let body = body.to_string();
-        let head = format!(
+        self.try_call(method, &body.to_string()).await.expect("an answer")
+    }
+
+    /// The same with the text of a body; none if the connection breaks.
+    pub(crate) async fn try_call(&mut self, method: &str, body: &str) -> Option<Answer> {
+        let request = format!(
             "POST /{method} HTTP/1.1\r\nHost: plugin.moby.localhost\r\n\
              User-Agent: Go-http-client/1.1\r\nContent-Length: {}\r\n\
-             Accept: application/vnd.docker.plugins.v1.2+json\r\n\r\n",
+             Accept: application/vnd.docker.plugins.v1.2+json\r\n\r\n{body}",
             body.len()
         );
-        self.send(head.as_bytes()).await;
-        self.send(body.as_bytes()).await;
-        self.answer().await
+        self.stream.get_mut().write_all(request.as_bytes()).await.ok()?;
+        // All of an answer is written at once.
+        self.stream.fill_buf().await.ok().filter(|read| !read.is_empty())?;
+        Some(self.answer().await)
     }
 
     /// Begins a call whose body has `length` bytes, and sends none of them. Once this

@@ -102,6 +102,18 @@ impl Dockerd {
         }
     }
 
+    /// What follows from a call that failed, or that was lost with the driver.
+    pub(crate) fn lost(&mut self, method: &str, request: &Value) {
+        match method {
+            // Docker goes on as if it had succeeded.
+            "DeleteEndpoint" => self.deleted(text(request, "EndpointID")),
+            "Join" if self.order == Order::SandboxFirst => {
+                remove_sandbox(text(request, "SandboxKey"));
+            }
+            _ => {}
+        }
+    }
+
     pub(crate) fn knows(&self, endpoint: &str) -> bool {
         self.endpoints.contains_key(endpoint)
     }
@@ -191,7 +203,7 @@ impl Dockerd {
             other.joined.as_ref().is_some_and(|other| other.sandbox == joined.sandbox)
         };
         if self.order == Order::SandboxFirst && !self.endpoints.values().any(used) {
-            sh(&format!("umount {0} && rm {0}", joined.sandbox));
+            remove_sandbox(&joined.sandbox);
         }
     }
 }
@@ -248,6 +260,10 @@ fn make_sandbox(path: &str) {
             "mkdir -p $(dirname {path}) && touch {path} && unshare --net={path} ip link set lo up"
         ));
     }
+}
+
+fn remove_sandbox(path: &str) {
+    sh(&format!("umount {path} && rm {path}"));
 }
 
 /// Whether this network namespace has an interface of that name.

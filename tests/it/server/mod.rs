@@ -2,10 +2,10 @@
 
 mod activation;
 mod bodies;
-mod client;
-mod dockerd;
+pub(crate) mod client;
+pub(crate) mod dockerd;
 mod door;
 mod driver;
-mod process;
+pub(crate) mod process;
 mod replay;
 mod wire;

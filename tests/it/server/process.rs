@@ -46,6 +46,26 @@ impl Daemon {
         daemon
     }
 
+    /// The same with a crash point, at which it may die before it listens; and what it logged
+    /// until then.
+    pub(crate) async fn start_and_crash(
+        folder: &Path,
+        more: &[&str],
+        crash_at: &str,
+    ) -> (Self, String) {
+        let mut command = serve(folder, more);
+        command.env("CNM_CNI_CRASH_AT", crash_at);
+        let mut daemon = Self::spawn(command);
+        let mut log = String::new();
+        while let Some(line) = daemon.line().await {
+            log += &format!("{line}\n");
+            if line.contains("listening") {
+                break;
+            }
+        }
+        (daemon, log)
+    }
+
     pub(super) fn spawn(mut command: Command) -> Self {
         let mut child = command.spawn().unwrap();
         let log = BufReader::new(child.stderr.take().unwrap()).lines();

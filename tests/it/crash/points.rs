@@ -1,0 +1,68 @@
+//! The driver is killed at every point that a container's life passes.
+
+use serde_json::{Value, json};
+
+use super::Machine;
+use crate::alone::alone;
+
+#[test]
+fn nothing_is_left_wherever_the_driver_dies() {
+    alone("crash::points::nothing_is_left_wherever_the_driver_dies", async {
+        let mut machine = Machine::new(&Value::Null).await;
+        machine.start(Some("list")).await;
+        machine.life().await;
+        assert_eq!(machine.settled().await, [] as [String; 0]);
+        let points = points_in(&machine.kill().await);
+        let mut left = Vec::new();
+        for point in &points {
+            let mut machine = Machine::new(&Value::Null).await;
+            machine.start(Some(point)).await;
+            machine.life().await;
+            left.extend(machine.end().await.map(|remains| format!("{point}: {remains}")));
+        }
+        println!("{} crash points in a container's life", points.len());
+        assert!(left.is_empty(), "{}", left.join("\n"));
+        assert!(points.len() > 80, "{points:?}");
+    });
+}
+
+#[test]
+fn nothing_is_left_wherever_the_next_driver_dies_as_well() {
+    alone("crash::points::nothing_is_left_wherever_the_next_driver_dies_as_well", async {
+        // The recovery has most to do if ADD has made everything, and Docker knows of nothing.
+        const FIRST: &str = "ADD second: ended/1";
+        let mut machine = Machine::new(&Value::Null).await;
+        machine.start(Some(FIRST)).await;
+        machine.dies_in_life(Some("list")).await;
+        assert_eq!(machine.settled().await, [] as [String; 0]);
+        let points = points_in(&machine.kill().await);
+        let mut left = Vec::new();
+        for point in &points {
+            let mut machine = Machine::new(&Value::Null).await;
+            machine.start(Some(FIRST)).await;
+            machine.dies_in_life(Some(point)).await;
+            left.extend(machine.end().await.map(|remains| format!("{point}: {remains}")));
+        }
+        println!("{} crash points in a recovery", points.len());
+        assert!(left.is_empty(), "{}", left.join("\n"));
+        assert!(points.len() > 12, "{points:?}");
+    });
+}
+
+#[test]
+fn a_plugin_that_outlives_its_driver_is_ended_before_its_del() {
+    alone("crash::points::a_plugin_that_outlives_its_driver_is_ended_before_its_del", async {
+        // Would take the lease after DEL.
+        let slow = json!({"first": {"ADD": {"sleep_ms": 500}}});
+        let mut machine = Machine::new(&slow).await;
+        machine.start(Some("first: runs/1")).await;
+        machine.life().await;
+        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        assert_eq!(machine.end().await, None);
+    });
+}
+
+/// The crash points that a driver says it has passed.
+fn points_in(log: &str) -> Vec<String> {
+    log.lines().filter_map(|line| line.strip_prefix("crash point: ")).map(str::to_owned).collect()
+}
