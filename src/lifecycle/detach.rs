@@ -22,7 +22,7 @@ impl Driver {
     ///
     /// Answered once the intent is on disk, and before DEL has run, unless the configuration
     /// asks for that. Docker forgets the endpoint whatever is answered, so a DEL that fails
-    /// is no error to it: see [`super::orphans`].
+    /// is no error to it: see [`mod@super::orphans`].
     pub async fn delete_endpoint(&self, request: EndpointRequest) {
         let inner = &self.inner;
         let mut slot = inner.endpoints.lock(&request.endpoint_id).await;

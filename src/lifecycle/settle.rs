@@ -71,15 +71,28 @@ impl Inner {
     /// Makes the container's interface what ADD made it, if Docker has put it in place.
     /// Done once: what the container changes afterwards is its own business.
     pub(super) async fn settle(self: &Arc<Self>, attachment: &mut Attachment) -> Result<()> {
-        let (Phase::Joined, Some(sandbox)) = (attachment.phase, &attachment.sandbox) else {
+        if attachment.phase != Phase::Joined {
             return Ok(());
-        };
+        }
+        match self.locate(attachment).await? {
+            Place::Sandbox(netlink, link) => self.settle_there(attachment, &netlink, &link).await,
+            _ => Ok(()),
+        }
+    }
+
+    /// Settles the interface that was found in the container's namespace.
+    pub(super) async fn settle_there(
+        self: &Arc<Self>,
+        attachment: &mut Attachment,
+        netlink: &Netlink,
+        link: &Link,
+    ) -> Result<()> {
+        let Some(sandbox) = &attachment.sandbox else { return Ok(()) };
         let (Some(told), Some(interface), Some(snapshot)) =
             (attachment.join_answer(), &attachment.interface, attachment.snapshot_in_sandbox())
         else {
             return Ok(());
         };
-        let Place::Sandbox(netlink, link) = self.locate(attachment).await? else { return Ok(()) };
         let desired = Desired {
             snapshot: &snapshot,
             settings: &interface.settings,
@@ -89,7 +102,7 @@ impl Inner {
             others_have_host_routes: attachment.widened > 0,
             default_routes: false,
         };
-        desired.reconcile(&Live { path: sandbox, netlink: &netlink, link: &link }).await?;
+        desired.reconcile(&Live { path: sandbox, netlink, link }).await?;
         self.straighten(attachment, false).await?;
         attachment.phase = Phase::Settled;
         // A container waits for this; settling once more after a crash does no harm.

@@ -112,7 +112,7 @@ impl Watch {
         if !ready(&Told::of(attachment, &netlink, &link).await?) {
             return Ok(false);
         }
-        self.inner.settle(attachment).await?;
+        self.inner.settle_there(attachment, &netlink, &link).await?;
         Ok(true)
     }
 }
