@@ -278,14 +278,16 @@ fn host(suite: Suite) -> Host {
     host
 }
 
-/// Makes the devices that are not there.
+/// Makes the devices that are not there. One whose namespace died takes its other end along, when
+/// the kernel gets to it.
 fn make_devices(host: &Host) {
     for (device, peer) in [("wire0", "wire1"), ("card0", "card1")] {
         let make = format!(
             "ip link show {device} || ip link add {device} type veth peer name {peer}
              ip link set {device} up"
         );
-        host.exec(&["sh", "-ec", &make]);
+        let made = || host.try_exec(&["sh", "-ec", &make]).is_ok();
+        assert!(within(Duration::from_secs(10), made), "there is no {device}");
     }
 }
 
