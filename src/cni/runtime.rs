@@ -276,7 +276,7 @@ impl Runtime {
         }
     }
 
-    /// Ends whatever still runs for these containers, by their `CNI_CONTAINERID`: a runtime that
+    /// Sees the end of whatever still runs for these containers, by their `CNI_CONTAINERID`: a runtime that
     /// was killed leaves its plugins running, and a DEL must not meet an ADD that is under way.
     /// For a runtime that has just started; it may not run plugins for them meanwhile.
     pub async fn end_strays(&self, containers: HashSet<String>) {

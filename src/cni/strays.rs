@@ -1,4 +1,4 @@
-//! Plugins that a runtime which was killed has left running.
+//! Plugins that a runtime which was killed has left running: their end.
 //!
 //! They are known by their environment, which whatever they run inherits. Each execution is a
 //! process group of its own (see `process`), and goes with all of it. What a plugin has made a
@@ -10,7 +10,10 @@ use std::time::Duration;
 
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::{Pid, getpgid, getsid};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
+
+/// How long they may go on: what comes to its end leaves less to put right than what is killed.
+const GRACE: Duration = Duration::from_secs(5);
 
 /// How long killed processes may take to go. One that is stuck in the kernel does not.
 const LIMIT: Duration = Duration::from_secs(5);
@@ -18,8 +21,9 @@ const LIMIT: Duration = Duration::from_secs(5);
 /// How often to look whether they are gone.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// Kills every execution for one of these containers, and waits until it is gone.
+/// Waits until every execution for one of these containers is gone, and kills those that take long.
 pub(super) async fn end(containers: HashSet<String>) {
+    let begun = Instant::now();
     let all_gone = async {
         loop {
             let of_containers = containers.clone();
@@ -29,7 +33,8 @@ pub(super) async fn end(containers: HashSet<String>) {
             if groups.is_empty() {
                 return;
             }
-            for (group, container) in groups {
+            let overdue = groups.into_iter().filter(|_| begun.elapsed() > GRACE);
+            for (group, container) in overdue {
                 tracing::info!(%group, container, "ending a plugin that the last driver left running");
                 // It fails only if there is nobody left to kill.
                 let _ = killpg(group, Signal::SIGKILL);
@@ -37,7 +42,7 @@ pub(super) async fn end(containers: HashSet<String>) {
             sleep(PAUSE).await;
         }
     };
-    if timeout(LIMIT, all_gone).await.is_err() {
+    if timeout(GRACE + LIMIT, all_gone).await.is_err() {
         tracing::warn!("plugins that the last driver left running do not end");
     }
 }

@@ -292,6 +292,7 @@ impl Found<'_> {
     fn desired<'d>(&'d self, attachment: &Attachment, dockers: &'d [Route]) -> Desired<'d> {
         Desired {
             snapshot: &self.snapshot,
+            addresses: &self.snapshot.addresses,
             settings: &self.interface.settings,
             told: &self.told.static_routes,
             gateways: &self.gateways,

@@ -150,9 +150,11 @@ impl Inner {
         apply: bool,
     ) -> Result<Vec<Finding>> {
         let lists = self.known_lists();
+        // Also records that cannot be read: their containers may run. Before the survey and after
+        // it, since attachments come and go meanwhile.
+        let mut on_record = ids_in(self.attachment_folder.path());
         let mut survey = Survey::take(&lists, &self.netns_dir, &self.own).await?;
-        // Also records that cannot be read: their containers may run.
-        let on_record = ids_in(self.attachment_folder.path());
+        on_record.extend(ids_in(self.attachment_folder.path()));
         survey.stray_links.retain(|name| !on_record.iter().any(|id| id.if_name() == *name));
         survey.attachments.retain(|id, _| !on_record.contains(id) && id.age() >= grace);
         let addresses = survey.attachments.values().flat_map(|remains| &remains.addresses);
@@ -332,22 +334,25 @@ pub(super) async fn once_docker_gave_up(inner: Arc<Inner>) {
         () = tokio::time::sleep(DOCKERS_PATIENCE) => {}
         () = inner.stop.cancelled() => return,
     }
-    let _alone = inner.collecting.lock().await;
-    inner.collect_attachments(DOCKERS_PATIENCE, true).await.into_iter().for_each(log);
+    collect_and_log(&inner, DOCKERS_PATIENCE).await;
 }
 
 /// Collects at intervals, until the driver stops.
 pub(super) async fn at_intervals(inner: Arc<Inner>, interval: Duration) {
-    let wanted = Collection { apply: true, grace: GRACE.as_secs(), exclusive: false };
     loop {
         tokio::select! {
             () = tokio::time::sleep(interval) => {}
             () = inner.stop.cancelled() => return,
         }
-        match inner.collect(&wanted).await {
-            Err(error) => tracing::warn!(error = chain(&error), "cannot look for garbage"),
-            Ok(findings) => findings.into_iter().for_each(log),
-        }
+        collect_and_log(&inner, GRACE).await;
+    }
+}
+
+async fn collect_and_log(inner: &Arc<Inner>, grace: Duration) {
+    let wanted = Collection { apply: true, grace: grace.as_secs(), exclusive: false };
+    match inner.collect(&wanted).await {
+        Err(error) => tracing::warn!(error = chain(&error), "cannot look for garbage"),
+        Ok(findings) => findings.into_iter().for_each(log),
     }
 }
 

@@ -3,8 +3,10 @@
 //! The reference plugins find what to remove by the *live* addresses of the interface: a
 //! DEL that does not see them leaks a masquerade chain for every container. So the
 //! addresses are put back first, and an interface that was lost with its namespace gets a
-//! stand-in that bears them.
+//! stand-in that bears them. An address whose rule is gone already is left out: some versions
+//! of the plugins fail for it, each time again.
 
+use std::borrow::Cow;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -12,10 +14,10 @@ use super::error::chain;
 use super::orphans::{Cell, Removal};
 use super::place::Place;
 use super::record::{Attachment, Phase};
-use super::{Driver, Error, Inner, Result, forward, publish};
+use super::{Driver, Error, Inner, Result, forward, publish, remains};
 use crate::cnm::EndpointRequest;
 use crate::netlink::{Link, Netlink};
-use crate::netns;
+use crate::{netns, translate};
 
 impl Driver {
     /// `NetworkDriver.DeleteEndpoint`. An unknown endpoint is gone already.
@@ -101,6 +103,7 @@ impl Inner {
         let path = &attachment.staging;
         let if_name = &attachment.parameters.if_name;
         let place = self.locate(attachment).await?;
+        let given_back = matches!(place, Place::Own(_) | Place::Sandbox(..));
         stage(path).await?;
         let staging = match place {
             Place::Staging(staging, _) => staging,
@@ -116,14 +119,21 @@ impl Inner {
             Place::Nowhere => Netlink::in_netns(path).await?,
         };
         // Before ADD has succeeded there is nothing to put back.
-        if attachment.interface.is_none() {
-            return Ok(());
+        let Some(interface) = &attachment.interface else { return Ok(()) };
+        let mut wanted = Cow::Borrowed(&interface.snapshot.addresses);
+        let first = attachment.removal.as_ref().is_none_or(Removal::is_first_attempt);
+        if translate::masquerades(&attachment.list) && !(given_back && first) {
+            // After a reboot, or a DEL that was cut short, rules are gone that the plugins insist
+            // on finding for each live address.
+            let left = remains::masqueraded(attachment.id).await?;
+            wanted.to_mut().retain(|address| left.contains(&address.net.addr()));
         }
         let link = match staging.link(if_name).await? {
             Some(link) => link,
+            None if wanted.is_empty() => return Ok(()),
             None => stand_in(&staging, if_name).await?,
         };
-        self.restore_in_staging(attachment, &staging, &link).await
+        self.restore_in_staging(attachment, &wanted, &staging, &link).await
     }
 }
 

@@ -53,6 +53,11 @@ impl Removal {
         Self { since: since.as_secs(), attempts: 0, error: None }
     }
 
+    /// Whether DEL has not failed yet.
+    pub(super) fn is_first_attempt(&self) -> bool {
+        self.attempts == 0
+    }
+
     fn given_up(&self) -> bool {
         self.attempts >= ATTEMPTS
     }

@@ -21,6 +21,8 @@ use crate::netlink::{Address, Link, MAIN_TABLE, Mac, Neighbour, Netlink, Route, 
 /// What an interface's namespace shall be like, and whose the default routes there are.
 pub(super) struct Desired<'d> {
     pub(super) snapshot: &'d Snapshot,
+    /// Those of the snapshot that the interface shall have.
+    pub(super) addresses: &'d [Address],
     pub(super) settings: &'d Settings,
     /// Routes of Docker's making that may stay although ADD made none like them.
     pub(super) told: &'d [StaticRoute],
@@ -161,9 +163,8 @@ impl Desired<'_> {
 
     async fn addresses(&self, live: &Live<'_>) -> Result<Vec<Change>> {
         let actual = live.netlink.addresses(live.link.index).await?;
-        let desired: Vec<&Address> = (self.snapshot.addresses.iter())
-            .filter(|address| !is_link_local(&address.net))
-            .collect();
+        let desired: Vec<&Address> =
+            (self.addresses.iter()).filter(|address| !is_link_local(&address.net)).collect();
         let missing = desired.iter().filter(|wanted| !actual.iter().any(|it| bears(it, wanted)));
         let surplus = actual.iter().filter(|present| {
             // One more of these is what the user gave Docker by --link-local-ip. And what

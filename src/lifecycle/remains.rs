@@ -126,6 +126,17 @@ pub(super) fn ids_in(folder: &Path) -> HashSet<AttachmentId> {
     names.filter_map(|name| AttachmentId::parse(name.split('.').next()?)).collect()
 }
 
+/// The addresses of an attachment that rules of nat translate yet.
+pub(super) async fn masqueraded(id: AttachmentId) -> Result<HashSet<IpAddr>> {
+    let rules = forward::list(Table::Nat).await?;
+    let of_attachment = rules.iter().filter(|rule| named_in(rule).is_some_and(|(_, of)| of == id));
+    let addresses = of_attachment.filter_map(|rule| {
+        let address = rule.split_once("-s ")?.1.split(['/', ' ']).next()?;
+        address.parse().ok()
+    });
+    Ok(addresses.collect())
+}
+
 /// The network and the attachment in the comment that the reference plugins give their rules:
 /// `name: "NETWORK" id: "CONTAINERID"`.
 fn named_in(rule: &str) -> Option<(String, AttachmentId)> {

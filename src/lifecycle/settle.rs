@@ -17,7 +17,7 @@ use super::reconcile::{Desired, Live, own_rules};
 use super::record::{Attachment, Phase};
 use super::{Error, Inner, Result};
 use crate::netlink::sysctl::{self, Scope, Sysctls};
-use crate::netlink::{Link, Netlink, Snapshot};
+use crate::netlink::{Address, Link, Netlink, Snapshot};
 use crate::netns;
 
 /// Settings that a chain has changed, below `/proc/sys/net`.
@@ -95,6 +95,7 @@ impl Inner {
         };
         let desired = Desired {
             snapshot: &snapshot,
+            addresses: &snapshot.addresses,
             settings: &interface.settings,
             told: &told.static_routes,
             gateways: &told.gateways(),
@@ -110,16 +111,18 @@ impl Inner {
         Ok(())
     }
 
-    /// Makes the interface in staging what ADD made it, for DEL to find.
+    /// Makes the interface in staging what ADD made it, for DEL to find, with these addresses.
     pub(super) async fn restore_in_staging(
         &self,
         attachment: &Attachment,
+        addresses: &[Address],
         staging: &Netlink,
         link: &Link,
     ) -> Result<()> {
         let Some(interface) = &attachment.interface else { return Ok(()) };
         let desired = Desired {
             snapshot: &interface.snapshot,
+            addresses,
             settings: &interface.settings,
             told: &[],
             gateways: &[],

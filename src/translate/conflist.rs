@@ -179,6 +179,13 @@ pub fn lease_folder(list: &NetworkConfigList) -> Option<PathBuf> {
     Some(Path::new(folder).join(list.name()))
 }
 
+/// Whether a plugin of the chain hides the containers' addresses behind the host's, by rules that
+/// its DEL finds by the addresses that are live.
+#[must_use]
+pub fn masquerades(list: &NetworkConfigList) -> bool {
+    list.plugins().iter().any(|plugin| plugin.get("ipMasq") == Some(&Value::Bool(true)))
+}
+
 /// Makes sure that the chain can publish these ports.
 ///
 /// # Errors

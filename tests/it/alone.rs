@@ -38,6 +38,8 @@ pub(crate) fn alone(test: &str, body: impl Future<Output = ()>) {
     );
     assert!(outcome.status.success(), "(needs root)\n{told}");
     assert!(told.contains("1 passed"), "no test is called {test}:\n{told}");
+    // Shown with --nocapture.
+    print!("{told}");
 }
 
 /// Runs a line of shell, and returns what it printed.

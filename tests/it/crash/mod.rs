@@ -5,6 +5,7 @@
 //! same on real dockerds, with real plugins: `e2e::crash`.)
 
 mod points;
+mod soak;
 
 use std::collections::HashMap;
 use std::fs;

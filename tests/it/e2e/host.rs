@@ -206,6 +206,31 @@ impl Host {
         assert!(within(Duration::from_secs(10), answers), "the driver does not answer on {socket}");
     }
 
+    /// Starts the driver, which is to die at this crash point, or to list them.
+    #[track_caller]
+    pub(super) fn begin_driver(&self, crash_at: &str) {
+        let variable = format!("CNM_CNI_CRASH_AT={crash_at}");
+        success(script(&["start", &self.name, "cnm-cni", "env", &variable, "cnm-cni", "serve"]));
+        let answers = || UnixStream::connect(self.path(SOCKET)).is_ok();
+        assert!(
+            within(Duration::from_secs(10), || answers() || !self.driver_runs()),
+            "the driver does not answer on {SOCKET}"
+        );
+    }
+
+    /// Whether the driver has been started, and has not ended.
+    pub(super) fn driver_runs(&self) -> bool {
+        let pid = fs::read_to_string(self.path("/run/testbed/cnm-cni.pid")).unwrap_or_default();
+        let status = self.path(&format!("/proc/{}/stat", pid.trim()));
+        // A dead child waits for its parent as a zombie.
+        fs::read_to_string(status).is_ok_and(|status| !status.contains(") Z "))
+    }
+
+    /// What a daemon of the host has said so far.
+    pub(super) fn log(&self, label: &str) -> String {
+        success(script(&["logs", &self.name, label]))
+    }
+
     /// Starts dockerd again, with more flags, and waits until it answers.
     #[track_caller]
     pub(super) fn start_dockerd(&self, flags: &[&str]) {

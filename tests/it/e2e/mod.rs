@@ -15,6 +15,7 @@
 //! | `refusals` | what cannot work is refused, with the reason and the remedy |
 //! | `lifecycle` | stop, start, restart, kill, rm; the driver restarted in between |
 //! | `check` | `cnm-cni check`, and `--repair` |
+//! | `crash` | the driver killed at any point of a container's life |
 //! | `garbage` | DEL behind Docker's back: reuse at once, orphans, `cnm-cni gc` |
 //! | `fidelity` | a container gets what a pod gets, chain by chain |
 //! | `ipam` | every way to choose addresses, and that all of them reach the container |
@@ -44,6 +45,7 @@ mod addresses;
 mod check;
 mod compose;
 mod conflists;
+mod crash;
 mod daemon;
 mod fidelity;
 mod flags;

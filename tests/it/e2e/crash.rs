@@ -1,0 +1,138 @@
+//! The driver dies in the middle of what real dockerds ask of it, and is started again at once.
+//!
+//! `crash::points` does the same at every point in seconds, with a dockerd that is played. Here
+//! the real ones do whatever they do about calls that are lost.
+
+use std::fs;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use super::ConfFile;
+use super::host::{Host, Suite, within};
+use super::leaks::Footprint;
+
+const CONFLIST: ConfFile<'_> =
+    ("10-bridge.conflist", include_str!("../../../conflists/bridge.conflist"));
+
+/// For how long Docker, and then the driver, may have something to see through: the driver looks
+/// 45 s after its start for what Docker has given up on.
+const LIMIT: Duration = Duration::from_secs(75);
+
+/// How many points are enough for the tests that always run.
+const A_FEW: usize = 10;
+
+mod docker_20_10 {
+    use super::*;
+
+    #[test]
+    fn nothing_is_left_wherever_the_driver_dies() {
+        dies_at_points(Suite::Bookworm, Some(A_FEW));
+    }
+
+    #[test]
+    #[ignore = "takes minutes: make crash"]
+    fn nothing_is_left_at_all_points() {
+        dies_at_points(Suite::Bookworm, None);
+    }
+}
+
+mod docker_28_5 {
+    use super::*;
+
+    #[test]
+    fn nothing_is_left_wherever_the_driver_dies() {
+        dies_at_points(Suite::Forky, Some(A_FEW));
+    }
+
+    #[test]
+    #[ignore = "takes minutes: make crash"]
+    fn nothing_is_left_at_all_points() {
+        dies_at_points(Suite::Forky, None);
+    }
+}
+
+/// Kills the driver at every point of a container's life, or at a few that are spread over it.
+fn dies_at_points(suite: Suite, few: Option<usize>) {
+    let host = Host::up(suite);
+    host.write(&format!("/etc/cni/net.d/{}", CONFLIST.0), CONFLIST.1);
+    host.begin_driver("list");
+    life(&host, "list");
+    let records = |kind: &str| files(&host, &format!("/var/lib/cnm-cni/{kind}"));
+    assert!(within(LIMIT, || records("attachments").is_empty()), "{:?}", records("attachments"));
+    host.stop_driver("KILL");
+    let log = host.log("cnm-cni");
+    let points = log.lines().filter_map(|line| line.strip_prefix("crash point: "));
+    // What each dockerd asks only once.
+    let points: Vec<_> = points
+        .filter(|point| !point.contains("Activate") && !point.contains("GetCapabilities"))
+        .collect();
+    assert!(points.len() > 60, "{points:?}");
+    let before = Footprint::settled(&host);
+    let step = few.map_or(1, |few| points.len().div_ceil(few));
+    let chosen: Vec<_> = points.iter().skip(step / 2).step_by(step).collect();
+    let mut lost_networks = 0;
+    for (number, point) in chosen.iter().enumerate() {
+        lost_networks += dies_at(&host, point, &format!("c{number}"));
+    }
+    host.start_driver();
+    println!("{} of {} crash points on {suite:?}", chosen.len(), points.len());
+    assert!(within(LIMIT, || records("attachments").is_empty()), "{:?}", records("attachments"));
+    // Docker never speaks of a network again whose making was lost, and may have been done.
+    let networks = records("networks");
+    assert!(networks.len() <= lost_networks, "{networks:?}");
+    for network in networks {
+        fs::remove_file(host.path(&format!("/var/lib/cnm-cni/networks/{network}"))).unwrap();
+    }
+    host.stop_driver("KILL");
+    before.assert_nothing_more(&host);
+}
+
+/// A container comes and goes while the driver dies at `point`, and comes back at once. How many
+/// networks Docker could not make.
+fn dies_at(host: &Host, point: &str, name: &str) -> usize {
+    host.begin_driver(point);
+    let over = AtomicBool::new(false);
+    let lost_networks = thread::scope(|scope| {
+        let came_back = scope.spawn(|| {
+            // Some points are in the background, behind all that Docker waits for.
+            let dead = || !host.driver_runs();
+            let died = within(Duration::from_secs(60), || dead() || over.load(Ordering::Relaxed))
+                && within(Duration::from_secs(10), dead);
+            if died {
+                host.start_driver();
+            }
+            died
+        });
+        let lost_networks = life(host, name);
+        over.store(true, Ordering::Relaxed);
+        assert!(came_back.join().unwrap(), "{point} is not passed");
+        lost_networks
+    });
+    host.stop_driver("KILL");
+    lost_networks
+}
+
+/// What a user does: a network, a container with a port on it, and both away again. What fails
+/// because the driver has died is done again, but for the start of the container. How many
+/// networks could not be made.
+fn life(host: &Host, name: &str) -> usize {
+    let create = ["docker", "network", "create", "-d", "cni", "--ipam-driver", "null", name];
+    let lost_networks = usize::from(host.try_exec(&create).is_err());
+    if lost_networks > 0 {
+        host.exec(&create);
+    }
+    let run = ["docker", "run", "-d", "--init", "--network", name, "-p", "80", "--name", name];
+    let _ = host.try_exec(&[&run[..], &["cnm-cni/busybox"]].concat());
+    host.docker(&["rm", "-f", name]);
+    let remove = ["docker", "network", "rm", name];
+    if host.try_exec(&remove).is_err() {
+        host.exec(&remove);
+    }
+    lost_networks
+}
+
+fn files(host: &Host, folder: &str) -> Vec<String> {
+    let entries = fs::read_dir(host.path(folder)).into_iter().flatten().flatten();
+    entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+}
