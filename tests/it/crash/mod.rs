@@ -4,6 +4,7 @@
 //! after the real one, with what it does when a call is lost; the plugins are scripted. (The
 //! same on real dockerds, with real plugins: `e2e::crash`.)
 
+mod faults;
 mod points;
 mod soak;
 
@@ -37,6 +38,10 @@ struct Machine {
     next: Option<String>,
     /// What the driver said before it listened.
     log: String,
+    /// What Docker believes to have: the network, the endpoint, its place in the sandbox.
+    network: bool,
+    endpoint: bool,
+    joined: bool,
     /// Calls whose answer Docker never got.
     lost: Vec<String>,
     dockerd: Dockerd,
@@ -79,6 +84,9 @@ impl Machine {
             doomed: false,
             next: None,
             log: String::new(),
+            network: false,
+            endpoint: false,
+            joined: false,
             lost: Vec::new(),
             dockerd,
             flags,
@@ -175,6 +183,12 @@ impl Machine {
     }
 
     async fn live(&mut self) {
+        self.begin().await;
+        self.finish().await;
+    }
+
+    /// Makes the network and starts the container, as far as calls succeed; whether all did.
+    async fn begin(&mut self) -> bool {
         let ports = json!([{
             "Proto": 6, "IP": "", "Port": 80, "HostIP": "", "HostPort": 8080, "HostPortEnd": 8080,
         }]);
@@ -185,9 +199,8 @@ impl Machine {
             "IPv4Data": [{"AddressSpace": "cni", "Gateway": "10.22.0.1/16", "Pool": "0.0.0.0/0"}],
             "IPv6Data": [],
         });
-        let ids = json!({"NetworkID": NETWORK, "EndpointID": ENDPOINT});
         let with = |more: Value| {
-            let mut request = ids.clone();
+            let mut request = ids();
             request.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
             request
         };
@@ -196,24 +209,35 @@ impl Machine {
         let join = with(json!({"SandboxKey": sandbox, "Options": {}}));
         let program = with(json!({"Options": ports}));
 
-        if !self.succeeds("CreateNetwork", &network).await {
-            return;
+        self.network = self.network || self.succeeds("CreateNetwork", &network).await;
+        self.endpoint = self.network && self.succeeds("CreateEndpoint", &endpoint).await;
+        self.joined = self.endpoint && self.succeeds("Join", &join).await;
+        self.joined
+            && self.succeeds("ProgramExternalConnectivity", &program).await
+            && self.succeeds("EndpointOperInfo", &ids()).await
+            && self.succeeds("RevokeExternalConnectivity", &ids()).await
+            && self.succeeds("ProgramExternalConnectivity", &program).await
+    }
+
+    /// Removes the container and the network, as far as there are.
+    async fn finish(&mut self) {
+        if std::mem::take(&mut self.joined) {
+            self.succeeds("Leave", &ids()).await;
         }
-        if self.succeeds("CreateEndpoint", &endpoint).await {
-            if self.succeeds("Join", &join).await {
-                // What fails ends the start of the container.
-                let _ = self.succeeds("ProgramExternalConnectivity", &program).await
-                    && self.succeeds("EndpointOperInfo", &ids).await
-                    && self.succeeds("RevokeExternalConnectivity", &ids).await
-                    && self.succeeds("ProgramExternalConnectivity", &program).await;
-                self.succeeds("Leave", &ids).await;
-            }
-            self.succeeds("DeleteEndpoint", &ids).await;
+        if std::mem::take(&mut self.endpoint) {
+            self.succeeds("DeleteEndpoint", &ids()).await;
         }
+        self.remove_network().await;
+    }
+
+    async fn remove_network(&mut self) {
         let id = json!({"NetworkID": NETWORK});
-        if !self.succeeds("DeleteNetwork", &id).await {
-            // Docker says so, and its user tries again.
-            self.succeeds("DeleteNetwork", &id).await;
+        // A failure is told to Docker's user, who tries again.
+        if self.network
+            && (self.succeeds("DeleteNetwork", &id).await
+                || self.succeeds("DeleteNetwork", &id).await)
+        {
+            self.network = false;
         }
     }
 
@@ -290,6 +314,10 @@ impl Machine {
         }
         assert!(last.values().all(|verb| verb == "\"DEL\""), "{last:?}");
     }
+}
+
+fn ids() -> Value {
+    json!({"NetworkID": NETWORK, "EndpointID": ENDPOINT})
 }
 
 fn files(folder: &Path) -> Vec<String> {

@@ -77,7 +77,8 @@ fn dies_at_points(suite: Suite, few: Option<usize>) {
     }
     host.start_driver();
     println!("{} of {} crash points on {suite:?}", chosen.len(), points.len());
-    assert!(within(LIMIT, || records("attachments").is_empty()), "{:?}", records("attachments"));
+    let left = || [records("attachments"), files(&host, "/run/cnm-cni/netns")].concat();
+    assert!(within(LIMIT, || left().is_empty()), "{:?}", left());
     // Docker never speaks of a network again whose making was lost, and may have been done.
     let networks = records("networks");
     assert!(networks.len() <= lost_networks, "{networks:?}");

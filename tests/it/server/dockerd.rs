@@ -53,6 +53,7 @@ struct Joined {
     sandbox: String,
     /// Its name in the sandbox; none while it is in dockerd's namespace.
     inside: Option<String>,
+    lost: bool,
 }
 
 impl Dockerd {
@@ -114,6 +115,12 @@ impl Dockerd {
         }
     }
 
+    /// Somebody deleted the container's interface, or its namespace.
+    pub(crate) fn lost_its_interface(&mut self, id: &str) {
+        let joined = self.endpoints.get_mut(id).and_then(|endpoint| endpoint.joined.as_mut());
+        joined.expect("an endpoint that was joined").lost = true;
+    }
+
     pub(crate) fn knows(&self, endpoint: &str) -> bool {
         self.endpoints.contains_key(endpoint)
     }
@@ -169,6 +176,7 @@ impl Dockerd {
             routes,
             sandbox: sandbox.to_owned(),
             inside: None,
+            lost: false,
         };
         if self.order == Order::SandboxFirst {
             let others = self.endpoints.values().filter_map(|other| other.joined.as_ref());
@@ -181,7 +189,7 @@ impl Dockerd {
     /// Between Leave and DeleteEndpoint, the interface comes back under its first name.
     fn move_back(&mut self, id: &str) {
         let joined = self.endpoints.get_mut(id).and_then(|endpoint| endpoint.joined.as_mut());
-        let Some(joined) = joined else { return };
+        let Some(joined) = joined.filter(|joined| !joined.lost) else { return };
         if let Some(inside) = joined.inside.take() {
             let Joined { interface, sandbox, .. } = joined;
             // By process id: a path below /proc would be looked up inside the sandbox.
@@ -263,7 +271,7 @@ fn make_sandbox(path: &str) {
 }
 
 fn remove_sandbox(path: &str) {
-    sh(&format!("umount {path} && rm {path}"));
+    sh(&format!("! mountpoint -q {path} || umount {path}; rm {path}"));
 }
 
 /// Whether this network namespace has an interface of that name.

@@ -1,0 +1,186 @@
+//! The same life with everything else that goes wrong: plugins, disks, namespaces, a reboot.
+
+use std::fs;
+
+use serde_json::{Value, json};
+
+use super::{ENDPOINT, Machine, files};
+use crate::alone::{alone, sh};
+
+/// Plays a life in which the plugins go wrong, and fails if anything is left of it.
+async fn with_plugins_that(scripts: Value, flags: &[&str]) -> Machine {
+    let mut machine = Machine::new(&scripts).await;
+    machine.flags.extend(flags.iter().map(|flag| (*flag).to_owned()));
+    machine.start(None).await;
+    machine.life().await;
+    assert_eq!(machine.end().await, None, "{scripts}");
+    machine
+}
+
+#[test]
+fn nothing_is_left_whatever_a_plugin_does() {
+    alone("crash::faults::nothing_is_left_whatever_a_plugin_does", async {
+        let faults = [
+            json!({"exit": 1, "times": 1}),
+            json!({"exit": 1, "times": 1, "after_work": true}),
+            json!({"exit": 1, "times": 1, "stdout": "garbage"}),
+            json!({"stdout": "garbage", "times": 1, "after_work": true}),
+            json!({"sleep_ms": 30_000, "times": 1}),
+            json!({"flood": 4 << 20, "times": 1}),
+        ];
+        let mut lives = 0;
+        for fault in &faults {
+            for plugin in ["first", "second"] {
+                for verb in ["ADD", "DEL"] {
+                    with_plugins_that(json!({plugin: {verb: fault}}), &["--plugin-timeout=1"])
+                        .await;
+                    lives += 1;
+                }
+            }
+        }
+        println!("{lives} lives with a plugin that fails, babbles, hangs or floods");
+    });
+}
+
+#[test]
+fn a_plugin_that_is_missing_for_a_while_is_waited_for() {
+    alone("crash::faults::a_plugin_that_is_missing_for_a_while_is_waited_for", async {
+        for plugin in ["first", "second"] {
+            let mut machine = Machine::new(&Value::Null).await;
+            machine.start(None).await;
+            machine.begin().await;
+            let (there, away) = (machine.path("bin").join(plugin), machine.path("away"));
+            fs::rename(&there, &away).unwrap();
+            machine.finish().await;
+            assert_eq!(files(&machine.path("state/attachments")).len(), 1, "an orphan");
+            fs::rename(&away, &there).unwrap();
+            assert_eq!(machine.end().await, None, "{plugin}");
+        }
+    });
+}
+
+#[test]
+fn a_full_disk_fails_calls_and_loses_nothing() {
+    alone("crash::faults::a_full_disk_fails_calls_and_loses_nothing", async {
+        let mut machine = Machine::new(&Value::Null).await;
+        let state = machine.path("state");
+        fs::create_dir(&state).unwrap();
+        sh(&format!("mount -t tmpfs -o size=128k tmpfs {}", state.display()));
+        machine.start(None).await;
+        let fill =
+            format!("dd if=/dev/zero of={}/fill bs=1k count=1000 2>&1 || true", state.display());
+        let free = format!("rm {}/fill", state.display());
+
+        sh(&fill);
+        assert!(!machine.begin().await, "nothing can be kept");
+        sh(&free);
+        assert!(machine.begin().await);
+        sh(&fill);
+        // What is there already stays as it is, also over a restart.
+        machine.kill().await;
+        machine.start(None).await;
+        assert_eq!(files(&state.join("attachments")).len(), 1);
+        machine.finish().await;
+        sh(&free);
+        machine.kill().await;
+        sh(&format!("cp -r {0} {0}.copy; umount {0}; rmdir {0}; mv {0}.copy {0}", state.display()));
+        machine.start(None).await;
+        assert_eq!(machine.end().await, None);
+    });
+}
+
+#[test]
+fn a_state_folder_that_turns_read_only_fails_calls_and_loses_nothing() {
+    alone(
+        "crash::faults::a_state_folder_that_turns_read_only_fails_calls_and_loses_nothing",
+        async {
+            let mut machine = Machine::new(&Value::Null).await;
+            machine.start(None).await;
+            let folders = ["attachments", "networks"];
+            let folders =
+                folders.map(|name| machine.path("state").join(name).display().to_string());
+            for folder in &folders {
+                sh(&format!("mount --bind {folder} {folder}"));
+            }
+            let remount = |how: &str| {
+                for folder in &folders {
+                    sh(&format!("mount -o remount,bind,{how} {folder}"));
+                }
+            };
+            remount("ro");
+            assert!(!machine.begin().await, "nothing can be kept");
+            remount("rw");
+            assert!(machine.begin().await);
+            remount("ro");
+            machine.finish().await;
+            remount("rw");
+            machine.remove_network().await;
+            for folder in &folders {
+                sh(&format!("umount {folder}"));
+            }
+            assert_eq!(machine.end().await, None);
+        },
+    );
+}
+
+#[test]
+fn what_is_deleted_under_the_driver_is_not_missed() {
+    alone("crash::faults::what_is_deleted_under_the_driver_is_not_missed", async {
+        let sandbox = |command: &str, machine: &Machine| {
+            sh(&format!("nsenter --net={} {command}", machine.path("sandbox").display()));
+        };
+        // The container's interface.
+        let mut machine = Machine::new(&Value::Null).await;
+        machine.start(None).await;
+        machine.begin().await;
+        sandbox("ip link delete eth0", &machine);
+        machine.dockerd.lost_its_interface(ENDPOINT);
+        machine.finish().await;
+        assert_eq!(machine.end().await, None);
+
+        // The container's namespace.
+        let mut machine = Machine::new(&Value::Null).await;
+        machine.start(None).await;
+        machine.begin().await;
+        sh(&format!("umount {}", machine.path("sandbox").display()));
+        machine.dockerd.lost_its_interface(ENDPOINT);
+        machine.finish().await;
+        assert_eq!(machine.end().await, None);
+
+        // The staging namespace.
+        let mut machine = Machine::new(&Value::Null).await;
+        machine.start(None).await;
+        machine.begin().await;
+        for pin in files(&machine.path("run/netns")) {
+            sh(&format!("umount {pin} && rm {pin}"));
+        }
+        machine.finish().await;
+        assert_eq!(machine.end().await, None);
+    });
+}
+
+#[test]
+fn after_a_reboot_with_dockerd_nothing_is_left() {
+    alone("crash::faults::after_a_reboot_with_dockerd_nothing_is_left", async {
+        let mut machine = Machine::new(&Value::Null).await;
+        machine.start(None).await;
+        machine.begin().await;
+        machine.kill().await;
+        // Namespaces, interfaces, rules and run-time files go; records and leases do not.
+        sh(&format!(
+            "umount {0}/sandbox {0}/run/netns/*; rm -r {0}/sandbox {0}/run; iptables -F FORWARD",
+            machine.folder.path().display()
+        ));
+        let boot_id = sh("cat /proc/sys/kernel/random/boot_id");
+        for record in files(&machine.path("state/attachments")) {
+            let text = fs::read_to_string(&record).unwrap();
+            assert!(text.contains(boot_id.trim()));
+            fs::write(&record, text.replace(boot_id.trim(), "another")).unwrap();
+        }
+        assert!(machine.path("lease").exists());
+        machine.start(None).await;
+        // The new dockerd knows of no endpoint; its user removes the network.
+        machine.remove_network().await;
+        assert_eq!(machine.end().await, None);
+    });
+}
