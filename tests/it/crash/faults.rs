@@ -82,6 +82,7 @@ fn a_full_disk_fails_calls_and_loses_nothing() {
         assert_eq!(files(&state.join("attachments")).len(), 1);
         machine.finish().await;
         sh(&free);
+        machine.forgotten().await;
         machine.kill().await;
         sh(&format!("cp -r {0} {0}.copy; umount {0}; rmdir {0}; mv {0}.copy {0}", state.display()));
         machine.start(None).await;

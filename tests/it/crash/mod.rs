@@ -148,6 +148,15 @@ impl Machine {
         panic!("{method} is not answered");
     }
 
+    /// Waits until no attachment is on record.
+    async fn forgotten(&self) {
+        let deadline = Instant::now() + PATIENCE;
+        while !files(&self.path("state/attachments")).is_empty() {
+            assert!(Instant::now() < deadline, "{:?}", self.look());
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
     /// Kills the driver; what it has logged.
     async fn kill(&mut self) -> String {
         self.driver.as_ref().expect("a driver").signal(Signal::SIGKILL);

@@ -8,4 +8,5 @@ mod door;
 mod driver;
 pub(crate) mod process;
 mod replay;
+mod sequences;
 mod wire;
