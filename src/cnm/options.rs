@@ -7,7 +7,7 @@
 //! | `com.docker.network.driver.mtu` | network `-o`, endpoint `--driver-opt` | MTU of the container's interface |
 //! | `cni.args.KEY` | network `-o`, endpoint `--driver-opt` | one pair of `CNI_ARGS` |
 //! | `cni.capability.NAME` | network `-o`, endpoint `--driver-opt` | a capability argument, as JSON |
-//! | `ip` | endpoint `--driver-opt` | the address to ask the conflist's IPAM for |
+//! | `ip` | endpoint `--driver-opt` | the address to ask the conflist's IPAM for, or several, as `10.22.0.50+fd00::50` |
 //!
 //! A key that begins with `cni.` and is not in the table is an error. Keys of others are
 //! passed over: Docker and its tools add their own.
@@ -80,8 +80,8 @@ impl ChainOptions {
 pub struct EndpointOptions {
     /// Published ports.
     pub ports: Vec<PortBinding>,
-    /// An address to ask the conflist's IPAM for.
-    pub ip: Option<IpAddr>,
+    /// Addresses to ask the conflist's IPAM for.
+    pub ips: Vec<IpAddr>,
     /// MTU of the container's interface, in bytes; wins over the network's.
     pub mtu: Option<u32>,
     /// What this attachment passes to its plugins.
@@ -194,6 +194,8 @@ const KNOWN: &str = "conflist, forward, ip, cni.args.KEY=VALUE, cni.capability.N
 const CONFLIST: &str = "conflist";
 const FORWARD: &str = "forward";
 const IP: &str = "ip";
+/// Docker's command line and shells have uses of their own for commas, semicolons and spaces.
+const BETWEEN_IPS: char = '+';
 const ARGS: &str = "cni.args.";
 const CAPABILITY: &str = "cni.capability.";
 const OURS: &str = "cni.";
@@ -249,9 +251,12 @@ impl EndpointOptions {
                 }
                 IP => {
                     let text = text(key, value)?;
-                    read.ip = Some(text.parse().map_err(|_| {
-                        invalid(key, text, "expected an address without prefix length")
-                    })?);
+                    let addresses: Result<_, _> = text.split(BETWEEN_IPS).map(str::parse).collect();
+                    read.ips = addresses.map_err(|_| {
+                        let expected = "expected an address without prefix length, or several, \
+                                        as 10.22.0.50+fd00::50";
+                        invalid(key, text, expected)
+                    })?;
                 }
                 MTU => read.mtu = Some(mtu(key, text(key, value)?)?),
                 CONFLIST | FORWARD => return Err(elsewhere(key, "a network's", "a container's")),
@@ -357,6 +362,19 @@ mod tests {
         assert!(endpoint(json!({"forward": "never"})).is_err());
         let read = endpoint(json!({"com.docker.network.driver.mtu": "1300"})).unwrap();
         assert_eq!(read.mtu, Some(1300));
+    }
+
+    #[test]
+    fn one_address_or_several_are_asked_for() {
+        let ips = |text: &str| endpoint(json!({"ip": text})).map(|read| read.ips);
+        let address = |text: &str| text.parse::<IpAddr>().unwrap();
+        assert_eq!(ips("10.22.0.50").unwrap(), [address("10.22.0.50")]);
+        let both = [address("10.22.0.50"), address("fd00::50")];
+        assert_eq!(ips("10.22.0.50+fd00::50").unwrap(), both);
+        for text in ["", "10.22.0.50+", "10.22.0.50/16", "10.22.0.50;fd00::50"] {
+            let error = ips(text).unwrap_err().to_string();
+            assert!(error.contains("10.22.0.50+fd00::50"), "{error}");
+        }
     }
 
     #[test]

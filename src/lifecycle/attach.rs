@@ -29,8 +29,8 @@ struct Wanted<'w> {
     mac: Option<Mac>,
     /// The interface's MTU in bytes; none leaves the chain's.
     mtu: Option<u32>,
-    /// The address of the `ip` option.
-    ip: Option<IpAddr>,
+    /// The addresses of the `ip` option.
+    ips: &'w [IpAddr],
 }
 
 impl Driver {
@@ -84,7 +84,7 @@ impl Inner {
         let interface = &request.interface;
         let mac = interface.mac_address.as_deref().map(str::parse).transpose()?;
         let mtu = options.mtu.or(network.options.mtu);
-        let wanted = Wanted { interface, mac, mtu, ip: options.ip };
+        let wanted = Wanted { interface, mac, mtu, ips: &options.ips };
         let attachment = self.intend(network, request.endpoint_id.clone(), options, interface)?;
         match self.attach(slot.insert(attachment), &wanted).await {
             Ok(interface) => Ok(interface),
@@ -245,7 +245,7 @@ impl Inner {
         let answer = translate::endpoint_interface(
             &attachment.list,
             wanted.interface,
-            wanted.ip,
+            wanted.ips,
             result,
             &attachment.parameters.if_name,
             snapshot.link.mac.map(|mac| mac.to_string()),

@@ -172,7 +172,7 @@ impl Claims {
         Self {
             endpoint: request.endpoint_id.clone(),
             conflist: conflist.to_owned(),
-            addresses: addresses.chain(options.ip).collect(),
+            addresses: addresses.chain(options.ips.iter().copied()).collect(),
             ports: asked.map(HostPort::of).collect(),
         }
     }

@@ -11,20 +11,20 @@ use crate::cnm::{EndpointInterface, InterfaceName, JoinResponse, RouteType, Stat
 /// The answer to CreateEndpoint: the first address of each family and the MAC, each only
 /// where Docker has not decided it already.
 ///
-/// `mac` is that of the interface as it stands, `asked` the address of the `ip` option.
+/// `mac` is that of the interface as it stands, `asked` the addresses of the `ip` option.
 ///
 /// # Errors
 /// The chain did not give an address that Docker or the user had decided.
 pub fn endpoint_interface(
     list: &NetworkConfigList,
     wanted: &EndpointInterface,
-    asked: Option<IpAddr>,
+    asked: &[IpAddr],
     result: &AttachResult,
     if_name: &str,
     mac: Option<String>,
 ) -> Result<EndpointInterface, OtherAddress> {
     let given: Vec<IpNet> = container_ips(result, if_name).map(|ip| ip.address).collect();
-    for decided in wanted.addresses().map(|decided| decided.addr()).chain(asked) {
+    for decided in wanted.addresses().map(|decided| decided.addr()).chain(asked.iter().copied()) {
         if !given.iter().any(|address| address.addr() == decided) {
             let same_family: Vec<_> = given
                 .iter()
@@ -38,9 +38,9 @@ pub fn endpoint_interface(
             });
         }
     }
-    // The one that was asked for is the first of its family, whatever else there is.
-    let given: Vec<IpNet> =
-        (given.iter().filter(|net| Some(net.addr()) == asked)).chain(&given).copied().collect();
+    // The one that was asked for first is the first of its family, whatever else there is.
+    let is_asked = |asked: &IpAddr| given.iter().find(|net| net.addr() == *asked);
+    let given: Vec<IpNet> = asked.iter().filter_map(is_asked).chain(&given).copied().collect();
     let ipv4 =
         given.iter().find_map(|net| if let IpNet::V4(net) = net { Some(*net) } else { None });
     let ipv6 =

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::conflist::host_local_ranges;
+use super::conflist::{gives, host_local_ranges};
 use super::{Refusal, ipam};
 use crate::cni::NetworkConfigList;
 use crate::cnm::{
@@ -53,6 +53,7 @@ pub fn arguments(
 
     let mut ips = Vec::new();
     let addresses = wanted_addresses(endpoint, interface)?;
+    gives(list, interface.addresses().map(|net| net.addr()).chain(endpoint.ips.iter().copied()))?;
     let ipam = ipam(list).and_then(|ipam| ipam["type"].as_str());
     if !addresses.is_empty() {
         // `static` has no subnet to look the prefix up in; `host-local` takes none.
@@ -87,13 +88,13 @@ pub fn arguments(
     Ok(Arguments { args, capabilities, ips })
 }
 
-/// The addresses to ask the chain for: Docker's own, and the one of the `ip` option.
+/// The addresses to ask the chain for: Docker's own, and those of the `ip` option.
 fn wanted_addresses(
     endpoint: &EndpointOptions,
     interface: &EndpointInterface,
 ) -> Result<Vec<String>, Refusal> {
     let mut wanted: Vec<_> = interface.addresses().map(|address| address.to_string()).collect();
-    if let Some(asked) = endpoint.ip {
+    for &asked in &endpoint.ips {
         match interface.address_like(asked) {
             None => wanted.push(asked.to_string()),
             Some(decided) if decided.addr() == asked => {}

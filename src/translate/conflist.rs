@@ -1,9 +1,10 @@
 //! What a Docker network on a conflist can do, as far as its configuration tells.
 
-use std::net::IpAddr;
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 
-use ipnet::IpNet;
+use ipnet::{IpNet, IpSubnets, Ipv4Subnets, Ipv6Subnets};
 use serde_json::Value;
 
 use super::{PORT_MAPPINGS, Refusal, ipam};
@@ -80,13 +81,45 @@ pub fn serves(list: &NetworkConfigList, pools: &[IpamData]) -> Result<(), Refusa
                 same_family.map(Range::docker_flags),
             ));
         };
-        if let (Some(ours), Some(theirs)) = (range.gateway, data.gateway)
-            && ours != theirs.addr()
+        // Docker would give the gateway's address to a container, unless it is reserved.
+        let mut reserved = data.gateway.iter().chain(data.aux_addresses.values());
+        if let Some(theirs) = data.gateway
+            && !reserved.any(|address| address.addr() == range.gateway)
         {
             return Err(refusal(
-                format!("its gateway is {ours}, and Docker reserved {}", theirs.addr()),
+                format!("its gateway is {}, and Docker reserved {}", range.gateway, theirs.addr()),
                 Some(range.docker_flags()),
             ));
+        }
+    }
+    Ok(())
+}
+
+/// Whether a chain can give these addresses. Docker does not tell a driver its `--ip-range`, so
+/// that this is seen only when it has chosen one; but before a plugin has run.
+///
+/// # Errors
+/// The first address that `host-local` would refuse, with the flags that keep to its range.
+pub(super) fn gives(
+    list: &NetworkConfigList,
+    addresses: impl Iterator<Item = IpAddr>,
+) -> Result<(), Refusal> {
+    let ranges = host_local_ranges(list);
+    // Ranges that come as a capability go before those of the file.
+    if ranges.is_empty() || list.declares("ipRanges") {
+        return Ok(());
+    }
+    for address in addresses {
+        if !ranges.iter().any(|range| range.has(address)) {
+            let same_family =
+                ranges.iter().find(|range| range.gateway.is_ipv4() == address.is_ipv4());
+            let ranges: Vec<_> = ranges.iter().map(ToString::to_string).collect();
+            return Err(Refusal::Address {
+                conflist: list.name().to_owned(),
+                address,
+                ranges: ranges.join(" and "),
+                alternative: same_family.map(Range::docker_flags),
+            });
         }
     }
     Ok(())
@@ -95,14 +128,62 @@ pub fn serves(list: &NetworkConfigList, pools: &[IpamData]) -> Result<(), Refusa
 /// A range of the reference `host-local` IPAM plugin.
 pub(super) struct Range {
     subnet: IpNet,
-    gateway: Option<IpAddr>,
+    /// The first address that it gives, and the last, where it does not give the whole subnet.
+    start: Option<IpAddr>,
+    end: Option<IpAddr>,
+    gateway: IpAddr,
 }
 
 impl Range {
+    fn read(range: &Value) -> Option<Self> {
+        let address = |key: &str| range[key].as_str().and_then(|address| address.parse().ok());
+        let subnet = range["subnet"].as_str()?.parse::<IpNet>().ok()?.trunc();
+        // As the plugin has it.
+        let first = || match subnet.addr() {
+            IpAddr::V4(address) => Ipv4Addr::from(u32::from(address) | 1).into(),
+            IpAddr::V6(address) => Ipv6Addr::from(u128::from(address) | 1).into(),
+        };
+        let gateway = address("gateway").unwrap_or_else(first);
+        Some(Self { subnet, start: address("rangeStart"), end: address("rangeEnd"), gateway })
+    }
+
+    fn has(&self, address: IpAddr) -> bool {
+        self.subnet.contains(&address)
+            && self.start.is_none_or(|start| start <= address)
+            && self.end.is_none_or(|end| address <= end)
+    }
+
+    /// The flags of `docker network create` that have Docker choose from the range alone.
     fn docker_flags(&self) -> String {
-        let gateway = self.gateway.map(|gateway| format!(" --gateway {gateway}"));
         let ipv6 = if self.subnet.addr().is_ipv6() { "--ipv6 " } else { "" };
-        format!("{ipv6}--subnet {}{}", self.subnet, gateway.unwrap_or_default())
+        let range = self.block().map(|block| format!(" --ip-range {block}")).unwrap_or_default();
+        format!("{ipv6}--subnet {} --gateway {}{range}", self.subnet, self.gateway)
+    }
+
+    /// The largest block of addresses within the range; none if it is the whole subnet.
+    fn block(&self) -> Option<IpNet> {
+        if self.start.is_none() && self.end.is_none() {
+            return None;
+        }
+        let start = self.start.unwrap_or(self.subnet.network());
+        let end = self.end.unwrap_or(self.subnet.broadcast());
+        let blocks: IpSubnets = match (start, end) {
+            (IpAddr::V4(start), IpAddr::V4(end)) => Ipv4Subnets::new(start, end, 0).into(),
+            (IpAddr::V6(start), IpAddr::V6(end)) => Ipv6Subnets::new(start, end, 0).into(),
+            _ => return None,
+        };
+        blocks.into_iter().min_by_key(IpNet::prefix_len)
+    }
+}
+
+impl fmt::Display for Range {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.start.is_none() && self.end.is_none() {
+            return self.subnet.fmt(f);
+        }
+        let start = self.start.unwrap_or(self.subnet.network());
+        let end = self.end.unwrap_or(self.subnet.broadcast());
+        write!(f, "{start} to {end}")
     }
 }
 
@@ -114,12 +195,7 @@ pub(super) fn host_local_ranges(list: &NetworkConfigList) -> Vec<Range> {
     let sets = ipam["ranges"].as_array().into_iter().flatten();
     std::iter::once(ipam)
         .chain(sets.flat_map(|set| set.as_array().into_iter().flatten()))
-        .filter_map(|range| {
-            Some(Range {
-                subnet: range["subnet"].as_str()?.parse::<IpNet>().ok()?.trunc(),
-                gateway: range["gateway"].as_str().and_then(|gateway| gateway.parse().ok()),
-            })
-        })
+        .filter_map(Range::read)
         .collect()
 }
 

@@ -23,6 +23,24 @@ pub enum Refusal {
         /// Flags of `docker network create` that would work too.
         alternative: Option<String>,
     },
+    /// An address that was chosen is not one of those that the conflist gives.
+    #[error(
+        "conflist {conflist:?} does not give the address {address}, but {ranges}; ask for one of \
+         these{or}",
+        or = .alternative.as_ref().map(|flags| format!(
+            ", or create the network with {flags}, so that Docker chooses among them"
+        )).unwrap_or_default()
+    )]
+    Address {
+        /// The network configuration list.
+        conflist: String,
+        /// What Docker or the user has chosen.
+        address: IpAddr,
+        /// What the conflist gives.
+        ranges: String,
+        /// Flags of `docker network create` with which Docker chooses only what it gives.
+        alternative: Option<String>,
+    },
     /// The chain makes something that lives and dies with the namespace that it ran in.
     #[error(
         "conflist {conflist:?} cannot be carried over to a Docker container: {reason}; {remedy}"

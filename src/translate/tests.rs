@@ -131,11 +131,11 @@ fn dockers_address_is_pinned_by_cni_args_elsewhere() {
     assert_eq!(with_prefix.args[1].1, "10.22.0.50/16");
     assert!(bare.capabilities.is_empty());
 
-    let both = json!({"Address": "10.22.0.50/16", "AddressIPv6": "fd00::5/64"});
+    let both = json!({"Address": "10.22.0.50/16", "AddressIPv6": "fd00:22::5/64"});
     let told_both = told(&host_local(), both.clone()).unwrap();
-    assert_eq!(told_both.ips, ["10.22.0.50", "fd00::5"]);
+    assert_eq!(told_both.ips, ["10.22.0.50", "fd00:22::5"]);
     let list = serde_json::to_value(told_both.applied_to(host_local())).unwrap();
-    assert_eq!(list["plugins"][0]["args"]["cni"]["ips"], json!(["10.22.0.50", "fd00::5"]));
+    assert_eq!(list["plugins"][0]["args"]["cni"]["ips"], json!(["10.22.0.50", "fd00:22::5"]));
     let chain = self::list(&json!({"type": "calico-ipam"}), &json!({}));
     assert!(matches!(told(&chain, both), Err(Refusal::Addresses { .. })));
 }
@@ -173,9 +173,13 @@ fn an_address_that_was_asked_for_must_come_and_is_told_first() {
                      {"address": "10.22.0.8/16", "interface": 1}]);
     let (result, nothing) = (result(&ips, &json!([])), EndpointInterface::default());
     let answer = |asked: &str| {
-        let asked = Some(asked.parse().unwrap());
-        endpoint_interface(&host_local(), &nothing, asked, &result, "cni0", None)
+        let asked: Vec<_> = asked.split('+').map(|asked| asked.parse().unwrap()).collect();
+        endpoint_interface(&host_local(), &nothing, &asked, &result, "cni0", None)
     };
+    assert_eq!(
+        answer("10.22.0.8+10.22.0.7").unwrap().address,
+        Some("10.22.0.8/16".parse().unwrap())
+    );
     assert_eq!(answer("10.22.0.8").unwrap().address, Some("10.22.0.8/16".parse().unwrap()));
     let text = answer("10.22.0.9").unwrap_err().to_string();
     assert!(text.contains("10.22.0.9") && text.contains("10.22.0.7/16"), "{text}");
@@ -188,6 +192,57 @@ fn an_address_option_is_pinned_where_docker_has_none() {
     let none = ChainOptions::default();
     let told = arguments(&host_local(), &none, &options, &interface(json!({})), &[]).unwrap();
     assert_eq!(told.args[1], ("IP".to_owned(), "10.22.0.50".to_owned()));
+}
+
+#[test]
+fn an_address_of_each_family_is_asked_for_by_one_option() {
+    let options = json!({"ip": "10.22.0.50+fd00:22::50"});
+    let options = EndpointOptions::read(options.as_object().unwrap()).unwrap();
+    let none = ChainOptions::default();
+    let told = arguments(&host_local(), &none, &options, &interface(json!({})), &[]).unwrap();
+    assert_eq!(told.ips, ["10.22.0.50", "fd00:22::50"]);
+    // Docker has decided one of them already: it is asked for once.
+    let dockers = interface(json!({"Address": "10.22.0.50/16"}));
+    let told = arguments(&host_local(), &none, &options, &dockers, &[]).unwrap();
+    assert_eq!(told.ips, ["10.22.0.50", "fd00:22::50"]);
+}
+
+#[test]
+fn an_address_out_of_the_range_is_refused_with_flags_that_keep_to_it() {
+    let range =
+        |range: Value| list(&json!({"type": "host-local", "ranges": [[range]]}), &json!({}));
+    let narrow = range(json!({"subnet": "10.22.0.0/24", "rangeStart": "10.22.0.100",
+                              "rangeEnd": "10.22.0.200"}));
+    // Docker does not tell its --ip-range: the pool is taken.
+    serves(&narrow, &pools(json!([{"Pool": "10.22.0.0/24", "Gateway": "10.22.0.1/24"}]))).unwrap();
+    told(&narrow, json!({"Address": "10.22.0.100/24"})).unwrap();
+    let text = told(&narrow, json!({"Address": "10.22.0.2/24"})).unwrap_err().to_string();
+    for part in [
+        "10.22.0.2,",
+        "10.22.0.100 to 10.22.0.200",
+        "--subnet 10.22.0.0/24 --gateway 10.22.0.1 --ip-range 10.22.0.128/26",
+    ] {
+        assert!(text.contains(part), "{part} is not in: {text}");
+    }
+    let upper = range(json!({"subnet": "fd00:22::/64", "rangeStart": "fd00:22::1:0"}));
+    let text = told(&upper, json!({"AddressIPv6": "fd00:22::2/64"})).unwrap_err().to_string();
+    assert!(text.contains("--ip-range fd00:22:0:0:8000::/65"), "{text}");
+    let text = told(&upper, json!({"Address": "192.0.2.1/24"})).unwrap_err().to_string();
+    assert!(text.contains("192.0.2.1") && !text.contains("--subnet"), "{text}");
+    // Whose ranges come with the call has whatever is in them.
+    let open =
+        list(&json!({"type": "host-local", "subnet": "10.22.0.0/24"}), &json!({"ipRanges": true}));
+    told(&open, json!({"Address": "192.0.2.1/24"})).unwrap();
+}
+
+#[test]
+fn the_conflists_gateway_is_reserved_one_way_or_another() {
+    let pool = |gateway: &str, reserved: Value| {
+        pools(json!([{"Pool": "10.22.0.0/16", "Gateway": gateway, "AuxAddresses": reserved}]))
+    };
+    let text = serves(&host_local(), &pool("10.22.128.0/16", json!({}))).unwrap_err().to_string();
+    assert!(text.contains("--subnet 10.22.0.0/16 --gateway 10.22.0.1"), "{text}");
+    serves(&host_local(), &pool("10.22.128.0/16", json!({"gw": "10.22.0.1/16"}))).unwrap();
 }
 
 #[test]
@@ -228,13 +283,13 @@ fn docker_is_told_the_first_address_of_each_family_and_the_mac() {
     let result = result(&ips, &json!([]));
     let mac = Some("02:00:00:00:00:01".to_owned());
     let nothing = EndpointInterface::default();
-    let told = endpoint_interface(&host_local(), &nothing, None, &result, "cni0", mac.clone());
+    let told = endpoint_interface(&host_local(), &nothing, &[], &result, "cni0", mac.clone());
     let all = json!({"Address": "192.0.2.9/24", "AddressIPv6": "fd00:22::5/64",
                      "MacAddress": "02:00:00:00:00:01"});
     assert_eq!(told.unwrap(), interface(all));
 
     let decided = interface(json!({"Address": "10.22.0.5/16", "MacAddress": "02:00:00:00:00:01"}));
-    let told = endpoint_interface(&host_local(), &decided, None, &result, "cni0", mac);
+    let told = endpoint_interface(&host_local(), &decided, &[], &result, "cni0", mac);
     assert_eq!(told.unwrap(), interface(json!({"AddressIPv6": "fd00:22::5/64"})));
 }
 
@@ -242,8 +297,7 @@ fn docker_is_told_the_first_address_of_each_family_and_the_mac() {
 fn an_address_that_differs_from_dockers_is_an_error_that_names_both() {
     let result = result(&json!([{"address": "10.22.0.7/16", "interface": 1}]), &json!([]));
     let wanted = interface(json!({"Address": "10.22.0.5/16"}));
-    let error =
-        endpoint_interface(&host_local(), &wanted, None, &result, "cni0", None).unwrap_err();
+    let error = endpoint_interface(&host_local(), &wanted, &[], &result, "cni0", None).unwrap_err();
     let text = error.to_string();
     assert!(text.contains("10.22.0.7/16") && text.contains("10.22.0.5"), "{text}");
 }

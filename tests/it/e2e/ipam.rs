@@ -1,10 +1,9 @@
 //! Who chooses the addresses, and that they reach the container.
 
-use super::host::{Host, Suite};
-use super::{ConfFile, and_on_docker_26_1, on_a_host, on_both_dockers};
+use serde_json::json;
 
-const DUAL: ConfFile<'_> =
-    ("10-bridge.conflist", include_str!("../../../conflists/bridge.conflist"));
+use super::host::{Host, Suite};
+use super::{BRIDGE, and_on_docker_26_1, on_a_host, on_both_dockers};
 
 /// A conflist with these IPAM ranges, by a name of its own. The bridge takes the part of the
 /// gateway, which it can for one subnet of a family only.
@@ -31,6 +30,7 @@ on_both_dockers! {
     cni_chooses_one_family_or_several_addresses_of_each,
     docker_chooses_by_its_own_ipam_and_the_chain_obeys,
     a_user_asks_for_an_address_by_option,
+    docker_keeps_to_a_range_of_the_conflists_by_the_flags_that_it_is_told,
     addresses_of_the_chains_choice_cannot_be_dockers_too,
 }
 
@@ -77,7 +77,7 @@ fn cni_chooses_one_family_or_several_addresses_of_each(suite: Suite) {
 
 fn docker_chooses_by_its_own_ipam_and_the_chain_obeys(suite: Suite) {
     let open = pods("open", r#"{"ipRanges": true}"#, "");
-    on_a_host(suite, &[DUAL, ("20-open.conflist", &open)], |host| {
+    on_a_host(suite, &[BRIDGE, ("20-open.conflist", &open)], |host| {
         let create = ["network", "create", "-d", "cni"];
         // What the conflist does not have is refused, with commands that work.
         let other = [&create[..], &["--subnet", "10.92.0.0/24", "-o", "conflist=cni-bridge", "no"]];
@@ -132,7 +132,7 @@ fn docker_chooses_by_its_own_ipam_and_the_chain_obeys(suite: Suite) {
 }
 
 fn a_user_asks_for_an_address_by_option(suite: Suite) {
-    on_a_host(suite, &[DUAL], |host| {
+    on_a_host(suite, &[BRIDGE], |host| {
         host.create_network("web", None);
         host.run("alice", "name=web,driver-opt=ip=10.201.0.50", &[]);
         assert_eq!(host.endpoint("alice", "web")["IPAddress"], "10.201.0.50");
@@ -142,10 +142,49 @@ fn a_user_asks_for_an_address_by_option(suite: Suite) {
         host.docker(&[&connect[..], &["ip=fd00:c9::50", "web", "bob"]].concat());
         host.docker(&["start", "bob"]);
         assert_eq!(host.endpoint("bob", "web")["GlobalIPv6Address"], "fd00:c9::50");
+        // One of each family.
+        host.run("dave", "name=web,driver-opt=ip=10.201.0.60+fd00:c9::60", &[]);
+        let dave = host.endpoint("dave", "web");
+        assert_eq!(
+            (&dave["IPAddress"], &dave["GlobalIPv6Address"]),
+            (&json!("10.201.0.60"), &json!("fd00:c9::60"))
+        );
+        let inside = addresses(host, "dave");
+        assert!(
+            inside.contains(" 10.201.0.60/24 ") && inside.contains(" fd00:c9::60/64 "),
+            "{inside}"
+        );
         let error = host.run_refuses("carol", "name=web,driver-opt=ip=192.0.2.7", &[]);
         assert!(error.contains("192.0.2.7"), "{error}");
         host.docker(&["kill", "bob"]);
+        host.remove(&["alice", "bob", "dave"], &["web"]);
+    });
+}
+
+fn docker_keeps_to_a_range_of_the_conflists_by_the_flags_that_it_is_told(suite: Suite) {
+    let range = r#", "ranges": [[{"subnet": "10.92.0.0/24", "rangeStart": "10.92.0.100",
+                                  "rangeEnd": "10.92.0.200"}]]"#;
+    on_a_host(suite, &[("10-narrow.conflist", &pods("narrow", "{}", range))], |host| {
+        let create = ["network", "create", "-d", "cni"];
+        host.docker(&[&create[..], &["--subnet", "10.92.0.0/24", "web"]].concat());
+        let error = host.run_refuses("alice", "web", &[]);
+        assert!(error.contains("10.92.0.100 to 10.92.0.200"), "{error}");
+        host.run("alice", "web", &["--ip", "10.92.0.100"]);
+        host.remove(&["alice"], &["web"]);
+
+        let flags = error.split_once("create the network with ").unwrap().1;
+        let flags: Vec<_> = flags.split(',').next().unwrap().split(' ').collect();
+        host.docker(&[&create[..], &flags, &["web"]].concat());
+        host.run("alice", "web", &[]);
+        host.run("bob", "web", &[]);
+        host.ping("alice", "bob").unwrap();
         host.remove(&["alice", "bob"], &["web"]);
+        // Docker may reserve the first address of the range in place of the gateway's.
+        let range = ["--subnet", "10.92.0.0/24", "--ip-range", "10.92.0.128/26", "web"];
+        match host.try_exec(&[&["docker"], &create[..], &range].concat()) {
+            Ok(_) => drop(host.docker(&["network", "rm", "web"])),
+            Err(error) => assert!(error.contains("--gateway 10.92.0.1"), "{error}"),
+        }
     });
 }
 
@@ -154,7 +193,7 @@ fn addresses(host: &Host, container: &str) -> String {
 }
 
 fn addresses_of_the_chains_choice_cannot_be_dockers_too(suite: Suite) {
-    on_a_host(suite, &[DUAL], |host| {
+    on_a_host(suite, &[BRIDGE], |host| {
         let create = ["network", "create", "-d", "cni", "--ipam-driver", "null"];
         let subnet = ["--subnet", "10.201.0.0/24", "web"];
         host.docker_refuses(&[&create[..], &subnet].concat());

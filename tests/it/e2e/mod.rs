@@ -99,6 +99,36 @@ use and_on_docker_26_1;
 /// A CNI configuration file: its name in `/etc/cni/net.d`, and what is in it.
 type ConfFile<'f> = (&'f str, &'f str);
 
+/// A bridge with published ports. No `firewall` plugin, as on a node whose pod network brings
+/// its own rules.
+const PODS: ConfFile<'_> = (
+    "10-pods.conflist",
+    r#"{
+        "cniVersion": "1.0.0",
+        "name": "pods",
+        "plugins": [
+            {
+                "type": "bridge",
+                "bridge": "pods0",
+                "isDefaultGateway": true,
+                "ipMasq": true,
+                "hairpinMode": true,
+                "ipam": {"type": "host-local", "ranges": [[{"subnet": "10.99.0.0/24"}]]}
+            },
+            {"type": "portmap", "capabilities": {"portMappings": true}}
+        ]
+    }"#,
+);
+
+/// The same, for a second network: on another bridge, and on the subnet 10.98.0.0/24.
+fn more_pods() -> String {
+    PODS.1.replace("pods", "more").replace("10.99.", "10.98.")
+}
+
+/// The one to copy, with addresses of both families: 10.201.0.0/24 and fd00:c9::/64.
+const BRIDGE: ConfFile<'_> =
+    ("10-bridge.conflist", include_str!("../../../conflists/bridge.conflist"));
+
 /// Plays `scene` on a new host with the driver and these configuration files, and fails if it
 /// leaves anything behind.
 fn on_a_host(suite: Suite, files: &[ConfFile<'_>], scene: impl Fn(&Host)) {
