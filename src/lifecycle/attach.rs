@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use super::orphans::{self, Claims};
 use super::record::{Attachment, AttachmentId, Interface, Network, Phase};
 use super::settle::Fresh;
-use super::{Driver, Error, Inner, Result, forward};
+use super::{Driver, Error, Inner, PortError, Result, forward};
 use crate::cni::{self, AttachResult, NetworkConfigList};
 use crate::cnm::{
     CreateEndpointRequest, CreateEndpointResponse, EndpointId, EndpointInterface, EndpointOptions,
@@ -174,18 +174,22 @@ impl Inner {
             return Ok(Vec::new());
         }
         translate::publishes(list, asked)?;
-        match self.ports.hold(endpoint, &network.id, asked) {
-            Ok(ports) => {
-                let mappings = translate::port_mappings(&ports);
-                arguments.capabilities.insert(PORT_MAPPINGS.to_owned(), mappings);
-                Ok(ports)
-            }
-            Err(error) if self.ports.may_be_one_container(&error, &network.id, asked) => {
-                arguments.capabilities.remove(PORT_MAPPINGS);
-                Ok(asked.to_vec())
-            }
-            Err(error) => Err(error.into()),
-        }
+        let may_be_had = self.ports.may_be_had(&network.id, asked);
+        // What cannot be published later is published now, if it is free.
+        let held = match may_be_had && list.adds(PORT_MAPPINGS) {
+            true => None,
+            false => match self.ports.hold(endpoint, &network.id, asked) {
+                Err(PortError::Held { .. }) if may_be_had => None,
+                held => Some(held?),
+            },
+        };
+        let Some(ports) = held else {
+            arguments.capabilities.remove(PORT_MAPPINGS);
+            return Ok(asked.to_vec());
+        };
+        let mappings = translate::port_mappings(&ports);
+        arguments.capabilities.insert(PORT_MAPPINGS.to_owned(), mappings);
+        Ok(ports)
     }
 
     /// Makes the attachment. After an error the caller undoes what was done.

@@ -5,6 +5,8 @@
 //! calls DeleteEndpoint; a container that dies badly may keep it or lose it. So its place
 //! is looked up each time.
 
+use std::path::PathBuf;
+
 use super::record::{Attachment, Phase};
 use super::{Driver, Error, Inner, Result, watch};
 use crate::cnm::{JoinRequest, JoinResponse};
@@ -37,11 +39,10 @@ impl Driver {
         if !attachment.phase.is_live() {
             return Err(Error::UnknownEndpoint(request.endpoint_id));
         }
-        let mut joined = Attachment {
-            phase: Phase::Joined,
-            sandbox: (!request.sandbox_key.is_empty()).then(|| request.sandbox_key.into()),
-            ..attachment.clone()
-        };
+        let sandbox: Option<PathBuf> =
+            (!request.sandbox_key.is_empty()).then(|| request.sandbox_key.into());
+        inner.publish_what_waited(attachment, sandbox.as_deref()).await?;
+        let mut joined = Attachment { phase: Phase::Joined, sandbox, ..attachment.clone() };
         inner.sandboxes.check_overlap(&joined)?;
         // Without the ones of an earlier Join.
         joined.widened = 0;
@@ -54,8 +55,7 @@ impl Driver {
         let Some(answer) = joined.join_answer() else {
             return Err(Error::UnknownEndpoint(request.endpoint_id));
         };
-        let waits_for = if joined.publishes() { &[][..] } else { &joined.ports };
-        inner.ports.enter(&joined.endpoint, joined.sandbox.as_deref(), waits_for)?;
+        inner.ports.enter(&joined.endpoint, joined.sandbox.as_deref());
         // At once: wherever the interface is by then, it is found.
         match tokio::try_join!(inner.keep(&joined), inner.hand_over(&joined)) {
             Ok(((), ())) => {

@@ -6,9 +6,9 @@
 //! opens.
 //!
 //! Docker tells every network of a container the same published ports, and not which container
-//! it is. So whether a second endpoint on *another* network, with exactly the same list, is
-//! the same container is seen only at Join, when both name their sandbox. Until then it
-//! waits, without ports; [`super::publish`] has what follows.
+//! it is. So whether a second endpoint on *another* network, with the same list, is the
+//! same container is seen only at Join, when both name their sandbox. Until then it waits,
+//! without ports; [`super::publish`] has what follows.
 
 use std::collections::HashMap;
 use std::fs;
@@ -79,8 +79,8 @@ pub(super) struct Ports {
 #[derive(Debug)]
 struct Holder {
     network: NetworkId,
-    /// What Docker asked for, before a port was chosen.
-    asked: Vec<PortBinding>,
+    /// What it publishes; each with the port that was chosen.
+    ports: Vec<PortBinding>,
     /// The container's namespace, from Join on.
     sandbox: Option<PathBuf>,
     holds: Vec<Hold>,
@@ -106,7 +106,7 @@ impl Ports {
             });
             let holder = Holder {
                 network: attachment.network.clone(),
-                asked: attachment.ports.clone(),
+                ports: attachment.ports.clone(),
                 sandbox: attachment.sandbox.clone(),
                 holds: holds.collect(),
             };
@@ -148,8 +148,8 @@ impl Ports {
             });
             holds.push(hold);
         }
-        let (network, asked) = (network.clone(), asked.to_vec());
-        holders.insert(endpoint.clone(), Holder { network, asked, sandbox: None, holds });
+        let (network, ports) = (network.clone(), settled.clone());
+        holders.insert(endpoint.clone(), Holder { network, ports, sandbox: None, holds });
         Ok(settled)
     }
 
@@ -193,44 +193,25 @@ impl Ports {
         Err(PortError::NoneFree { first, last, protocol: binding.proto.name() })
     }
 
-    /// Whether the endpoint that has the port may belong to the very container that asks: it
-    /// is on another network, and asked for the same ports.
-    pub(super) fn may_be_one_container(
-        &self,
-        error: &PortError,
-        network: &NetworkId,
-        asked: &[PortBinding],
-    ) -> bool {
-        let PortError::Held { endpoint, .. } = error else { return false };
+    /// Whether the container that asks for these ports on a network may have them already, at
+    /// its end in another one.
+    pub(super) fn may_be_had(&self, network: &NetworkId, asked: &[PortBinding]) -> bool {
         let holders = self.holders();
-        let holder = holders.get(endpoint);
-        holder.is_some_and(|holder| holder.network != *network && same(&holder.asked, asked))
+        holders.values().any(|holder| holder.network != *network && same(&holder.ports, asked))
+    }
+
+    /// Whether an endpoint in this sandbox has the ports that another one asks for.
+    pub(super) fn are_had_in(&self, sandbox: Option<&Path>, asked: &[PortBinding]) -> bool {
+        let holders = self.holders();
+        let mut inside = holders.values().filter(|holder| holder.sandbox.as_deref() == sandbox);
+        sandbox.is_some() && inside.any(|holder| same(&holder.ports, asked))
     }
 
     /// An endpoint enters its sandbox.
-    ///
-    /// # Errors
-    /// It waits for ports that an endpoint in another sandbox has.
-    pub(super) fn enter(
-        &self,
-        endpoint: &EndpointId,
-        sandbox: Option<&Path>,
-        waits_for: &[PortBinding],
-    ) -> Result<(), PortError> {
-        let mut holders = self.holders();
-        if let Some(holder) = holders.get_mut(endpoint) {
+    pub(super) fn enter(&self, endpoint: &EndpointId, sandbox: Option<&Path>) {
+        if let Some(holder) = self.holders().get_mut(endpoint) {
             holder.sandbox = sandbox.map(Path::to_owned);
         }
-        for binding in waits_for.iter().filter(|binding| binding.host_port != 0) {
-            let port = HostPort::of(binding);
-            if let Some((endpoint, holder)) = holder_of(&holders, endpoint, &port)
-                && holder.sandbox.as_deref() != sandbox
-            {
-                let (endpoint, network) = (endpoint.clone(), holder.network.clone());
-                return Err(PortError::Held { port, endpoint, network });
-            }
-        }
-        Ok(())
     }
 
     /// Lets go of everything that the endpoint holds.
@@ -244,9 +225,16 @@ impl Ports {
     }
 }
 
-/// Whether the lists are the same, in whatever order: Docker keeps them in a map.
-fn same(one: &[PortBinding], other: &[PortBinding]) -> bool {
-    one.len() == other.len() && one.iter().all(|binding| other.contains(binding))
+/// Whether the ports may have been chosen by this list, in whatever order: Docker keeps them in
+/// a map.
+fn same(ports: &[PortBinding], asked: &[PortBinding]) -> bool {
+    let chosen_by = |port: &PortBinding, asked: &PortBinding| {
+        let first = asked.host_port;
+        (port.proto, port.port, port.host_ip) == (asked.proto, asked.port, asked.host_ip)
+            && (first == 0 || (first..=asked.host_port_end.max(first)).contains(&port.host_port))
+    };
+    ports.iter().all(|port| asked.iter().any(|asked| chosen_by(port, asked)))
+        && asked.iter().all(|asked| ports.iter().any(|port| chosen_by(port, asked)))
 }
 
 /// Which other endpoint has the port, or a part of it.
@@ -370,21 +358,31 @@ mod tests {
         let (ports, number) = (Ports::default(), free());
         let asked = fixed(number);
         ports.hold(&id("e1"), &id("n1"), &asked).unwrap();
-        ports.enter(&id("e1"), Some(Path::new("/netns/a")), &[]).unwrap();
+        let had_in =
+            |sandbox, asked: &[PortBinding]| ports.are_had_in(Some(Path::new(sandbox)), asked);
+        assert!(!had_in("/netns/a", &asked), "not before Join");
+        ports.enter(&id("e1"), Some(Path::new("/netns/a")));
+        assert!(had_in("/netns/a", &asked) && !had_in("/netns/b", &asked));
+        assert!(!ports.are_had_in(None, &asked));
 
-        let error = ports.hold(&id("e2"), &id("n2"), &asked).unwrap_err();
-        assert!(ports.may_be_one_container(&error, &id("n2"), &asked));
-        assert!(!ports.may_be_one_container(&error, &id("n1"), &asked), "one end per network");
+        assert!(ports.may_be_had(&id("n2"), &asked));
+        assert!(!ports.may_be_had(&id("n1"), &asked), "one end per network");
         let (one, other) = (fixed(free()), fixed(free()));
         ports.hold(&id("e3"), &id("n1"), &[one.clone(), other.clone()].concat()).unwrap();
-        let turned = [other, one].concat();
-        let held = ports.hold(&id("e4"), &id("n2"), &turned).unwrap_err();
-        assert!(ports.may_be_one_container(&held, &id("n2"), &turned), "in any order");
+        assert!(ports.may_be_had(&id("n2"), &[other, one].concat()), "in any order");
         let more = [asked.clone(), fixed(free())].concat();
-        assert!(!ports.may_be_one_container(&error, &id("n2"), &more), "other ports");
+        assert!(!ports.may_be_had(&id("n2"), &more), "other ports");
+    }
 
-        ports.enter(&id("e2"), Some(Path::new("/netns/a")), &asked).unwrap();
-        let error = ports.enter(&id("e2"), Some(Path::new("/netns/b")), &asked).unwrap_err();
-        assert!(matches!(error, PortError::Held { .. }), "{error}");
+    #[test]
+    fn the_ends_of_one_container_ask_for_the_same_choice() {
+        let ports = Ports::default();
+        let any = self::asked(json!([{"Proto": 6, "Port": 80}, {"Proto": 6, "Port": 80},
+            {"Proto": 17, "Port": 53, "HostPort": 20_010, "HostPortEnd": 20_019}]));
+        ports.hold(&id("e1"), &id("n1"), &any).unwrap();
+        assert!(ports.may_be_had(&id("n2"), &any));
+        assert!(!ports.may_be_had(&id("n2"), &any[..2]), "fewer ports");
+        let other = self::asked(json!([{"Proto": 6, "Port": 81}]));
+        assert!(!ports.may_be_had(&id("n2"), &other), "another port of the container's");
     }
 }

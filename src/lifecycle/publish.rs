@@ -2,8 +2,9 @@
 //!
 //! A container is attached to each of its networks with the same published ports, and one of
 //! its endpoints at a time holds the default gateway. Docker means the ports to be that
-//! endpoint's. ADD has published them already where they were free, because that is one run
-//! of the chain less. What is left for here is when the gateway moves: the plugins that declare
+//! endpoint's. ADD has published them already, unless the container may have had them at another
+//! end, because that is one run of a plugin less. What is left for here is Join, which shows
+//! that the container is another one, and when the gateway moves: the plugins that declare
 //! `portMappings` are run alone, with DEL for the endpoint that loses it and with ADD, on
 //! top of the chain's result, for the one that gets it. Where the plugin that makes the
 //! interface publishes the ports too, they stay with the endpoint that has them.
@@ -98,6 +99,28 @@ impl Driver {
 }
 
 impl Inner {
+    /// Publishes the ports of an endpoint that joins a sandbox, if ADD left them out because the
+    /// container might have had them at another end, and it does not.
+    ///
+    /// # Errors
+    /// Another container has a port, or the chain fails; nothing is published then.
+    pub(super) async fn publish_what_waited(
+        &self,
+        attachment: &mut Attachment,
+        sandbox: Option<&Path>,
+    ) -> Result<()> {
+        let Attachment { endpoint, network, ports, .. } = &*attachment;
+        if ports.is_empty() || attachment.publishes() || self.ports.are_had_in(sandbox, ports) {
+            return Ok(());
+        }
+        if !attachment.list.adds(PORT_MAPPINGS) {
+            // ADD was the time to publish them, and somebody had them.
+            self.ports.hold(endpoint, network, ports)?;
+            self.ports.release(endpoint);
+        }
+        self.publish(attachment, Vec::new()).await
+    }
+
     /// Publishes the ports of an endpoint that became its sandbox's gateway, unless they are.
     /// `asked` are Docker's ports of the sandbox: it keeps them from an endpoint that it makes
     /// while another one on its own bridge has them.
@@ -128,7 +151,7 @@ impl Inner {
         }
         let ports = self.ports.hold(endpoint, &attachment.network, &attachment.ports)?;
         // The ports are the endpoint's only, wherever it stands: it has a sandbox by now.
-        self.ports.enter(endpoint, attachment.sandbox.as_deref(), &[])?;
+        self.ports.enter(endpoint, attachment.sandbox.as_deref());
         let mut published = attachment.clone();
         let mappings = translate::port_mappings(&ports);
         published.parameters.capability_args.insert(PORT_MAPPINGS.to_owned(), mappings);

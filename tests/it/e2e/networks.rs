@@ -3,25 +3,7 @@
 use std::time::Duration;
 
 use super::host::{Host, IMAGE, Suite, answers, within};
-use super::{ConfFile, and_on_docker_26_1, on_a_host, on_both_dockers};
-
-const PODS: ConfFile<'_> = ("10-pods.conflist", PODS_TEXT);
-
-const PODS_TEXT: &str = r#"{
-    "cniVersion": "1.0.0",
-    "name": "pods",
-    "plugins": [
-        {
-            "type": "bridge",
-            "bridge": "pods0",
-            "isDefaultGateway": true,
-            "ipMasq": true,
-            "hairpinMode": true,
-            "ipam": {"type": "host-local", "ranges": [[{"subnet": "10.99.0.0/24"}]]}
-        },
-        {"type": "portmap", "capabilities": {"portMappings": true}}
-    ]
-}"#;
+use super::{PODS, and_on_docker_26_1, more_pods, on_a_host, on_both_dockers};
 
 /// Two pod networks without bridges, with the same gateway outside of their subnets.
 const FAR: &str = r#"{
@@ -50,32 +32,38 @@ and_on_docker_26_1! {
 }
 
 fn published_ports_follow_the_gateway_from_network_to_network(suite: Suite) {
-    let other = PODS_TEXT.replace("pods", "more").replace("10.99.", "10.98.");
-    on_a_host(suite, &[PODS, ("20-more.conflist", &other)], |host| {
+    on_a_host(suite, &[PODS, ("20-more.conflist", &more_pods())], |host| {
         host.create_network("anna", Some("pods"));
         host.create_network("bert", Some("more"));
         host.docker(&["network", "create", "plain"]);
-        host.run("alice", "anna", &["-p", "8080:80", "-p", "8081:80"]);
+        let options = ["-p", "8080:80", "-p", "8081:80", "-p", "80"];
+        host.run("alice", "anna", &options);
         let both_answer = || {
             for port in [8080, 8081] {
                 answers("alice", || host.get(&format!("http://127.0.0.1:{port}/")));
                 answers("alice", || host.get_from_outside(port));
             }
         };
+        // By one of the two networks alone, also that which the driver has chosen.
+        let three_are_published = || {
+            let ports = host.exec(&["cnm-cni", "ports"]);
+            assert_eq!(ports.lines().count(), 4, "{ports}");
+        };
         host.docker(&["network", "connect", "bert", "alice"]);
+        three_are_published();
         assert_eq!(gateway(host, "alice"), "10.99.0.1");
         both_answer();
         // Another container is told so, also on another network.
         host.create_network("carl", Some("more"));
         let error = host.run_refuses("bob", "carl", &["-p", "8080:80"]);
         assert!(error.contains("8080/tcp is held by endpoint"), "{error}");
-        let options = ["-p", "8080:80", "-p", "8081:80"];
         let error = host.run_refuses("bob", "carl", &options);
         assert!(error.contains("/tcp is held by endpoint"), "{error}");
 
         host.docker(&["network", "disconnect", "anna", "alice"]);
         assert_eq!(gateway(host, "alice"), "10.98.0.1");
         both_answer();
+        three_are_published();
         host.docker(&["network", "connect", "plain", "alice"]);
         host.docker(&["network", "disconnect", "bert", "alice"]);
         both_answer();
@@ -85,7 +73,12 @@ fn published_ports_follow_the_gateway_from_network_to_network(suite: Suite) {
         both_answer();
         host.docker(&["restart", "alice"]);
         both_answer();
-        host.remove(&["alice"], &["anna", "bert", "carl", "plain"]);
+        // Another container that leaves the choice to the driver has a port of its own.
+        host.run("bob", "carl", &["-p", "80"]);
+        host.run("carol", "anna", &["-p", "80"]);
+        let ports = host.exec(&["cnm-cni", "ports"]);
+        assert_eq!(ports.lines().count(), 6, "{ports}");
+        host.remove(&["alice", "bob", "carol"], &["anna", "bert", "carl", "plain"]);
     });
 }
 
@@ -188,7 +181,7 @@ const SOURCES: &str = r#"{
 
 fn networks_that_overlap_are_refused_to_one_container(suite: Suite) {
     // The same subnet on two bridges.
-    let other = PODS_TEXT.replace("pods", "more");
+    let other = PODS.1.replace("pods", "more");
     on_a_host(suite, &[PODS, ("20-more.conflist", &other)], |host| {
         host.create_network("anna", Some("pods"));
         host.create_network("bert", Some("more"));

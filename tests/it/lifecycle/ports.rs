@@ -7,7 +7,7 @@ use cnm_cni::lifecycle::{self, Driver, Error};
 use serde_json::{Value, json};
 
 use super::{Bench, NETWORK, read, scripted};
-use crate::alone::alone;
+use crate::alone::{alone, sh};
 
 /// A chain that publishes ports, as two plugins: the second one says what it was told.
 async fn bench() -> Bench {
@@ -114,9 +114,7 @@ fn a_port_of_the_drivers_choice_is_told_to_the_chain_and_to_whoever_asks() {
         "lifecycle::ports::a_port_of_the_drivers_choice_is_told_to_the_chain_and_to_whoever_asks",
         async {
             let bench = bench().await;
-            let any =
-                json!({"Proto": 6, "Port": 80, "HostIP": "", "HostPort": 0, "HostPortEnd": 0});
-            create(&bench, NETWORK, "e1", &any).await.unwrap();
+            create(&bench, NETWORK, "e1", &any()).await.unwrap();
             let (verb, port) = told(&bench).remove(0);
             assert_eq!(verb, "ADD");
             assert!(port >= 1024, "{port}");
@@ -159,6 +157,89 @@ fn ports_follow_the_gateway_of_one_container() {
         assert_eq!(pairs(told(&bench)).collect::<Vec<_>>(), ["ADD", "DEL", "ADD", "DEL"]);
         bench.assert_nothing_is_left();
     });
+}
+
+fn any() -> Value {
+    json!({"Proto": 6, "Port": 80, "HostIP": "", "HostPort": 0, "HostPortEnd": 0})
+}
+
+#[test]
+fn a_container_of_two_networks_has_one_port_of_the_drivers_choice() {
+    alone(
+        "lifecycle::ports::a_container_of_two_networks_has_one_port_of_the_drivers_choice",
+        async {
+            let bench = bench().await;
+            create(&bench, NETWORK, "e1", &any()).await.unwrap();
+            join(&bench, NETWORK, "e1", "/netns/alice").await.unwrap();
+            create(&bench, "n2", "e2", &any()).await.unwrap();
+            join(&bench, "n2", "e2", "/netns/alice").await.unwrap();
+            let published = || lifecycle::published(&bench.config.state_dir).unwrap();
+            let [port] = &published()[..] else { panic!("{:?}", published()) };
+            assert_eq!(port.endpoint.to_string(), "e1");
+
+            revoke(&bench, "e1").await;
+            program(&bench, "e2").await.unwrap();
+            let [port] = &published()[..] else { panic!("{:?}", published()) };
+            assert_eq!(port.endpoint.to_string(), "e2");
+            bench.delete_endpoint("e1").await;
+            bench.delete_endpoint("e2").await;
+            bench.assert_nothing_is_left();
+        },
+    );
+}
+
+#[test]
+fn containers_of_two_networks_have_a_port_of_the_drivers_choice_each() {
+    alone(
+        "lifecycle::ports::containers_of_two_networks_have_a_port_of_the_drivers_choice_each",
+        async {
+            let bench = bench().await;
+            create(&bench, NETWORK, "e1", &any()).await.unwrap();
+            join(&bench, NETWORK, "e1", "/netns/alice").await.unwrap();
+            create(&bench, "n2", "e2", &any()).await.unwrap();
+            // Whose container this is, Join shows.
+            assert_eq!(told(&bench).len(), 1);
+            join(&bench, "n2", "e2", "/netns/bob").await.unwrap();
+            let verbs: Vec<_> = told(&bench).into_iter().map(|(verb, _)| verb).collect();
+            assert_eq!(verbs, ["ADD", "ADD"]);
+            let published = lifecycle::published(&bench.config.state_dir).unwrap();
+            assert_eq!(published.len(), 2, "{published:?}");
+            assert_ne!(published[0].host_port, published[1].host_port);
+            bench.delete_endpoint("e2").await;
+            bench.delete_endpoint("e1").await;
+            let dels = told(&bench).into_iter().filter(|(verb, _)| verb == "DEL");
+            assert_eq!(dels.count(), 2);
+            bench.assert_nothing_is_left();
+        },
+    );
+}
+
+#[test]
+fn a_join_that_fails_after_it_published_leaves_the_ports_to_del() {
+    alone(
+        "lifecycle::ports::a_join_that_fails_after_it_published_leaves_the_ports_to_del",
+        async {
+            let bench = bench().await;
+            create(&bench, NETWORK, "e1", &any()).await.unwrap();
+            create(&bench, "n2", "e2", &any()).await.unwrap();
+            // Nobody can hand over what is gone.
+            let ids = json!({"NetworkID": "n2", "EndpointID": "e2"});
+            let info = bench.driver.endpoint_oper_info(read(ids)).await.unwrap().value;
+            let text = |key: &str| info[key].as_str().unwrap().to_owned();
+            let staging = bench.config.run_dir.join("netns").join(text("cni.containerID"));
+            sh(&format!(
+                "nsenter --net={} ip link delete {}",
+                staging.display(),
+                text("cni.ifname")
+            ));
+            join(&bench, "n2", "e2", "/netns/bob").await.unwrap_err();
+            bench.delete_endpoint("e2").await;
+            let told = told(&bench).into_iter().map(|(verb, _)| verb).collect::<Vec<_>>();
+            assert_eq!(told, ["ADD", "ADD", "DEL"]);
+            bench.delete_endpoint("e1").await;
+            bench.assert_nothing_is_left();
+        },
+    );
 }
 
 #[test]
