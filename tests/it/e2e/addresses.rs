@@ -1,24 +1,7 @@
 //! Who chooses a container's addresses, and what Docker shows of them.
 
 use super::host::Suite;
-use super::{ConfFile, on_a_host, on_both_dockers};
-
-const PODS: ConfFile<'_> = (
-    "10-pods.conflist",
-    r#"{
-        "cniVersion": "1.0.0",
-        "name": "pods",
-        "plugins": [
-            {
-                "type": "bridge",
-                "bridge": "pods0",
-                "isDefaultGateway": true,
-                "ipMasq": true,
-                "ipam": {"type": "host-local", "ranges": [[{"subnet": "10.99.0.0/24"}]]}
-            }
-        ]
-    }"#,
-);
+use super::{PODS, on_a_host, on_both_dockers};
 
 on_both_dockers! {
     docker_shows_the_address_gateway_and_mac_that_cni_gave,

@@ -1,10 +1,7 @@
-//! `docker compose` with a file that names the driver, where Debian has the plugin: trixie.
+//! `docker compose` with a file that names the driver, where Debian has the plugin: since trixie.
 
 use super::host::{Suite, answers};
-use super::{ConfFile, and_on_docker_26_1, on_a_host};
-
-const CONFLIST: ConfFile<'_> =
-    ("10-bridge.conflist", include_str!("../../../conflists/bridge.conflist"));
+use super::{BRIDGE, and_on_docker_26_1, on_a_host};
 
 const COMPOSE: &str = r#"
 services:
@@ -32,8 +29,15 @@ and_on_docker_26_1! {
     a_compose_file_goes_up_and_down,
 }
 
+mod docker_28_5 {
+    #[test]
+    fn a_compose_file_goes_up_and_down() {
+        super::a_compose_file_goes_up_and_down(super::Suite::Forky);
+    }
+}
+
 fn a_compose_file_goes_up_and_down(suite: Suite) {
-    on_a_host(suite, &[CONFLIST], |host| {
+    on_a_host(suite, &[BRIDGE], |host| {
         host.write("/root/project/compose.yaml", COMPOSE);
         let compose = ["compose", "-f", "/root/project/compose.yaml"];
         host.docker(&[&compose[..], &["up", "-d"]].concat());

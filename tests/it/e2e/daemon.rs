@@ -3,10 +3,7 @@
 use std::time::Duration;
 
 use super::host::{Host, Suite, answers, within};
-use super::{ConfFile, and_on_docker_26_1, on_a_host, on_both_dockers};
-
-const CONFLIST: ConfFile<'_> =
-    ("10-bridge.conflist", include_str!("../../../conflists/bridge.conflist"));
+use super::{BRIDGE, and_on_docker_26_1, on_a_host, on_both_dockers};
 
 on_both_dockers! {
     a_container_that_dies_is_started_again_by_its_policy,
@@ -21,7 +18,7 @@ and_on_docker_26_1! {
 }
 
 fn a_container_that_dies_is_started_again_by_its_policy(suite: Suite) {
-    on_a_host(suite, &[CONFLIST], |host| {
+    on_a_host(suite, &[BRIDGE], |host| {
         host.create_network("web", None);
         host.run("alice", "web", &["-p", "8080:80", "--restart", "on-failure"]);
         answers("alice", || host.get_from_outside(8080));
@@ -36,21 +33,35 @@ fn a_container_that_dies_is_started_again_by_its_policy(suite: Suite) {
 }
 
 fn containers_come_back_after_dockerd_was_stopped(suite: Suite) {
-    on_a_host(suite, &[CONFLIST], |host| {
+    on_a_host(suite, &[BRIDGE], |host| {
         host.create_network("web", None);
         host.run("alice", "web", &["-p", "8080:80", "--restart", "always"]);
+        for (name, port) in [("carol", "8081:80"), ("dave", "8082:80")] {
+            host.run(name, "web", &["-p", port, "--restart", "unless-stopped"]);
+        }
+        host.docker(&["stop", "dave"]);
         host.stop_dockerd("TERM");
         assert!(host.get("http://127.0.0.1:8080/").is_err());
         host.start_dockerd(&[]);
         answers("alice", || host.get_from_outside(8080));
+        answers("carol", || host.get_from_outside(8081));
+        assert_eq!(started(host, "dave"), "");
+        assert!(host.get_from_outside(8082).is_err());
+        let pid = host.docker(&["inspect", "-f", "{{.State.Pid}}", "carol"]);
+        let before = started(host, "carol");
+        host.exec(&["sh", "-c", &format!("kill -9 {pid}")]);
+        assert!(within(Duration::from_secs(20), || {
+            !["", &before].contains(&started(host, "carol").as_str())
+        }));
+        answers("carol", || host.get_from_outside(8081));
         host.run("bob", "web", &[]);
         host.ping("bob", "alice").unwrap();
-        host.remove(&["alice", "bob"], &["web"]);
+        host.remove(&["alice", "bob", "carol", "dave"], &["web"]);
     });
 }
 
 fn containers_outlive_dockerd_under_live_restore(suite: Suite) {
-    on_a_host(suite, &[CONFLIST], |host| {
+    on_a_host(suite, &[BRIDGE], |host| {
         host.stop_dockerd("TERM");
         host.start_dockerd(&["--live-restore"]);
         host.create_network("web", None);
@@ -67,7 +78,7 @@ fn containers_outlive_dockerd_under_live_restore(suite: Suite) {
 }
 
 fn a_dockerd_that_was_killed_leaves_nothing_for_long(suite: Suite) {
-    on_a_host(suite, &[CONFLIST], |host| {
+    on_a_host(suite, &[BRIDGE], |host| {
         host.create_network("web", None);
         host.run("alice", "web", &["-p", "8080:80"]);
         host.stop_dockerd("KILL");
@@ -83,7 +94,7 @@ fn a_dockerd_that_was_killed_leaves_nothing_for_long(suite: Suite) {
 }
 
 fn the_classic_builder_uses_the_network(suite: Suite) {
-    on_a_host(suite, &[CONFLIST], |host| {
+    on_a_host(suite, &[BRIDGE], |host| {
         host.create_network("web", None);
         host.run("alice", "web", &[]);
         host.write(

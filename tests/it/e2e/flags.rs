@@ -1,15 +1,13 @@
 //! Flags of Docker's that are nothing to a driver, or little.
 
-use super::host::{Suite, answers};
-use super::{ConfFile, on_a_host, on_both_dockers};
-
-const CONFLIST: ConfFile<'_> =
-    ("10-bridge.conflist", include_str!("../../../conflists/bridge.conflist"));
+use super::host::{Host, Suite, answers};
+use super::{BRIDGE, and_on_docker_26_1, on_a_host, on_both_dockers};
 
 const CREATE: [&str; 4] = ["network", "create", "-d", "cni"];
 const NULL: [&str; 2] = ["--ipam-driver", "null"];
 
 on_both_dockers! {
+    every_flag_of_dockers_is_in_the_table,
     flags_that_never_reach_a_driver,
     a_network_takes_its_options_from_another,
     swarm_is_refused,
@@ -18,8 +16,59 @@ on_both_dockers! {
     a_sysctl_of_the_users_reaches_the_container,
 }
 
+and_on_docker_26_1! {
+    every_flag_of_dockers_is_in_the_table,
+    swarm_is_refused,
+    a_node_of_a_swarm_keeps_its_own_networks,
+}
+
+const TABLE: &str = include_str!("../../../docs/docker-features.md");
+
+fn every_flag_of_dockers_is_in_the_table(suite: Suite) {
+    let host = Host::up(suite);
+    let missing = |command: &str, is_meant: &dyn Fn(&str) -> bool| {
+        let title = format!("\n## docker {command}\n");
+        let after = TABLE.split_once(&title).unwrap_or_else(|| panic!("no {title:?}")).1;
+        let section = after.split("\n## ").next().unwrap();
+        let is_told =
+            |flag: &str| section.split(flag).skip(1).any(|rest| rest.starts_with([' ', '`', '=']));
+        let help = host.docker(&command.split(' ').chain(["--help"]).collect::<Vec<_>>());
+        let flags = flags(&help);
+        assert!(flags.len() > 4, "{help}");
+        let meant = flags.into_iter().filter(|(flag, told)| flag != "--help" && is_meant(told));
+        meant.map(|(flag, _)| flag).filter(|flag| !is_told(flag)).collect::<Vec<_>>()
+    };
+    for command in ["network create", "network connect"] {
+        assert_eq!(missing(command, &|_| true), [] as [String; 0], "docker {command}");
+    }
+    // The rest of them are nothing to a network.
+    const WORDS: [&str; 11] = [
+        "network", "dns", "port", "ports", "ip", "ipv4", "ipv6", "mac", "link", "domain", "sysctl",
+    ];
+    let of_network = |told: &str| {
+        let told = told.to_lowercase();
+        let mut words = told.split(|c: char| !c.is_ascii_alphanumeric());
+        told.contains("host name") || words.any(|word| WORDS.contains(&word))
+    };
+    assert_eq!(missing("run", &of_network), [] as [String; 0], "docker run");
+}
+
+/// Each flag of a command by its long name, with what is told of it.
+fn flags(help: &str) -> Vec<(String, String)> {
+    let mut flags = Vec::<(String, String)>::new();
+    for line in help.lines().map(str::trim_start) {
+        let long = line.split(' ').find(|word| word.starts_with("--"));
+        match long.filter(|_| line.starts_with('-')) {
+            Some(flag) => flags.push((flag.to_owned(), line.to_owned())),
+            // The line before goes on.
+            None => flags.iter_mut().last().into_iter().for_each(|(_, told)| *told += line),
+        }
+    }
+    flags
+}
+
 fn flags_that_never_reach_a_driver(suite: Suite) {
-    on_a_host(suite, &[CONFLIST], |host| {
+    on_a_host(suite, &[BRIDGE], |host| {
         let flags = ["--ipam-opt", "a=b", "--attachable", "--scope", "local", "web"];
         host.docker(&[&CREATE[..], &NULL, &flags].concat());
         host.run("alice", "web", &[]);
@@ -30,7 +79,7 @@ fn flags_that_never_reach_a_driver(suite: Suite) {
 }
 
 fn a_network_takes_its_options_from_another(suite: Suite) {
-    on_a_host(suite, &[CONFLIST], |host| {
+    on_a_host(suite, &[BRIDGE], |host| {
         let mtu = "com.docker.network.driver.mtu=1350";
         let config = ["network", "create", "--config-only", "-o", "conflist=cni-bridge", "-o", mtu];
         host.docker(&[&config[..], &NULL, &["template"]].concat());
@@ -43,7 +92,7 @@ fn a_network_takes_its_options_from_another(suite: Suite) {
 }
 
 fn swarm_is_refused(suite: Suite) {
-    on_a_host(suite, &[CONFLIST], |host| {
+    on_a_host(suite, &[BRIDGE], |host| {
         let error = host.docker_refuses(&[&CREATE[..], &["--scope", "swarm", "web"]].concat());
         assert!(error.contains("swarm"), "{error}");
         let error = host.docker_refuses(&[&CREATE[..], &["--ingress", "web"]].concat());
@@ -52,7 +101,7 @@ fn swarm_is_refused(suite: Suite) {
 }
 
 fn a_node_of_a_swarm_keeps_its_own_networks(suite: Suite) {
-    on_a_host(suite, &[CONFLIST], |host| {
+    on_a_host(suite, &[BRIDGE], |host| {
         host.docker(&["swarm", "init", "--advertise-addr", &host.address()]);
         let error = host.docker_refuses(&[&CREATE[..], &["--scope", "swarm", "all"]].concat());
         assert!(error.contains("legacy plugin cni of type NetworkDriver"), "{error}");
@@ -65,7 +114,7 @@ fn a_node_of_a_swarm_keeps_its_own_networks(suite: Suite) {
 }
 
 fn a_link_local_address_is_dockers_to_set(suite: Suite) {
-    on_a_host(suite, &[CONFLIST], |host| {
+    on_a_host(suite, &[BRIDGE], |host| {
         host.docker(
             &[&CREATE[..], &["--subnet", "10.201.0.0/24", "--gateway", "10.201.0.1", "web"]]
                 .concat(),
@@ -80,7 +129,7 @@ fn a_link_local_address_is_dockers_to_set(suite: Suite) {
 }
 
 fn a_sysctl_of_the_users_reaches_the_container(suite: Suite) {
-    on_a_host(suite, &[CONFLIST], |host| {
+    on_a_host(suite, &[BRIDGE], |host| {
         host.create_network("web", None);
         host.run("alice", "web", &["--sysctl", "net.ipv4.ip_default_ttl=42"]);
         let ttl = host.docker(&["exec", "alice", "cat", "/proc/sys/net/ipv4/ip_default_ttl"]);

@@ -1,10 +1,7 @@
 //! `--internal`: containers reach each other, and nothing else.
 
 use super::host::{Suite, answers};
-use super::{ConfFile, and_on_docker_26_1, on_a_host, on_both_dockers};
-
-const CONFLIST: ConfFile<'_> =
-    ("10-bridge.conflist", include_str!("../../../conflists/bridge.conflist"));
+use super::{BRIDGE, and_on_docker_26_1, on_a_host, on_both_dockers};
 
 on_both_dockers! {
     an_internal_network_has_no_way_out_and_publishes_nothing,
@@ -15,7 +12,7 @@ and_on_docker_26_1! {
 }
 
 fn an_internal_network_has_no_way_out_and_publishes_nothing(suite: Suite) {
-    on_a_host(suite, &[CONFLIST], |host| {
+    on_a_host(suite, &[BRIDGE], |host| {
         let create = ["network", "create", "-d", "cni", "--ipam-driver", "null", "--internal"];
         host.docker(&[&create[..], &["web"]].concat());
         host.run("alice", "web", &["-p", "8080:80"]);

@@ -1,13 +1,12 @@
 //! What happens to a container after it was started, and to the driver meanwhile.
 
+use std::fs;
 use std::thread;
 use std::time::Duration;
 
 use super::host::{Host, Suite, answers, within};
-use super::{ConfFile, on_a_host, on_both_dockers};
+use super::{BRIDGE, ConfFile, PODS, and_on_docker_26_1, on_a_host, on_both_dockers};
 
-const CONFLIST: ConfFile<'_> =
-    ("10-bridge.conflist", include_str!("../../../conflists/bridge.conflist"));
 const SECOND: ConfFile<'_> = ("20-ptp.conflist", include_str!("../../../conflists/ptp.conflist"));
 
 on_both_dockers! {
@@ -16,6 +15,7 @@ on_both_dockers! {
     a_killed_container_leaves_nothing,
     a_container_that_ends_by_itself_leaves_nothing,
     a_container_that_cannot_start_leaves_nothing,
+    a_container_that_dies_while_it_is_attached_leaves_nothing,
     a_running_container_joins_and_leaves_a_second_network,
     a_network_with_a_container_on_it_stays,
     containers_that_start_and_end_at_once_do_not_disturb_each_other,
@@ -23,8 +23,13 @@ on_both_dockers! {
     a_driver_that_was_killed_leaves_no_trap,
 }
 
+and_on_docker_26_1! {
+    a_restarted_container_answers_again,
+    a_container_that_dies_while_it_is_attached_leaves_nothing,
+}
+
 fn a_stopped_container_gives_its_address_back_and_starts_with_another(suite: Suite) {
-    on_a_host(suite, &[CONFLIST], |host| {
+    on_a_host(suite, &[BRIDGE], |host| {
         host.create_network("web", None);
         host.run("alice", "web", &["-p", "8080:80"]);
         let first = lease(host, "alice").unwrap();
@@ -50,7 +55,7 @@ fn goes(host: &Host, lease: &str) {
 }
 
 fn a_restarted_container_answers_again(suite: Suite) {
-    on_a_host(suite, &[CONFLIST], |host| {
+    on_a_host(suite, &[BRIDGE], |host| {
         host.create_network("web", None);
         host.run("alice", "web", &["-p", "8080:80"]);
         host.docker(&["restart", "alice"]);
@@ -61,7 +66,7 @@ fn a_restarted_container_answers_again(suite: Suite) {
 }
 
 fn a_killed_container_leaves_nothing(suite: Suite) {
-    on_a_host(suite, &[CONFLIST], |host| {
+    on_a_host(suite, &[BRIDGE], |host| {
         host.create_network("web", None);
         host.run("alice", "web", &["-p", "8080:80"]);
         host.docker(&["kill", "alice"]);
@@ -72,16 +77,26 @@ fn a_killed_container_leaves_nothing(suite: Suite) {
 }
 
 fn a_container_that_ends_by_itself_leaves_nothing(suite: Suite) {
-    on_a_host(suite, &[CONFLIST], |host| {
+    on_a_host(suite, &[BRIDGE], |host| {
         host.create_network("web", None);
         let run = ["run", "--rm", "--network", "web", "cnm-cni/busybox", "ip", "address"];
         assert!(host.docker(&run).contains("10.201.0."));
-        host.docker(&["network", "rm", "web"]);
+        // It may be gone before what Docker does not carry over is in place.
+        let at_once = ["run", "--rm", "--network", "web", "-p", "8080:80", "cnm-cni/busybox"];
+        for _ in 0..3 {
+            host.docker(&[&at_once[..], &["true"]].concat());
+        }
+        let again = ["run", "-d", "--name", "alice", "--restart", "on-failure:2", "--network"];
+        host.docker(&[&again[..], &["web", "-p", "8080:80", "cnm-cni/busybox", "false"]].concat());
+        let state = ["inspect", "-f", "{{.RestartCount}} {{.State.Status}}", "alice"];
+        let ended = || host.docker(&state) == "2 exited";
+        assert!(within(Duration::from_secs(20), ended), "{}", host.docker(&state));
+        host.remove(&["alice"], &["web"]);
     });
 }
 
 fn a_container_that_cannot_start_leaves_nothing(suite: Suite) {
-    on_a_host(suite, &[CONFLIST], |host| {
+    on_a_host(suite, &[BRIDGE], |host| {
         host.create_network("web", None);
         let run = ["run", "--name", "alice", "--network", "web", "cnm-cni/busybox", "/no/such"];
         let error = host.docker_refuses(&run);
@@ -90,8 +105,72 @@ fn a_container_that_cannot_start_leaves_nothing(suite: Suite) {
     });
 }
 
+/// The plugin `bridge`, whose ADD waits until it may go on; half a minute at most.
+const SLOW_BRIDGE: &str = r#"#!/bin/sh
+if [ "$CNI_COMMAND" = ADD ]; then
+    touch /run/add-waits
+    for _ in $(seq 300); do
+        [ ! -e /run/add-goes-on ] || break
+        sleep 0.1
+    done
+fi
+PATH=$CNI_PATH:$PATH exec bridge
+"#;
+
+fn a_container_that_dies_while_it_is_attached_leaves_nothing(suite: Suite) {
+    let slow = PODS.1.replace("\"bridge\",", "\"slow-bridge\",").replace("\"pods\"", "\"slow\"");
+    on_a_host(suite, &[BRIDGE, ("20-slow.conflist", &slow)], |host| {
+        host.write_program("/opt/cni/bin/slow-bridge", SLOW_BRIDGE);
+        host.create_network("web", Some("cni-bridge"));
+        host.create_network("slow", Some("slow"));
+        // Does one thing while the ADD that another one begins is under way. The latter succeeds
+        // or not, as Docker sees it.
+        let meanwhile = |begin: &[&str], act: &dyn Fn()| {
+            thread::scope(|threads| {
+                let begun = threads.spawn(|| host.try_exec(begin));
+                let waits = || host.path("/run/add-waits").exists();
+                assert!(within(Duration::from_secs(20), waits), "no ADD: {begin:?}");
+                act();
+                host.write("/run/add-goes-on", "");
+                drop(begun.join().unwrap());
+            });
+            host.exec(&["rm", "/run/add-waits", "/run/add-goes-on"]);
+        };
+        let is_gone = |pid: &str| !host.path("/proc").join(pid).exists();
+
+        // A running container that is given a second network.
+        host.run("alice", "web", &["-p", "8080:80"]);
+        let pid = host.docker(&["inspect", "-f", "{{.State.Pid}}", "alice"]);
+        meanwhile(&["docker", "network", "connect", "slow", "alice"], &|| {
+            host.exec(&["sh", "-c", &format!("kill -9 {pid}")]);
+            assert!(within(Duration::from_secs(10), || is_gone(&pid)));
+        });
+        host.docker(&["rm", "-f", "alice"]);
+
+        let run = ["docker", "run", "-d", "--name", "bob", "--network", "slow", "-p", "8081:80"];
+        let run = [&run[..], &["cnm-cni/busybox"]].concat();
+        // Docker lets the killer wait for the start, or says that nothing runs.
+        meanwhile(&run, &|| drop(host.try_exec(&["timeout", "1", "docker", "kill", "bob"])));
+        host.docker(&["rm", "-f", "bob"]);
+        // Whoever asked for the container does not wait for it.
+        let impatient = [&["timeout", "-s", "KILL", "2"], &run[..]].concat();
+        meanwhile(&impatient, &|| {
+            assert!(within(Duration::from_secs(10), || clients(host) == 0));
+        });
+        host.docker(&["rm", "-f", "bob"]);
+        host.docker(&["network", "rm", "web", "slow"]);
+    });
+}
+
+/// How many `docker run` wait for an answer.
+fn clients(host: &Host) -> usize {
+    let processes = fs::read_dir(host.path("/proc")).unwrap();
+    let commands = processes.filter_map(|entry| fs::read(entry.ok()?.path().join("cmdline")).ok());
+    commands.filter(|command| command.starts_with(b"docker\0run\0")).count()
+}
+
 fn a_running_container_joins_and_leaves_a_second_network(suite: Suite) {
-    on_a_host(suite, &[CONFLIST, SECOND], |host| {
+    on_a_host(suite, &[BRIDGE, SECOND], |host| {
         host.create_network("first", Some("cni-bridge"));
         host.create_network("second", Some("cni-ptp"));
         host.run("alice", "first", &["-p", "8080:80"]);
@@ -108,7 +187,7 @@ fn a_running_container_joins_and_leaves_a_second_network(suite: Suite) {
 }
 
 fn a_network_with_a_container_on_it_stays(suite: Suite) {
-    on_a_host(suite, &[CONFLIST], |host| {
+    on_a_host(suite, &[BRIDGE], |host| {
         host.create_network("web", None);
         host.run("alice", "web", &["-p", "8080:80"]);
         let error = host.docker_refuses(&["network", "rm", "web"]);
@@ -119,7 +198,7 @@ fn a_network_with_a_container_on_it_stays(suite: Suite) {
 }
 
 fn containers_that_start_and_end_at_once_do_not_disturb_each_other(suite: Suite) {
-    on_a_host(suite, &[CONFLIST], |host| {
+    on_a_host(suite, &[BRIDGE], |host| {
         host.create_network("web", None);
         let names = ["a1", "a2", "a3", "a4", "a5", "a6"];
         thread::scope(|threads| {
@@ -140,7 +219,7 @@ fn containers_that_start_and_end_at_once_do_not_disturb_each_other(suite: Suite)
 }
 
 fn a_driver_that_was_restarted_removes_what_its_predecessor_made(suite: Suite) {
-    on_a_host(suite, &[CONFLIST], |host| {
+    on_a_host(suite, &[BRIDGE], |host| {
         host.create_network("web", None);
         host.run("alice", "web", &["-p", "8080:80"]);
         host.stop_driver("TERM");
@@ -156,7 +235,7 @@ fn a_driver_that_was_restarted_removes_what_its_predecessor_made(suite: Suite) {
 }
 
 fn a_driver_that_was_killed_leaves_no_trap(suite: Suite) {
-    on_a_host(suite, &[CONFLIST], |host| {
+    on_a_host(suite, &[BRIDGE], |host| {
         host.create_network("web", None);
         host.run("alice", "web", &["-p", "8080:80"]);
         host.stop_driver("KILL");

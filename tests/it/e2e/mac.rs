@@ -1,10 +1,7 @@
 //! `--mac-address`, by the `mac` capability of a plugin or without.
 
 use super::host::Suite;
-use super::{ConfFile, on_a_host, on_both_dockers};
-
-const BRIDGE: ConfFile<'_> =
-    ("10-bridge.conflist", include_str!("../../../conflists/bridge.conflist"));
+use super::{BRIDGE, ConfFile, and_on_docker_26_1, on_a_host, on_both_dockers};
 
 const WITH_TUNING: ConfFile<'_> = (
     "20-tuned.conflist",
@@ -24,6 +21,10 @@ const WITH_TUNING: ConfFile<'_> = (
 );
 
 on_both_dockers! {
+    a_containers_mac_is_the_one_that_the_user_gave,
+}
+
+and_on_docker_26_1! {
     a_containers_mac_is_the_one_that_the_user_gave,
 }
 

@@ -1,17 +1,18 @@
 //! Names: Docker's own DNS, and what goes into the container's files.
 
 use super::host::{Suite, answers};
-use super::{ConfFile, on_a_host, on_both_dockers};
-
-const CONFLIST: ConfFile<'_> =
-    ("10-bridge.conflist", include_str!("../../../conflists/bridge.conflist"));
+use super::{BRIDGE, and_on_docker_26_1, on_a_host, on_both_dockers};
 
 on_both_dockers! {
     containers_find_one_another_by_every_kind_of_name,
 }
 
+and_on_docker_26_1! {
+    containers_find_one_another_by_every_kind_of_name,
+}
+
 fn containers_find_one_another_by_every_kind_of_name(suite: Suite) {
-    on_a_host(suite, &[CONFLIST], |host| {
+    on_a_host(suite, &[BRIDGE], |host| {
         host.create_network("web", None);
         host.run("alice", "web", &["--network-alias", "wonderland"]);
         let bobs = ["--link", "alice:rabbit", "--add-host", "hatter:10.201.0.1", "--domainname"];

@@ -3,7 +3,7 @@
 use std::fs;
 
 use super::host::{Host, Suite};
-use super::{ConfFile, on_a_host, on_both_dockers};
+use super::{ConfFile, and_on_docker_26_1, on_a_host, on_both_dockers};
 
 const SHAPED: ConfFile<'_> = (
     "10-shaped.conflist",
@@ -40,6 +40,10 @@ on_both_dockers! {
     capabilities_and_the_mtu_are_the_endpoints_or_else_the_networks,
     plugins_made_for_kubernetes_are_told_names_that_last,
     an_option_that_nobody_knows_is_refused_with_those_that_are_known,
+}
+
+and_on_docker_26_1! {
+    capabilities_and_the_mtu_are_the_endpoints_or_else_the_networks,
 }
 
 fn capabilities_and_the_mtu_are_the_endpoints_or_else_the_networks(suite: Suite) {

@@ -5,26 +5,7 @@ use std::fs;
 use serde_json::Value;
 
 use super::host::{Host, Suite, answers, within};
-use super::{ConfFile, and_on_docker_26_1, on_a_host, on_both_dockers};
-
-const WITH_PORTMAP: ConfFile<'_> = (
-    "10-pods.conflist",
-    r#"{
-        "cniVersion": "1.0.0",
-        "name": "pods",
-        "plugins": [
-            {
-                "type": "bridge",
-                "bridge": "pods0",
-                "isDefaultGateway": true,
-                "ipMasq": true,
-                "hairpinMode": true,
-                "ipam": {"type": "host-local", "ranges": [[{"subnet": "10.99.0.0/24"}]]}
-            },
-            {"type": "portmap", "capabilities": {"portMappings": true}}
-        ]
-    }"#,
-);
+use super::{BRIDGE, ConfFile, PODS, and_on_docker_26_1, on_a_host, on_both_dockers};
 
 const WITHOUT_PORTMAP: ConfFile<'_> = (
     "20-plain.conflist",
@@ -58,7 +39,7 @@ and_on_docker_26_1! {
 }
 
 fn a_published_port_answers_on_loopback_on_the_hosts_address_and_from_outside(suite: Suite) {
-    on_a_host(suite, &[WITH_PORTMAP], |host| {
+    on_a_host(suite, &[PODS], |host| {
         host.create_network("web", None);
         host.run("alice", "web", &["-p", "8080:80", "-p", "8081:80"]);
         host.run("bob", "web", &["-p", "8090:80"]);
@@ -77,7 +58,7 @@ fn a_published_port_answers_on_loopback_on_the_hosts_address_and_from_outside(su
 }
 
 fn a_port_published_on_one_address_answers_on_no_other(suite: Suite) {
-    on_a_host(suite, &[WITH_PORTMAP], |host| {
+    on_a_host(suite, &[PODS], |host| {
         host.create_network("web", None);
         host.run("alice", "web", &["-p", "127.0.0.1:8080:80"]);
         answers("alice", || host.get("http://127.0.0.1:8080/"));
@@ -99,7 +80,7 @@ fn publishing_on_a_chain_that_cannot_is_refused_with_reason_and_remedy(suite: Su
 }
 
 fn the_driver_chooses_where_no_host_port_is_given_and_shows_it(suite: Suite) {
-    on_a_host(suite, &[WITH_PORTMAP], |host| {
+    on_a_host(suite, &[PODS], |host| {
         host.create_network("web", None);
         host.run("alice", "web", &["-p", "80"]);
         host.run("bob", "web", &["-p", "20000-20001:80"]);
@@ -127,7 +108,7 @@ fn the_driver_chooses_where_no_host_port_is_given_and_shows_it(suite: Suite) {
 }
 
 fn a_port_that_another_container_has_is_refused_with_its_name(suite: Suite) {
-    on_a_host(suite, &[WITH_PORTMAP], |host| {
+    on_a_host(suite, &[PODS], |host| {
         host.create_network("web", None);
         host.run("alice", "web", &["-p", "8080:80"]);
         let held = held_by(host, "alice");
@@ -161,8 +142,7 @@ fn a_port_that_another_container_has_is_refused_with_its_name(suite: Suite) {
 }
 
 fn ranges_udp_sctp_and_ipv6_addresses_are_published(suite: Suite) {
-    let bridge = ("10.conflist", include_str!("../../../conflists/bridge.conflist"));
-    on_a_host(suite, &[bridge], |host| {
+    on_a_host(suite, &[BRIDGE], |host| {
         host.exec(&["ip", "address", "replace", "fd00:77::1/64", "dev", "eth0", "nodad"]);
         host.create_network("web", None);
         let ports = [
@@ -192,7 +172,7 @@ fn ranges_udp_sctp_and_ipv6_addresses_are_published(suite: Suite) {
 }
 
 fn a_udp_flow_does_not_outlive_its_container(suite: Suite) {
-    on_a_host(suite, &[WITH_PORTMAP], |host| {
+    on_a_host(suite, &[PODS], |host| {
         host.create_network("web", None);
         host.run("alice", "web", &["-p", "5353:53/udp"]);
         // A datagram is enough: the kernel remembers where it went for half a minute.

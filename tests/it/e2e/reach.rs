@@ -1,26 +1,7 @@
 //! Two containers on one bridge, on a host whose FORWARD policy is DROP.
 
 use super::host::{Host, Suite, answers};
-use super::{ConfFile, on_a_host, on_both_dockers};
-
-/// No `firewall` plugin, as on a node whose pod network brings its own rules.
-const CONFLIST: ConfFile<'_> = (
-    "10-pods.conflist",
-    r#"{
-        "cniVersion": "1.0.0",
-        "name": "pods",
-        "plugins": [
-            {
-                "type": "bridge",
-                "bridge": "pods0",
-                "isDefaultGateway": true,
-                "ipMasq": true,
-                "ipam": {"type": "host-local", "ranges": [[{"subnet": "10.99.0.0/24"}]]}
-            },
-            {"type": "portmap", "capabilities": {"portMappings": true}}
-        ]
-    }"#,
-);
+use super::{PODS, on_a_host, on_both_dockers};
 
 on_both_dockers! {
     containers_reach_each_other_by_name_and_by_address_although_forward_drops,
@@ -29,7 +10,7 @@ on_both_dockers! {
 }
 
 fn containers_reach_each_other_by_name_and_by_address_although_forward_drops(suite: Suite) {
-    on_a_host(suite, &[CONFLIST], |host| {
+    on_a_host(suite, &[PODS], |host| {
         host.create_network("web", Some("pods"));
         host.run("alice", "web", &[]);
         host.run("bob", "web", &[]);
@@ -47,7 +28,7 @@ fn containers_reach_each_other_by_name_and_by_address_although_forward_drops(sui
 }
 
 fn without_the_exemption_the_drop_policy_parts_containers(suite: Suite) {
-    on_a_host(suite, &[CONFLIST], |host| {
+    on_a_host(suite, &[PODS], |host| {
         if !host.path("/proc/sys/net/bridge").exists() {
             // The kernel does not show frames on a bridge to the FORWARD chain at all.
             return;
@@ -62,7 +43,7 @@ fn without_the_exemption_the_drop_policy_parts_containers(suite: Suite) {
 }
 
 fn a_container_reaches_beyond_its_host(suite: Suite) {
-    on_a_host(suite, &[CONFLIST], |host| {
+    on_a_host(suite, &[PODS], |host| {
         host.create_network("web", None);
         host.run("alice", "web", &[]);
         // The machine knows no route to 10.99.0.0/24: an answer needs the masquerade.

@@ -3,7 +3,7 @@
 use std::fs;
 
 use super::host::{Host, Suite};
-use super::{on_a_host, on_both_dockers};
+use super::{PODS, on_a_host, on_both_dockers};
 
 on_both_dockers! {
     a_bad_conflist_is_refused_when_the_network_is_created,
@@ -96,7 +96,7 @@ fn a_bad_conflist_is_refused_when_the_network_is_created(suite: Suite) {
 }
 
 fn a_bad_conflist_does_not_hide_a_good_one(suite: Suite) {
-    let good = ("20-pods.conflist", PODS);
+    let good = ("20-pods.conflist", PODS.1);
     on_a_host(suite, &[("10-bad.conflist", "{"), good], |host| {
         host.create_network("web", Some("pods"));
         host.run("alice", "web", &[]);
@@ -105,7 +105,7 @@ fn a_bad_conflist_does_not_hide_a_good_one(suite: Suite) {
 }
 
 fn a_conflist_that_goes_bad_later_fails_the_start_of_a_container(suite: Suite) {
-    on_a_host(suite, &[("10-pods.conflist", PODS)], |host| {
+    on_a_host(suite, &[PODS], |host| {
         host.create_network("web", Some("pods"));
         host.run("alice", "web", &[]);
         host.write("/etc/cni/net.d/10-pods.conflist", "{");
@@ -113,7 +113,7 @@ fn a_conflist_that_goes_bad_later_fails_the_start_of_a_container(suite: Suite) {
         assert!(error.contains("10-pods.conflist"), "{error}");
         // alice was attached by the file as it was, and is detached by it.
         host.docker(&["rm", "-f", "alice"]);
-        host.write("/etc/cni/net.d/10-pods.conflist", PODS);
+        host.write("/etc/cni/net.d/10-pods.conflist", PODS.1);
         host.docker(&["network", "rm", "web"]);
     });
 }
@@ -122,7 +122,7 @@ fn a_chain_that_fails_half_way_is_undone(suite: Suite) {
     // tuning goes wrong after bridge and host-local have made an interface and a lease.
     let portmap = r#"{"type": "portmap", "#;
     let tuning = r#"{"type": "tuning", "sysctl": {"net.no.such.key": "1"}}"#;
-    let text = PODS.replace(portmap, &format!("{tuning}, {portmap}"));
+    let text = PODS.1.replace(portmap, &format!("{tuning}, {portmap}"));
     on_a_host(suite, &[("10-pods.conflist", &text)], |host| {
         host.create_network("web", Some("pods"));
         let error = host.run_refuses("alice", "web", &["-p", "8080:80"]);
@@ -148,21 +148,6 @@ fn a_second_driver_refuses_to_start(suite: Suite) {
         host.docker(&["network", "rm", "web"]);
     });
 }
-
-const PODS: &str = r#"{
-    "cniVersion": "1.0.0",
-    "name": "pods",
-    "plugins": [
-        {
-            "type": "bridge",
-            "bridge": "pods0",
-            "isDefaultGateway": true,
-            "ipMasq": true,
-            "ipam": {"type": "host-local", "ranges": [[{"subnet": "10.99.0.0/24"}]]}
-        },
-        {"type": "portmap", "capabilities": {"portMappings": true}}
-    ]
-}"#;
 
 /// Tries to make a network "web"; what Docker says about it.
 #[track_caller]

@@ -34,6 +34,26 @@ fn docker_is_told_what_the_chain_gave() {
 }
 
 #[test]
+fn what_a_chain_says_of_dns_is_kept_and_told() {
+    alone("lifecycle::attach::what_a_chain_says_of_dns_is_kept_and_told", async {
+        let dns = json!({"nameservers": ["10.22.0.1"], "domain": "web.test",
+                         "search": ["test"], "options": ["ndots:2"]});
+        let mut bench = Bench::with(json!([scripted(json!({"dns": dns}))])).await;
+        bench.create_endpoint("e1").await.unwrap();
+        bench.join("e1", "").await.unwrap();
+        for _ in 0..2 {
+            let ids = json!({"NetworkID": NETWORK, "EndpointID": "e1"});
+            let info = bench.driver.endpoint_oper_info(read(ids)).await.unwrap().value;
+            assert_eq!(info["cni.result"]["dns"], dns);
+            // The next driver has it from the record.
+            bench.restart().await;
+        }
+        bench.delete_endpoint("e1").await;
+        bench.assert_nothing_is_left();
+    });
+}
+
+#[test]
 fn a_repeated_call_gets_the_first_answer_and_no_second_lease() {
     alone("lifecycle::attach::a_repeated_call_gets_the_first_answer_and_no_second_lease", async {
         let plugin = scripted(json!({"ADD": {"sleep_ms": 100}}));
