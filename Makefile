@@ -9,7 +9,7 @@ SUDO := sudo --preserve-env
 endif
 SUITE ?= bookworm
 
-.PHONY: help build release install uninstall deb demo test test-install lint e2e fidelity bench
+.PHONY: help build release install uninstall deb demo test test-install lint e2e fidelity crash soak bench
 
 help:
 	@echo 'make demo           a guided tour, in a test host: this machine and its Docker stay as they are'
@@ -17,6 +17,8 @@ help:
 	@echo 'make test           everything that must hold: format, lints, all tests with real Dockers'
 	@echo 'make e2e            only the tests with real Dockers'
 	@echo 'make fidelity       chain by chain: what a container gets, and what a pod gets'
+	@echo 'make crash          the driver killed at each of its crash points, under real Dockers'
+	@echo 'make soak           2,000 containers come and go while the driver is killed; its memory'
 	@echo 'make lint           only format and lints'
 	@echo 'make bench          the time that the CNI engine takes, beside that of libcni'
 	@echo 'make build          target/release/cnm-cni'
@@ -146,6 +148,15 @@ test-install: testbed deb
 # Prints the table; docs/fidelity.md explains it.
 fidelity: testbed
 	$(RUNNER) cargo test --locked --test it e2e::fidelity:: -- --nocapture --test-threads=1
+
+# Two minutes for each Docker, half that for the rest.
+crash: testbed
+	$(RUNNER) cargo test --locked --test it crash:: -- --include-ignored --nocapture --skip soak
+
+# As it is released, for the memory; CNM_CNI_SEED=N repeats a run.
+soak: export CNM_CNI_SOAK ?= 2000
+soak: testbed
+	$(RUNNER) cargo test --release --locked --test it crash::soak:: -- --include-ignored --nocapture --test-threads=1
 
 # The Debian folders of the test hosts; and what an interrupted run has left is taken away.
 .PHONY: testbed

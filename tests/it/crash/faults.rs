@@ -4,6 +4,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 
+use super::site::{Life, Site};
 use super::{ENDPOINT, Machine, files};
 use crate::alone::{alone, sh};
 
@@ -183,5 +184,32 @@ fn after_a_reboot_with_dockerd_nothing_is_left() {
         // The new dockerd knows of no endpoint; its user removes the network.
         machine.remove_network().await;
         assert_eq!(machine.end().await, None);
+    });
+}
+
+#[test]
+fn after_a_reboot_the_reference_plugins_give_everything_back() {
+    alone("crash::faults::after_a_reboot_the_reference_plugins_give_everything_back", async {
+        let site = Site::new().await;
+        let mut driver = site.start().await;
+        site.make_network().await;
+        Life::begin(&site, ENDPOINT).await.unwrap();
+        driver.kill().await.unwrap();
+        let pins = files(&site.path("run/netns")).into_iter().chain(files(&site.path("sandboxes")));
+        for pin in pins {
+            sh(&format!("umount {pin}; rm {pin}"));
+        }
+        sh("ip link delete soak0; iptables -F FORWARD; iptables -t nat -F; iptables -t nat -X");
+        let boot_id = sh("cat /proc/sys/kernel/random/boot_id");
+        for record in files(&site.path("state/attachments")) {
+            let text = fs::read_to_string(&record).unwrap();
+            fs::write(&record, text.replace(boot_id.trim(), "another")).unwrap();
+        }
+        assert_eq!(site.leases().len(), 1);
+        driver = site.start().await;
+        site.until("the record goes", || files(&site.path("state/attachments")).is_empty()).await;
+        sh("ip link add soak0 type bridge");
+        site.nothing_is_left().await;
+        driver.kill().await.unwrap();
     });
 }

@@ -6,6 +6,7 @@
 
 mod faults;
 mod points;
+mod site;
 mod soak;
 
 use std::collections::HashMap;

@@ -8,9 +8,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use super::ConfFile;
-use super::host::{Host, Suite, within};
+use super::host::{Host, Suite, answers, within};
 use super::leaks::Footprint;
+use super::{ConfFile, on_a_host};
 
 const CONFLIST: ConfFile<'_> =
     ("10-bridge.conflist", include_str!("../../../conflists/bridge.conflist"));
@@ -24,6 +24,11 @@ const A_FEW: usize = 10;
 
 mod docker_20_10 {
     use super::*;
+
+    #[test]
+    fn nothing_is_left_when_dockerd_dies_too() {
+        both_die(Suite::Bookworm);
+    }
 
     #[test]
     fn nothing_is_left_wherever_the_driver_dies() {
@@ -41,6 +46,11 @@ mod docker_28_5 {
     use super::*;
 
     #[test]
+    fn nothing_is_left_when_dockerd_dies_too() {
+        both_die(Suite::Forky);
+    }
+
+    #[test]
     fn nothing_is_left_wherever_the_driver_dies() {
         dies_at_points(Suite::Forky, Some(A_FEW));
     }
@@ -50,6 +60,26 @@ mod docker_28_5 {
     fn nothing_is_left_at_all_points() {
         dies_at_points(Suite::Forky, None);
     }
+}
+
+/// The driver and dockerd are killed while a container runs. It ends with dockerd, and can be
+/// started again.
+fn both_die(suite: Suite) {
+    on_a_host(suite, &[CONFLIST], |host| {
+        host.create_network("web", None);
+        host.run("alice", "web", &["-p", "8080:80"]);
+        host.stop_driver("KILL");
+        host.stop_dockerd("KILL");
+        host.start_driver();
+        host.start_dockerd(&[]);
+        // What the dead one left is found out when the new one first calls the driver.
+        host.create_network("other", None);
+        let gone = || files(host, "/var/lib/cnm-cni/attachments").is_empty();
+        assert!(within(Duration::from_secs(20), gone), "the attachment outlives its container");
+        host.docker(&["start", "alice"]);
+        answers("alice", || host.get_from_outside(8080));
+        host.remove(&["alice"], &["web", "other"]);
+    });
 }
 
 /// Kills the driver at every point of a container's life, or at a few that are spread over it.

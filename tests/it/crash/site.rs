@@ -1,0 +1,284 @@
+//! A machine with the reference plugins: the driver's program, and containers that come and go at
+//! the same time, each with a dockerd that is played.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::process::{Child, Command};
+use tokio::time::sleep;
+
+use super::{NETWORK, files};
+use crate::alone::sh;
+use crate::server::client::{Answer, Connection};
+use crate::server::dockerd::{Dockerd, Order};
+
+/// How many containers come or go at the same time.
+pub(super) const AT_ONCE: usize = 16;
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// A machine with the reference plugins, and a conflist of bridge, host-local and portmap.
+pub(super) struct Site {
+    folder: TempDir,
+    plugins: PathBuf,
+    /// Who has which address now.
+    addresses: Mutex<HashMap<String, ()>>,
+    next: AtomicUsize,
+    /// Calls whose answer Docker never got.
+    pub(super) lost: AtomicUsize,
+}
+
+impl Site {
+    pub(super) async fn new() -> Self {
+        let folder = tempfile::tempdir_in("/run").unwrap();
+        fs::create_dir(folder.path().join("conf")).unwrap();
+        let conflist = json!({"cniVersion": "1.0.0", "name": "soak", "plugins": [
+            {"type": "bridge", "bridge": "soak0", "isGateway": true, "ipMasq": true, "ipam": {
+                "type": "host-local", "dataDir": folder.path().join("leases"),
+                "ranges": [[{"subnet": "10.88.0.0/20"}]], "routes": [{"dst": "0.0.0.0/0"}]}},
+            {"type": "portmap", "capabilities": {"portMappings": true}},
+        ]});
+        fs::write(folder.path().join("conf/10-soak.conflist"), conflist.to_string()).unwrap();
+        let home = std::env::var("HOME").unwrap();
+        let cache = std::env::var("XDG_CACHE_HOME").unwrap_or(format!("{home}/.cache"));
+        let plugins = Path::new(&cache).join("cnm-cni/testbed/forky/usr/lib/cni");
+        assert!(plugins.join("bridge").exists(), "{}: see make test", plugins.display());
+        let (addresses, next, lost) = Default::default();
+        Self { folder, plugins, addresses, next, lost }
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_cnm-cni"));
+        command
+            .env("NETCONFPATH", self.folder.path().join("conf"))
+            .env("CNI_PATH", &self.plugins)
+            .stdin(Stdio::null())
+            .kill_on_drop(true);
+        command
+    }
+
+    /// Starts the driver, and waits until it answers.
+    pub(super) async fn start(&self) -> Child {
+        let log = fs::File::options().create(true).append(true).open(self.path("log")).unwrap();
+        let mut command = self.command();
+        command.args(["serve", "--gc-interval=0"]).stderr(log);
+        for (flag, name) in [("state-dir", "state"), ("run-dir", "run"), ("socket", "cni.sock")] {
+            command.arg(format!("--{flag}={}", self.path(name).display()));
+        }
+        let child = command.spawn().unwrap();
+        let begun = Instant::now();
+        while self.send("Plugin.Activate", "").await.is_none() {
+            assert!(begun.elapsed() < LIMIT, "{}", self.log());
+            sleep(Duration::from_millis(2)).await;
+        }
+        child
+    }
+
+    /// `cnm-cni cni VERB`, as another runtime of this machine, for its container of this number.
+    pub(super) async fn cni(&self, verb: &str, number: usize) -> String {
+        let name = format!("pod{number}");
+        if verb == "add" {
+            sh(&format!("ip netns add {name}"));
+        }
+        let mut command = self.command();
+        let cache = format!("--cache-dir={}", self.path("cache").display());
+        command.args(["cni", verb, "soak", &format!("/run/netns/{name}"), &cache]);
+        let output = command.output().await.unwrap();
+        assert!(output.status.success(), "{verb} {name}: {output:?}");
+        if verb == "del" {
+            sh(&format!("ip netns delete {name}"));
+        }
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    pub(super) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn log(&self) -> String {
+        let log = fs::read_to_string(self.path("log")).unwrap_or_default();
+        let worth = log.lines().filter(|line| line.contains("ERROR") || line.contains("WARN"));
+        let mut last: Vec<_> = worth.rev().take(20).collect();
+        last.reverse();
+        last.join("\n")
+    }
+
+    async fn send(&self, method: &str, body: &str) -> Option<Option<Answer>> {
+        let mut connection = Connection::try_open(&self.path("cni.sock")).await?;
+        Some(connection.try_call(method, body).await)
+    }
+
+    /// Calls the driver as dockerd does; none if the answer is lost.
+    async fn call(&self, method: &str, request: &Value) -> Option<Answer> {
+        let mut body = request.to_string();
+        let begun = Instant::now();
+        while begun.elapsed() < LIMIT {
+            match self.send(&format!("NetworkDriver.{method}"), &body).await {
+                Some(Some(_)) if body.is_empty() => {
+                    self.lost.fetch_add(1, Ordering::Relaxed);
+                    return None;
+                }
+                Some(Some(answer)) => return Some(answer),
+                Some(None) => body.clear(),
+                None => {}
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+        panic!("{method} is not answered");
+    }
+
+    pub(super) async fn make_network(&self) {
+        let answer = self.call("CreateNetwork", &network()).await.unwrap();
+        assert_eq!(answer.body, json!({}));
+    }
+
+    /// So many containers come and go, some at a time.
+    pub(super) fn cycles(
+        self: &Arc<Self>,
+        count: usize,
+    ) -> std::pin::Pin<Box<dyn Future<Output = ()>>> {
+        let end = self.next.load(Ordering::Relaxed) + count;
+        let workers: Vec<_> = (0..AT_ONCE)
+            .map(|_| {
+                let site = Arc::clone(self);
+                tokio::spawn(async move {
+                    loop {
+                        let number = site.next.fetch_add(1, Ordering::Relaxed);
+                        if number >= end {
+                            return;
+                        }
+                        if let Some(life) = Life::begin(&site, &format!("{number:064x}")).await {
+                            life.end(&site).await;
+                        }
+                    }
+                })
+            })
+            .collect();
+        Box::pin(async move {
+            for worker in workers {
+                worker.await.unwrap();
+            }
+        })
+    }
+
+    /// Notes that somebody has this address, with prefix length; nobody else may.
+    pub(super) fn has(&self, address: &str) {
+        let twice = self.addresses.lock().unwrap().insert(address.to_owned(), ());
+        assert!(twice.is_none(), "{address} is given to two");
+    }
+
+    pub(super) fn leases(&self) -> Vec<String> {
+        let mut leases = files(&self.path("leases/soak"));
+        leases.retain(|file| !file.contains("last_reserved_ip") && !file.ends_with("/lock"));
+        leases
+    }
+
+    pub(super) async fn collect(&self) -> Value {
+        let wanted = json!({"apply": true, "grace": 0, "exclusive": false}).to_string();
+        self.send("Control.Collect", &wanted).await.unwrap().unwrap().body
+    }
+
+    pub(super) async fn until(&self, what: &str, condition: impl Fn() -> bool) {
+        let begun = Instant::now();
+        while !condition() {
+            assert!(begun.elapsed() < LIMIT, "not in time: {what}\n{}", self.log());
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Fails unless nothing of any container is left, once what was lost has been collected.
+    pub(super) async fn nothing_is_left(&self) {
+        self.collect().await;
+        let records = || files(&self.path("state/attachments"));
+        self.until("no records", || records().is_empty()).await;
+        assert_eq!(self.leases(), [] as [String; 0]);
+        assert_eq!(files(&self.path("run/netns")), [] as [String; 0]);
+        assert_eq!(files(&self.path("sandboxes")), [] as [String; 0]);
+        self.until("only the bridge", || links() == ["lo", "soak0"]).await;
+        let rules = sh("iptables-save; ip6tables-save");
+        let left: Vec<_> = rules
+            .lines()
+            .filter(|rule| rule.contains("10.88.0.") || rule.contains(" id: "))
+            .collect();
+        assert_eq!(left, [] as [&str; 0]);
+    }
+}
+
+fn network() -> Value {
+    json!({
+        "NetworkID": NETWORK,
+        "Options": {},
+        "IPv4Data": [{"AddressSpace": "null", "Gateway": "10.88.0.1/20", "Pool": "0.0.0.0/0"}],
+        "IPv6Data": [],
+    })
+}
+
+/// A container, from its start on.
+pub(super) struct Life {
+    ids: Value,
+    dockerd: Dockerd,
+    address: String,
+}
+
+impl Life {
+    /// None if a call was lost; nothing is left then that Docker would ask to be removed.
+    pub(super) async fn begin(site: &Site, endpoint: &str) -> Option<Self> {
+        let mut dockerd = Dockerd::new(Order::SandboxFirst);
+        dockerd.before("CreateNetwork", &network());
+        let ids = json!({"NetworkID": NETWORK, "EndpointID": endpoint});
+        let with = |key: &str, value: Value| {
+            let mut request = ids.clone();
+            request[key] = value;
+            request
+        };
+        let ports = json!({"com.docker.network.portmap": [
+            {"Proto": 6, "IP": "", "Port": 80, "HostIP": "", "HostPort": 0, "HostPortEnd": 0},
+        ]});
+        let mut create = with("Interface", json!({}));
+        create["Options"] = ports;
+        let made = site.call("CreateEndpoint", &create).await?;
+        dockerd.after("CreateEndpoint", &create, &made);
+        let address = made.body["Interface"]["Address"].as_str().unwrap().to_owned();
+        site.has(&address);
+        let mut life = Self { ids: ids.clone(), dockerd, address };
+        let sandbox = site.path("sandboxes").join(endpoint);
+        let join = with("SandboxKey", sandbox.to_str().unwrap().into());
+        for (method, request) in
+            [("Join", &join), ("ProgramExternalConnectivity", &ids), ("EndpointOperInfo", &ids)]
+        {
+            life.dockerd.before(method, request);
+            let Some(answer) = site.call(method, request).await else {
+                life.dockerd.lost(method, request);
+                life.end(site).await;
+                return None;
+            };
+            life.dockerd.after(method, request, &answer);
+        }
+        Some(life)
+    }
+
+    pub(super) async fn end(mut self, site: &Site) {
+        // Given back with the next call, at the soonest.
+        site.addresses.lock().unwrap().remove(&self.address);
+        for method in ["Leave", "DeleteEndpoint"] {
+            self.dockerd.before(method, &self.ids);
+            match site.call(method, &self.ids).await {
+                Some(answer) => self.dockerd.after(method, &self.ids, &answer),
+                None => self.dockerd.lost(method, &self.ids),
+            }
+        }
+    }
+}
+
+fn links() -> Vec<String> {
+    let mut links: Vec<_> = sh("ls /sys/class/net").split_whitespace().map(str::to_owned).collect();
+    links.sort();
+    links
+}
