@@ -6,6 +6,7 @@
     clippy::unwrap_used,
     reason = "tests stop at the first surprise"
 )]
+#![allow(clippy::print_stdout, reason = "figures, shown with --nocapture")]
 
 mod alone;
 mod cli;

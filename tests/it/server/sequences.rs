@@ -22,7 +22,7 @@ use tower::ServiceExt as _;
 
 use crate::alone::{alone, config, sh};
 
-const CASES: u32 = 256;
+const CASES: u32 = 128;
 
 const METHODS: [&str; 13] = [
     "Plugin.Activate",
@@ -166,21 +166,18 @@ async fn play(steps: Vec<Vec<Call>>) -> Result<(), TestCaseError> {
             outcomes.push(answer.await.expect("no panic")?);
         }
         let actual = site.look()?;
-        match &step[..] {
-            [Call { method, sense: Some((network, endpoint)), .. }] => {
-                let succeeds = model.expects(method, network, endpoint);
-                prop_assert_eq!(outcomes[0], succeeds, "{}", told);
-                let expected: Vec<_> = model.endpoints.keys().collect();
-                let found: Vec<_> = actual.endpoints.keys().collect();
-                prop_assert_eq!(expected, found, "{}", told);
-                prop_assert_eq!(&model.networks, &actual.networks, "{}", told);
-                for (endpoint, attachment) in &model.endpoints {
-                    let same = attachment.is_empty() || *attachment == actual.endpoints[endpoint];
-                    prop_assert!(same, "{endpoint} was made again: {told}");
-                }
+        // Of several at once, which came first is not known, nor what nonsense is understood as.
+        if let [Call { method, sense: Some((network, endpoint)), .. }] = &step[..] {
+            let succeeds = model.expects(method, network, endpoint);
+            prop_assert_eq!(outcomes[0], succeeds, "{}", told);
+            let expected: Vec<_> = model.endpoints.keys().collect();
+            let found: Vec<_> = actual.endpoints.keys().collect();
+            prop_assert_eq!(expected, found, "{}", told);
+            prop_assert_eq!(&model.networks, &actual.networks, "{}", told);
+            for (endpoint, attachment) in &model.endpoints {
+                let same = attachment.is_empty() || *attachment == actual.endpoints[endpoint];
+                prop_assert!(same, "{endpoint} was made again: {told}");
             }
-            // Which came first is not known, nor what nonsense is understood as.
-            _ => {}
         }
         model = actual;
     }
