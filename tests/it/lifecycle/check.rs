@@ -37,10 +37,10 @@ async fn attached(plugins: Value) -> Bench {
     let name = bench.join("e1", SANDBOX).await.unwrap().interface_name.src_name;
     as_docker_moves_it(&name);
     bench.program("e1").await.unwrap();
-    // The kernel takes its time to see that the other end is up.
-    inside(
-        "sh -c 'for i in $(seq 100); do ip link show eth0 | grep -q NO-CARRIER || exit 0; sleep 0.1; done; exit 1'",
-    );
+    // The kernel takes its time to see that the other end is up, and to make the routes of an
+    // IPv6 address then.
+    let steady = "! ip link show eth0 | grep -q NO-CARRIER && ip -6 route show table local | grep -q fd00:22::7";
+    inside(&format!("sh -c 'for i in $(seq 100); do {steady} && exit 0; sleep 0.1; done; exit 1'"));
     bench
 }
 
