@@ -155,8 +155,9 @@ crash: testbed
 
 # As it is released, for the memory; CNM_CNI_SEED=N repeats a run.
 soak: export CNM_CNI_SOAK ?= 2000
-soak: testbed
-	$(RUNNER) cargo test --release --locked --test it crash::soak:: -- --include-ignored --nocapture --test-threads=1
+soak: export CNM_CNI_BINARY = $(CURDIR)/target/release/cnm-cni
+soak: build testbed
+	$(RUNNER) cargo test --locked --test it crash::soak:: -- --include-ignored --nocapture --test-threads=1
 
 # The Debian folders of the test hosts; and what an interrupted run has left is taken away.
 .PHONY: testbed

@@ -55,7 +55,9 @@ impl Site {
     }
 
     fn command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_cnm-cni"));
+        let tested = env!("CARGO_BIN_EXE_cnm-cni").to_owned();
+        let program = std::env::var("CNM_CNI_BINARY").unwrap_or(tested);
+        let mut command = Command::new(program);
         command
             .env("NETCONFPATH", self.folder.path().join("conf"))
             .env("CNI_PATH", &self.plugins)
