@@ -27,7 +27,7 @@ pub(crate) fn alone(test: &str, body: impl Future<Output = ()>) {
     let outcome = Command::new("unshare")
         .args(["--net", "--mount", "--"])
         .arg(std::env::current_exe().unwrap())
-        .args(["--exact", "--nocapture", test])
+        .args(["--exact", "--nocapture", "--include-ignored", test])
         .env(INSIDE, "yes")
         .output()
         .expect("unshare, of util-linux");
