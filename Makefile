@@ -20,7 +20,7 @@ help:
 	@echo 'make crash          the driver killed at each of its crash points, under real Dockers'
 	@echo 'make soak           2,000 containers come and go while the driver is killed; its memory'
 	@echo 'make lint           only format and lints'
-	@echo 'make bench          the time that the CNI engine takes, beside that of libcni'
+	@echo 'make bench          the CNI engine beside libcni, and bursts of containers beside Docker'\''s own bridge'
 	@echo 'make build          target/release/cnm-cni'
 	@echo 'make release        target/static/cnm-cni: it runs on any Linux; with man pages and completions'
 	@echo 'make install        that, and the systemd units, below PREFIX (/usr/local) and DESTDIR'
@@ -168,10 +168,13 @@ testbed:
 	$(SUDO) tests/testbed/host prepare forky
 	$(SUDO) tests/testbed/host clean
 
-# The engine beside libcni, on a plugin that does nothing; see benches/README.md. No root needed.
+# The engine beside libcni, on a plugin that does nothing; and the driver beside Docker's own bridge, in a
+# test host. See benches/README.md.
 bench:
 	$(call install,gcc libc6-dev golang-go golang-github-appc-cni-dev)
 	mkdir -p target/bench
 	gcc -O2 -static -Wall -o target/bench/nothing benches/nothing.c
 	GO111MODULE=off GOPATH=/usr/share/gocode go build -o target/bench/libcni benches/libcni/main.go
 	cargo bench --locked --bench engine -- $(CURDIR)/target/bench/nothing $(CURDIR)/target/bench/libcni
+	$(call install,iptables $(TESTBED))
+	$(RUNNER) cargo bench --locked --bench burst

@@ -208,12 +208,7 @@ impl Inner {
         let (result, fresh) = (result?, fresh?);
         // Kept from here on: an undo runs DEL with it.
         attachment.result = Some(result.clone());
-        let (interface, exempted) = tokio::join!(
-            self.observe(attachment, wanted, &result, fresh),
-            forward::exempt(attachment)
-        );
-        let interface = interface?;
-        exempted?;
+        let interface = self.observe(attachment, wanted, &result, fresh).await?;
         let answer = interface.answer.clone();
         attachment.interface = Some(interface);
         attachment.phase = Phase::Staged;

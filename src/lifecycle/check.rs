@@ -171,7 +171,12 @@ impl Inner {
             Ok(Err(why)) => check.differences.push(why.to_owned()),
             Err(error) => check.differences.push(chain(&error)),
         }
-        match forward::missing(attachment).await {
+        let missing = match attachment.phase {
+            // They are written at Join.
+            Phase::Adding | Phase::Staged => Ok(Vec::new()),
+            _ => forward::missing(attachment).await,
+        };
+        match missing {
             Ok(rules) => check.differences.extend(
                 rules.into_iter().map(|rule| format!("rule {rule:?} of the host is missing")),
             ),
@@ -234,12 +239,7 @@ impl Inner {
             found.desired(attachment, &dockers).reconcile(&found.live()).await?;
             self.straighten(attachment, false).await?;
         }
-        if !forward::missing(attachment).await?.is_empty() {
-            // What is there would be there twice.
-            forward::withdraw(attachment).await?;
-            forward::exempt(attachment).await?;
-        }
-        Ok(())
+        forward::complete(attachment).await
     }
 
     /// Runs the chain's CHECK.

@@ -19,6 +19,9 @@
 //! -A FORWARD -s ADDRESS -d SUBNET                                 -j ACCEPT
 //! ```
 //!
+//! Join writes them, beside its own work: Docker lets the endpoints of one network be created one
+//! after another only, and joined side by side.
+//!
 //! Each rule bears a comment with the attachment's id, and is found by it again. The
 //! host's own `iptables-restore` writes them, as Docker and the plugins do. On a host that
 //! has none, nobody sets a policy with it either.
@@ -78,6 +81,16 @@ pub(super) async fn exempt(attachment: &Attachment) -> Result<()> {
     let (ipv4, ipv6) = tokio::join!(IPV4.apply(ipv4), IPV6.apply(ipv6));
     ipv4?;
     ipv6?;
+    Ok(())
+}
+
+/// Writes the rules again, unless all of them are there.
+pub(super) async fn complete(attachment: &Attachment) -> Result<()> {
+    if !missing(attachment).await?.is_empty() {
+        // What is there would be there twice.
+        withdraw(attachment).await?;
+        exempt(attachment).await?;
+    }
     Ok(())
 }
 

@@ -8,7 +8,7 @@
 use std::path::PathBuf;
 
 use super::record::{Attachment, Phase};
-use super::{Driver, Error, Inner, Result, watch};
+use super::{Driver, Error, Inner, Result, forward, watch};
 use crate::cnm::{JoinRequest, JoinResponse};
 use crate::netlink::{Link, Netlink};
 use crate::netns;
@@ -56,9 +56,20 @@ impl Driver {
             return Err(Error::UnknownEndpoint(request.endpoint_id));
         };
         inner.ports.enter(&joined.endpoint, joined.sandbox.as_deref());
-        // At once: wherever the interface is by then, it is found.
-        match tokio::try_join!(inner.keep(&joined), inner.hand_over(&joined)) {
-            Ok(((), ())) => {
+        let first = attachment.phase == Phase::Staged;
+        let exempt = async {
+            match first {
+                true => forward::exempt(&joined).await,
+                // The earlier one has written the rules, or was about to when the driver ended.
+                false => forward::complete(&joined).await,
+            }
+        };
+        // At once: wherever the interface is by then, it is found. All to their end, so that an
+        // undo does not meet a step that is under way.
+        let (kept, handed_over, exempted) =
+            tokio::join!(inner.keep(&joined), inner.hand_over(&joined), exempt);
+        match kept.and(handed_over).and(exempted) {
+            Ok(()) => {
                 inner.sandboxes.enter(&joined);
                 *attachment = joined;
                 if let Some(sandbox) = &attachment.sandbox
@@ -69,7 +80,12 @@ impl Driver {
                 Ok(answer)
             }
             // No Leave follows a Join that failed.
-            Err(cause) => Err(cause.undone(inner.keep(attachment).await)),
+            Err(cause) => {
+                let withdraw =
+                    async { if first { forward::withdraw(attachment).await } else { Ok(()) } };
+                let (kept, withdrawn) = tokio::join!(inner.keep(attachment), withdraw);
+                Err(cause.undone(kept.and(withdrawn)))
+            }
         }
     }
 }

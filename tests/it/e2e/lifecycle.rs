@@ -113,6 +113,7 @@ if [ "$CNI_COMMAND" = ADD ]; then
         [ ! -e /run/add-goes-on ] || break
         sleep 0.1
     done
+    rm -f /run/add-waits
 fi
 PATH=$CNI_PATH:$PATH exec bridge
 "#;
@@ -133,8 +134,9 @@ fn a_container_that_dies_while_it_is_attached_leaves_nothing(suite: Suite) {
                 act();
                 host.write("/run/add-goes-on", "");
                 drop(begun.join().unwrap());
+                assert!(within(Duration::from_secs(10), || !waits()), "ADD does not go on");
             });
-            host.exec(&["rm", "/run/add-waits", "/run/add-goes-on"]);
+            host.exec(&["rm", "/run/add-goes-on"]);
         };
         let is_gone = |pid: &str| !host.path("/proc").join(pid).exists();
 

@@ -219,13 +219,19 @@ fn the_forward_policy_is_overruled_by_the_last_rules_only() {
 
         let request = json!({"NetworkID": "n2", "EndpointID": "e1", "Interface": {}});
         bench.driver.create_endpoint(read(request)).await.unwrap();
-        let rules = rules();
-        let rules: Vec<_> = rules.lines().collect();
+        bench.join("e1", "").await.unwrap();
+        let once = rules();
+        let rules: Vec<_> = once.lines().collect();
         assert_eq!(rules[0], "-P FORWARD DROP");
         assert_eq!(rules[1], "-A FORWARD -s 192.0.2.1/32 -j DROP", "others come first");
         assert!(rules[2].starts_with("-A FORWARD -s 10.22.3.7/32 "), "{rules:?}");
         assert!(rules[3].contains("-d 10.22.3.7/32") && rules[3].contains("DNAT"), "{rules:?}");
         assert!(rules.iter().any(|rule| rule.contains("fd00:22::7/128")), "{rules:?}");
+        bench.join("e1", "").await.unwrap();
+        assert_eq!(super::rules(), once, "of a Join that is repeated");
+        sh("iptables -D FORWARD 2");
+        bench.join("e1", "").await.unwrap();
+        assert!(super::rules().contains("-s 10.22.3.7/32 "), "a rule that was lost");
 
         bench.delete_endpoint("e1").await;
         bench.assert_nothing_is_left();
