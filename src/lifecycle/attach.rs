@@ -139,7 +139,7 @@ impl Inner {
             },
             internal: network.options.internal,
             forwarded: forward::applies(network.options.forward, &list),
-            list,
+            list: self.lists.share(list),
             ports,
             staging,
             sandbox: None,

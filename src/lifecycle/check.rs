@@ -22,7 +22,7 @@ use super::place::Place;
 use super::reconcile::{Desired, Live};
 use super::record::{Attachment, AttachmentId, Interface, Phase};
 use super::{Driver, Error, Inner, Result, forward};
-use crate::cni::{self, AttachResult};
+use crate::cni::{self, AttachResult, NetworkConfigList};
 use crate::cnm::{EndpointId, JoinResponse, NetworkId};
 use crate::netlink::{Link, Netlink, Route, Snapshot};
 use crate::netns;
@@ -267,7 +267,8 @@ impl Inner {
             if found.link.name != parameters.if_name {
                 found.netlink.add_altname(found.link.index, &parameters.if_name).await?;
             }
-            let list = attachment.list.clone().with_sysctls_of(&found.link.name);
+            let list = NetworkConfigList::clone(&attachment.list);
+            let list = list.with_sysctls_of(&found.link.name);
             let result = as_it_was_made(attachment, found);
             Ok(self.runtime.check(&list, parameters, &result).await?)
         };

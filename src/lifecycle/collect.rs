@@ -249,7 +249,7 @@ impl Inner {
             endpoint: id.without_dashes(),
             phase: Phase::Deleting,
             boot_id: self.boot_id.clone(),
-            list: list.clone(),
+            list: self.lists.share(list.clone()),
             parameters: cni::Attachment {
                 container_id: id.to_string(),
                 netns: Some(staging.clone()),

@@ -37,6 +37,7 @@
 //! | `forward` | the exemption from the host's FORWARD policy |
 //! | `record` | what is kept on disk |
 //! | `endpoints` | one lock per endpoint |
+//! | `lists` | equal conflists, kept once |
 //! | `turns` | GC runs alone |
 
 mod attach;
@@ -47,6 +48,7 @@ mod endpoints;
 mod error;
 mod forward;
 mod hold;
+mod lists;
 mod network;
 mod orphans;
 mod place;
@@ -71,7 +73,7 @@ use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::cni::{self, ConfDir, Limits, Runtime};
+use crate::cni::{self, ConfDir, Limits, NetworkConfigList, Runtime};
 use crate::cnm::{
     EndpointOperInfoResponse, EndpointOptions, EndpointRequest, NetworkId,
     ProgramExternalConnectivityRequest,
@@ -90,6 +92,7 @@ pub use ports::PortError;
 pub use publish::{PublishedPort, published};
 
 use endpoints::Endpoints;
+use lists::Lists;
 use orphans::Orphans;
 use ports::Ports;
 use record::{Attachment, Network};
@@ -154,6 +157,7 @@ struct Inner {
     conf_dir: ConfDir,
     runtime: Runtime,
     turns: Turns,
+    lists: Lists,
     /// Folder of the staging namespaces' pins.
     netns_dir: PathBuf,
     /// Links of the namespace that dockerd and this program share.
@@ -289,7 +293,11 @@ impl Inner {
     /// Also returns the attachments that have to be removed.
     fn open(config: Config) -> Result<(Self, Vec<Attachment>)> {
         let (network_folder, networks) = Folder::<Network>::open(&config.state_dir)?;
-        let (attachment_folder, attachments) = Folder::<Attachment>::open(&config.state_dir)?;
+        let (attachment_folder, mut attachments) = Folder::<Attachment>::open(&config.state_dir)?;
+        let lists = Lists::default();
+        for attachment in &mut attachments.records {
+            attachment.list = lists.share(NetworkConfigList::clone(&attachment.list));
+        }
         for aside in networks.set_aside.iter().chain(&attachments.set_aside) {
             tracing::error!(file = %aside.path.display(), reason = aside.reason,
                 "a record cannot be read, and was set aside");
@@ -307,6 +315,7 @@ impl Inner {
             conf_dir: ConfDir::new(config.conf_dir),
             runtime: Runtime::new(config.cni_path, config.limits),
             turns: Turns::default(),
+            lists,
             netns_dir: config.run_dir.join("netns"),
             own: Netlink::own()?,
             boot_id,

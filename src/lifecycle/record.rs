@@ -50,7 +50,7 @@ pub(super) struct Attachment {
     /// The boot that ADD ran in: interfaces and namespaces do not outlive it.
     pub(super) boot_id: String,
     /// The chain exactly as ADD ran it, whatever becomes of the file.
-    pub(super) list: NetworkConfigList,
+    pub(super) list: Arc<NetworkConfigList>,
     /// What ADD was told; DEL is told the same.
     pub(super) parameters: cni::Attachment,
     /// The ports to publish, with the host ports that were chosen. They are published as long
