@@ -240,7 +240,7 @@ impl Inner {
     ) -> Result<Interface> {
         let staging = Netlink::in_netns(&attachment.staging).await?;
         let link = self.made_as_wanted(attachment, &staging, wanted).await?;
-        let (snapshot, settings) = self.snapshot(attachment, &staging, link, fresh).await?;
+        let snapshot = self.snapshot(attachment, &staging, link, fresh).await?;
         let answer = translate::endpoint_interface(
             &attachment.list,
             wanted.interface,
@@ -250,7 +250,7 @@ impl Inner {
             snapshot.link.mac.map(|mac| mac.to_string()),
         )?;
         let told = wanted.interface.addresses().chain(answer.addresses()).collect();
-        Ok(Interface { answer, told, snapshot, settings })
+        Ok(Interface { answer, told, snapshot, settings: None })
     }
 
     /// Finds the interface that ADD made, and sets what Docker decided and the chain was not

@@ -294,7 +294,7 @@ impl Found<'_> {
         Desired {
             snapshot: &self.snapshot,
             addresses: &self.snapshot.addresses,
-            settings: &self.interface.settings,
+            settings: self.interface.settings.as_ref(),
             told: &self.told.static_routes,
             gateways: &self.gateways,
             dockers,

@@ -20,7 +20,6 @@ use super::orphans::Removal;
 use super::place::Place;
 use super::record::{Attachment, AttachmentId, Interface, Phase};
 use super::remains::{Remains, Survey, ids_in, in_use};
-use super::settle::Settings;
 use super::{Driver, Error, Inner, Result, detach, embedded, forward, recover};
 use crate::cni::{self, Cache, NetworkConfigList, ValidAttachment};
 use crate::cnm::EndpointInterface;
@@ -270,7 +269,7 @@ impl Inner {
                 answer: EndpointInterface::default(),
                 told: Vec::new(),
                 snapshot: netlink.snapshot(link.index).await?,
-                settings: Settings::default(),
+                settings: None,
             }),
             removal: Some(Removal::begun_now()),
             writing: Arc::default(),

@@ -59,16 +59,23 @@ impl Driver {
         let first = attachment.phase == Phase::Staged;
         let exempt = async {
             match first {
-                true => forward::exempt(&joined).await,
+                true => forward::exempt(attachment).await,
                 // The earlier one has written the rules, or was about to when the driver ended.
-                false => forward::complete(&joined).await,
+                false => forward::complete(attachment).await,
             }
         };
-        // At once: wherever the interface is by then, it is found. All to their end, so that an
-        // undo does not meet a step that is under way.
-        let (kept, handed_over, exempted) =
-            tokio::join!(inner.keep(&joined), inner.hand_over(&joined), exempt);
-        match kept.and(handed_over).and(exempted) {
+        let keep = async {
+            inner.read_settings(&mut joined).await?;
+            inner.keep(&joined).await
+        };
+        // Before the interface moves: its settings are on record then, wherever a crash leaves it.
+        // Both to their end, so that an undo does not meet a step that is under way.
+        let (kept, exempted) = tokio::join!(keep, exempt);
+        let outcome = match kept.and(exempted) {
+            Ok(()) => inner.hand_over(&joined).await,
+            failed => failed,
+        };
+        match outcome {
             Ok(()) => {
                 inner.sandboxes.enter(&joined);
                 *attachment = joined;

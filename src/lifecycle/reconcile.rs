@@ -23,7 +23,7 @@ pub(super) struct Desired<'d> {
     pub(super) snapshot: &'d Snapshot,
     /// Those of the snapshot that the interface shall have.
     pub(super) addresses: &'d [Address],
-    pub(super) settings: &'d Settings,
+    pub(super) settings: Option<&'d Settings>,
     /// Routes of Docker's making that may stay although ADD made none like them.
     pub(super) told: &'d [StaticRoute],
     /// The gateways that Docker was told: it has to find the way to them in the main table.
@@ -129,10 +129,11 @@ impl Desired<'_> {
     }
 
     async fn settings(&self, live: &Live<'_>) -> Result<Vec<Change>> {
+        let Some(settings) = self.settings else { return Ok(Vec::new()) };
         let mut changes = Vec::new();
         for (scope, settings) in [
-            (Scope::Namespace, &self.settings.namespace),
-            (Scope::Link(live.link.name.clone()), &self.settings.link),
+            (Scope::Namespace, &settings.namespace),
+            (Scope::Link(live.link.name.clone()), &settings.link),
         ] {
             if settings.is_empty() {
                 continue;

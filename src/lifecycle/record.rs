@@ -115,8 +115,8 @@ pub(super) struct Interface {
     pub(super) told: Vec<IpNet>,
     /// The interface, and all that belongs to it.
     pub(super) snapshot: Snapshot,
-    /// Settings that the chain changed.
-    pub(super) settings: Settings,
+    /// Settings that the chain changed; none before Join.
+    pub(super) settings: Option<Settings>,
 }
 
 /// How far an attachment has come. Written before the step that it names is begun.

@@ -36,7 +36,7 @@ pub(super) struct Fresh {
 }
 
 impl Inner {
-    /// Reads everything that ADD left in the staging namespace.
+    /// Reads what netlink tells of what ADD left in the staging namespace.
     ///
     /// # Errors
     /// The chain left a further link there, which nobody can hand over.
@@ -46,14 +46,8 @@ impl Inner {
         staging: &Netlink,
         index: u32,
         fresh: &Fresh,
-    ) -> Result<(Snapshot, Settings)> {
-        let path = &attachment.staging;
-        let of_link = Scope::Link(attachment.parameters.if_name.clone());
-        let (snapshot, link, namespace) = tokio::try_join!(
-            staging.snapshot(index),
-            sysctl::read(path, &of_link),
-            sysctl::read(path, &Scope::Namespace),
-        )?;
+    ) -> Result<Snapshot> {
+        let snapshot = staging.snapshot(index).await?;
         let further = snapshot.further_links.iter().map(|link| &link.name);
         if let Some(name) = further.into_iter().find(|name| !fresh.links.contains(name)) {
             return Err(Error::FurtherLink {
@@ -61,11 +55,38 @@ impl Inner {
                 name: name.clone(),
             });
         }
-        let settings = Settings {
-            link: changed(link, &fresh.settings.link),
-            namespace: changed(namespace, &fresh.settings.namespace),
-        };
-        Ok((snapshot, settings))
+        Ok(snapshot)
+    }
+
+    /// Reads the settings that the chain has changed, unless it was done: at Join, while the
+    /// interface is in staging yet. They are some hundred files, which CreateEndpoint has no
+    /// need of: dockerd calls that for one endpoint of a network after another.
+    ///
+    /// # Errors
+    /// The interface is gone, or the settings cannot be read.
+    pub(super) async fn read_settings(&self, attachment: &mut Attachment) -> Result<()> {
+        let Some(interface) = &mut attachment.interface else { return Ok(()) };
+        if interface.settings.is_none() {
+            let path = &attachment.staging;
+            let of_link = Scope::Link(attachment.parameters.if_name.clone());
+            let read = tokio::try_join!(
+                sysctl::read(path, &of_link),
+                sysctl::read(path, &Scope::Namespace),
+            );
+            let (link, namespace) = read.map_err(|error| match error.is_not_found() {
+                true => Error::InterfaceGone {
+                    endpoint: attachment.endpoint.clone(),
+                    if_name: attachment.parameters.if_name.clone(),
+                },
+                false => error.into(),
+            })?;
+            let Fresh { settings: fresh, .. } = self.fresh().await?;
+            interface.settings = Some(Settings {
+                link: changed(link, &fresh.link),
+                namespace: changed(namespace, &fresh.namespace),
+            });
+        }
+        Ok(())
     }
 
     /// Makes the container's interface what ADD made it, if Docker has put it in place.
@@ -96,7 +117,7 @@ impl Inner {
         let desired = Desired {
             snapshot: &snapshot,
             addresses: &snapshot.addresses,
-            settings: &interface.settings,
+            settings: interface.settings.as_ref(),
             told: &told.static_routes,
             gateways: &told.gateways(),
             dockers: &[],
@@ -123,7 +144,7 @@ impl Inner {
         let desired = Desired {
             snapshot: &interface.snapshot,
             addresses,
-            settings: &interface.settings,
+            settings: interface.settings.as_ref(),
             told: &[],
             gateways: &[],
             dockers: &[],
