@@ -293,11 +293,14 @@ impl Inner {
     /// Also returns the attachments that have to be removed.
     fn open(config: Config) -> Result<(Self, Vec<Attachment>)> {
         let (network_folder, networks) = Folder::<Network>::open(&config.state_dir)?;
-        let (attachment_folder, mut attachments) = Folder::<Attachment>::open(&config.state_dir)?;
         let lists = Lists::default();
-        for attachment in &mut attachments.records {
-            attachment.list = lists.share(NetworkConfigList::clone(&attachment.list));
-        }
+        let (attachment_folder, attachments) =
+            Folder::<Attachment>::open_with(&config.state_dir, |attachment| {
+                attachment.list = lists.share(NetworkConfigList::clone(&attachment.list));
+                if let Some(interface) = &mut attachment.interface {
+                    interface.snapshot.shrink_to_fit();
+                }
+            })?;
         for aside in networks.set_aside.iter().chain(&attachments.set_aside) {
             tracing::error!(file = %aside.path.display(), reason = aside.reason,
                 "a record cannot be read, and was set aside");

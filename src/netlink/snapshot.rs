@@ -29,6 +29,17 @@ pub struct Snapshot {
     pub further_links: Vec<Link>,
 }
 
+impl Snapshot {
+    /// Gives back the room that its lists do not need: it is kept for as long as a container runs.
+    pub fn shrink_to_fit(&mut self) {
+        self.addresses.shrink_to_fit();
+        self.routes.shrink_to_fit();
+        self.neighbours.shrink_to_fit();
+        self.rules.shrink_to_fit();
+        self.further_links.shrink_to_fit();
+    }
+}
+
 impl Netlink {
     /// Reads a link and what belongs to it, in one turn on a blocking thread. The lists are
     /// read one after the other: nobody else should change the namespace meanwhile.
@@ -41,14 +52,16 @@ impl Netlink {
             let (mut this, further_links): (Vec<_>, _) =
                 link::list(socket)?.into_iter().partition(|link| link.index == index);
             let absent = Failure::Refused { errno: Errno::ENODEV, reason: None };
-            Ok(Snapshot {
+            let mut snapshot = Snapshot {
                 link: this.pop().ok_or(absent)?,
                 addresses: address::list(socket, index)?,
                 routes: route::list(socket, Some(index))?,
                 neighbours: neighbour::list(socket, index)?,
                 rules: rule::list(socket)?,
                 further_links,
-            })
+            };
+            snapshot.shrink_to_fit();
+            Ok(snapshot)
         })
         .await
     }

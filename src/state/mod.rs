@@ -103,6 +103,17 @@ impl<R: Record> Folder<R> {
     /// The folder cannot be made or listed. A record that cannot be read is no error: it
     /// is set aside.
     pub fn open(state_dir: &Path) -> Result<(Self, Loaded<R>), Error> {
+        Self::open_with(state_dir, |_| ())
+    }
+
+    /// As [`Folder::open`], with something done to each record before the next one is read.
+    ///
+    /// # Errors
+    /// As [`Folder::open`].
+    pub fn open_with(
+        state_dir: &Path,
+        mut prepare: impl FnMut(&mut R),
+    ) -> Result<(Self, Loaded<R>), Error> {
         let path = state_dir.join(R::FOLDER);
         fs::DirBuilder::new()
             .recursive(true)
@@ -117,7 +128,10 @@ impl<R: Record> Folder<R> {
                 fs::remove_file(&file).map_err(failed("remove", &file))?;
             } else if name.ends_with(SUFFIX) {
                 match read(&file) {
-                    Ok(record) => loaded.records.push(record),
+                    Ok(mut record) => {
+                        prepare(&mut record);
+                        loaded.records.push(record);
+                    }
                     Err(reason) => {
                         let path = PathBuf::from(format!("{name}{UNREADABLE}"));
                         fs::rename(&file, &path).map_err(failed("set aside", &file))?;

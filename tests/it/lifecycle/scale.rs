@@ -17,13 +17,15 @@ fn a_thousand_attachments_go_on_over_a_restart_with_nothing_run() {
             let record = bench.records().remove(0);
             let text = fs::read_to_string(&record).unwrap();
             let id = record.file_stem().unwrap().to_string_lossy().into_owned();
-            for n in 0..1000 {
-                let other = format!("{}{n:04x}", &id[..id.len() - 4]);
+            let (head, tail) = id.split_at(id.len() - 4);
+            let tail = u16::from_str_radix(tail, 16).unwrap();
+            for n in 1..=1000 {
+                let other = format!("{head}{:04x}", tail ^ n);
                 let text = text.replace(&id, &other).replace("\"e1\"", &format!("\"x{n}\""));
                 fs::write(record.with_file_name(format!("{other}.json")), text).unwrap();
             }
             bench.restart().await;
-            assert_eq!(bench.create_endpoint("x999").await.unwrap(), answer);
+            assert_eq!(bench.create_endpoint("x1000").await.unwrap(), answer);
             assert_eq!(bench.verbs(), ["ADD"]);
             assert_eq!(bench.records().len(), 1001);
         },
