@@ -325,25 +325,19 @@ impl Inner {
     }
 }
 
-/// Removes what Docker gave up on because the driver died in the middle of a call: it asks
-/// neither for the end of an endpoint whose CreateEndpoint was not answered, nor twice for that
-/// of one whose DeleteEndpoint was not. What is older than the driver is seen through by then.
-pub(super) async fn once_docker_gave_up(inner: Arc<Inner>) {
-    tokio::select! {
-        () = tokio::time::sleep(DOCKERS_PATIENCE) => {}
-        () = inner.stop.cancelled() => return,
-    }
-    collect_and_log(&inner, DOCKERS_PATIENCE).await;
-}
-
-/// Collects at intervals, until the driver stops.
+/// Collects at intervals, until the driver stops; and before that once what Docker gave up on
+/// because the last driver died in the middle of a call: it asks neither for the end of an
+/// endpoint whose CreateEndpoint was not answered, nor twice for that of one whose DeleteEndpoint
+/// was not. What is older than this driver is seen through by then.
 pub(super) async fn at_intervals(inner: Arc<Inner>, interval: Duration) {
+    let (mut pause, mut grace) = (DOCKERS_PATIENCE, DOCKERS_PATIENCE);
     loop {
         tokio::select! {
-            () = tokio::time::sleep(interval) => {}
+            () = tokio::time::sleep(pause) => {}
             () = inner.stop.cancelled() => return,
         }
-        collect_and_log(&inner, GRACE).await;
+        collect_and_log(&inner, grace).await;
+        (pause, grace) = (interval, GRACE);
     }
 }
 

@@ -200,7 +200,6 @@ impl Driver {
             tracing::error!(error = error::chain(&error), "an interrupted check cannot be ended");
         }
         recover::remove(&inner, interrupted);
-        inner.background.spawn(collect::once_docker_gave_up(Arc::clone(&inner)));
         if let Some(interval) = collect_every {
             inner.background.spawn(collect::at_intervals(Arc::clone(&inner), interval));
         }

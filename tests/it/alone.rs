@@ -11,15 +11,16 @@ use cnm_cni::lifecycle::{Config, Most};
 /// Set in the copy of the test that runs inside.
 const INSIDE: &str = "CNM_CNI_TEST_INSIDE";
 
-/// Runs `body` in fresh network and mount namespaces, with an empty `/run`. Whatever it
-/// leaves there, interfaces and mounts and files, goes with it.
+/// Runs `body` in fresh network and mount namespaces, with an empty `/run` and an empty `/var/lib`,
+/// where CNI's programs keep their files. Whatever it leaves there goes with it.
 ///
 /// `test` is the path of the calling test in this binary. It is started once more, below
 /// unshare(1): a namespace that only some threads of a process are in would be another one
 /// than `/proc/self/ns/net` says.
 pub(crate) fn alone(test: &str, body: impl Future<Output = ()>) {
     if std::env::var_os(INSIDE).is_some() {
-        sh("mount -t sysfs sysfs /sys && mount -t tmpfs tmpfs /run && ip link set lo up");
+        sh("mount -t sysfs sysfs /sys; mount -t tmpfs tmpfs /run; mount -t tmpfs tmpfs /var/lib");
+        sh("ip link set lo up");
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
         return runtime.unwrap().block_on(body);
