@@ -286,9 +286,11 @@ impl Inner {
         for name in conflists {
             let list = self.conflist(Some(&name))?;
             let cache = Cache::new(Path::new(LIBCNI_CACHE));
-            // Nothing becomes valid, or ceases to be, from here on.
-            let _here = self.turns.alone(&name).await;
-            let _elsewhere = cache.turn_for_gc().await?;
+            // Nothing becomes valid, or ceases to be, from here on. Only to look, nobody has to wait.
+            let _turns = match apply {
+                true => Some((self.turns.alone(&name).await, cache.turn_for_gc().await?)),
+                false => None,
+            };
             let valid = self.valid_attachments(&name, &cache)?;
             let found = valid
                 .iter()

@@ -1,7 +1,7 @@
 //! Garbage: what crashes left, found by what it bears, and nothing else touched.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use cnm_cni::lifecycle::{Collection, Finding, Outcome};
 use serde_json::{Value, json};
@@ -153,6 +153,11 @@ fn gc_is_sent_only_when_it_is_asked_for_and_knows_what_others_have() {
             bench.create_endpoint("e1").await.unwrap();
             let wanted = Collection { apply: true, grace: 600, exclusive: false };
             bench.driver.collect(&wanted).await.unwrap();
+            assert_eq!(bench.verbs(), ["ADD"]);
+
+            let look = Collection { apply: false, exclusive: true, ..wanted };
+            assert_eq!(bench.driver.collect(&look).await.unwrap()[0].outcome, Outcome::Garbage);
+            assert!(!Path::new("/var/lib/cni").exists(), "a dry run makes nothing");
             assert_eq!(bench.verbs(), ["ADD"]);
 
             let wanted = Collection { exclusive: true, ..wanted };
