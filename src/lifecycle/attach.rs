@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use tokio::time::timeout;
 
-use super::orphans::{self, Claims};
+use super::claims::Claims;
+use super::orphans;
 use super::record::{Attachment, AttachmentId, Interface, Network, Phase};
 use super::settle::Fresh;
 use super::{Driver, Error, Inner, PortError, Result, forward};

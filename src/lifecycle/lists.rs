@@ -12,14 +12,14 @@ pub(super) struct Lists {
 
 impl Lists {
     /// The one that is equal to `list`, or `list` itself if it is the first of its kind.
-    pub(super) fn share(&self, list: NetworkConfigList) -> Arc<NetworkConfigList> {
+    pub(super) fn share(&self, list: impl Into<Arc<NetworkConfigList>>) -> Arc<NetworkConfigList> {
+        let list = list.into();
         // Whole even if a holder panicked: every change is one step.
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.retain(|list| list.strong_count() > 0);
-        if let Some(equal) = known.iter().filter_map(Weak::upgrade).find(|it| **it == list) {
+        if let Some(equal) = known.iter().filter_map(Weak::upgrade).find(|it| *it == list) {
             return equal;
         }
-        let list = Arc::new(list);
         known.push(Arc::downgrade(&list));
         list
     }

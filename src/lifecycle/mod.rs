@@ -27,6 +27,7 @@
 //! | `reconcile` | what differs from what ADD left: in words, or put right |
 //! | `watch` | waiting for Docker before version 28 with that |
 //! | `detach` | DeleteEndpoint: the interface back in staging as ADD left it, then DEL |
+//! | `claims` | what an orphan keeps others from having |
 //! | `orphans` | DEL in the background, again and again; what was given up on |
 //! | `check` | the chain's CHECK in a live container, and putting back what was damaged |
 //! | `recover` | what is done at start, and when a new dockerd first calls |
@@ -42,6 +43,7 @@
 
 mod attach;
 mod check;
+mod claims;
 mod collect;
 mod detach;
 mod endpoints;
@@ -73,7 +75,7 @@ use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::cni::{self, ConfDir, Limits, NetworkConfigList, Runtime};
+use crate::cni::{self, ConfDir, Limits, Runtime};
 use crate::cnm::{
     EndpointOperInfoResponse, EndpointOptions, EndpointRequest, NetworkId,
     ProgramExternalConnectivityRequest,
@@ -295,7 +297,7 @@ impl Inner {
         let lists = Lists::default();
         let (attachment_folder, attachments) =
             Folder::<Attachment>::open_with(&config.state_dir, |attachment| {
-                attachment.list = lists.share(NetworkConfigList::clone(&attachment.list));
+                attachment.list = lists.share(Arc::clone(&attachment.list));
                 if let Some(interface) = &mut attachment.interface {
                     interface.snapshot.shrink_to_fit();
                 }

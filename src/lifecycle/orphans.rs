@@ -19,11 +19,11 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 
+use super::claims::Claims;
 use super::error::chain;
-use super::hold::HostPort;
 use super::record::{Attachment, AttachmentId, Phase};
 use super::{Driver, Error, Inner, Result};
-use crate::cnm::{CreateEndpointRequest, EndpointId, EndpointOptions, NetworkId};
+use crate::cnm::{EndpointId, NetworkId};
 use crate::netns;
 use crate::state::Folder;
 
@@ -146,63 +146,6 @@ pub(super) struct State {
     ended: u32,
     error: Option<String>,
     gone: bool,
-}
-
-/// What an attachment has, or will have, that no other may have at the same time.
-#[derive(Debug)]
-pub(super) struct Claims {
-    endpoint: EndpointId,
-    conflist: String,
-    addresses: Vec<IpAddr>,
-    ports: Vec<HostPort>,
-}
-
-impl Claims {
-    /// What an endpoint asks for by name. What is chosen for it is chosen among what is free.
-    pub(super) fn of_request(
-        request: &CreateEndpointRequest,
-        conflist: &str,
-        options: &EndpointOptions,
-    ) -> Self {
-        let addresses = request.interface.addresses().map(|net| net.addr());
-        let asked = options
-            .ports
-            .iter()
-            .filter(|binding| binding.host_port != 0 && binding.host_port_end <= binding.host_port);
-        Self {
-            endpoint: request.endpoint_id.clone(),
-            conflist: conflist.to_owned(),
-            addresses: addresses.chain(options.ips.iter().copied()).collect(),
-            ports: asked.map(HostPort::of).collect(),
-        }
-    }
-
-    fn of_attachment(attachment: &Attachment) -> Self {
-        let told = attachment.interface.iter().flat_map(|interface| &interface.told);
-        Self {
-            endpoint: attachment.endpoint.clone(),
-            conflist: attachment.list.name().to_owned(),
-            addresses: told.map(|net| net.addr()).chain(attachment.addresses()).collect(),
-            ports: attachment.ports.iter().map(HostPort::of).collect(),
-        }
-    }
-
-    /// What of these is among the `others`, in words.
-    fn shared_with(&self, others: &Self) -> Option<String> {
-        if self.endpoint == others.endpoint {
-            return Some(format!("endpoint {}", self.endpoint.short()));
-        }
-        let port =
-            self.ports.iter().find(|port| others.ports.iter().any(|held| held.overlaps(port)));
-        if let Some(port) = port {
-            return Some(format!("port {port}"));
-        }
-        // Other conflists have other pools, unless somebody overlaps them on purpose.
-        let same = self.conflist == others.conflist;
-        let address =
-            self.addresses.iter().find(|address| same && others.addresses.contains(address));
-        address.map(|address| format!("address {address}"))
-    }
 }
 
 impl Orphans {

@@ -128,26 +128,16 @@ fn a_state_folder_that_turns_read_only_fails_calls_and_loses_nothing() {
 #[test]
 fn what_is_deleted_under_the_driver_is_not_missed() {
     alone("crash::faults::what_is_deleted_under_the_driver_is_not_missed", async {
-        let sandbox = |command: &str, machine: &Machine| {
-            sh(&format!("nsenter --net={} {command}", machine.path("sandbox").display()));
-        };
-        // The container's interface.
-        let mut machine = Machine::new(&Value::Null).await;
-        machine.start(None).await;
-        machine.begin().await;
-        sandbox("ip link delete eth0", &machine);
-        machine.dockerd.lost_its_interface(ENDPOINT);
-        machine.finish().await;
-        assert_eq!(machine.end().await, None);
-
-        // The container's namespace.
-        let mut machine = Machine::new(&Value::Null).await;
-        machine.start(None).await;
-        machine.begin().await;
-        sh(&format!("umount {}", machine.path("sandbox").display()));
-        machine.dockerd.lost_its_interface(ENDPOINT);
-        machine.finish().await;
-        assert_eq!(machine.end().await, None);
+        // The container's interface, and its namespace.
+        for deletion in ["nsenter --net=SANDBOX ip link delete eth0", "umount SANDBOX"] {
+            let mut machine = Machine::new(&Value::Null).await;
+            machine.start(None).await;
+            machine.begin().await;
+            sh(&deletion.replace("SANDBOX", &machine.path("sandbox").to_string_lossy()));
+            machine.dockerd.lost_its_interface(ENDPOINT);
+            machine.finish().await;
+            assert_eq!(machine.end().await, None, "{deletion}");
+        }
 
         // The staging namespace.
         let mut machine = Machine::new(&Value::Null).await;

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::host::{Host, Suite, answers, within};
 use super::leaks::Footprint;
-use super::{ConfFile, on_a_host};
+use super::{ConfFile, on_a_host, on_both_dockers};
 
 const CONFLIST: ConfFile<'_> =
     ("10-bridge.conflist", include_str!("../../../conflists/bridge.conflist"));
@@ -22,49 +22,23 @@ const LIMIT: Duration = Duration::from_secs(75);
 /// How many points are enough for the tests that always run.
 const A_FEW: usize = 10;
 
-mod docker_20_10 {
-    use super::*;
-
-    #[test]
-    fn nothing_is_left_when_dockerd_dies_too() {
-        both_die(Suite::Bookworm);
-    }
-
-    #[test]
-    fn nothing_is_left_wherever_the_driver_dies() {
-        dies_at_points(Suite::Bookworm, Some(A_FEW));
-    }
-
-    #[test]
-    #[ignore = "takes minutes: make crash"]
-    fn nothing_is_left_at_all_points() {
-        dies_at_points(Suite::Bookworm, None);
-    }
+on_both_dockers! {
+    nothing_is_left_when_dockerd_dies_too,
+    nothing_is_left_wherever_the_driver_dies,
+    #[ignore = "takes minutes: make crash"] nothing_is_left_at_all_points,
 }
 
-mod docker_28_5 {
-    use super::*;
+fn nothing_is_left_wherever_the_driver_dies(suite: Suite) {
+    dies_at_points(suite, Some(A_FEW));
+}
 
-    #[test]
-    fn nothing_is_left_when_dockerd_dies_too() {
-        both_die(Suite::Forky);
-    }
-
-    #[test]
-    fn nothing_is_left_wherever_the_driver_dies() {
-        dies_at_points(Suite::Forky, Some(A_FEW));
-    }
-
-    #[test]
-    #[ignore = "takes minutes: make crash"]
-    fn nothing_is_left_at_all_points() {
-        dies_at_points(Suite::Forky, None);
-    }
+fn nothing_is_left_at_all_points(suite: Suite) {
+    dies_at_points(suite, None);
 }
 
 /// The driver and dockerd are killed while a container runs. It ends with dockerd, and can be
 /// started again.
-fn both_die(suite: Suite) {
+fn nothing_is_left_when_dockerd_dies_too(suite: Suite) {
     on_a_host(suite, &[CONFLIST], |host| {
         host.create_network("web", None);
         host.run("alice", "web", &["-p", "8080:80"]);
