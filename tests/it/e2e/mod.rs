@@ -26,6 +26,7 @@
 //! | `names` | DNS, aliases, links, and what goes into `/etc` |
 //! | `compose` | `docker compose` |
 //! | `daemon` | dockerd restarted, killed; restart policies; the classic builder |
+//! | `demo` | the tour of `make demo` |
 //! | `flags` | flags of Docker's that are little or nothing to a driver |
 //! | `install` | what is installed, and the driver replaced while containers run |
 //! | `packages` | each way of installation that builds first: `make test-install` |
@@ -47,6 +48,7 @@ mod compose;
 mod conflists;
 mod crash;
 mod daemon;
+mod demo;
 mod fidelity;
 mod flags;
 mod garbage;
