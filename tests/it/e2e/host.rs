@@ -296,7 +296,7 @@ pub(super) fn answers(container: &str, get: impl Fn() -> Result<String, String>)
 }
 
 /// Polls a condition until it is true; whether it was so in time.
-pub(super) fn within(limit: Duration, condition: impl Fn() -> bool) -> bool {
+pub(super) fn within(limit: Duration, mut condition: impl FnMut() -> bool) -> bool {
     let deadline = Instant::now() + limit;
     loop {
         if condition() {

@@ -6,6 +6,8 @@ use super::host::{Host, within};
 
 /// Where each answer has a line, in the container that asks.
 const ANSWERS: &str = "/tmp/answers";
+/// How many answers tell something: what is looked at may have been over sooner.
+const ENOUGH: usize = 100;
 
 /// Pings under way.
 #[derive(Debug)]
@@ -24,22 +26,13 @@ impl<'h> Traffic<'h> {
         Self { host, from }
     }
 
-    /// Stops, and fails if one was not answered, or if none was sent to speak of.
+    /// Stops once enough were sent to speak of, and fails if one was not answered.
     #[track_caller]
     pub(super) fn assert_that_no_packet_was_lost(self) {
+        self.wait_for("enough answers", |answers| sequence(answers).len() >= ENOUGH);
         self.host.docker(&["exec", self.from, "killall", "-INT", "ping"]);
-        let answers = || self.host.docker(&["exec", self.from, "cat", ANSWERS]);
-        assert!(
-            within(Duration::from_secs(5), || answers().contains("round-trip")),
-            "{}",
-            answers()
-        );
-        let answers = answers();
-        let seen: Vec<usize> = answers
-            .lines()
-            .filter_map(|line| line.split_once(" seq=")?.1.split(' ').next()?.parse().ok())
-            .collect();
-        assert!(seen.len() > 50, "too few to tell: {answers}");
+        let answers = self.wait_for("ping's last words", |answers| answers.contains("round-trip"));
+        let seen = sequence(&answers);
         let all: Vec<usize> = (0..seen.len()).collect();
         assert_eq!(seen, all, "a packet was lost, or came too late");
         // The last one may have been under way.
@@ -48,4 +41,24 @@ impl<'h> Traffic<'h> {
         assert!(sent <= seen.len() + 1, "{answers}");
         eprintln!("{} pings, all of them answered", seen.len());
     }
+
+    /// The answers up to now, as soon as they are as they should be.
+    #[track_caller]
+    fn wait_for(&self, what: &str, as_it_should: impl Fn(&str) -> bool) -> String {
+        let mut answers = String::new();
+        let came = within(Duration::from_secs(10), || {
+            answers = self.host.docker(&["exec", self.from, "cat", ANSWERS]);
+            as_it_should(&answers)
+        });
+        assert!(came, "{what} did not come: {answers}");
+        answers
+    }
+}
+
+/// The numbers of the pings that were answered, in the order of the answers.
+fn sequence(answers: &str) -> Vec<usize> {
+    answers
+        .lines()
+        .filter_map(|line| line.split_once(" seq=")?.1.split(' ').next()?.parse().ok())
+        .collect()
 }
