@@ -156,10 +156,11 @@ impl Fields {
             .ok_or_else(|| Mismatch::new(key, "an address with its prefix length", &value))
     }
 
-    /// What was not taken, and does not go by one of the names in `known`.
-    pub(super) fn rest(mut self, known: &[&str]) -> Map<String, Value> {
-        self.0.retain(|written, _| !known.iter().any(|key| is_key(written, key)));
-        self.0
+    /// What was not taken, and does not go by one of the names in `known`. In a map of its own:
+    /// this one would keep the room of what was taken, for as long as a result is kept.
+    pub(super) fn rest(self, known: &[&str]) -> Map<String, Value> {
+        let is_known = |written: &str| known.iter().any(|key| is_key(written, key));
+        self.0.into_iter().filter(|(written, _)| !is_known(written)).collect()
     }
 }
 

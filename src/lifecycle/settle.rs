@@ -13,7 +13,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::place::Place;
-use super::reconcile::{Desired, Live, own_rules};
+use super::reconcile::{Desired, Live, forget_the_kernels, own_rules};
 use super::record::{Attachment, Phase};
 use super::{Error, Inner, Result};
 use crate::netlink::sysctl::{self, Scope, Sysctls};
@@ -36,7 +36,8 @@ pub(super) struct Fresh {
 }
 
 impl Inner {
-    /// Reads what netlink tells of what ADD left in the staging namespace.
+    /// Reads what netlink tells of what ADD left in the staging namespace, but for what the
+    /// kernel has put into every namespace.
     ///
     /// # Errors
     /// The chain left a further link there, which nobody can hand over.
@@ -47,7 +48,7 @@ impl Inner {
         index: u32,
         fresh: &Fresh,
     ) -> Result<Snapshot> {
-        let snapshot = staging.snapshot(index).await?;
+        let mut snapshot = staging.snapshot(index).await?;
         let further = snapshot.further_links.iter().map(|link| &link.name);
         if let Some(name) = further.into_iter().find(|name| !fresh.links.contains(name)) {
             return Err(Error::FurtherLink {
@@ -55,6 +56,7 @@ impl Inner {
                 name: name.clone(),
             });
         }
+        forget_the_kernels(&mut snapshot);
         Ok(snapshot)
     }
 

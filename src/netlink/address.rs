@@ -131,13 +131,13 @@ pub(super) fn list(socket: &mut Socket, index: u32) -> Result<Vec<Address>, Fail
         let mut message = AddressMessage::default();
         message.header.family = family;
         message.header.index = index;
-        let answer = socket.dump(&RouteNetlinkMessage::GetAddress(message))?;
-        let mut read: Vec<_> = answer.into_iter().filter_map(|one| read(one, family)).collect();
+        let request = RouteNetlinkMessage::GetAddress(message);
+        let mut of_family = socket.dump(&request, |one| read(one, family))?;
         if family == AddressFamily::Inet6 {
             // The kernel keeps the latest one in front.
-            read.reverse();
+            of_family.reverse();
         }
-        addresses.append(&mut read);
+        addresses.append(&mut of_family);
     }
     Ok(addresses)
 }

@@ -259,8 +259,7 @@ impl Netlink {
 
 /// All links.
 pub(super) fn list(socket: &mut Socket) -> Result<Vec<Link>, Failure> {
-    let answer = socket.dump(&RouteNetlinkMessage::GetLink(question(0)))?;
-    Ok(answer.into_iter().filter_map(read).collect())
+    socket.dump(&RouteNetlinkMessage::GetLink(question(0)), read)
 }
 
 fn numbered(index: u32) -> String {

@@ -67,8 +67,7 @@ impl Netlink {
 pub(super) fn list(socket: &mut Socket, index: u32) -> Result<Vec<Neighbour>, Failure> {
     let mut message = NeighbourMessage::default();
     message.attributes.push(NeighbourAttribute::IfIndex(index));
-    let answer = socket.dump(&RouteNetlinkMessage::GetNeighbour(message))?;
-    Ok(answer.into_iter().filter_map(read).collect())
+    socket.dump(&RouteNetlinkMessage::GetNeighbour(message), read)
 }
 
 fn write(index: u32, neighbour: &Neighbour) -> NeighbourMessage {

@@ -168,8 +168,8 @@ pub(super) fn list(socket: &mut Socket, link: Option<u32>) -> Result<Vec<Route>,
         let mut message = RouteMessage::default();
         message.header.address_family = family;
         message.attributes.extend(link.map(RouteAttribute::Oif));
-        let answer = socket.dump(&RouteNetlinkMessage::GetRoute(message))?;
-        routes.extend(answer.into_iter().filter_map(|one| read(one, family)));
+        let request = RouteNetlinkMessage::GetRoute(message);
+        routes.append(&mut socket.dump(&request, |one| read(one, family))?);
     }
     Ok(routes)
 }

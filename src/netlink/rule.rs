@@ -117,8 +117,8 @@ pub(super) fn list(socket: &mut Socket) -> Result<Vec<Rule>, Failure> {
     for family in FAMILIES {
         let mut message = RuleMessage::default();
         message.header.family = family;
-        let answer = socket.dump(&RouteNetlinkMessage::GetRule(message))?;
-        rules.extend(answer.into_iter().filter_map(|one| read(one, family)));
+        let request = RouteNetlinkMessage::GetRule(message);
+        rules.append(&mut socket.dump(&request, |one| read(one, family))?);
     }
     Ok(rules)
 }

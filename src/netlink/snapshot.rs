@@ -12,7 +12,7 @@ use super::{
 /// for its settings under `/proc/sys` (see [`sysctl`](super::sysctl)).
 ///
 /// It tells what is there, the kernel's own addresses, routes and rules included; which of it
-/// matters is decided by whoever asked.
+/// matters is decided by whoever asked, who need not keep the rest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Snapshot {
     /// The link itself.
@@ -26,6 +26,7 @@ pub struct Snapshot {
     /// All rules of the namespace.
     pub rules: Vec<Rule>,
     /// All other links of the namespace, `lo` included.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub further_links: Vec<Link>,
 }
 
@@ -52,16 +53,14 @@ impl Netlink {
             let (mut this, further_links): (Vec<_>, _) =
                 link::list(socket)?.into_iter().partition(|link| link.index == index);
             let absent = Failure::Refused { errno: Errno::ENODEV, reason: None };
-            let mut snapshot = Snapshot {
+            Ok(Snapshot {
                 link: this.pop().ok_or(absent)?,
                 addresses: address::list(socket, index)?,
                 routes: route::list(socket, Some(index))?,
                 neighbours: neighbour::list(socket, index)?,
                 rules: rule::list(socket)?,
                 further_links,
-            };
-            snapshot.shrink_to_fit();
-            Ok(snapshot)
+            })
         })
         .await
     }

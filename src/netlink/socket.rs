@@ -56,29 +56,37 @@ impl Socket {
         message: RouteNetlinkMessage,
         flags: u16,
     ) -> Result<Vec<RouteNetlinkMessage>, Failure> {
-        self.exchange(&message, NLM_F_REQUEST | NLM_F_ACK | flags).map(|answer| answer.messages)
+        self.exchange(&message, NLM_F_REQUEST | NLM_F_ACK | flags, &Some).map(|answer| answer.items)
     }
 
-    /// Reads a whole list, anew if it changed meanwhile.
-    pub(super) fn dump(
+    /// Reads a whole list, anew if it changed meanwhile. Each message is turned into an item, if
+    /// it is one, as it comes: a message about a link takes some ten KiB, and a host may have
+    /// thousands of them.
+    pub(super) fn dump<T>(
         &mut self,
         request: &RouteNetlinkMessage,
-    ) -> Result<Vec<RouteNetlinkMessage>, Failure> {
+        read: impl Fn(RouteNetlinkMessage) -> Option<T>,
+    ) -> Result<Vec<T>, Failure> {
         for _ in 0..MOST_DUMPS {
-            let answer = self.exchange(request, NLM_F_REQUEST | NLM_F_DUMP)?;
+            let answer = self.exchange(request, NLM_F_REQUEST | NLM_F_DUMP, &read)?;
             if !answer.disturbed {
-                return Ok(answer.messages);
+                return Ok(answer.items);
             }
         }
         Err(Failure::Unsteady)
     }
 
-    fn exchange(&mut self, message: &RouteNetlinkMessage, flags: u16) -> Result<Answer, Failure> {
+    fn exchange<T>(
+        &mut self,
+        message: &RouteNetlinkMessage,
+        flags: u16,
+        read: &impl Fn(RouteNetlinkMessage) -> Option<T>,
+    ) -> Result<Answer<T>, Failure> {
         self.forget();
         self.send(message, flags)?;
-        let mut answer = Answer { messages: Vec::new(), disturbed: false };
+        let mut answer = Answer { items: Vec::new(), disturbed: false };
         // Ends: the socket is never waited for, and each round takes a datagram off it.
-        while !self.receive(&mut answer)? {}
+        while !self.receive(&mut answer, read)? {}
         Ok(answer)
     }
 
@@ -105,7 +113,11 @@ impl Socket {
     }
 
     /// Reads one datagram; true if the answer ended in it.
-    fn receive(&mut self, answer: &mut Answer) -> Result<bool, Failure> {
+    fn receive<T>(
+        &mut self,
+        answer: &mut Answer<T>,
+        read: &impl Fn(RouteNetlinkMessage) -> Option<T>,
+    ) -> Result<bool, Failure> {
         self.datagram.clear();
         match self.socket.recv(&mut self.datagram, MSG_DONTWAIT) {
             Ok(_) => {}
@@ -122,7 +134,7 @@ impl Socket {
             rest = rest.get(length..).unwrap_or_default();
             answer.disturbed |= message.header.flags & NLM_F_DUMP_INTR != 0;
             match message.payload {
-                NetlinkPayload::InnerMessage(inner) => answer.messages.push(inner),
+                NetlinkPayload::InnerMessage(inner) => answer.items.extend(read(inner)),
                 NetlinkPayload::Done(done) => {
                     refusal(done.code, &done.extended_ack)?;
                     ended = true;
@@ -139,8 +151,8 @@ impl Socket {
     }
 }
 
-struct Answer {
-    messages: Vec<RouteNetlinkMessage>,
+struct Answer<T> {
+    items: Vec<T>,
     disturbed: bool,
 }
 
@@ -178,11 +190,11 @@ mod tests {
         let request = RouteNetlinkMessage::GetRoute(message);
 
         let mut socket = netns::run_in(&pinned.path, Socket::open).await.unwrap().unwrap();
-        let whole = socket.dump(&request).unwrap();
-        let mut answer = Answer { messages: Vec::new(), disturbed: false };
+        let whole = socket.dump(&request, Some).unwrap();
+        let mut answer = Answer { items: Vec::new(), disturbed: false };
         socket.send(&request, NLM_F_REQUEST | NLM_F_DUMP).unwrap();
-        assert!(!socket.receive(&mut answer).unwrap(), "the list fits into one datagram");
-        assert_eq!(socket.dump(&request).unwrap(), whole);
-        assert!(answer.messages.len() < whole.len());
+        assert!(!socket.receive(&mut answer, &Some).unwrap(), "the list fits into one datagram");
+        assert_eq!(socket.dump(&request, Some).unwrap(), whole);
+        assert!(answer.items.len() < whole.len());
     }
 }
