@@ -186,24 +186,25 @@ async fn serve(args: Args, listener: UnixListener) -> anyhow::Result<()> {
         allow_writable: args.allow_writable,
         collect_every: (args.gc_interval > 0).then(|| Duration::from_secs(args.gc_interval)),
     };
+    let (opening, stop) = (server::Opening::default(), CancellationToken::new());
+    let limit = Duration::from_secs(args.drain_timeout);
+    let mut serving = tokio::spawn(server::serve(listener, opening.clone(), stop.clone(), limit));
     let driver = tokio::select! {
-        opened = Driver::open(config) => Arc::new(opened.context("cannot open the driver's records")?),
+        opened = Driver::open(config) => opened.context("cannot open the driver's records")?,
         name = signals.next() => bail!("stopped by {name} before the driver was ready"),
     };
+    opening.done(Arc::new(driver));
     info!(socket = %socket.display(), version = env!("CARGO_PKG_VERSION"), "listening");
     activation::ready();
 
-    let stop = CancellationToken::new();
-    let limit = Duration::from_secs(args.drain_timeout);
-    let mut serving = std::pin::pin!(server::serve(listener, driver, stop.clone(), limit));
     tokio::select! {
-        ended = &mut serving => return Ok(ended?),
+        ended = &mut serving => return Ok(ended??),
         name = signals.next() => info!(signal = name, limit_s = limit.as_secs(), "stopping"),
     }
     activation::stopping();
     stop.cancel();
     tokio::select! {
-        ended = &mut serving => Ok(ended?),
+        ended = &mut serving => Ok(ended??),
         name = signals.next() => {
             warn!(signal = name, "stopping at once");
             bail!("stopped by a second signal while calls were under way")

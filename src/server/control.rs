@@ -1,16 +1,14 @@
 //! The operator's calls: what `cnm-cni` asks the running driver for. They come by the same
 //! door as Docker's, and look the same, so that there is one socket, which root alone opens.
 
-use std::sync::Arc;
-
 use axum::Router;
-use axum::extract::State;
 use axum::routing::post;
 use serde::{Deserialize, Serialize};
 
 use super::error::Error;
 use super::json::Json;
-use crate::lifecycle::{Check, Collection, Driver, Finding, Orphan, Retried};
+use super::opening::{Opened, Opening};
+use crate::lifecycle::{Check, Collection, Finding, Orphan, Retried};
 
 /// `/Control.RetryOrphans`; the answer is a list of [`Retried`].
 pub const RETRY_ORPHANS: &str = "Control.RetryOrphans";
@@ -26,7 +24,7 @@ pub const CHECK: &str = "Control.Check";
 /// What is to be checked, and what then.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct WhatToCheck {
-    /// See [`Driver::check`]; none for all.
+    /// See [`Driver::check`](crate::lifecycle::Driver::check); none for all.
     pub which: Vec<String>,
     /// Whether to put back what is damaged.
     pub repair: bool,
@@ -40,7 +38,7 @@ pub struct Subject {
     pub id: String,
 }
 
-pub(super) fn routes() -> Router<Arc<Driver>> {
+pub(super) fn routes() -> Router<Opening> {
     Router::new()
         .route(&format!("/{RETRY_ORPHANS}"), post(retry_orphans))
         .route(&format!("/{FORGET_ORPHAN}"), post(forget_orphan))
@@ -49,29 +47,26 @@ pub(super) fn routes() -> Router<Arc<Driver>> {
 }
 
 async fn retry_orphans(
-    State(driver): State<Arc<Driver>>,
+    Opened(driver): Opened,
     Json(subject): Json<Subject>,
 ) -> Result<Json<Vec<Retried>>, Error> {
     Ok(Json(driver.retry_orphans(&subject.id).await?))
 }
 
 async fn forget_orphan(
-    State(driver): State<Arc<Driver>>,
+    Opened(driver): Opened,
     Json(subject): Json<Subject>,
 ) -> Result<Json<Orphan>, Error> {
     Ok(Json(driver.forget_orphan(&subject.id).await?))
 }
 
 async fn collect(
-    State(driver): State<Arc<Driver>>,
+    Opened(driver): Opened,
     Json(wanted): Json<Collection>,
 ) -> Result<Json<Vec<Finding>>, Error> {
     Ok(Json(driver.collect(&wanted).await?))
 }
 
-async fn check(
-    State(driver): State<Arc<Driver>>,
-    Json(wanted): Json<WhatToCheck>,
-) -> Json<Vec<Check>> {
+async fn check(Opened(driver): Opened, Json(wanted): Json<WhatToCheck>) -> Json<Vec<Check>> {
     Json(driver.check(&wanted.which, wanted.repair).await)
 }

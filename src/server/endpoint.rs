@@ -1,19 +1,16 @@
 //! Endpoints: create, inspect, delete.
 
-use std::sync::Arc;
-
 use axum::Router;
-use axum::extract::State;
 use axum::routing::post;
 
 use super::error::Error;
 use super::json::Json;
+use super::opening::{Opened, Opening};
 use crate::cnm::{
     CreateEndpointRequest, CreateEndpointResponse, Empty, EndpointOperInfoResponse, EndpointRequest,
 };
-use crate::lifecycle::Driver;
 
-pub(super) fn routes() -> Router<Arc<Driver>> {
+pub(super) fn routes() -> Router<Opening> {
     Router::new()
         .route("/NetworkDriver.CreateEndpoint", post(create_endpoint))
         .route("/NetworkDriver.EndpointOperInfo", post(endpoint_oper_info))
@@ -21,21 +18,21 @@ pub(super) fn routes() -> Router<Arc<Driver>> {
 }
 
 async fn create_endpoint(
-    State(driver): State<Arc<Driver>>,
+    Opened(driver): Opened,
     Json(request): Json<CreateEndpointRequest>,
 ) -> Result<Json<CreateEndpointResponse>, Error> {
     Ok(Json(driver.create_endpoint(request).await?))
 }
 
 async fn endpoint_oper_info(
-    State(driver): State<Arc<Driver>>,
+    Opened(driver): Opened,
     Json(request): Json<EndpointRequest>,
 ) -> Result<Json<EndpointOperInfoResponse>, Error> {
     Ok(Json(driver.endpoint_oper_info(request).await?))
 }
 
 async fn delete_endpoint(
-    State(driver): State<Arc<Driver>>,
+    Opened(driver): Opened,
     Json(request): Json<EndpointRequest>,
 ) -> Json<Empty> {
     driver.delete_endpoint(request).await;

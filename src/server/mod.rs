@@ -2,8 +2,8 @@
 //!
 //! ```text
 //!   socket ──▶ observe ──▶ plugin, network, endpoint, sandbox, control ──▶ lifecycle::Driver
-//!              a task,     one handler per call;                           the work
-//!              a span,     json reads the body and writes
+//!              a task,     one handler per call;                           the work, once it
+//!              a span,     json reads the body and writes                  is open (opening)
 //!              a line      the answer, error the refusal
 //! ```
 //!
@@ -24,13 +24,13 @@ mod json;
 mod lock;
 mod network;
 mod observe;
+mod opening;
 mod peers;
 mod plugin;
 mod sandbox;
 mod socket;
 
 use std::future::IntoFuture;
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::Request;
@@ -40,9 +40,9 @@ use tokio_util::sync::CancellationToken;
 
 pub use error::Error;
 pub use observe::Calls;
+pub use opening::Opening;
 pub use socket::{Error as SocketError, Holder, SocketFile, bind};
 
-use crate::lifecycle::Driver;
 use peers::Trusted;
 
 /// Calls were still running when the time for them was over.
@@ -60,10 +60,10 @@ pub struct Undrained {
     pub limit: Duration,
 }
 
-/// Every call that the driver answers, in front of `driver`; `calls` counts them.
+/// Every call that the driver answers, in front of it; `calls` counts them.
 ///
 /// What is not a call is answered in the same form: `{"Err": "…"}`.
-pub fn router(driver: Arc<Driver>, calls: Calls) -> Router {
+pub fn router(driver: Opening, calls: Calls) -> Router {
     Router::new()
         .merge(plugin::routes())
         .merge(network::routes())
@@ -77,26 +77,29 @@ pub fn router(driver: Arc<Driver>, calls: Calls) -> Router {
         .with_state(driver)
 }
 
-/// Answers root's calls from `listener` until `stop` is cancelled. Then no new connection is
+/// Answers root's calls from `listener` until `stop` is cancelled, the handshake at once, and what
+/// needs the driver when it is open. Then no new connection is
 /// accepted, and calls and background work that are under way have `drain_limit` to end.
 ///
 /// # Errors
 /// [`Undrained`], when some had not ended by then.
 pub async fn serve(
     listener: UnixListener,
-    driver: Arc<Driver>,
+    driver: Opening,
     stop: CancellationToken,
     drain_limit: Duration,
 ) -> Result<(), Undrained> {
     let calls = Calls::default();
-    let connections = axum::serve(Trusted(listener), router(Arc::clone(&driver), calls.clone()))
+    let connections = axum::serve(Trusted(listener), router(driver.clone(), calls.clone()))
         .with_graceful_shutdown(stop.clone().cancelled_owned())
         .into_future();
     let ended = async {
         // Ends without error, and only once the last connection has: axum documents both.
         let _ = connections.await;
         calls.drain().await;
-        driver.drain().await;
+        if let Some(driver) = driver.now() {
+            driver.drain().await;
+        }
     };
     let too_late = async {
         stop.cancelled().await;

@@ -1,19 +1,16 @@
 //! Networks: create and delete, and what swarm and Docker 28 ask beforehand.
 
-use std::sync::Arc;
-
 use axum::Router;
-use axum::extract::State;
 use axum::routing::post;
 use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
 use super::error::Error;
 use super::json::Json;
+use super::opening::{Opened, Opening};
 use crate::cnm::{CreateNetworkRequest, DeleteNetworkRequest, Empty, GwAllocCheckResponse};
-use crate::lifecycle::Driver;
 
-pub(super) fn routes() -> Router<Arc<Driver>> {
+pub(super) fn routes() -> Router<Opening> {
     Router::new()
         .route("/NetworkDriver.GwAllocCheck", post(gw_alloc_check))
         .route("/NetworkDriver.AllocateNetwork", post(allocate_network))
@@ -39,7 +36,7 @@ async fn free_network(Json(IgnoredAny): Json<IgnoredAny>) -> Json<Empty> {
 }
 
 async fn create_network(
-    State(driver): State<Arc<Driver>>,
+    Opened(driver): Opened,
     Json(request): Json<CreateNetworkRequest>,
 ) -> Result<Json<Empty>, Error> {
     driver.create_network(request).await?;
@@ -47,7 +44,7 @@ async fn create_network(
 }
 
 async fn delete_network(
-    State(driver): State<Arc<Driver>>,
+    Opened(driver): Opened,
     Json(request): Json<DeleteNetworkRequest>,
 ) -> Result<Json<Empty>, Error> {
     driver.delete_network(request).await?;

@@ -1,7 +1,5 @@
 //! The plugin itself: what it implements, what it is capable of, and news about hosts.
 
-use std::sync::Arc;
-
 use axum::Router;
 use axum::extract::State;
 use axum::routing::post;
@@ -9,10 +7,10 @@ use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
 use super::json::Json;
+use super::opening::Opening;
 use crate::cnm::{Capabilities, Empty};
-use crate::lifecycle::Driver;
 
-pub(super) fn routes() -> Router<Arc<Driver>> {
+pub(super) fn routes() -> Router<Opening> {
     Router::new()
         .route("/Plugin.Activate", post(activate))
         .route("/NetworkDriver.GetCapabilities", post(get_capabilities))
@@ -21,9 +19,9 @@ pub(super) fn routes() -> Router<Arc<Driver>> {
 }
 
 /// dockerd remembers this answer until it restarts: nothing is announced that does not
-/// work yet.
-async fn activate(State(driver): State<Arc<Driver>>) -> Json<Value> {
-    driver.activate();
+/// work. It may come while the driver opens, and does not wait for that.
+async fn activate(State(opening): State<Opening>) -> Json<Value> {
+    tokio::spawn(async move { opening.wait().await.activate() });
     Json(json!({"Implements": ["NetworkDriver"]}))
 }
 

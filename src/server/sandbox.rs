@@ -1,19 +1,16 @@
 //! A container's sandbox: endpoints join and leave it, and hold its way out.
 
-use std::sync::Arc;
-
 use axum::Router;
-use axum::extract::State;
 use axum::routing::post;
 
 use super::error::Error;
 use super::json::Json;
+use super::opening::{Opened, Opening};
 use crate::cnm::{
     Empty, EndpointRequest, JoinRequest, JoinResponse, ProgramExternalConnectivityRequest,
 };
-use crate::lifecycle::Driver;
 
-pub(super) fn routes() -> Router<Arc<Driver>> {
+pub(super) fn routes() -> Router<Opening> {
     Router::new()
         .route("/NetworkDriver.Join", post(join))
         .route("/NetworkDriver.Leave", post(leave))
@@ -22,22 +19,19 @@ pub(super) fn routes() -> Router<Arc<Driver>> {
 }
 
 async fn join(
-    State(driver): State<Arc<Driver>>,
+    Opened(driver): Opened,
     Json(request): Json<JoinRequest>,
 ) -> Result<Json<JoinResponse>, Error> {
     Ok(Json(driver.join(request).await?))
 }
 
-async fn leave(
-    State(driver): State<Arc<Driver>>,
-    Json(request): Json<EndpointRequest>,
-) -> Json<Empty> {
+async fn leave(Opened(driver): Opened, Json(request): Json<EndpointRequest>) -> Json<Empty> {
     driver.leave(request).await;
     Json(Empty {})
 }
 
 async fn program_external_connectivity(
-    State(driver): State<Arc<Driver>>,
+    Opened(driver): Opened,
     Json(request): Json<ProgramExternalConnectivityRequest>,
 ) -> Result<Json<Empty>, Error> {
     driver.program_external_connectivity(request).await?;
@@ -45,7 +39,7 @@ async fn program_external_connectivity(
 }
 
 async fn revoke_external_connectivity(
-    State(driver): State<Arc<Driver>>,
+    Opened(driver): Opened,
     Json(request): Json<EndpointRequest>,
 ) -> Result<Json<Empty>, Error> {
     driver.revoke_external_connectivity(request).await?;

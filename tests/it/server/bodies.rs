@@ -40,7 +40,7 @@ impl Routed {
     async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let driver = Driver::open(alone::config(folder.path())).await.unwrap();
-        Self { router: router(Arc::new(driver), Calls::default()), _folder: folder }
+        Self { router: router(Arc::new(driver).into(), Calls::default()), _folder: folder }
     }
 
     /// The status and the text of `Err`.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cnm_cni::lifecycle::Driver;
-use cnm_cni::server::{self, SocketFile, Undrained};
+use cnm_cni::server::{self, Opening, SocketFile, Undrained};
 use tempfile::TempDir;
 use tokio::net::UnixListener;
 use tokio::task::JoinHandle;
@@ -17,6 +17,7 @@ use crate::alone::config;
 /// A driver that serves until it is closed.
 pub(crate) struct Door {
     folder: TempDir,
+    opening: Opening,
     stop: CancellationToken,
     serving: JoinHandle<Result<(), Undrained>>,
     _file: SocketFile,
@@ -30,13 +31,24 @@ impl Door {
 
     /// Opens the driver on the folders below `folder`.
     pub(crate) async fn open_on(folder: TempDir) -> Self {
-        let driver = Arc::new(Driver::open(config(folder.path())).await.expect("a driver"));
+        let door = Self::before_the_driver(folder);
+        door.open_the_driver().await;
+        door
+    }
+
+    /// Serves on the folders below `folder`, for a driver that has still to be opened.
+    pub(crate) fn before_the_driver(folder: TempDir) -> Self {
         let (listener, file) = server::bind(&folder.path().join("cni.sock")).unwrap();
         let listener = UnixListener::from_std(listener).unwrap();
-        let stop = CancellationToken::new();
+        let (opening, stop) = (Opening::default(), CancellationToken::new());
         let limit = Duration::from_secs(10);
-        let serving = tokio::spawn(server::serve(listener, driver, stop.clone(), limit));
-        Self { folder, stop, serving, _file: file }
+        let serving = tokio::spawn(server::serve(listener, opening.clone(), stop.clone(), limit));
+        Self { folder, opening, stop, serving, _file: file }
+    }
+
+    pub(crate) async fn open_the_driver(&self) {
+        let driver = Driver::open(config(self.folder.path())).await.expect("a driver");
+        self.opening.done(Arc::new(driver));
     }
 
     pub(crate) fn socket(&self) -> PathBuf {

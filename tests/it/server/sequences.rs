@@ -238,7 +238,7 @@ impl Site {
         }]});
         fs::write(config.conf_dir.join("10.conflist"), conflist.to_string()).unwrap();
         let driver = Arc::new(Driver::open(config).await.unwrap());
-        Self { folder, router: router(driver, Calls::default()) }
+        Self { folder, router: router(driver.into(), Calls::default()) }
     }
 
     /// What there is by the records; all else on the machine agrees with them.

@@ -51,6 +51,26 @@ async fn every_docker_versions_headers_are_taken() {
 }
 
 #[tokio::test]
+async fn only_what_needs_the_driver_waits_until_it_is_open() {
+    let door = Door::before_the_driver(tempfile::tempdir().unwrap());
+    let mut early = door.connect().await;
+    let id = json!({"NetworkID": "0".repeat(64)});
+    early.begin("NetworkDriver.DeleteNetwork", id.to_string().len()).await;
+    early.send(id.to_string().as_bytes()).await;
+    let mut dockerd = door.connect().await;
+    for method in ["Plugin.Activate", "NetworkDriver.GetCapabilities"] {
+        assert_eq!(dockerd.call(method, &json!({})).await.status, 200, "{method}");
+    }
+    let waited = tokio::time::timeout(Duration::from_millis(50), early.answer()).await;
+    assert!(waited.is_err(), "answered by no driver");
+
+    door.open_the_driver().await;
+    assert_eq!(early.answer().await.status, 200);
+    drop((early, dockerd));
+    door.close().await;
+}
+
+#[tokio::test]
 async fn the_handshake_needs_no_body() {
     let door = Door::open().await;
     let mut connection = door.connect().await;
