@@ -298,9 +298,8 @@ impl Inner {
         let (attachment_folder, attachments) =
             Folder::<Attachment>::open_with(&config.state_dir, |attachment| {
                 attachment.list = lists.share(Arc::clone(&attachment.list));
-                if let Some(interface) = &mut attachment.interface {
-                    interface.snapshot.shrink_to_fit();
-                }
+                // A copy has no room to spare, and lies close.
+                *attachment = attachment.clone();
             })?;
         for aside in networks.set_aside.iter().chain(&attachments.set_aside) {
             tracing::error!(file = %aside.path.display(), reason = aside.reason,
