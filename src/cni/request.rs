@@ -10,9 +10,13 @@
 //! | `runtimeConfig` | set to the capability arguments that the plugin declares; left alone where there are none |
 //! | `capabilities` | removed |
 //! | `cni.dev/…` | removed; GC sets `cni.dev/valid-attachments` |
+//!
+//! A whole number that is written as a fraction or with an exponent (`1500.0`, `1e+06`, as
+//! templates make them) is sent as a whole number. libcni does so in passing, and plugins
+//! take no other for an MTU or a rate.
 
 use serde::ser::{Serialize, SerializeMap, Serializer};
-use serde_json::{Map, Value};
+use serde_json::{Map, Number, Value};
 
 use super::lenient::is_key;
 use super::{Attachment, NetworkConfigList, PluginConfig, ValidAttachment};
@@ -57,10 +61,10 @@ impl Serialize for Request<'_> {
         object.serialize_entry("cniVersion", &self.list.cni_version())?;
         object.serialize_entry("name", self.list.name())?;
         for (key, value) in self.plugin.json().iter().filter(|(key, _)| !is_ours(key)) {
-            object.serialize_entry(key, value)?;
+            object.serialize_entry(key, &Sent(value))?;
         }
         if !runtime_config.is_empty() {
-            object.serialize_entry("runtimeConfig", &runtime_config)?;
+            object.serialize_entry("runtimeConfig", &Sent(&runtime_config.into()))?;
         }
         if let Some(result) = self.prev_result {
             object.serialize_entry("prevResult", result)?;
@@ -72,4 +76,34 @@ impl Serialize for Request<'_> {
         }
         object.end()
     }
+}
+
+/// A value with its whole numbers written as such.
+struct Sent<'a>(&'a Value);
+
+impl Serialize for Sent<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Value::Object(object) => {
+                serializer.collect_map(object.iter().map(|(key, value)| (key, Sent(value))))
+            }
+            Value::Array(values) => serializer.collect_seq(values.iter().map(Sent)),
+            Value::Number(number) => match as_whole(number) {
+                Some(whole) => whole.serialize(serializer),
+                None => number.serialize(serializer),
+            },
+            other => other.serialize(serializer),
+        }
+    }
+}
+
+/// The whole number that is written in another way. Go gives up writing digits at 1e21.
+fn as_whole(number: &Number) -> Option<i128> {
+    if !number.as_str().contains(['.', 'e', 'E']) {
+        return None;
+    }
+    let value = number.as_f64().filter(|value| value.fract() == 0.0 && value.abs() < 1e21)?;
+    #[expect(clippy::cast_possible_truncation, reason = "it is whole, and far from the limits")]
+    let whole = value as i128;
+    Some(whole)
 }

@@ -43,6 +43,23 @@ async fn l14_numbers_reach_the_plugin_digit_by_digit() {
 }
 
 #[tokio::test]
+async fn l14_a_whole_number_is_sent_as_one_however_it_is_written() {
+    let bench = Bench::with(&["one"]);
+    let written: Value =
+        serde_json::from_str("[1500.0, 1e+06, -2.50e1, 1E-1, 1e30, 1.5, {\"rate\": 8E3}]").unwrap();
+    let sent: Value =
+        serde_json::from_str("[1500, 1000000, -25, 1E-1, 1e30, 1.5, {\"rate\": 8000}]").unwrap();
+    let plugin = json!({"type": "one", "written": written, "capabilities": {"bandwidth": true}});
+    let list = bench.list("1.0.0", json!([plugin]));
+    let capability_args = object(json!({"bandwidth": written}));
+    let to = Attachment { capability_args, ..attachment() };
+    bench.runtime().add(&list, &to).await.unwrap();
+    let call = &bench.calls()[0]["stdin"];
+    assert_eq!(call["written"], sent);
+    assert_eq!(call["runtimeConfig"]["bandwidth"], sent);
+}
+
+#[tokio::test]
 async fn r48_r51_l16_a_plugin_gets_the_capabilities_that_it_declares_and_no_others() {
     let bench = Bench::with(&["a", "b", "c", "d"]);
     let list = bench.list(
