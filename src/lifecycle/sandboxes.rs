@@ -83,7 +83,8 @@ impl Attachment {
     /// The answer to Join; none before ADD has succeeded.
     pub(super) fn join_answer(&self) -> Option<JoinResponse> {
         let result = self.result.as_ref()?;
-        let answer = translate::join_answer(result, &self.parameters.if_name, self.internal);
+        let told = self.interface.as_ref().map(|it| it.told.as_slice()).unwrap_or_default();
+        let answer = translate::join_answer(result, &self.parameters.if_name, told, self.internal);
         Some(translate::widened(answer, self.widened))
     }
 }

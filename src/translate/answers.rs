@@ -53,26 +53,33 @@ pub fn endpoint_interface(
 }
 
 /// The addresses of a result that belong to the container's interface: those that say so,
-/// and those that name no interface at all (SPEC.md, "ADD Success": `ips.interface`).
+/// and those that name no interface at all, or none that there is (SPEC.md, "ADD Success":
+/// `ips.interface`). Not every plugin tells the interface's sandbox; nothing else is called
+/// `if_name`.
 fn container_ips<'r>(
     result: &'r AttachResult,
     if_name: &'r str,
 ) -> impl Iterator<Item = &'r IpConfig> {
-    result.ips.iter().filter(move |ip| {
-        match ip.interface.map(|index| result.interfaces.get(index)) {
-            Some(Some(interface)) => interface.name == if_name && interface.sandbox.is_some(),
-            Some(None) => false,
-            None => true,
-        }
-    })
+    result
+        .ips
+        .iter()
+        .filter(move |ip| result.interface_of(ip).is_none_or(|interface| interface.name == if_name))
 }
 
 /// The answer to Join: the interface for Docker to move, and the routes for it to set.
 ///
 /// Docker is given a gateway if and only if the chain made a default route: a pod without
 /// one gets none here either. Routes of tables other than the main one cannot be told.
+///
+/// `told` are the addresses that Docker sets before the routes. Their subnets are on the link;
+/// those of the chain's other addresses are not, at that time.
 #[must_use]
-pub fn join_answer(result: &AttachResult, if_name: &str, internal: bool) -> JoinResponse {
+pub fn join_answer(
+    result: &AttachResult,
+    if_name: &str,
+    told: &[IpNet],
+    internal: bool,
+) -> JoinResponse {
     let mut answer = JoinResponse {
         interface_name: InterfaceName {
             src_name: if_name.to_owned(),
@@ -84,16 +91,6 @@ pub fn join_answer(result: &AttachResult, if_name: &str, internal: bool) -> Join
         disable_gateway_service: true,
     };
     let addresses: Vec<&IpConfig> = container_ips(result, if_name).collect();
-    // What is on the link without a route of its own: the subnets of the two addresses
-    // that Docker sets.
-    let is_v4 = |ip: &&&IpConfig| ip.address.addr().is_ipv4();
-    let on_link: Vec<IpNet> =
-        [addresses.iter().find(is_v4), addresses.iter().find(|ip| !is_v4(ip))]
-            .into_iter()
-            .flatten()
-            .map(|ip| ip.address)
-            .collect();
-
     for route in result.routes.iter().filter(|route| in_main_table(route)) {
         let gateway = route.gw.or_else(|| gateway_of_family(&addresses, route.dst));
         let default = route.dst.prefix_len() == 0;
@@ -102,7 +99,7 @@ pub fn join_answer(result: &AttachResult, if_name: &str, internal: bool) -> Join
             continue;
         }
         if let Some(gateway) = gateway {
-            reach(&mut answer.static_routes, &on_link, gateway);
+            reach(&mut answer.static_routes, told, gateway);
         }
         match (default, gateway) {
             (true, Some(IpAddr::V4(gateway))) => answer.gateway = answer.gateway.or(Some(gateway)),
@@ -148,12 +145,12 @@ fn gateway_of_family(addresses: &[&IpConfig], dst: IpNet) -> Option<IpAddr> {
 
 /// Makes sure that `next_hop` is reachable: one outside the subnet gets a host route on
 /// the link, as with a /32 address behind 169.254.1.1.
-fn reach(routes: &mut Vec<StaticRoute>, on_link: &[IpNet], next_hop: IpAddr) {
+fn reach(routes: &mut Vec<StaticRoute>, told: &[IpNet], next_hop: IpAddr) {
     let connected = routes
         .iter()
         .filter(|route| route.route_type == RouteType::Connected)
         .map(|route| route.destination);
-    if !on_link.iter().copied().chain(connected).any(|net| net.contains(&next_hop)) {
+    if !told.iter().copied().chain(connected).any(|net| net.contains(&next_hop)) {
         push_once(routes, IpNet::from(next_hop), None);
     }
 }

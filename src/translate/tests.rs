@@ -4,7 +4,9 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::cni::AttachResult;
-use crate::cnm::{ChainOptions, EndpointInterface, EndpointOptions, IpamData, PortBinding};
+use crate::cnm::{
+    ChainOptions, EndpointInterface, EndpointOptions, IpamData, JoinResponse, PortBinding,
+};
 
 fn list(ipam: &Value, capabilities: &Value) -> NetworkConfigList {
     let conflist = json!({
@@ -302,8 +304,15 @@ fn an_address_that_differs_from_dockers_is_an_error_that_names_both() {
     assert!(text.contains("10.22.0.7/16") && text.contains("10.22.0.5"), "{text}");
 }
 
+/// The answer to Join, of Docker having set what CreateEndpoint was answered.
+fn joined(result: &AttachResult, internal: bool) -> JoinResponse {
+    let nothing = EndpointInterface::default();
+    let told = endpoint_interface(&host_local(), &nothing, &[], result, "cni0", None).unwrap();
+    join_answer(result, "cni0", &told.addresses().collect::<Vec<_>>(), internal)
+}
+
 fn answer(ips: Value, routes: Value) -> Value {
-    serde_json::to_value(join_answer(&result(&ips, &routes), "cni0", false)).unwrap()
+    serde_json::to_value(joined(&result(&ips, &routes), false)).unwrap()
 }
 
 #[test]
@@ -348,10 +357,50 @@ fn a_gateway_outside_the_subnet_is_made_reachable_on_the_link() {
 }
 
 #[test]
+fn a_gateway_beside_an_address_that_docker_does_not_set_is_made_reachable_on_the_link() {
+    let ips = json!([
+        {"address": "10.22.0.5/16", "gateway": "10.22.0.1", "interface": 1},
+        {"address": "10.33.0.5/16", "gateway": "10.33.0.1", "interface": 1},
+    ]);
+    let result = result(&ips, &json!([{"dst": "0.0.0.0/0"}]));
+    let routes = |told: &str| {
+        let answer = join_answer(&result, "cni0", &[told.parse().unwrap()], false);
+        assert_eq!(answer.gateway, Some("10.22.0.1".parse().unwrap()));
+        serde_json::to_value(answer.static_routes).unwrap()
+    };
+    assert_eq!(routes("10.22.0.5/16"), json!([]));
+    assert_eq!(
+        routes("10.33.0.5/16"),
+        json!([{"Destination": "10.22.0.1/32", "RouteType": 1, "NextHop": ""}])
+    );
+}
+
+#[test]
+fn an_address_is_the_containers_unless_it_is_said_to_be_on_another_interface() {
+    let is_told = |interfaces: Value| {
+        let result: AttachResult = serde_json::from_value(json!({
+            "cniVersion": "1.0.0",
+            "interfaces": interfaces,
+            "ips": [{"address": "10.22.0.5/16", "interface": 0}],
+        }))
+        .unwrap();
+        let nothing = EndpointInterface::default();
+        let told = endpoint_interface(&host_local(), &nothing, &[], &result, "cni0", None);
+        told.unwrap().address.is_some()
+    };
+    assert!(is_told(json!([{"name": "cni0", "sandbox": "/run/netns/x"}])));
+    // As plugins have it that do not fill in the whole of their result.
+    assert!(is_told(json!([{"name": "cni0"}])));
+    assert!(is_told(json!([])));
+    assert!(!is_told(json!([{"name": "veth0"}])));
+    assert!(!is_told(json!([{"name": "other", "sandbox": "/run/netns/x"}])));
+}
+
+#[test]
 fn a_second_network_with_the_same_far_gateway_gets_a_wider_route_to_it() {
     let ips = json!([{"address": "10.22.0.5/32", "interface": 1}]);
     let routes = json!([{"dst": "0.0.0.0/0", "gw": "169.254.1.1"}, {"dst": "10.9.0.0/16"}]);
-    let answer = join_answer(&result(&ips, &routes), "cni0", false);
+    let answer = joined(&result(&ips, &routes), false);
     let told = |bits| {
         let routes = widened(answer.clone(), bits).static_routes.into_iter();
         routes.map(|route| route.destination.to_string()).collect::<Vec<_>>()
@@ -390,7 +439,7 @@ fn an_internal_network_has_no_way_out() {
         {"dst": "0.0.0.0/0"},
         {"dst": "10.96.0.0/12", "gw": "10.22.0.9"},
     ]);
-    let answer = join_answer(&result(&ips, &routes), "cni0", true);
+    let answer = joined(&result(&ips, &routes), true);
     assert_eq!((answer.gateway, answer.static_routes), (None, Vec::new()));
     assert!(answer.disable_gateway_service);
 }
