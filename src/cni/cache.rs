@@ -29,6 +29,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::conversion::InvalidResult;
+use super::lenient;
 use super::name::{self, InvalidName};
 use super::turn::Turn;
 use super::{AttachResult, Attachment, NetworkConfigList, Version};
@@ -207,8 +208,7 @@ impl Cache {
     ) -> Result<Option<CachedAttachment>> {
         let file = self.file(network, container_id, if_name)?;
         let json = match fs::read(&file) {
-            Ok(bytes) => serde_json::from_slice::<Value>(&bytes)
-                .map_err(|error| malformed(&file, error.into()))?,
+            Ok(bytes) => lenient::parse(&bytes).map_err(|error| malformed(&file, error.into()))?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(failed("read", &file)(error)),
         };
@@ -247,7 +247,7 @@ impl Cache {
         }
         files.sort();
         let found = files.iter().filter_map(|file| {
-            let json = serde_json::from_slice::<Value>(&fs::read(file).ok()?).ok()?;
+            let json = lenient::parse(&fs::read(file).ok()?).ok()?;
             read(file, json).ok()
         });
         Ok(found.filter(|found| found.network == network).collect())

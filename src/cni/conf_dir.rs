@@ -14,7 +14,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use super::config::Inlined;
-use super::{ConfigError, NetworkConfigList, PluginConfig, name};
+use super::{ConfigError, NetworkConfigList, PluginConfig, lenient, name};
 
 /// No configuration file is near this size; whatever is, was put there by mistake.
 const MAX_FILE_BYTES: u64 = 4 << 20;
@@ -191,7 +191,7 @@ fn read_network(file: &Path) -> Result<NetworkConfigList> {
 }
 
 fn read_plugin(file: &Path) -> Result<PluginConfig> {
-    PluginConfig::from_json(serde_json::from_slice(&read_file(file)?)?)
+    PluginConfig::from_json(lenient::parse(&read_file(file)?)?)
 }
 
 /// The files in `folder` that end in one of `extensions`, by file name. A folder that does

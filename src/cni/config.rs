@@ -66,7 +66,7 @@ impl NetworkConfigList {
     ///
     /// [`ConfigError`] says what is wrong and where; also when there are no plugins.
     pub fn parse(bytes: &[u8]) -> Result<Self> {
-        object(serde_json::from_slice(bytes)?)?.try_into()
+        object(lenient::parse(bytes)?)?.try_into()
     }
 
     /// The network's name, which satisfies the specification's rules for names.
@@ -133,7 +133,7 @@ impl NetworkConfigList {
 
     /// Reads a `.conflist` whose plugins may come from other files too.
     pub(super) fn parse_inlined(bytes: &[u8]) -> Result<Inlined> {
-        Inlined::read(&object(serde_json::from_slice(bytes)?)?)
+        Inlined::read(&object(lenient::parse(bytes)?)?)
     }
 
     /// Makes a list of the content of a `.conf`: one plugin, which carries the network's name
@@ -143,7 +143,7 @@ impl NetworkConfigList {
     ///
     /// [`ConfigError`] says what is wrong.
     pub fn up_convert(bytes: &[u8]) -> Result<Self> {
-        let plugin = object(serde_json::from_slice(bytes)?)?;
+        let plugin = object(lenient::parse(bytes)?)?;
         let has = |key: &str| lenient::get(&plugin, key).is_some();
         if has("plugins") && !has("type") {
             return Err(ConfigError::List);

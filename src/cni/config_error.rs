@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use super::lenient::Mismatch;
+use super::lenient::{Mismatch, not_json};
 use super::name::InvalidName;
 use super::version::InvalidVersion;
 
@@ -107,14 +107,6 @@ impl ConfigError {
             Self::InFile { .. } | Self::Unreadable { .. } => self,
             source => Self::InFile { path, source: Box::new(source) },
         }
-    }
-}
-
-fn not_json(error: &serde_json::Error) -> String {
-    match (error.line(), error.column()) {
-        // Nothing was read: 1 and 0 are where an empty text ends.
-        (1, 0) if error.is_eof() => "it is empty".to_owned(),
-        _ => format!("not valid JSON: {error}"),
     }
 }
 

@@ -1,8 +1,8 @@
 //! JSON objects read the way plugins and libcni read them.
 //!
 //! Both are written in Go, whose decoder matches keys in any letter case, lets the last of
-//! several win, and takes `null` for "not there". A file that works under kubelet may rely
-//! on each of these.
+//! several win, takes `null` for "not there", and puts U+FFFD in place of what is no UTF-8. A
+//! file that works under kubelet may rely on each of these.
 
 use std::net::IpAddr;
 
@@ -36,6 +36,20 @@ impl Mismatch {
 }
 
 type Result<T> = std::result::Result<T, Mismatch>;
+
+/// Reads a JSON text. Bytes that are no UTF-8 stand in names and comments, if anywhere.
+pub(super) fn parse(bytes: &[u8]) -> serde_json::Result<Value> {
+    serde_json::from_str(&String::from_utf8_lossy(bytes))
+}
+
+/// What is wrong with a text that is no JSON.
+pub(super) fn not_json(error: &serde_json::Error) -> String {
+    match (error.line(), error.column()) {
+        // Nothing was read: 1 and 0 are where an empty text ends.
+        (1, 0) if error.is_eof() => "it is empty".to_owned(),
+        _ => format!("not valid JSON: {error}"),
+    }
+}
 
 /// Whether Go's decoder takes `written` for `key`.
 pub(super) fn is_key(written: &str, key: &str) -> bool {
@@ -128,14 +142,14 @@ impl Fields {
         key: &str,
         expected: &'static str,
     ) -> Result<Option<T>> {
-        self.take(key)
-            .map(|value| {
-                value
-                    .as_u64()
-                    .and_then(|number| T::try_from(number).ok())
-                    .ok_or_else(|| Mismatch::new(key, expected, &value))
-            })
-            .transpose()
+        self.take(key).map(|value| whole(key, &value, expected)).transpose()
+    }
+
+    /// Takes an index into a list. One below 0 is none: what is built with the CNI library 0.5
+    /// writes -1.
+    pub(super) fn index(&mut self, key: &str, expected: &'static str) -> Result<Option<usize>> {
+        let value = self.take(key).filter(|value| value.as_i64().is_none_or(|index| index >= 0));
+        value.map(|value| whole(key, &value, expected)).transpose()
     }
 
     /// Takes an address; an empty text counts as absent.
@@ -164,6 +178,13 @@ impl Fields {
     }
 }
 
+fn whole<T: TryFrom<u64>>(key: &str, value: &Value, expected: &'static str) -> Result<T> {
+    value
+        .as_u64()
+        .and_then(|number| T::try_from(number).ok())
+        .ok_or_else(|| Mismatch::new(key, expected, value))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -190,6 +211,22 @@ mod tests {
         assert_eq!(fields.address("gateway").unwrap(), None);
         assert_eq!(fields.address("gw").unwrap(), None);
         assert!(fields.list("routes").unwrap().is_empty());
+    }
+
+    #[test]
+    fn l14_what_is_no_utf_8_is_replaced() {
+        let read = parse(b"{\"type\":\"a\",\"comment\":\"caf\xe9\"}").unwrap();
+        assert_eq!(read, serde_json::json!({"type": "a", "comment": "caf\u{fffd}"}));
+        assert!(parse(b"{\xe9}").is_err());
+    }
+
+    #[test]
+    fn an_index_below_zero_is_none() {
+        let mut fields = Fields(object(r#"{"a":-1,"b":0,"c":1.5,"d":"0"}"#));
+        assert_eq!(fields.index("a", "an index").unwrap(), None);
+        assert_eq!(fields.index("b", "an index").unwrap(), Some(0));
+        assert!(fields.index("c", "an index").is_err());
+        assert!(fields.index("d", "an index").is_err());
     }
 
     #[test]

@@ -216,7 +216,8 @@ const GARBLED_SHOWN: usize = 1024;
 /// given its own namespace, has written its result before (L33).
 fn read_reported(stdout: &[u8]) -> Result<Failure, String> {
     let mut json = Value::Null;
-    for next in serde_json::Deserializer::from_slice(stdout).into_iter() {
+    let stdout = String::from_utf8_lossy(stdout);
+    for next in serde_json::Deserializer::from_str(&stdout).into_iter() {
         json = next.map_err(|error| error.to_string())?;
     }
     let read = || {

@@ -133,7 +133,8 @@ impl Process<'_> {
             () = group.outlived_by_its_pipes() => {
                 tracing::warn!(
                     program = %self.program.display(),
-                    "the plugin has exited, and a child of it held its output open: killed"
+                    "the plugin has exited, and what it started holds its output open: it is not waited \
+                     for, and killed unless it has left the plugin's process group"
                 );
                 group.kill();
                 Ok(())

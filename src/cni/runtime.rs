@@ -19,7 +19,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::lenient::Fields;
+use super::lenient::{self, Fields};
 use super::plugins::{Call, Plugins};
 use super::request::Request;
 use super::strays;
@@ -372,7 +372,7 @@ fn is_from_before_version(error: &PluginError) -> bool {
 
 fn read_versions(stdout: &[u8]) -> std::result::Result<Vec<String>, Failure> {
     let not_json = |_| Failure::VersionInfo("not a JSON object");
-    let json = serde_json::from_slice(stdout).map_err(not_json)?;
+    let json = lenient::parse(stdout).map_err(not_json)?;
     let malformed = |_| Failure::VersionInfo("a field has the wrong type");
     let mut fields = Fields::at("the answer", json).map_err(malformed)?;
     let spoken = fields.text("cniVersion").map_err(malformed)?;

@@ -14,7 +14,7 @@ mod tests;
 use ipnet::IpNet;
 use serde_json::{Map, Value, json};
 
-use super::lenient::{Fields, Mismatch};
+use super::lenient::{self, Fields, Mismatch, not_json};
 use super::version::InvalidVersion;
 use super::{AttachResult, Dns, Interface, IpConfig, Route, Version};
 
@@ -22,7 +22,7 @@ use super::{AttachResult, Dns, Interface, IpConfig, Route, Version};
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidResult {
     /// Not JSON, or nothing at all.
-    #[error("not valid JSON: {0}")]
+    #[error("{}", not_json(.0))]
     Syntax(#[from] serde_json::Error),
     /// Something in it is of the wrong kind.
     #[error(transparent)]
@@ -49,7 +49,7 @@ impl AttachResult {
     ///
     /// Not a result, or one of an unknown version.
     pub fn parse(bytes: &[u8], asked: Version) -> Result<Self> {
-        Self::from_json(serde_json::from_slice(bytes)?, asked)
+        Self::from_json(lenient::parse(bytes)?, asked)
     }
 
     pub(super) fn from_json(json: Value, asked: Version) -> Result<Self> {
@@ -190,7 +190,7 @@ fn read_ip(mut fields: Fields) -> std::result::Result<IpConfig, Mismatch> {
     Ok(IpConfig {
         address: fields.network("address")?,
         gateway: fields.address("gateway")?,
-        interface: fields.number("interface", "an index into \"interfaces\"")?,
+        interface: fields.index("interface", "an index into \"interfaces\"")?,
         other: fields.rest(IP_FIELDS),
     })
 }

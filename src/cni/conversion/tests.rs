@@ -179,6 +179,8 @@ fn r53_an_address_is_on_the_interface_that_its_index_names() {
     assert_eq!((on(0), on(1), on(2)), (Some("cni0"), Some("eth0"), None));
     let lost = read(json!({"ips": [{"address": "10.0.0.2/8", "interface": 3}]}));
     assert_eq!(lost.interface_of(&lost.ips[0]), None);
+    let none = read(json!({"ips": [{"address": "10.0.0.2/8", "interface": -1}]}));
+    assert_eq!(none.ips, [IpConfig::new("10.0.0.2/8".parse().unwrap())]);
 }
 
 #[test]
@@ -213,8 +215,8 @@ fn what_is_wrong_with_a_result_is_told_by_its_place() {
         "ips[0].address: expected an address with its prefix length, found \"10.0.0.2\""
     );
     assert_eq!(
-        error(json!({"ips": [{"address": "10.0.0.2/8", "interface": -1}]})),
-        "ips[0].interface: expected an index into \"interfaces\", found -1"
+        error(json!({"ips": [{"address": "10.0.0.2/8", "interface": 0.5}]})),
+        "ips[0].interface: expected an index into \"interfaces\", found 0.5"
     );
     assert_eq!(
         error(json!({"routes": [{"dst": "10.0.0.0/8", "gw": "x"}]})),
