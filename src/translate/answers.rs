@@ -69,7 +69,9 @@ fn container_ips<'r>(
 /// The answer to Join: the interface for Docker to move, and the routes for it to set.
 ///
 /// Docker is given a gateway if and only if the chain made a default route: a pod without
-/// one gets none here either. Routes of tables other than the main one cannot be told.
+/// one gets none here either. Routes of tables other than the main one, and with a metric,
+/// cannot be told; nor can one to a destination that has one already, the kernel's own for an
+/// address included: Docker fails to add it. They are settled later.
 ///
 /// `told` are the addresses that Docker sets before the routes. Their subnets are on the link;
 /// those of the chain's other addresses are not, at that time.
@@ -91,11 +93,16 @@ pub fn join_answer(
         disable_gateway_service: true,
     };
     let addresses: Vec<&IpConfig> = container_ips(result, if_name).collect();
+
     for route in result.routes.iter().filter(|route| in_main_table(route)) {
         let gateway = route.gw.or_else(|| gateway_of_family(&addresses, route.dst));
         let default = route.dst.prefix_len() == 0;
         // On an internal network only the link itself is reachable.
         if internal && (default || gateway.is_some()) {
+            continue;
+        }
+        let is_kernels = told.iter().any(|address| address.trunc() == route.dst.trunc());
+        if !default && (is_kernels || route.priority.is_some()) {
             continue;
         }
         if let Some(gateway) = gateway {
@@ -156,9 +163,9 @@ fn reach(routes: &mut Vec<StaticRoute>, told: &[IpNet], next_hop: IpAddr) {
 }
 
 fn push_once(routes: &mut Vec<StaticRoute>, destination: IpNet, next_hop: Option<IpAddr>) {
+    let destination = destination.trunc();
     let route_type = if next_hop.is_some() { RouteType::NextHop } else { RouteType::Connected };
-    let route = StaticRoute { destination: destination.trunc(), route_type, next_hop };
-    if !routes.contains(&route) {
-        routes.push(route);
+    if !routes.iter().any(|route| route.destination == destination) {
+        routes.push(StaticRoute { destination, route_type, next_hop });
     }
 }

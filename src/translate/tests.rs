@@ -397,6 +397,21 @@ fn an_address_is_the_containers_unless_it_is_said_to_be_on_another_interface() {
 }
 
 #[test]
+fn docker_is_told_one_route_to_each_destination_and_none_that_it_would_make_otherwise() {
+    let ips = json!([{"address": "10.22.0.5/16", "gateway": "10.22.0.1", "interface": 1}]);
+    let routes = json!([
+        {"dst": "10.96.0.0/12", "gw": "10.22.0.8"},
+        {"dst": "10.96.0.0/12", "gw": "10.22.0.9"},
+        {"dst": "10.22.0.0/16"},
+        {"dst": "10.112.0.0/12", "priority": 100},
+    ]);
+    assert_eq!(
+        answer(ips, routes)["StaticRoutes"],
+        json!([{"Destination": "10.96.0.0/12", "RouteType": 0, "NextHop": "10.22.0.8"}])
+    );
+}
+
+#[test]
 fn a_second_network_with_the_same_far_gateway_gets_a_wider_route_to_it() {
     let ips = json!([{"address": "10.22.0.5/32", "interface": 1}]);
     let routes = json!([{"dst": "0.0.0.0/0", "gw": "169.254.1.1"}, {"dst": "10.9.0.0/16"}]);
