@@ -68,6 +68,8 @@ pub(super) enum Change {
     RemoveAddress(Address),
     AddNeighbour(Neighbour),
     SetRoute(Route),
+    /// Beside others to the same destination, and before them.
+    PrependRoute(Route),
     RemoveRoute(Route),
     AddRule(Rule),
 }
@@ -193,12 +195,19 @@ impl Desired<'_> {
             .filter(|route| !(self.others_have_host_routes && is_host_route(route)))
             .map(|route| Route { link: Some(link.index), ..route.clone() })
             .collect();
+        // The first of several to one destination counts, and is put before the others.
+        desired.reverse();
         // A gateway is reachable only once there is a route to it.
         desired.sort_by_key(|route| route.gateway.is_some());
+        let has_company = |route: &Route| {
+            desired.iter().filter(|desired| same_route(desired, route)).nth(1).is_some()
+        };
         let mut changes: Vec<Change> = (desired.iter())
             .filter(|route| !is_kernels_route(route) && !actual.contains(route))
-            .cloned()
-            .map(Change::SetRoute)
+            .map(|route| match has_company(route) {
+                true => Change::PrependRoute(route.clone()),
+                false => Change::SetRoute(route.clone()),
+            })
             .collect();
         for route in actual.iter().filter(|route| self.settles(route)) {
             let wanted = desired.iter().any(|desired| same_route(desired, route));
@@ -271,6 +280,7 @@ impl Change {
             Self::RemoveAddress(address) => netlink.remove_address(link.index, address).await?,
             Self::AddNeighbour(neighbour) => netlink.add_neighbour(link.index, neighbour).await?,
             Self::SetRoute(route) => netlink.replace_route(route).await?,
+            Self::PrependRoute(route) => netlink.prepend_route(route).await?,
             Self::RemoveRoute(route) => netlink.remove_route(route).await?,
             Self::AddRule(rule) => netlink.add_rule(rule).await?,
         }
@@ -304,7 +314,9 @@ impl fmt::Display for Change {
             Self::AddNeighbour(neighbour) => {
                 write!(f, "neighbour {} at {} is missing", neighbour.ip, neighbour.mac)
             }
-            Self::SetRoute(route) => write!(f, "route {} is missing", InWords(route)),
+            Self::SetRoute(route) | Self::PrependRoute(route) => {
+                write!(f, "route {} is missing", InWords(route))
+            }
             Self::RemoveRoute(route) => write!(f, "route {} was not made by ADD", InWords(route)),
             Self::AddRule(rule) => {
                 write!(f, "rule {}", rule.priority)?;

@@ -140,6 +140,16 @@ impl Netlink {
         self.put_route("set", route, NLM_F_CREATE | NLM_F_REPLACE).await
     }
 
+    /// Adds a route before those that its table has to the same destination with the same metric
+    /// and type of service (`ip route prepend`): it is the one that counts then.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Request`].
+    pub async fn prepend_route(&self, route: &Route) -> Result<(), Error> {
+        self.put_route("prepend", route, NLM_F_CREATE).await
+    }
+
     async fn put_route(
         &self,
         operation: &'static str,

@@ -143,6 +143,43 @@ fn del_finds_all_that_add_left() {
 }
 
 #[test]
+fn routes_to_the_same_destination_stay_beside_each_other_in_their_order() {
+    alone(
+        "lifecycle::settle::routes_to_the_same_destination_stay_beside_each_other_in_their_order",
+        async {
+            // As plugins make them: the second is put before the first, and one to the subnet
+            // before the kernel's.
+            let commands = [
+                "ip route add 10.98.0.0/16 via 10.22.0.8 dev {ifname}",
+                "ip route prepend 10.98.0.0/16 via 10.22.0.9 dev {ifname}",
+                "ip route prepend 10.22.0.0/16 via 10.22.0.1 dev {ifname}",
+            ];
+            let bench = Bench::with(json!([scripted(json!({"commands": commands}))])).await;
+            bench.create_endpoint("e1").await.unwrap();
+            let routes = |netns: &str, if_name: &str| {
+                let all = sh(&format!("nsenter --net={netns} ip -4 route show"));
+                let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+                let but_dockers = all.lines().filter(|line| !line.starts_with("default"));
+                but_dockers.map(words).collect::<Vec<_>>().join("\n").replace(if_name, "IFACE")
+            };
+            let env = &bench.calls()[0]["env"];
+            let [staging, if_name] =
+                ["CNI_NETNS", "CNI_IFNAME"].map(|key| env[key].as_str().unwrap());
+            let wanted = routes(staging, if_name);
+            assert_eq!(wanted.lines().count(), 4, "{wanted}");
+            make_sandbox();
+            let name = bench.join("e1", SANDBOX).await.unwrap().interface_name.src_name;
+            as_docker_moves_it(&name);
+            bench.program("e1").await.unwrap();
+            pretty(&routes(SANDBOX, "eth0"), &wanted);
+            bench.leave("e1").await;
+            bench.delete_endpoint("e1").await;
+            bench.assert_nothing_is_left();
+        },
+    );
+}
+
+#[test]
 fn a_container_that_cannot_be_settled_does_not_start() {
     alone("lifecycle::settle::a_container_that_cannot_be_settled_does_not_start", async {
         let bench = Bench::with(json!([elaborate()])).await;
