@@ -11,6 +11,8 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha512};
 
 use super::folders::{Folders, unless_empty};
+use super::output::write_out;
+use super::serve::Signals;
 use crate::cni::{
     AttachResult, Attachment, Cache, CacheError, CachedAttachment, NetworkConfigList, Runtime,
     ValidAttachment, Version,
@@ -149,23 +151,25 @@ impl fmt::Display for Several {
 }
 
 /// Runs one verb. An error is printed as cnitool does: bare, on standard error.
-#[expect(clippy::print_stdout, clippy::print_stderr, reason = "results and errors are the output")]
+#[expect(clippy::print_stderr, reason = "errors are part of the output")]
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
     let outcome = runtime.block_on(async {
+        let mut signals = Signals::new().context("cannot listen for signals")?;
         tokio::select! {
             // Plugins are in process groups of their own: they do not hear of the signal,
             // and are killed when what runs them is dropped.
-            _ = tokio::signal::ctrl_c() => Err(anyhow!("interrupted; detach with del")),
+            name = signals.next() => Err(anyhow!("stopped by {name}; detach with del")),
             outcome = execute(args.verb) => outcome,
         }
     });
     match outcome {
         Ok(None) => {}
-        Ok(Some(result)) => println!("{result}"),
+        // The ADD stands, and is on record.
+        Ok(Some(result)) => write_out(&(result + "\n"))?,
         Err(error) => {
             // The engine's errors tell the whole story by themselves.
             eprintln!("{error}");

@@ -24,6 +24,11 @@ pub(super) fn print<T: Serialize>(
         Format::Table => table(value),
         Format::Json => serde_json::to_string_pretty(value)? + "\n",
     };
+    write_out(&text)
+}
+
+/// Writes to standard output.
+pub(super) fn write_out(text: &str) -> anyhow::Result<()> {
     match stdout().write_all(text.as_bytes()) {
         // Whoever read it has seen enough.
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),

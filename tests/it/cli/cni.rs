@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::{Value, json};
 
 use super::{Desk, Said};
@@ -481,4 +483,58 @@ fn called_cnitool_it_is_cnitool() {
     assert_eq!(desk.bench.calls().len(), 6);
     // Its status for wrong usage is 1, not 2.
     assert!(run(&["add", "net"]).error().contains("NETNS"));
+}
+
+#[test]
+fn a_result_that_nobody_takes_is_no_reason_to_panic() {
+    let desk = Desk::with_net();
+    let cache = desk.cache();
+    let add = |to: Stdio| {
+        let mut command = desk.command(&["cni", "add", "net", NETNS, "--cache-dir", &cache]);
+        command.stdout(to).stderr(Stdio::piped()).spawn().unwrap().wait_with_output().unwrap()
+    };
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let said = add(full.into());
+    let stderr = String::from_utf8(said.stderr).unwrap();
+    assert_eq!(said.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("cannot write to standard output"), "{stderr}");
+    assert_eq!(desk.cached(), [format!("net-{ID}-eth0")], "it is attached all the same");
+
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let said = add(writer.into());
+    assert_eq!(said.status.code(), Some(0), "whoever read it has seen enough");
+}
+
+#[test]
+fn a_signal_ends_the_plugin_too() {
+    let desk = Desk::with(&["a"]);
+    desk.network("net", "1.0.0", json!([{"type": "a", "fake": {"ADD": {"sleep_ms": 60_000}}}]));
+    let cache = desk.cache();
+    for signal in [Signal::SIGTERM, Signal::SIGINT] {
+        let before = desk.bench.calls().len();
+        let mut command = desk.command(&["cni", "add", "net", NETNS, "--cache-dir", &cache]);
+        let running = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let pid = Pid::from_raw(running.id().try_into().unwrap());
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while desk.bench.calls().len() == before && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
+        let plugin = children.trim();
+        assert!(!plugin.is_empty(), "the plugin runs");
+        kill(pid, signal).unwrap();
+        let said = running.wait_with_output().unwrap();
+        let stderr = String::from_utf8(said.stderr).unwrap();
+        assert_eq!(said.status.code(), Some(1), "{stderr}");
+        assert!(stderr.contains(&format!("stopped by {signal}; detach with del")), "{stderr}");
+        // A zombie has no command line: nobody need have reaped it yet.
+        let gone = || {
+            std::fs::read(format!("/proc/{plugin}/cmdline")).map_or(true, |line| line.is_empty())
+        };
+        while !gone() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        assert!(gone(), "the plugin goes with what ran it");
+    }
 }
