@@ -2,7 +2,7 @@
 #
 # A target installs the Debian packages that it needs and that are missing, and says which.
 # Root is needed for that, and for making namespaces; without it, sudo is used there. Rust is
-# expected to be here (https://rustup.rs).
+# expected to be here (https://rustup.rs); 'help', 'install' and 'uninstall' do without.
 
 ifneq ($(shell id -u),0)
 SUDO := sudo --preserve-env
@@ -114,7 +114,7 @@ TESTBED := debootstrap iproute2 busybox-static
 ifdef HOST
 demo: build
 	$(call install,iptables iproute2 curl busybox-static containernetworking-plugins $(if $(shell command -v dockerd),,docker.io))
-	@docker version >/dev/null 2>&1 || $(SUDO) service docker start
+	@$(SUDO) docker version >/dev/null 2>&1 || $(SUDO) service docker start
 	$(SUDO) demo/tour target/release/cnm-cni
 else
 demo: build
@@ -130,8 +130,8 @@ lint:
 	$(if $(shell command -v cargo-deny),cargo deny --locked check bans licenses sources)
 
 # The tests make namespaces: cargo runs as you are, and what it has built runs as root.
-RUNNER := $(if $(SUDO),CARGO_TARGET_$(shell rustc -vV | sed -n 's/^host: //p' | tr a-z- A-Z_)_RUNNER='$(SUDO)')
-NEXTEST := $(shell cargo nextest --version >/dev/null 2>&1 && echo yes)
+RUNNER = $(if $(SUDO),CARGO_TARGET_$(shell rustc -vV | sed -n 's/^host: //p' | tr a-z- A-Z_)_RUNNER='$(SUDO)')
+NEXTEST = $(shell cargo nextest --version >/dev/null 2>&1 && echo yes)
 
 test: lint testbed
 	$(if $(NEXTEST),$(RUNNER) cargo test --locked --quiet --doc)
