@@ -34,7 +34,8 @@ fn serve(folder: &Path, more: &[&str]) -> Command {
     {
         command.arg(format!("--{flag}")).arg(folder.join(name));
     }
-    command.args(more).kill_on_drop(true);
+    // Cargo's folders are whoever's builds.
+    command.arg("--allow-writable").args(more).kill_on_drop(true);
     command
 }
 
