@@ -10,10 +10,15 @@ use crate::cni::{ConfDir, Limits, Runtime};
 const CONF_DIR: &str = "/etc/cni/net.d";
 const CNI_PATH: [&str; 3] = ["/opt/cni/bin", "/usr/lib/cni", "/usr/libexec/cni"];
 
+/// Said when the driver's records cannot be read: they are root's.
+pub(super) const UNREADABLE_RECORDS: &str =
+    "cannot read the driver's records: are you root, and is --state-dir that of 'cnm-cni serve'?";
+
 /// An empty variable counts as none, as with libcni's tools.
 #[derive(Debug, clap::Args)]
 pub(super) struct Folders {
-    /// Folder of the CNI configuration files [default: /etc/cni/net.d]
+    /// Folder of the CNI configuration files (*.conflist, *.conf, *.json)
+    /// [default: /etc/cni/net.d]
     #[arg(long, value_name = "DIR", env = "NETCONFPATH")]
     conf_dir: Option<OsString>,
 
@@ -24,25 +29,31 @@ pub(super) struct Folders {
 }
 
 impl Folders {
-    /// The folder of the configuration files.
-    pub(super) fn conf_dir(&self) -> ConfDir {
-        ConfDir::new(unless_empty(self.conf_dir.as_deref()).unwrap_or(CONF_DIR.as_ref()).into())
+    /// The folder of the configuration files, as it was given.
+    pub(super) fn configurations(&self) -> PathBuf {
+        unless_empty(self.conf_dir.as_deref()).unwrap_or(CONF_DIR.as_ref()).into()
     }
 
-    /// A runtime on the folders of the plugins.
-    pub(super) fn runtime(&self) -> anyhow::Result<Runtime> {
+    /// The networks in it.
+    pub(super) fn conf_dir(&self) -> ConfDir {
+        ConfDir::new(self.configurations())
+    }
+
+    /// The folders of the plugins, as absolute paths: plugins are given them too, and may run
+    /// others from another place.
+    pub(super) fn plugins(&self) -> anyhow::Result<Vec<PathBuf>> {
         let folders: Vec<PathBuf> = match unless_empty(self.cni_path.as_deref()) {
             Some(path) => std::env::split_paths(path).collect(),
             None => CNI_PATH.map(PathBuf::from).to_vec(),
         };
-        // Plugins are given the paths too, and may run others from another place.
-        let folders: Result<_, _> = folders
-            .into_iter()
-            .filter(|folder| !folder.as_os_str().is_empty())
-            .map(std::path::absolute)
-            .collect();
-        let folders = folders.context("cannot tell where the plugin folders are")?;
-        Ok(Runtime::new(folders, Limits::default()))
+        let folders = folders.into_iter().filter(|folder| !folder.as_os_str().is_empty());
+        let absolute: Result<_, _> = folders.map(std::path::absolute).collect();
+        absolute.context("cannot tell where the plugin folders are")
+    }
+
+    /// A runtime on the folders of the plugins.
+    pub(super) fn runtime(&self) -> anyhow::Result<Runtime> {
+        Ok(Runtime::new(self.plugins()?, Limits::default()))
     }
 }
 

@@ -13,6 +13,7 @@ use crate::server::control::COLLECT;
 /// rules, interfaces and namespaces of attachments that are not on record. They are removed by
 /// the chain's own DEL. What is not proven to be this driver's, and what some namespace of the
 /// host still uses, is left alone. The running driver does the same by itself every five minutes.
+/// Exit status 1 if something cannot be removed.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Remove what was found; without it, it is only shown

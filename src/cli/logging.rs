@@ -13,7 +13,7 @@ use tracing_subscriber::{Layer, fmt, registry};
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Least severe level that is logged; debug adds the bodies of calls and answers
-    /// [default: info for serve, warn for cni, error for validate]
+    /// [default: info for serve, error for validate, warn for the others]
     #[arg(long, value_name = "LEVEL", global = true, display_order = 99)]
     #[arg(env = "CNM_CNI_LOG_LEVEL")]
     log_level: Option<Level>,

@@ -18,10 +18,12 @@ mod ports;
 mod serve;
 mod validate;
 
-use std::ffi::OsString;
+use std::env::{args_os, var_os};
+use std::ffi::{OsStr, OsString};
+use std::io::{Write as _, stderr};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{Command, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 const ABOUT: &str = "Docker networks out of CNI plugins";
 
@@ -41,7 +43,10 @@ Example:
 Without -o conflist=NAME the first configuration in /etc/cni/net.d is taken, and without \
 any there, a built-in bridge. 'cnm-cni validate' tells what is there, and whether it works; \
 'cnm-cni cni' runs it by hand.
-See 'cnm-cni serve --help' for folders, time limits and logs.";
+See 'cnm-cni serve --help' for folders, time limits and logs.
+
+Exit status: 0 if all is well; 1 if something failed, or was found amiss; 2 if the command line \
+is not understood. The help of a verb tells more.";
 
 #[derive(Debug, Parser)]
 #[command(name = "cnm-cni", version, about = ABOUT, long_about = LONG_ABOUT, after_help = EXAMPLE)]
@@ -68,12 +73,15 @@ enum Verb {
 /// Runs the command line of this process.
 #[must_use]
 pub fn main() -> ExitCode {
-    let mut arguments: Vec<OsString> = std::env::args_os().collect();
+    let mut arguments: Vec<OsString> = args_os().collect();
     let as_cnitool = cni::is_cnitool(arguments.first().map(OsString::as_os_str));
     if as_cnitool {
         arguments = cni::from_cnitool(arguments.into_iter());
     }
-    let Cli { verb, log } = match Cli::try_parse_from(arguments) {
+    let read = deaf_to_empty_variables(Cli::command())
+        .try_get_matches_from(arguments)
+        .and_then(|mut matches| Cli::from_arg_matches_mut(&mut matches));
+    let Cli { verb, log } = match read {
         Ok(read) => read,
         Err(usage) => {
             // Nobody is left to hear that the terminal has gone.
@@ -119,19 +127,31 @@ impl Verb {
     }
 }
 
+/// A variable that is set and empty counts as none, as with libcni's tools: a file of settings
+/// names them without saying anything.
+fn deaf_to_empty_variables(command: Command) -> Command {
+    let is_empty = |name: &OsStr| var_os(name).is_some_and(|value| value.is_empty());
+    command
+        .mut_args(|arg| match arg.get_env() {
+            Some(name) if is_empty(name) => arg.env(None::<&'static str>),
+            _ => arg,
+        })
+        .mut_subcommands(deaf_to_empty_variables)
+}
+
 /// Prints the error and what caused it, a line each.
-#[expect(clippy::print_stderr, reason = "this is where the user is told")]
 fn show(error: &anyhow::Error) {
-    eprintln!("error: {error}");
+    let mut lines = format!("error: {error}\n");
     for cause in error.chain().skip(1) {
-        eprintln!("  caused by: {cause}");
+        lines += &format!("  caused by: {cause}\n");
     }
+    // Who cannot be told has the exit status.
+    let _ = stderr().write_all(lines.as_bytes());
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_command_line_is_sound() {

@@ -8,6 +8,7 @@ use anyhow::Context;
 use clap::Subcommand;
 
 use super::client::Socket;
+use super::folders::UNREADABLE_RECORDS;
 use super::output::{Format, columns, print};
 use crate::lifecycle::{self, Orphan, Retried};
 use crate::server::control::{FORGET_ORPHAN, RETRY_ORPHANS, Subject};
@@ -34,6 +35,11 @@ enum Verb {
     Retry {
         /// The beginning of an attachment's or an endpoint's id; none for all
         id: Option<String>,
+
+        /// A line for each, or JSON: an array with an object for each orphan
+        #[arg(long, value_name = "FORMAT", default_value = "table")]
+        format: Format,
+
         #[command(flatten)]
         socket: Socket,
     },
@@ -42,6 +48,11 @@ enum Verb {
     Forget {
         /// The beginning of an attachment's or an endpoint's id
         id: String,
+
+        /// A line for people, or JSON: the orphan, as in the list
+        #[arg(long, value_name = "FORMAT", default_value = "table")]
+        format: Format,
+
         #[command(flatten)]
         socket: Socket,
     },
@@ -61,20 +72,20 @@ struct List {
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     match args.verb.unwrap_or(Verb::List(args.list)) {
         Verb::List(List { state_dir, format }) => {
-            let orphans = lifecycle::orphans(&state_dir).context("cannot read the records")?;
+            let orphans = lifecycle::orphans(&state_dir).context(UNREADABLE_RECORDS)?;
             print(format, &orphans, |orphans| table(orphans, SystemTime::now()))?;
             Ok(ExitCode::SUCCESS)
         }
-        Verb::Retry { id, socket } => {
+        Verb::Retry { id, format, socket } => {
             let id = id.unwrap_or_default();
             let retried: Vec<Retried> = socket.ask(RETRY_ORPHANS, &Subject { id })?;
-            print(Format::Table, &retried, |retried| outcomes(retried))?;
+            print(format, &retried, |retried| outcomes(retried))?;
             let failed = retried.iter().any(|retried| retried.error.is_some());
             Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
         }
-        Verb::Forget { id, socket } => {
+        Verb::Forget { id, format, socket } => {
             let orphan: Orphan = socket.ask(FORGET_ORPHAN, &Subject { id })?;
-            print(Format::Table, &orphan, forgotten)?;
+            print(format, &orphan, forgotten)?;
             Ok(ExitCode::SUCCESS)
         }
     }

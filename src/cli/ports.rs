@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 
+use super::folders::UNREADABLE_RECORDS;
 use super::output::{Format, columns, print};
 use crate::lifecycle::{self, PublishedPort};
 
@@ -25,11 +26,14 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<()> {
-    let ports = lifecycle::published(&args.state_dir).context("cannot read the records")?;
+    let ports = lifecycle::published(&args.state_dir).context(UNREADABLE_RECORDS)?;
     print(args.format, &ports, |ports| table(ports))
 }
 
 fn table(ports: &[PublishedPort]) -> String {
+    if ports.is_empty() {
+        return "No published ports.\n".to_owned();
+    }
     let rows = ports.iter().map(|port| {
         let at = |ip: IpAddr, port| SocketAddr::new(ip, port).to_string();
         let host = match port.host_ip {

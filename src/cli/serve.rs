@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use clap::builder::{OsStringValueParser, TypedValueParser};
+use clap::builder::{BoolishValueParser, OsStringValueParser, TypedValueParser};
 use nix::unistd::geteuid;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use super::folders::Folders;
 use super::{activation, host_root};
 use crate::cni::Limits;
 use crate::lifecycle::{Config, Driver, Most};
@@ -26,16 +27,8 @@ use crate::state::Private;
 /// networks while the driver is away.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Folder of the CNI configuration files (*.conflist, *.conf, *.json)
-    #[arg(long, value_name = "DIR", env = "NETCONFPATH", default_value = "/etc/cni/net.d")]
-    #[arg(value_parser = absolute_path())]
-    conf_dir: PathBuf,
-
-    /// Folders of the CNI plugins, searched in order
-    #[arg(long, value_name = "DIR:DIR…", env = "CNI_PATH", value_delimiter = ':')]
-    #[arg(default_value = "/opt/cni/bin:/usr/lib/cni:/usr/libexec/cni")]
-    #[arg(value_parser = absolute_path())]
-    cni_path: Vec<PathBuf>,
+    #[command(flatten)]
+    folders: Folders,
 
     /// Folder of the records of networks and attachments; must survive a reboot
     #[arg(long, value_name = "DIR", env = "CNM_CNI_STATE_DIR", default_value = "/var/lib/cnm-cni")]
@@ -78,12 +71,12 @@ pub(super) struct Args {
     max_attachments: usize,
 
     /// Use conflists and plugins that others than root can change: they can have root run anything
-    #[arg(long, env = "CNM_CNI_ALLOW_WRITABLE")]
+    #[arg(long, env = "CNM_CNI_ALLOW_WRITABLE", value_parser = BoolishValueParser::new())]
     allow_writable: bool,
 
     /// Answer DeleteEndpoint only once DEL has run, instead of at once: 'docker rm' then takes as
     /// long as the plugins do
-    #[arg(long, env = "CNM_CNI_SYNC_DELETE")]
+    #[arg(long, env = "CNM_CNI_SYNC_DELETE", value_parser = BoolishValueParser::new())]
     sync_delete: bool,
 
     /// Seconds between two looks for garbage, as by 'cnm-cni gc --apply'; 0 for never
@@ -175,8 +168,9 @@ async fn serve(args: Args, listener: UnixListener) -> anyhow::Result<()> {
     let address = listener.local_addr().context("cannot tell the path of the socket")?;
     let socket = address.as_pathname().unwrap_or(&args.socket).to_owned();
     let config = Config {
-        conf_dir: args.conf_dir,
-        cni_path: args.cni_path,
+        conf_dir: std::path::absolute(args.folders.configurations())
+            .context("cannot tell where --conf-dir is")?,
+        cni_path: args.folders.plugins()?,
         state_dir: args.state_dir,
         run_dir: args.run_dir,
         limits: args.plugin_timeout,

@@ -1,8 +1,9 @@
-//! The documentation names tests; they exist.
+//! The documentation names tests, flags and variables; they exist, and none is left out.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 #[test]
 fn every_row_of_the_table_of_dockers_flags_names_tests_that_exist() {
@@ -129,5 +130,35 @@ fn every_code_block_that_is_marked_as_tested_is_read_by_a_test() {
     for rest in pages.split("<!-- test: ").skip(1) {
         let (name, _) = rest.split_once(" -->").unwrap();
         assert!(tests.contains(&format!("\"{name}\"")), "no test does the steps of {name:?}");
+    }
+}
+
+#[test]
+fn every_flag_of_the_driver_is_in_the_readme_with_its_variable() {
+    let help = Command::new(env!("CARGO_BIN_EXE_cnm-cni"))
+        .args(["serve", "--help"])
+        .env_clear()
+        .output()
+        .unwrap();
+    let help = String::from_utf8(help.stdout).unwrap();
+    let readme = include_str!("../../README.md");
+    let driver = readme.split("Of the driver, `cnm-cni serve`:").nth(1).unwrap();
+    let table = driver.split("\n\n").nth(1).unwrap();
+    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    let names = |prefix: &str| -> BTreeSet<String> {
+        let found = help.split(prefix).skip(1);
+        found.map(|rest| rest.chars().take_while(|c| is_name(*c)).collect()).collect()
+    };
+    let flags = names("\n      --");
+    assert!(flags.len() > 10, "{flags:?}");
+    for flag in flags {
+        assert!(table.contains(&format!("`--{flag}`")), "--{flag} is not in the table");
+    }
+    let variables = names("[env: ");
+    for variable in &variables {
+        assert!(table.contains(&format!("`{variable}`")), "{variable} is not in the table");
+    }
+    for variable in table.split('`').filter(|word| word.starts_with("CNM_")) {
+        assert!(variables.contains(variable), "serve does not read {variable}");
     }
 }

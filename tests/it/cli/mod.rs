@@ -2,6 +2,7 @@
 
 mod cni;
 mod documents;
+mod usage;
 mod validate;
 
 use std::os::unix::fs::PermissionsExt;

@@ -201,6 +201,8 @@ async fn the_operator_asks_the_running_driver() {
     let retried = orphans(&["retry"]).await;
     assert!(retried.status.success());
     assert_eq!(text(retried.stdout), "No orphans: nothing to do.\n");
+    let retried = orphans(&["retry", "--format", "json"]).await;
+    assert_eq!(text(retried.stdout), "[]\n");
     let forgotten = orphans(&["forget", "0198"]).await;
     assert!(!forgotten.status.success());
     let said = text(forgotten.stderr);
@@ -397,7 +399,11 @@ async fn help_tells_every_flag_with_its_variable_and_default() {
         ("--socket", "CNM_CNI_SOCKET", "/run/docker/plugins/cni.sock"),
         ("--plugin-timeout", "CNM_CNI_PLUGIN_TIMEOUT", "90"),
         ("--drain-timeout", "CNM_CNI_DRAIN_TIMEOUT", "30"),
-        ("--log-level", "CNM_CNI_LOG_LEVEL", "info for serve, warn for cni, error for validate"),
+        (
+            "--log-level",
+            "CNM_CNI_LOG_LEVEL",
+            "info for serve, error for validate, warn for the others",
+        ),
         ("--log-format", "CNM_CNI_LOG_FORMAT", "text"),
     ] {
         let at = help.find(&format!("{flag} <")).unwrap_or_else(|| panic!("no {flag} in\n{help}"));

@@ -1,0 +1,104 @@
+//! What holds for every verb: odd variables, arguments and outputs.
+
+use std::ffi::OsStr;
+use std::fs::OpenOptions;
+use std::os::unix::ffi::OsStrExt;
+use std::process::{Command, Stdio};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::Said;
+
+fn cnm_cni(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cnm-cni"));
+    command.args(args).env_clear().stdin(Stdio::null());
+    command
+}
+
+#[test]
+fn an_empty_variable_counts_as_none() {
+    for verb in ["serve", "orphans", "check"] {
+        let said = Said::by(
+            cnm_cni(&[verb, "--no-such-flag"])
+                .envs(["NETCONFPATH", "CNI_PATH", "CNM_CNI_STATE_DIR"].map(|name| (name, "")))
+                .envs(["CNM_CNI_SYNC_DELETE", "CNM_CNI_GC_INTERVAL"].map(|name| (name, "")))
+                .envs(["CNM_CNI_SOCKET", "CNM_CNI_LOG_LEVEL"].map(|name| (name, ""))),
+        );
+        assert!(said.stderr.contains("unexpected argument '--no-such-flag'"), "{said:?}");
+    }
+    let empty = TempDir::new().unwrap();
+    let said = Said::by(
+        cnm_cni(&["orphans", "--format", "json", "--state-dir"])
+            .arg(empty.path())
+            .env("CNM_CNI_LOG_LEVEL", "")
+            .env("CNM_CNI_LOG_FORMAT", ""),
+    );
+    assert_eq!(said.output().trim(), "[]");
+}
+
+#[test]
+fn a_switch_is_set_by_a_variable_in_any_of_the_usual_words() {
+    let said = |value: &str| {
+        Said::by(cnm_cni(&["serve", "--help"]).env("CNM_CNI_SYNC_DELETE", value)).status
+    };
+    assert_eq!(["1", "true", "yes", "on", "0", "false", "no", "off", ""].map(said), [0; 9]);
+    let said = Said::by(cnm_cni(&["serve"]).env("CNM_CNI_SYNC_DELETE", "perhaps"));
+    assert_eq!(said.status, 2);
+    assert!(said.stderr.contains("invalid value 'perhaps' for '--sync-delete'"), "{said:?}");
+}
+
+#[test]
+fn a_failure_is_in_the_exit_status_where_it_cannot_be_told() {
+    let full = || OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let status = |args: &[&str]| {
+        let mut command = cnm_cni(args);
+        command.stdout(full()).stderr(full()).status().unwrap().code()
+    };
+    assert_eq!(status(&["gc", "--socket", "/nonexistent"]), Some(1));
+    assert_eq!(status(&["ports", "--state-dir", "/nonexistent"]), Some(1));
+    assert_eq!(status(&["no-such-verb"]), Some(2));
+}
+
+#[test]
+fn output_that_nobody_reads_to_its_end_is_no_failure() {
+    for args in [&["ports", "--state-dir", "/nonexistent"][..], &["serve", "--help"]] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = cnm_cni(args).stdout(writer).output().unwrap();
+        assert!(output.status.success(), "{args:?}: {output:?}");
+    }
+}
+
+#[test]
+fn arguments_that_are_no_text_are_refused_or_taken_as_paths() {
+    let odd = OsStr::from_bytes(b"a\xff");
+    for verb in ["check", "orphans forget", "cni status"] {
+        let words: Vec<_> = verb.split(' ').collect();
+        let said = Said::by(cnm_cni(&words).arg(odd));
+        assert_eq!(said.status, 2, "{said:?}");
+        assert!(said.stderr.contains("invalid UTF-8"), "{said:?}");
+    }
+    let folder = TempDir::new().unwrap();
+    let said = Said::by(cnm_cni(&["ports", "--state-dir"]).arg(folder.path().join(odd)));
+    assert_eq!(said.output(), "No published ports.\n");
+}
+
+#[test]
+fn records_that_cannot_be_read_are_told_with_what_may_be_wrong() {
+    for verb in ["ports", "orphans"] {
+        let error = Said::by(&mut cnm_cni(&[verb, "--state-dir", "/dev/null"])).error();
+        assert!(error.contains("are you root, and is --state-dir that of 'cnm-cni serve'?"));
+        assert!(error.contains("/dev/null/attachments"), "{error}");
+    }
+}
+
+/// Each verb whose output is data has it as JSON too, also where there is none.
+#[test]
+fn where_there_is_nothing_json_is_an_empty_list() {
+    for verb in ["ports", "orphans"] {
+        let args = [verb, "--format", "json", "--state-dir", "/nonexistent"];
+        let output = Said::by(&mut cnm_cni(&args)).output();
+        assert_eq!(serde_json::from_str::<Value>(&output).unwrap(), json!([]));
+    }
+}
