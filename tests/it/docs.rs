@@ -126,7 +126,7 @@ fn every_code_block_that_is_marked_as_tested_is_read_by_a_test() {
         wanted.map(|path| fs::read_to_string(path).unwrap()).collect()
     };
     let tests = files("tests/it/e2e", ".rs");
-    let pages = files(".", ".md") + &files("docs", ".md");
+    let pages = files(".", ".md") + &files("docs", ".md") + &files("conflists", ".md");
     for rest in pages.split("<!-- test: ").skip(1) {
         let (name, _) = rest.split_once(" -->").unwrap();
         assert!(tests.contains(&format!("\"{name}\"")), "no test does the steps of {name:?}");

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::host::{Host, Suite, answers};
+use super::readme::{FOLDER, Steps};
 use super::{ConfFile, on_a_host, on_both_dockers};
 
 const BRIDGE: ConfFile<'_> =
@@ -20,8 +21,9 @@ on_both_dockers! {
 }
 
 fn bridge_gives_both_families(suite: Suite) {
-    on_a_host(suite, &[BRIDGE], |host| {
-        host.create_network("web", Some("cni-bridge"));
+    on_a_host(suite, &[], |host| {
+        host.write(&format!("{FOLDER}/conflists/{}", BRIDGE.0), BRIDGE.1);
+        Steps::read("conflists/README.md", "copy-one").on(host);
         host.run("alice", "web", &["-p", "8080:80"]);
         host.run("bob", "web", &[]);
         let alice = host.endpoint("alice", "web");
