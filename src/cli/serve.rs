@@ -101,8 +101,9 @@ fn plugin_limits(text: &str) -> Result<Limits, String> {
         let (verb, seconds) =
             part.split_once('=').map_or((None, part), |(verb, s)| (Some(verb), s));
         let seconds = seconds.parse().ok().filter(|seconds| *seconds > 0);
-        let time =
-            Duration::from_secs(seconds.ok_or(format!("{part:?} has no number of seconds"))?);
+        let time = Duration::from_secs(
+            seconds.ok_or(format!("{part:?} has no number of seconds above 0"))?,
+        );
         match verb {
             None => (limits.add, limits.del) = (time, time),
             Some("ADD") => limits.add = time,

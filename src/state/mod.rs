@@ -144,7 +144,8 @@ impl<R: Record> Folder<R> {
     }
 
     /// Reads the records as they are now, and touches nothing: another process may be
-    /// writing. What cannot be read is left out; no folder is no records.
+    /// writing. What cannot be read, or was set aside for that, is left out with a warning; no
+    /// folder is no records.
     ///
     /// # Errors
     /// The folder cannot be listed.
@@ -161,9 +162,23 @@ impl<R: Record> Folder<R> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             entries => entries.map_err(failed("list folder", &self.path))?,
         };
-        let files = entries.flatten().map(|entry| entry.path());
-        let files = files.filter(|file| file.to_string_lossy().ends_with(SUFFIX));
-        Ok(files.filter_map(|file| read(&file).ok()).collect())
+        let mut records = Vec::new();
+        for file in entries.flatten().map(|entry| entry.path()) {
+            let name = file.to_string_lossy();
+            let is_record = name.ends_with(SUFFIX);
+            if !is_record && !name.ends_with(UNREADABLE) {
+                continue;
+            }
+            match read(&file) {
+                Ok(record) if is_record => records.push(record),
+                // One that was removed meanwhile is not missed.
+                Err(reason) if file.exists() => {
+                    tracing::warn!(file = %file.display(), reason, "a record cannot be read, and is left out");
+                }
+                _ => {}
+            }
+        }
+        Ok(records)
     }
 
     /// Where the records are: a file for each, named after its key.

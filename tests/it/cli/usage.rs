@@ -1,7 +1,7 @@
 //! What holds for every verb: odd variables, arguments and outputs.
 
 use std::ffi::OsStr;
-use std::fs::OpenOptions;
+use std::fs::{self, OpenOptions};
 use std::os::unix::ffi::OsStrExt;
 use std::process::{Command, Stdio};
 
@@ -90,6 +90,25 @@ fn records_that_cannot_be_read_are_told_with_what_may_be_wrong() {
         let error = Said::by(&mut cnm_cni(&[verb, "--state-dir", "/dev/null"])).error();
         assert!(error.contains("are you root, and is --state-dir that of 'cnm-cni serve'?"));
         assert!(error.contains("/dev/null/attachments"), "{error}");
+    }
+}
+
+/// They stay where they are, and standard output stays what programs expect.
+#[test]
+fn a_record_that_means_nothing_is_told_beside_the_others() {
+    let folder = TempDir::new().unwrap();
+    let records = folder.path().join("attachments");
+    fs::create_dir(&records).unwrap();
+    for name in ["0198.json", "0199.json.unreadable"] {
+        fs::write(records.join(name), "{").unwrap();
+    }
+    for verb in ["ports", "orphans"] {
+        let said = Said::by(cnm_cni(&[verb, "--format=json", "--state-dir"]).arg(folder.path()));
+        assert_eq!((said.status, said.stdout.trim()), (0, "[]"), "{said:?}");
+        for name in ["0198.json ", "0199.json.unreadable "] {
+            let named = said.stderr.lines().filter(|line| line.contains(name));
+            assert_eq!(named.filter(|line| line.contains("cannot be read")).count(), 1, "{said:?}");
+        }
     }
 }
 

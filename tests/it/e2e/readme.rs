@@ -52,7 +52,6 @@ impl Steps {
 
     /// Does them on this machine, in the checkout, with these variables set besides its own;
     /// each must succeed. What they printed.
-    #[allow(dead_code, reason = "first used by what is built before it is installed")]
     #[track_caller]
     pub(super) fn here(&self, variables: &[(&str, &str)]) -> String {
         let output = Command::new("bash")
