@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha512};
 
 use super::folders::{Folders, unless_empty};
-use super::output::write_out;
+use super::output;
 use super::serve::Signals;
 use crate::cni::{
     AttachResult, Attachment, Cache, CacheError, CachedAttachment, NetworkConfigList, Runtime,
@@ -151,7 +151,6 @@ impl fmt::Display for Several {
 }
 
 /// Runs one verb. An error is printed as cnitool does: bare, on standard error.
-#[expect(clippy::print_stderr, reason = "errors are part of the output")]
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -169,10 +168,10 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     match outcome {
         Ok(None) => {}
         // The ADD stands, and is on record.
-        Ok(Some(result)) => write_out(&(result + "\n"))?,
+        Ok(Some(result)) => output::write(&(result + "\n"))?,
         Err(error) => {
             // The engine's errors tell the whole story by themselves.
-            eprintln!("{error}");
+            output::complain(&format!("{error}\n"));
             return Ok(ExitCode::FAILURE);
         }
     }

@@ -20,7 +20,6 @@ mod validate;
 
 use std::env::{args_os, var_os};
 use std::ffi::{OsStr, OsString};
-use std::io::{Write as _, stderr};
 use std::process::ExitCode;
 
 use clap::{Command, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
@@ -145,8 +144,7 @@ fn show(error: &anyhow::Error) {
     for cause in error.chain().skip(1) {
         lines += &format!("  caused by: {cause}\n");
     }
-    // Who cannot be told has the exit status.
-    let _ = stderr().write_all(lines.as_bytes());
+    output::complain(&lines);
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! What verbs print: a table for people, or JSON for programs.
 
 use std::fmt::Write as _;
-use std::io::{ErrorKind, Write as _, stdout};
+use std::io::{ErrorKind, Write as _, stderr, stdout};
 
 use anyhow::Context;
 use clap::ValueEnum;
@@ -20,20 +20,24 @@ pub(super) fn print<T: Serialize>(
     value: &T,
     table: impl FnOnce(&T) -> String,
 ) -> anyhow::Result<()> {
-    let text = match format {
+    write(&match format {
         Format::Table => table(value),
         Format::Json => serde_json::to_string_pretty(value)? + "\n",
-    };
-    write_out(&text)
+    })
 }
 
 /// Writes to standard output.
-pub(super) fn write_out(text: &str) -> anyhow::Result<()> {
+pub(super) fn write(text: &str) -> anyhow::Result<()> {
     match stdout().write_all(text.as_bytes()) {
         // Whoever read it has seen enough.
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
         written => written.context("cannot write to standard output"),
     }
+}
+
+/// Writes to standard error. Who cannot be told there has the exit status.
+pub(super) fn complain(text: &str) {
+    let _ = stderr().write_all(text.as_bytes());
 }
 
 /// Lines up rows of cells, two blanks between columns; nothing is blank at a line's end.

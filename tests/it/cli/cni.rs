@@ -306,6 +306,24 @@ fn l40_a_failed_del_keeps_the_record_for_the_next_one() {
     assert_eq!(desk.last_call()["stdin"]["prevResult"]["ips"], result()["ips"]);
 }
 
+/// The attachment is there, and on record for DEL.
+#[test]
+fn a_result_that_nobody_reads_is_no_failure_and_one_that_cannot_be_written_is() {
+    let desk = Desk::with_net();
+    let cache = desk.cache();
+    let add = || desk.command(&["cni", "add", "--cache-dir", &cache, "net", NETNS]);
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    assert!(add().stdout(writer).status().unwrap().success());
+    assert_eq!(desk.cached().len(), 1);
+
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let output = add().stdout(full).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.starts_with("error: cannot write to standard output"), "{said}");
+}
+
 #[test]
 fn l37_a_failed_add_prints_only_the_error_and_keeps_nothing() {
     let desk = Desk::with(&["a", "b", "c"]);

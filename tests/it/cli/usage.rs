@@ -58,6 +58,7 @@ fn a_failure_is_in_the_exit_status_where_it_cannot_be_told() {
     assert_eq!(status(&["gc", "--socket", "/nonexistent"]), Some(1));
     assert_eq!(status(&["ports", "--state-dir", "/nonexistent"]), Some(1));
     assert_eq!(status(&["no-such-verb"]), Some(2));
+    assert_eq!(status(&["cni", "status", "no-such-network"]), Some(1));
 }
 
 #[test]
