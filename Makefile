@@ -141,7 +141,7 @@ e2e: testbed
 	$(RUNNER) cargo $(if $(NEXTEST),nextest run,test) --locked e2e::
 
 # What is installed is built first, which takes minutes: the tests build it once more, which
-# takes none, by the steps of docs/install.md and docs/managed-plugin.md.
+# takes none, by the steps of docs/install.md and docs/managed-plugin.md. Root needs Rust for that.
 test-install: testbed deb
 	$(RUNNER) cargo $(if $(NEXTEST),nextest run,test) --locked $(if $(NEXTEST),--run-ignored only,-- --ignored --test-threads=1) e2e::packages:: e2e::managed::
 
