@@ -173,6 +173,8 @@ struct Inner {
     roots_folders: Vec<PathBuf>,
     networks: Mutex<HashMap<NetworkId, Arc<Network>>>,
     network_folder: Folder<Network>,
+    /// Held while a network is made or removed.
+    changing_networks: tokio::sync::Mutex<()>,
     endpoints: Endpoints,
     orphans: Orphans,
     ports: Ports,
@@ -335,6 +337,7 @@ impl Inner {
             endpoints: Endpoints::holding(attachments.live),
             orphans: Orphans::default(),
             attachment_folder,
+            changing_networks: tokio::sync::Mutex::default(),
             collecting: tokio::sync::Mutex::default(),
             background: TaskTracker::new(),
             stop: CancellationToken::new(),

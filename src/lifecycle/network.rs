@@ -22,8 +22,11 @@ impl Driver {
     pub async fn create_network(&self, request: CreateNetworkRequest) -> Result<()> {
         let inner = &self.inner;
         let options = NetworkOptions::read(&request.options)?;
+        // Docker makes few of them. The record and the map change together, whatever else comes.
+        let _alone = inner.changing_networks.lock().await;
         let most = inner.most.networks;
-        if inner.networks().len() >= most {
+        let known = inner.networks().contains_key(&request.network_id);
+        if !known && inner.networks().len() >= most {
             return Err(Error::TooMany { what: "networks", most, flag: "--max-networks" });
         }
         inner.trusts_its_folders()?;
@@ -48,6 +51,7 @@ impl Driver {
     /// # Errors
     /// The record cannot be removed.
     pub async fn delete_network(&self, request: DeleteNetworkRequest) -> Result<()> {
+        let _alone = self.inner.changing_networks.lock().await;
         self.inner.network_folder.remove(request.network_id.as_str()).await?;
         self.inner.networks().remove(&request.network_id);
         Ok(())

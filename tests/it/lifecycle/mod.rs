@@ -5,6 +5,7 @@ mod attach;
 mod check;
 mod collect;
 mod detach;
+mod networks;
 mod orphans;
 mod ports;
 mod recover;
