@@ -206,6 +206,7 @@ impl Driver {
         recover::remove(&inner, interrupted);
         if let Some(interval) = collect_every {
             inner.background.spawn(collect::at_intervals(Arc::clone(&inner), interval));
+        recover::watch_again(&inner);
         }
         Ok(Self { inner })
     }

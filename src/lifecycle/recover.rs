@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use super::orphans::Removal;
 use super::record::{Attachment, Phase};
-use super::{Error, Inner, Result};
+use super::{Error, Inner, Result, watch};
+use crate::cnm::EndpointId;
 use crate::netns;
 
 /// Parts the attachments that go on from those that something interrupted.
@@ -68,6 +69,21 @@ pub(super) fn remove(inner: &Arc<Inner>, interrupted: Vec<Attachment>) {
 /// so: a dockerd that was killed forgets the endpoints of drivers that it has not called yet.
 pub(super) fn sweep(inner: &Arc<Inner>) {
     for endpoint in inner.endpoints.ids() {
+/// Watches again what the last driver watched: Docker before version 28 may put an interface in
+/// place while no driver runs, and makes no call about it afterwards.
+pub(super) fn watch_again(inner: &Arc<Inner>) {
+    for endpoint in inner.endpoints.ids() {
+        // Nothing else holds one yet.
+        let slot = inner.endpoints.try_lock(&endpoint);
+        if let Some(attachment) = slot.as_ref().and_then(|slot| slot.as_ref())
+            && attachment.phase == Phase::Joined
+            && attachment.sandbox.is_some()
+        {
+            watch::start(inner, attachment);
+        }
+    }
+}
+
         let inner = Arc::clone(inner);
         inner.background.clone().spawn(async move {
             let mut slot = inner.endpoints.lock(&endpoint).await;

@@ -7,7 +7,7 @@
 //! namespace and the move. So Join, when it finds no namespace yet, starts a watch: until
 //! the interface has left our namespace, and then, in the container's, until Docker has set
 //! all that it was told. Settling earlier would make Docker find its own work done, and
-//! fail.
+//! fail. A driver that is started again begins the watches of its predecessor anew.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -77,7 +77,11 @@ impl Watch {
     /// Waits until Docker has set all that it was told, and settles the rest.
     async fn set_up(&self) -> Result<()> {
         let Some(sandbox) = self.sandbox().await else { return Ok(()) };
-        let mut events = Events::in_netns(&sandbox).await?;
+        let mut events = match Events::in_netns(&sandbox).await {
+            // The container has ended.
+            Err(error) if error.is_not_found() => return Ok(()),
+            events => events?,
+        };
         let mut heard = Instant::now();
         while !self.settle_if(|actual| actual.is_complete()).await? {
             events.next().await?;

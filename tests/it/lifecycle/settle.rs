@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use cnm_cni::lifecycle::Driver;
 use serde_json::{Value, json};
 
 use super::{Bench, SANDBOX, as_docker_moves_it, inside, make_sandbox, scripted};
@@ -114,6 +115,42 @@ fn a_container_of_docker_20_is_settled_once_docker_is_done() {
         bench.driver.drain().await;
         bench.assert_nothing_is_left();
     });
+}
+
+#[test]
+fn a_container_of_docker_20_is_settled_by_a_driver_that_was_started_meanwhile() {
+    alone(
+        "lifecycle::settle::a_container_of_docker_20_is_settled_by_a_driver_that_was_started_meanwhile",
+        async {
+            // Docker does its part while no driver runs, or when the next one does.
+            for docker_is_first in [true, false] {
+                let mut bench = Bench::with(json!([elaborate()])).await;
+                bench.create_endpoint("e1").await.unwrap();
+                let wanted = as_add_left_it(&bench);
+                let name = bench.join("e1", SANDBOX).await.unwrap().interface_name.src_name;
+                bench.driver.drain().await;
+                if docker_is_first {
+                    make_sandbox();
+                    as_docker_moves_it(&name);
+                }
+                bench.driver = Driver::open(bench.config.clone()).await.unwrap();
+                if !docker_is_first {
+                    make_sandbox();
+                    as_docker_moves_it(&name);
+                }
+
+                let deadline = Instant::now() + Duration::from_secs(5);
+                while network(SANDBOX, "eth0") != wanted && Instant::now() < deadline {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+                pretty(&network(SANDBOX, "eth0"), &wanted);
+                bench.delete_endpoint("e1").await;
+                bench.driver.drain().await;
+                bench.assert_nothing_is_left();
+                sh(&format!("umount {SANDBOX}; rm {SANDBOX}"));
+            }
+        },
+    );
 }
 
 #[test]
