@@ -126,7 +126,8 @@ impl Inner {
     /// while another one on its own bridge has them.
     ///
     /// # Errors
-    /// Somebody else has a port, or the chain fails; nothing is published then.
+    /// Somebody else has a port, or the chain fails. Nothing is published then; where even that
+    /// could not be made sure of, the ports are the endpoint's until its DEL.
     pub(super) async fn publish(
         &self,
         attachment: &mut Attachment,
@@ -163,14 +164,16 @@ impl Inner {
             self.keep(&published).await?;
             Ok(self.runtime.add_capability(list, parameters, PORT_MAPPINGS, result).await?)
         };
-        if let Err(cause) = outcome.await {
-            let undo = async {
-                self.runtime.del_capability(list, parameters, PORT_MAPPINGS, result).await?;
-                self.keep(attachment).await
-            };
-            let undo = undo.await;
+        let outcome: Result<()> = outcome.await;
+        if let Err(cause) = outcome {
+            let undo = self.runtime.del_capability(list, parameters, PORT_MAPPINGS, result).await;
+            if let Err(undo) = undo {
+                // Rules may stand: DEL has to be told of them, and nobody else gets the ports.
+                *attachment = published;
+                return Err(cause.undone(Err(undo.into())));
+            }
             self.ports.release(endpoint);
-            return Err(super::Error::undone(cause, undo));
+            return Err(cause.undone(self.keep(attachment).await));
         }
         *attachment = published;
         Ok(())

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::symlink;
 
 use cnm_cni::lifecycle::{self, Driver, Error};
 use serde_json::{Value, json};
@@ -273,4 +274,35 @@ fn a_second_container_on_another_network_is_refused_at_join() {
         bench.delete_endpoint("e1").await;
         bench.assert_nothing_is_left();
     });
+}
+
+#[test]
+fn ports_whose_publishing_could_not_be_undone_are_taken_back_by_del() {
+    alone(
+        "lifecycle::ports::ports_whose_publishing_could_not_be_undone_are_taken_back_by_del",
+        async {
+            let bench = Bench::with(json!([scripted(json!({}))])).await;
+            let mapper = bench.folder.path().join("bin/mapper");
+            let plugin = || symlink(bench.config.cni_path[0].join("fake-plugin"), &mapper).unwrap();
+            plugin();
+            let mut portmap = json!({"type": "mapper", "fake": {"log": "LOG"}});
+            portmap["capabilities"] = json!({"portMappings": true});
+            bench.write_conflist(json!([scripted(json!({})), portmap]));
+            bench.create_endpoint("e1").await.unwrap();
+            join(&bench, NETWORK, "e1", "/netns/alice").await.unwrap();
+
+            // Neither ADD nor the DEL after it can tell what they have done.
+            fs::remove_file(&mapper).unwrap();
+            let options = json!({"com.docker.network.portmap": [fixed()]});
+            let request = json!({"NetworkID": NETWORK, "EndpointID": "e1", "Options": options});
+            bench.driver.program_external_connectivity(read(request)).await.unwrap_err();
+            plugin();
+            let error = create(&bench, NETWORK, "e2", &fixed()).await.unwrap_err().to_string();
+            assert!(error.contains("8080/tcp is held by endpoint e1"), "{error}");
+            bench.delete_endpoint("e1").await;
+            assert_eq!(told(&bench), [("DEL".to_owned(), 8080)]);
+            bench.assert_nothing_is_left();
+            TcpListener::bind("0.0.0.0:8080").unwrap();
+        },
+    );
 }
