@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::builder::{BoolishValueParser, OsStringValueParser, TypedValueParser};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::geteuid;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -139,6 +140,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
     }
     let _state = Private::take(&args.state_dir).context("cannot use --state-dir")?;
     let _run = Private::take(&args.run_dir).context("cannot use --run-dir")?;
+    lift_limit_of_files();
     limit_arenas();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -149,6 +151,20 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
     // Does not wait for what a second signal, or the end of the drain, has given up.
     runtime.shutdown_background();
     outcome
+}
+
+/// Has the process open as many files as it is allowed to, up to what its systemd unit asks for:
+/// each published port is held by two sockets, and the customary limit is for programs that
+/// use `select`. Plugins get the same limit.
+fn lift_limit_of_files() {
+    const ENOUGH: u64 = 1 << 20;
+    let Ok((now, most)) = getrlimit(Resource::RLIMIT_NOFILE) else { return };
+    let wanted = most.min(ENOUGH);
+    if now < wanted
+        && let Err(error) = setrlimit(Resource::RLIMIT_NOFILE, wanted, most)
+    {
+        warn!(now, %error, "the limit of open files cannot be lifted; few ports can be published");
+    }
 }
 
 /// Has all threads share two heaps. Work that blocks has its own threads here, many at times, and

@@ -60,7 +60,7 @@ pub(super) struct Hold {
     pub(super) port: HostPort,
     /// None where the kernel has no sockets of the family or the protocol: then no other
     /// process can have the port either.
-    _sockets: Vec<OwnedFd>,
+    sockets: Vec<OwnedFd>,
 }
 
 impl Hold {
@@ -81,12 +81,17 @@ impl Hold {
                 Err(error) => return Err(error),
             }
         }
-        Ok(Self { port, _sockets: sockets })
+        Ok(Self { port, sockets })
+    }
+
+    /// How many files it has open.
+    pub(super) fn files(&self) -> usize {
+        self.sockets.len()
     }
 
     /// The port without a socket, for where none can be had any more.
     pub(super) fn in_name_only(port: HostPort) -> Self {
-        Self { port, _sockets: Vec::new() }
+        Self { port, sockets: Vec::new() }
     }
 }
 

@@ -17,6 +17,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use nix::errno::Errno;
+use nix::sys::resource::{Resource, getrlimit};
 
 use super::hold::{Hold, HostPort};
 use super::record::Attachment;
@@ -58,6 +59,18 @@ pub enum PortError {
         /// The transport protocol's name.
         protocol: &'static str,
     },
+    /// Sockets for ports have all the files that they may have.
+    #[error(
+        "port {port} cannot be held: published ports have {files} sockets already, and the driver \
+         needs the other files that it may open for its work; stop containers, or raise its limit of \
+         open files (LimitNOFILE= of its service, or ulimit -n) and start it again"
+    )]
+    TooManyFiles {
+        /// The port.
+        port: HostPort,
+        /// How many sockets there are.
+        files: usize,
+    },
     /// The kernel refuses a socket.
     #[error("port {port} cannot be held: {errno}")]
     Socket {
@@ -92,17 +105,21 @@ impl Ports {
     /// Takes the ports of these attachments again, after a start.
     pub(super) fn of<'a>(attachments: impl Iterator<Item = &'a Attachment>) -> Self {
         let ports = Self::default();
+        let (mut files, most) = (0, most_files());
         // Also those that are to be deleted: their rules stand until DEL has run.
         for attachment in attachments.filter(|attachment| attachment.publishes()) {
             let holds = attachment.ports.iter().map(|binding| {
                 let port = HostPort::of(binding);
-                Hold::take(port).unwrap_or_else(|errno| {
+                let taken = if files < most { Hold::take(port) } else { Err(Errno::EMFILE) };
+                let hold = taken.unwrap_or_else(|errno| {
                     tracing::warn!(
                         %port, endpoint = attachment.endpoint.short(), reason = errno.desc(),
                         "a published port cannot be kept from other processes"
                     );
                     Hold::in_name_only(port)
-                })
+                });
+                files += hold.files();
+                hold
             });
             let holder = Holder {
                 network: attachment.network.clone(),
@@ -131,11 +148,17 @@ impl Ports {
         }
         let mut holders = self.holders();
         let (mut holds, mut settled) = (Vec::<Hold>::new(), Vec::new());
+        let held = holders.values().flat_map(|holder| &holder.holds);
+        let (mut files, most) = (held.map(Hold::files).sum(), most_files());
         for (position, binding) in asked.iter().enumerate() {
             if asked[..position].contains(binding) {
                 continue;
             }
+            if files >= most {
+                return Err(PortError::TooManyFiles { port: HostPort::of(binding), files });
+            }
             let hold = self.hold_one(&holders, &holds, endpoint, binding)?;
+            files += hold.files();
             let number = hold.port.number;
             if number != binding.host_port {
                 tracing::info!(port = %hold.port, container_port = binding.port,
@@ -247,6 +270,16 @@ fn holder_of<'h>(
         .iter()
         .filter(|(endpoint, _)| *endpoint != asking)
         .find(|(_, holder)| holder.holds.iter().any(|hold| hold.port.overlaps(port)))
+}
+
+/// How many files the sockets that hold ports may be: a driver that could open none any more would
+/// not even hear of a container's end.
+fn most_files() -> usize {
+    /// For connections, pipes to plugins and netlink.
+    const RESERVE: usize = 512;
+    let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(limit, _)| limit);
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    limit - RESERVE.min(limit / 2)
 }
 
 /// The ports to choose any from: those that the kernel chooses from, as Docker does.

@@ -5,6 +5,7 @@ use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::symlink;
 
 use cnm_cni::lifecycle::{self, Driver, Error};
+use nix::sys::resource::{Resource, setrlimit};
 use serde_json::{Value, json};
 
 use super::{Bench, NETWORK, read, scripted};
@@ -305,4 +306,38 @@ fn ports_whose_publishing_could_not_be_undone_are_taken_back_by_del() {
             TcpListener::bind("0.0.0.0:8080").unwrap();
         },
     );
+}
+
+#[test]
+fn ports_leave_the_driver_the_files_that_it_needs_itself() {
+    alone("lifecycle::ports::ports_leave_the_driver_the_files_that_it_needs_itself", async {
+        let mut bench = bench().await;
+        setrlimit(Resource::RLIMIT_NOFILE, 400, 400).unwrap();
+        let many = |first: u16, count: u16| -> Vec<Value> {
+            let port = |number| json!({"Proto": 6, "Port": number, "HostPort": number});
+            (first..first + count).map(port).collect()
+        };
+        let create = async |bench: &Bench, endpoint: &str, ports: Vec<Value>| {
+            let request = json!({"NetworkID": NETWORK, "EndpointID": endpoint,
+                                 "Options": {"com.docker.network.portmap": ports}});
+            bench.driver.create_endpoint(read(request)).await
+        };
+        let error = create(&bench, "e1", many(20_000, 300)).await.unwrap_err().to_string();
+        assert!(error.contains("open files") && error.contains("LimitNOFILE"), "{error}");
+        create(&bench, "e1", many(20_000, 90)).await.unwrap();
+        let error = create(&bench, "e2", many(21_000, 20)).await.unwrap_err().to_string();
+        assert!(error.contains("open files"), "{error}");
+        create(&bench, "e2", Vec::new()).await.expect("what needs no port is made");
+
+        // One with less room still starts, and takes back what it does not hold.
+        bench.driver.drain().await;
+        let Bench { folder, config, driver } = bench;
+        drop(driver);
+        setrlimit(Resource::RLIMIT_NOFILE, 150, 150).unwrap();
+        let driver = Driver::open(config.clone()).await.unwrap();
+        bench = Bench { folder, config, driver };
+        bench.delete_endpoint("e1").await;
+        bench.delete_endpoint("e2").await;
+        bench.assert_nothing_is_left();
+    });
 }

@@ -414,3 +414,19 @@ async fn help_tells_every_flag_with_its_variable_and_default() {
         assert!(told.contains(&format!("[default: {default}]")), "{told}");
     }
 }
+
+#[tokio::test]
+async fn a_driver_may_open_as_many_files_as_it_is_allowed() {
+    let (folder, _) = home();
+    let driver = serve(folder.path(), &[]);
+    let mut limited = Command::new("prlimit");
+    limited.arg("--nofile=256:4096").arg(driver.as_std().get_program());
+    limited.args(driver.as_std().get_args()).stderr(Stdio::piped()).kill_on_drop(true);
+    let mut daemon = Daemon::spawn(limited);
+    daemon.logged("listening").await;
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", daemon.pid())).unwrap();
+    let files = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    assert_eq!(files.split_whitespace().nth(3), Some("4096"), "{files}");
+    daemon.signal(Signal::SIGTERM);
+    assert!(daemon.end().await.0.success());
+}
