@@ -128,14 +128,19 @@ impl Inner {
             return Ok(Place::Nowhere);
         };
         if netns::identity(sandbox)?.is_some() {
-            // Docker renamed it; the MAC is what it was told.
             let sandbox = Netlink::in_netns(sandbox).await?;
-            let mac = interface.snapshot.link.mac;
-            let links = sandbox.links().await?;
-            if let Some(link) = links.into_iter().find(|link| mac.is_some() && link.mac == mac) {
+            if let Some(link) = renamed(&interface.snapshot.link, sandbox.links().await?) {
                 return Ok(Place::Sandbox(sandbox, link));
             }
         }
         Ok(Place::Nowhere)
     }
+}
+
+/// The one of a container's links that ADD made. Docker renamed it, and was told its MAC. What a
+/// container makes on top of it, as a bridge or a VLAN, has the same one; but no other link is of
+/// the same kind and has the same one below or opposite.
+fn renamed(made: &Link, links: Vec<Link>) -> Option<Link> {
+    let links = links.into_iter().filter(|link| made.mac.is_some() && link.mac == made.mac);
+    links.min_by_key(|link| (link.kind != made.kind, link.parent != made.parent))
 }

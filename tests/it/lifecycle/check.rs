@@ -287,3 +287,21 @@ fn sorted(text: &str) -> Vec<&str> {
     lines.sort_unstable();
     lines
 }
+
+#[test]
+fn what_a_container_makes_on_its_interface_is_not_taken_for_it() {
+    alone("lifecycle::check::what_a_container_makes_on_its_interface_is_not_taken_for_it", async {
+        let bench = attached(json!([elaborate()])).await;
+        let eth0 = inside("ip -o link show eth0");
+        let mac = eth0.split("link/ether ").nth(1).unwrap().split(' ').next().unwrap();
+        // A bridge, before eth0 in every list; and another network's end.
+        inside(&format!("ip link add br0 index 2 address {mac} type bridge"));
+        inside(&format!("ip link add eth1 address {mac} type veth peer name x"));
+        let told = check(&bench, false).await;
+        assert!(told.is_well() && told.interface.as_deref() == Some("eth0"), "{told:#?}");
+        bench.leave("e1").await;
+        bench.delete_endpoint("e1").await;
+        assert!(inside("ip link").contains("br0") && !inside("ip link").contains("eth0"));
+        bench.assert_nothing_is_left();
+    });
+}
