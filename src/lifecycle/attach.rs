@@ -46,6 +46,7 @@ impl Driver {
         request: CreateEndpointRequest,
     ) -> Result<CreateEndpointResponse> {
         let inner = &self.inner;
+        inner.is_spoken_of(&request.endpoint_id);
         let network = inner.network(&request.network_id)?;
         let options = EndpointOptions::read(&request.options)?;
         let mut slot = inner.endpoints.lock(&request.endpoint_id).await;
@@ -58,6 +59,7 @@ impl Driver {
             None => {}
         }
         let claims = Claims::of_request(&request, &network.conflist, &options);
+        inner.have_given_way(&claims).await;
         inner.wait_for_orphans(&claims).await?;
         let going = inner.orphans.going(&network.conflist);
         let made = inner.make(&mut slot, &network, &options, &request).await;

@@ -81,7 +81,7 @@ const GRACE: Duration = Duration::from_secs(600);
 
 /// For how long after the driver's start dockerd may have a call to repeat that the last driver
 /// did not answer; it does so for 30 s.
-const DOCKERS_PATIENCE: Duration = Duration::from_secs(45);
+pub(super) const DOCKERS_PATIENCE: Duration = Duration::from_secs(45);
 
 /// Where libcni and its users keep their attachments.
 const LIBCNI_CACHE: &str = "/var/lib/cni";
@@ -131,7 +131,7 @@ impl Inner {
     }
 
     /// Why nobody will ask for the attachment's removal any more; none if somebody may.
-    async fn is_lost(&self, attachment: &Attachment) -> Option<&'static str> {
+    pub(super) async fn is_lost(&self, attachment: &Attachment) -> Option<&'static str> {
         if recover::lost_its_sandbox(attachment) {
             return Some("its container has ended, and Docker has not said so");
         }

@@ -51,7 +51,7 @@ impl Inner {
     }
 
     /// Empties the slot: what was in it is to be deleted, and on record as such.
-    async fn release(&self, slot: &mut Option<Attachment>) -> Option<Arc<Cell>> {
+    pub(super) async fn release(&self, slot: &mut Option<Attachment>) -> Option<Arc<Cell>> {
         let mut attachment = slot.take()?;
         attachment.phase = Phase::Deleting;
         attachment.removal = Some(Removal::begun_now());

@@ -65,7 +65,7 @@ mod settle;
 mod turns;
 mod watch;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -77,7 +77,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::cni::{self, ConfDir, Limits, Runtime};
 use crate::cnm::{
-    EndpointOperInfoResponse, EndpointOptions, EndpointRequest, NetworkId,
+    EndpointId, EndpointOperInfoResponse, EndpointOptions, EndpointRequest, NetworkId,
     ProgramExternalConnectivityRequest,
 };
 use crate::netlink::Netlink;
@@ -176,6 +176,8 @@ struct Inner {
     /// Held while a network is made or removed.
     changing_networks: tokio::sync::Mutex<()>,
     endpoints: Endpoints,
+    /// Those of an earlier dockerd's that the present one has not spoken of, for a while.
+    inherited: Mutex<HashSet<EndpointId>>,
     orphans: Orphans,
     ports: Ports,
     sandboxes: Sandboxes,
@@ -204,9 +206,9 @@ impl Driver {
             tracing::error!(error = error::chain(&error), "an interrupted check cannot be ended");
         }
         recover::remove(&inner, interrupted);
+        recover::watch_again(&inner);
         if let Some(interval) = collect_every {
             inner.background.spawn(collect::at_intervals(Arc::clone(&inner), interval));
-        recover::watch_again(&inner);
         }
         Ok(Self { inner })
     }
@@ -230,6 +232,7 @@ impl Driver {
         &self,
         request: EndpointRequest,
     ) -> Result<EndpointOperInfoResponse> {
+        self.inner.is_spoken_of(&request.endpoint_id);
         let mut slot = self.inner.endpoints.lock(&request.endpoint_id).await;
         let mut value = Map::new();
         if let Some(attachment) = slot.as_mut() {
@@ -258,6 +261,7 @@ impl Driver {
         &self,
         request: ProgramExternalConnectivityRequest,
     ) -> Result<()> {
+        self.inner.is_spoken_of(&request.endpoint_id);
         let asked = EndpointOptions::read(&request.options)?.ports;
         match self.inner.endpoints.lock(&request.endpoint_id).await.as_mut() {
             Some(attachment) => {
@@ -333,12 +337,13 @@ impl Inner {
                 networks.map(|network| (network.id.clone(), Arc::new(network))).collect(),
             ),
             network_folder,
+            changing_networks: tokio::sync::Mutex::default(),
             sandboxes: Sandboxes::of(attachments.live.iter()),
             ports,
             endpoints: Endpoints::holding(attachments.live),
+            inherited: Mutex::default(),
             orphans: Orphans::default(),
             attachment_folder,
-            changing_networks: tokio::sync::Mutex::default(),
             collecting: tokio::sync::Mutex::default(),
             background: TaskTracker::new(),
             stop: CancellationToken::new(),

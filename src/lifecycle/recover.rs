@@ -2,9 +2,12 @@
 //! interrupted is brought to its end, each on its own, in the background. What still runs is
 //! not touched.
 
+use std::collections::HashSet;
 use std::fs;
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard, PoisonError};
 
+use super::claims::Claims;
+use super::collect::DOCKERS_PATIENCE;
 use super::orphans::Removal;
 use super::record::{Attachment, Phase};
 use super::{Error, Inner, Result, watch};
@@ -65,10 +68,6 @@ pub(super) fn remove(inner: &Arc<Inner>, interrupted: Vec<Attachment>) {
     });
 }
 
-/// Begins the removal of every attachment whose container has gone without Docker's saying
-/// so: a dockerd that was killed forgets the endpoints of drivers that it has not called yet.
-pub(super) fn sweep(inner: &Arc<Inner>) {
-    for endpoint in inner.endpoints.ids() {
 /// Watches again what the last driver watched: Docker before version 28 may put an interface in
 /// place while no driver runs, and makes no call about it afterwards.
 pub(super) fn watch_again(inner: &Arc<Inner>) {
@@ -84,6 +83,13 @@ pub(super) fn watch_again(inner: &Arc<Inner>) {
     }
 }
 
+/// Begins the removal of every attachment whose container has gone without Docker's saying
+/// so: a dockerd that was killed forgets the endpoints of drivers that it has not called yet.
+/// What it died over, before the container had its interface, is left to the new one for a while.
+pub(super) fn sweep(inner: &Arc<Inner>) {
+    let endpoints = inner.endpoints.ids();
+    inner.inherited().extend(endpoints.iter().cloned());
+    for endpoint in endpoints.clone() {
         let inner = Arc::clone(inner);
         inner.background.clone().spawn(async move {
             let mut slot = inner.endpoints.lock(&endpoint).await;
@@ -96,6 +102,58 @@ pub(super) fn watch_again(inner: &Arc<Inner>) {
                 let _ = inner.detach(&mut slot).await;
             }
         });
+    }
+    let inner = Arc::clone(inner);
+    inner.background.clone().spawn(async move {
+        let patience = tokio::time::sleep(DOCKERS_PATIENCE);
+        if inner.stop.run_until_cancelled(patience).await.is_some() {
+            for endpoint in endpoints {
+                inner.give_up(&endpoint, None).await;
+                inner.is_spoken_of(&endpoint);
+            }
+        }
+    });
+}
+
+impl Inner {
+    fn inherited(&self) -> MutexGuard<'_, HashSet<EndpointId>> {
+        // The set is whole even if a holder panicked: every change is one step for each element.
+        self.inherited.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The present dockerd knows this endpoint, and will say so when it ends.
+    pub(super) fn is_spoken_of(&self, endpoint: &EndpointId) {
+        self.inherited().remove(endpoint);
+    }
+
+    /// Begins the removal of what a dockerd that died has left half-made, if a new endpoint asks
+    /// for the same: the user's next attempt at what failed then.
+    pub(super) async fn have_given_way(self: &Arc<Self>, claims: &Claims) {
+        let inherited: Vec<_> = self.inherited().iter().cloned().collect();
+        for endpoint in inherited {
+            self.give_up(&endpoint, Some(claims)).await;
+        }
+    }
+
+    /// Begins the removal of an inherited endpoint's attachment, if no container has it, and, if
+    /// there are any, it has what these claim. One that a call is at work on is left alone.
+    async fn give_up(self: &Arc<Self>, endpoint: &EndpointId, claims: Option<&Claims>) {
+        let Some(mut slot) = self.endpoints.try_lock(endpoint) else { return };
+        let Some(attachment) = slot.as_ref() else { return };
+        let wanted = claims
+            .is_none_or(|claims| claims.shared_with(&Claims::of_attachment(attachment)).is_some());
+        if !wanted || !self.inherited().contains(endpoint) {
+            return;
+        }
+        let Some(reason) = self.is_lost(attachment).await else { return };
+        tracing::info!(
+            endpoint = endpoint.short(),
+            reason,
+            "removing the attachment, which the last dockerd has left"
+        );
+        if let Some(orphan) = self.release(&mut slot).await {
+            self.remove_soon(orphan);
+        }
     }
 }
 

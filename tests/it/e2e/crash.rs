@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use super::host::{Host, Suite, answers, within};
+use super::host::{Host, IMAGE, Suite, answers, within};
 use super::leaks::Footprint;
 use super::{ConfFile, on_a_host, on_both_dockers};
 
@@ -25,6 +25,7 @@ const A_FEW: usize = 10;
 on_both_dockers! {
     nothing_is_left_when_dockerd_dies_too,
     nothing_is_left_wherever_the_driver_dies,
+    what_dockerd_died_over_can_be_done_again,
     #[ignore = "takes minutes: make crash"] nothing_is_left_at_all_points,
 }
 
@@ -54,6 +55,57 @@ fn nothing_is_left_when_dockerd_dies_too(suite: Suite) {
         answers("alice", || host.get_from_outside(8080));
         host.remove(&["alice"], &["web", "other"]);
     });
+}
+
+/// dockerd is killed in the middle of an ADD. The next one knows nothing of the endpoint, whose
+/// port is free for the user's next attempt; and what nobody attempts again is removed, too.
+fn what_dockerd_died_over_can_be_done_again(suite: Suite) {
+    const SLOW: &str = "#!/bin/sh
+        test $CNI_COMMAND = ADD || exit 0
+        touch /run/adding; sleep 1
+        exec sed 's/.*\"prevResult\": *//; s/}$//'";
+    let host = &Host::up(suite);
+    let conflist = CONFLIST.1.replace("\n  ]\n", ",\n    { \"type\": \"slow\" }\n  ]\n");
+    host.write("/etc/cni/net.d/10-bridge.conflist", &conflist);
+    host.write_program("/opt/cni/bin/slow", SLOW);
+    host.start_driver();
+    host.create_network("web", None);
+    let folder = "/var/lib/cnm-cni/attachments";
+    let records = || files(host, folder);
+    let die_over = |name: &str| {
+        let _ = fs::remove_file(host.path("/run/adding"));
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                let run = ["docker", "run", "-d", "--network", "web", "-p", "8080:80"];
+                host.try_exec(&[&run[..], &["--name", name, IMAGE]].concat()).unwrap_err();
+            });
+            let adding = || host.path("/run/adding").exists();
+            assert!(within(Duration::from_secs(20), adding));
+            host.stop_dockerd("KILL");
+        });
+        let is_staged = |record: &String| {
+            let text = fs::read_to_string(host.path(&format!("{folder}/{record}")));
+            text.is_ok_and(|text| text.contains("\"Staged\""))
+        };
+        let added = || records().iter().any(is_staged);
+        assert!(within(Duration::from_secs(20), added), "{:?}", records());
+        host.start_dockerd(&[]);
+        host.docker(&["rm", "-f", name]);
+    };
+
+    die_over("alice");
+    host.run("alice", "web", &["-p", "8080:80"]);
+    answers("alice", || host.get_from_outside(8080));
+    host.docker(&["rm", "-f", "alice"]);
+    assert!(within(Duration::from_secs(20), || records().is_empty()), "{:?}", records());
+    if suite == Suite::Bookworm {
+        die_over("bob");
+        // The first call of the new dockerd.
+        host.create_network("other", None);
+        assert!(within(LIMIT, || records().is_empty()), "{:?}", records());
+    }
+    assert!(files(host, "/run/cnm-cni/netns").is_empty());
+    host.stop_driver("KILL");
 }
 
 /// Kills the driver at every point of a container's life, or at a few that are spread over it.

@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::json;
 
-use super::{Bench, scripted};
+use super::{Bench, NETWORK, SANDBOX, as_docker_moves_it, make_sandbox, read, scripted};
 use crate::alone::{alone, sh};
 
 #[test]
@@ -94,4 +94,38 @@ fn rewrite_record(bench: &Bench, from: &str, to: &str) {
     let text = fs::read_to_string(record).unwrap();
     assert!(text.contains(from), "{from} is not in {text}");
     fs::write(record, text.replace(from, to)).unwrap();
+}
+
+#[test]
+fn what_a_dockerd_died_over_gives_way_to_the_next_attempt() {
+    alone("lifecycle::recover::what_a_dockerd_died_over_gives_way_to_the_next_attempt", async {
+        let bench = Bench::in_background(json!([scripted(json!({"lease": "FOLDER/lease"}))])).await;
+        let create = async |endpoint: &str| {
+            let interface = json!({"Address": "10.22.3.7/16"});
+            let ids = json!({"NetworkID": NETWORK, "EndpointID": endpoint, "Interface": interface});
+            bench.driver.create_endpoint(read(ids)).await
+        };
+        create("e1").await.unwrap();
+        create("e2").await.expect_err("e1 has the address");
+        // A new dockerd, which does not know e1.
+        bench.driver.activate();
+        create("e2").await.unwrap();
+
+        // One that it does know, it has not left.
+        bench.driver.activate();
+        bench.join("e2", SANDBOX).await.unwrap();
+        create("e3").await.expect_err("e2 has the address");
+        bench.delete_endpoint("e2").await;
+
+        // Nor what a container has.
+        create("e4").await.unwrap();
+        make_sandbox();
+        let name = bench.join("e4", SANDBOX).await.unwrap().interface_name.src_name;
+        as_docker_moves_it(&name);
+        bench.driver.activate();
+        create("e5").await.expect_err("e4 has the address");
+        bench.delete_endpoint("e4").await;
+        bench.driver.drain().await;
+        bench.assert_nothing_is_left();
+    });
 }
