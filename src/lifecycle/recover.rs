@@ -8,6 +8,7 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 
 use super::claims::Claims;
 use super::collect::DOCKERS_PATIENCE;
+use super::error::chain;
 use super::orphans::Removal;
 use super::record::{Attachment, Phase};
 use super::{Error, Inner, Result, watch};
@@ -90,18 +91,16 @@ pub(super) fn sweep(inner: &Arc<Inner>) {
     let endpoints = inner.endpoints.ids();
     inner.inherited().extend(endpoints.iter().cloned());
     for endpoint in endpoints.clone() {
-        let inner = Arc::clone(inner);
-        inner.background.clone().spawn(async move {
-            let mut slot = inner.endpoints.lock(&endpoint).await;
-            if slot.as_ref().is_some_and(lost_its_sandbox) {
-                tracing::info!(
-                    endpoint = endpoint.short(),
-                    "removing the attachment: its container ended while dockerd was away"
-                );
-                // Logged where it failed; it is tried again.
-                let _ = inner.detach(&mut slot).await;
+        // At once, so that a container that is started again finds an orphan to wait for.
+        match inner.endpoints.try_lock(&endpoint) {
+            Some(mut slot) => end_if_lost(inner, &mut slot),
+            None => {
+                let inner = Arc::clone(inner);
+                inner.background.clone().spawn(async move {
+                    end_if_lost(&inner, &mut *inner.endpoints.lock(&endpoint).await);
+                });
             }
-        });
+        }
     }
     let inner = Arc::clone(inner);
     inner.background.clone().spawn(async move {
@@ -112,6 +111,29 @@ pub(super) fn sweep(inner: &Arc<Inner>) {
                 inner.is_spoken_of(&endpoint);
             }
         }
+    });
+}
+
+/// Makes an orphan of an attachment whose container has gone, and has it removed in the background.
+fn end_if_lost(inner: &Arc<Inner>, slot: &mut Option<Attachment>) {
+    let Some(mut attachment) = slot.take_if(|attachment| lost_its_sandbox(attachment)) else {
+        return;
+    };
+    tracing::info!(
+        endpoint = attachment.endpoint.short(),
+        "removing the attachment: its container ended while dockerd was away"
+    );
+    attachment.phase = Phase::Deleting;
+    attachment.removal = Some(Removal::begun_now());
+    inner.sandboxes.leave(&attachment.endpoint);
+    let intent = attachment.clone();
+    let orphan = inner.abandon(attachment);
+    let inner = Arc::clone(inner);
+    inner.background.clone().spawn(async move {
+        if let Err(error) = inner.keep(&intent).await {
+            tracing::warn!(attachment = %intent.id, error = chain(&error), "its record is behind");
+        }
+        inner.remove_soon(orphan);
     });
 }
 

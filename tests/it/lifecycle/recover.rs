@@ -97,6 +97,34 @@ fn rewrite_record(bench: &Bench, from: &str, to: &str) {
 }
 
 #[test]
+fn a_container_that_died_with_its_dockerd_is_started_again_at_once() {
+    alone(
+        "lifecycle::recover::a_container_that_died_with_its_dockerd_is_started_again_at_once",
+        async {
+            let plugin = scripted(json!({"lease": "FOLDER/lease"}));
+            let bench = Bench::in_background(json!([plugin])).await;
+            let create = async |endpoint: &str| {
+                let interface = json!({"Address": "10.22.3.7/16"});
+                let ids =
+                    json!({"NetworkID": NETWORK, "EndpointID": endpoint, "Interface": interface});
+                bench.driver.create_endpoint(read(ids)).await
+            };
+            for life in 0..5 {
+                create(&format!("e{life}")).await.unwrap();
+                make_sandbox();
+                let joined = bench.join(&format!("e{life}"), SANDBOX).await.unwrap();
+                as_docker_moves_it(&joined.interface_name.src_name);
+                bench.program(&format!("e{life}")).await.unwrap();
+                sh(&format!("umount {SANDBOX} && rm {SANDBOX}"));
+                bench.driver.activate();
+            }
+            bench.driver.drain().await;
+            bench.assert_nothing_is_left();
+        },
+    );
+}
+
+#[test]
 fn what_a_dockerd_died_over_gives_way_to_the_next_attempt() {
     alone("lifecycle::recover::what_a_dockerd_died_over_gives_way_to_the_next_attempt", async {
         let bench = Bench::in_background(json!([scripted(json!({"lease": "FOLDER/lease"}))])).await;
