@@ -5,7 +5,7 @@
 //! calls DeleteEndpoint; a container that dies badly may keep it or lose it. So its place
 //! is looked up each time.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::record::{Attachment, Phase};
 use super::{Driver, Error, Inner, Result, forward, watch};
@@ -116,11 +116,10 @@ impl Inner {
     /// Looks for the interface in every place where it can be.
     pub(super) async fn locate(&self, attachment: &Attachment) -> Result<Place> {
         let if_name = &attachment.parameters.if_name;
-        if netns::identity(&attachment.staging)?.is_some() {
-            let staging = Netlink::in_netns(&attachment.staging).await?;
-            if let Some(link) = staging.link(if_name).await? {
-                return Ok(Place::Staging(staging, link));
-            }
+        if let Some(staging) = inside(&attachment.staging).await?
+            && let Some(link) = staging.link(if_name).await?
+        {
+            return Ok(Place::Staging(staging, link));
         }
         if let Some(link) = self.own.link(if_name).await? {
             return Ok(Place::Own(link));
@@ -128,13 +127,21 @@ impl Inner {
         let (Some(sandbox), Some(interface)) = (&attachment.sandbox, &attachment.interface) else {
             return Ok(Place::Nowhere);
         };
-        if netns::identity(sandbox)?.is_some() {
-            let sandbox = Netlink::in_netns(sandbox).await?;
-            if let Some(link) = renamed(&interface.snapshot.link, sandbox.links().await?) {
-                return Ok(Place::Sandbox(sandbox, link));
-            }
+        if let Some(sandbox) = inside(sandbox).await?
+            && let Some(link) = renamed(&interface.snapshot.link, sandbox.links().await?)
+        {
+            return Ok(Place::Sandbox(sandbox, link));
         }
         Ok(Place::Nowhere)
+    }
+}
+
+/// A handle on the namespace at `path`; none if there is none, or none any more: containers end
+/// while they are looked at.
+async fn inside(path: &Path) -> Result<Option<Netlink>> {
+    match Netlink::in_netns(path).await {
+        Err(error) if error.is_not_found() => Ok(None),
+        opened => Ok(Some(opened?)),
     }
 }
 

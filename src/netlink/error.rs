@@ -88,7 +88,10 @@ impl Error {
     #[must_use]
     pub fn is_not_found(&self) -> bool {
         match self {
-            Self::Namespace(error) => matches!(error, netns::Error::NotFound { .. }),
+            // Of a namespace that goes, the file stays for a moment.
+            Self::Namespace(error) => {
+                matches!(error, netns::Error::NotFound { .. } | netns::Error::NotANamespace { .. })
+            }
             Self::Open { .. } | Self::Listen { .. } => false,
             Self::Request { source, .. } => source.is_not_found(),
             Self::Sysctl { source, .. } => source.kind() == io::ErrorKind::NotFound,

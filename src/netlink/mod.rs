@@ -207,6 +207,8 @@ mod tests {
         let path = std::env::temp_dir().join("cnm-cni-no-such-namespace");
         let error = Netlink::in_netns(&path).await.unwrap_err();
         assert!(error.is_not_found(), "{error}");
+        let error = Netlink::in_netns(Path::new("/proc/self/comm")).await.unwrap_err();
+        assert!(error.is_not_found(), "{error}");
     }
 
     #[tokio::test]
