@@ -4,7 +4,7 @@
 //! for that; every call that needs the driver does.
 
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
@@ -14,29 +14,47 @@ use crate::lifecycle::Driver;
 
 /// A driver that may still be opening. Clones are of the same one.
 #[derive(Debug, Clone, Default)]
-pub struct Opening(Arc<SetOnce<Arc<Driver>>>);
+pub struct Opening(Arc<Door>);
+
+#[derive(Debug, Default)]
+struct Door {
+    driver: SetOnce<Arc<Driver>>,
+    /// A dockerd has called before the driver was open.
+    knocked: Mutex<bool>,
+}
 
 impl Opening {
     /// The driver is open. Calls that wait for it go on.
     pub fn done(&self, driver: Arc<Driver>) {
+        let knocked = self.0.knocked.lock().unwrap_or_else(PoisonError::into_inner);
+        if *knocked {
+            // Before any call that waits: it may be about what the last dockerd left.
+            driver.activate();
+        }
         // A driver is opened once: a second one would have no business here.
-        let _ = self.0.set(driver);
+        let _ = self.0.driver.set(driver);
     }
 
-    /// The driver, once it is open.
-    pub(super) async fn wait(&self) -> Arc<Driver> {
-        Arc::clone(self.0.wait().await)
+    /// Tells the driver that a dockerd has come: now, or before anything else once it is open.
+    pub(super) fn activate(&self) {
+        let mut knocked = self.0.knocked.lock().unwrap_or_else(PoisonError::into_inner);
+        match self.now() {
+            Some(driver) => driver.activate(),
+            None => *knocked = true,
+        }
     }
 
     /// The driver, if it is open.
     pub(super) fn now(&self) -> Option<&Arc<Driver>> {
-        self.0.get()
+        self.0.driver.get()
     }
 }
 
 impl From<Arc<Driver>> for Opening {
     fn from(driver: Arc<Driver>) -> Self {
-        Self(Arc::new(SetOnce::new_with(Some(driver))))
+        let opening = Self::default();
+        opening.done(driver);
+        opening
     }
 }
 
@@ -47,6 +65,6 @@ impl FromRequestParts<Opening> for Opened {
     type Rejection = Infallible;
 
     async fn from_request_parts(_: &mut Parts, opening: &Opening) -> Result<Self, Infallible> {
-        Ok(Self(opening.wait().await))
+        Ok(Self(Arc::clone(opening.0.driver.wait().await)))
     }
 }

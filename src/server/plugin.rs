@@ -21,7 +21,7 @@ pub(super) fn routes() -> Router<Opening> {
 /// dockerd remembers this answer until it restarts: nothing is announced that does not
 /// work. It may come while the driver opens, and does not wait for that.
 async fn activate(State(opening): State<Opening>) -> Json<Value> {
-    tokio::spawn(async move { opening.wait().await.activate() });
+    opening.activate();
     Json(json!({"Implements": ["NetworkDriver"]}))
 }
 
