@@ -139,6 +139,9 @@ impl Inner {
 /// A handle on the namespace at `path`; none if there is none, or none any more: containers end
 /// while they are looked at.
 async fn inside(path: &Path) -> Result<Option<Netlink>> {
+    if netns::identity(path)?.is_none() {
+        return Ok(None);
+    }
     match Netlink::in_netns(path).await {
         Err(error) if error.is_not_found() => Ok(None),
         opened => Ok(Some(opened?)),
