@@ -16,12 +16,14 @@ mod settle;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use cnm_cni::cnm::{CreateEndpointRequest, CreateEndpointResponse, JoinResponse};
 use cnm_cni::lifecycle::{Config, Driver, Error};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::time::Instant;
 
 use crate::alone::{config, sh};
 
@@ -171,6 +173,21 @@ fn as_docker_moves_it(src_name: &str) {
 /// Runs a command in the container's namespace.
 fn inside(command: &str) -> String {
     sh(&format!("nsenter --net={SANDBOX} {command}"))
+}
+
+/// Waits until no record is left: every DEL has succeeded.
+async fn gone(bench: &Bench) {
+    until(|| bench.records().is_empty()).await;
+    bench.driver.drain().await;
+}
+
+async fn until(condition: impl Fn() -> bool) {
+    // Far longer than anything here takes.
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !condition() {
+        assert!(Instant::now() < deadline, "it has not come to pass");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }
 
 /// What Docker's JSON reads as.

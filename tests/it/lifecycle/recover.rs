@@ -4,7 +4,9 @@ use std::fs;
 
 use serde_json::json;
 
-use super::{Bench, NETWORK, SANDBOX, as_docker_moves_it, make_sandbox, read, scripted};
+use super::{
+    Bench, NETWORK, SANDBOX, as_docker_moves_it, gone, make_sandbox, read, scripted, until,
+};
 use crate::alone::{alone, sh};
 
 #[test]
@@ -118,11 +120,9 @@ fn a_container_that_died_with_its_dockerd_is_started_again_at_once() {
                 sh(&format!("umount {SANDBOX} && rm {SANDBOX}"));
                 bench.driver.activate();
             }
-            bench.driver.drain().await;
+            gone(&bench).await;
             // The kernel takes a dead container's interfaces away when it has time to.
-            sh(
-                "for i in $(seq 100); do ls /sys/class/net | grep -q fake || break; sleep 0.1; done",
-            );
+            until(|| sh("ls /sys/class/net").trim() == "lo").await;
             bench.assert_nothing_is_left();
         },
     );
@@ -157,7 +157,7 @@ fn what_a_dockerd_died_over_gives_way_to_the_next_attempt() {
         bench.driver.activate();
         create("e5").await.expect_err("e4 has the address");
         bench.delete_endpoint("e4").await;
-        bench.driver.drain().await;
+        gone(&bench).await;
         bench.assert_nothing_is_left();
     });
 }

@@ -7,6 +7,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
@@ -259,9 +261,12 @@ impl Site {
         let pinned = pins.iter().map(|pin| pin.file_name().unwrap().to_string_lossy().into_owned());
         prop_assert_eq!(&pinned.collect::<BTreeSet<_>>(), &attachments, "namespaces");
         prop_assert_eq!(&self.attached(), &attachments, "ADD without DEL");
-        let links = sh("ls /sys/class/net");
-        let hosts_ends = links.lines().filter(|link| link.starts_with("fake")).count();
-        prop_assert_eq!(hosts_ends, attachments.len(), "interfaces");
+        // The kernel takes away what was in a namespace when it has time to.
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while hosts_ends() != attachments.len() && Instant::now() < deadline {
+            thread::sleep(Duration::from_millis(5));
+        }
+        prop_assert_eq!(hosts_ends(), attachments.len(), "interfaces");
         Ok(found)
     }
 
@@ -277,6 +282,11 @@ impl Site {
         }
         last.into_iter().filter(|(_, attached)| *attached).map(|(id, _)| id).collect()
     }
+}
+
+/// How many interfaces of this namespace lead into another.
+fn hosts_ends() -> usize {
+    sh("ls /sys/class/net").lines().filter(|link| link.starts_with("fake")).count()
 }
 
 fn files(folder: &Path) -> Vec<PathBuf> {
