@@ -26,7 +26,8 @@ pub(super) struct Args {
 
     /// Also run CNI's GC on the conflist of every Docker network: whatever is neither this driver's
     /// nor in libcni's cache is removed. Only where no other runtime (containerd, CRI-O, podman)
-    /// uses these conflists without that cache
+    /// uses these conflists without that cache, or attaches anything meanwhile: the cache is
+    /// written after ADD
     #[arg(long)]
     exclusive: bool,
 

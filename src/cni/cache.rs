@@ -32,7 +32,7 @@ use super::conversion::InvalidResult;
 use super::lenient;
 use super::name::{self, InvalidName};
 use super::turn::Turn;
-use super::{AttachResult, Attachment, NetworkConfigList, Version};
+use super::{AttachResult, Attachment, NetworkConfigList, ValidAttachment, Version};
 
 /// The value of `kind` in a file.
 const KIND: &str = "cniCacheV1";
@@ -97,6 +97,18 @@ pub enum CacheError {
         /// Its interface.
         if_name: String,
     },
+    /// The file seems to be of a network that is to be collected, and does not say whose it is.
+    #[error(
+        "{} does not tell which attachment is valid ({source}), and GC would remove that one; \
+         try again, or delete the file if its container has gone",
+        path.display()
+    )]
+    Unclear {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong.
+        source: serde_json::Error,
+    },
 }
 
 type Result<T> = std::result::Result<T, CacheError>;
@@ -119,6 +131,15 @@ struct Stored {
     capability_args: Map<String, Value>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     result: Option<Value>,
+}
+
+/// Whose attachment a file is.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Owner {
+    network_name: String,
+    container_id: String,
+    if_name: String,
 }
 
 impl Cache {
@@ -236,21 +257,52 @@ impl Cache {
     ///
     /// The folder cannot be listed.
     pub fn of_network(&self, network: &str) -> Result<Vec<CachedAttachment>> {
-        let entries = match fs::read_dir(&self.results) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) => return Err(failed("list", &self.results)(error)),
-        };
-        let mut files = Vec::new();
-        for entry in entries {
-            files.push(entry.map_err(failed("list", &self.results))?.path());
-        }
-        files.sort();
-        let found = files.iter().filter_map(|file| {
-            let json = lenient::parse(&fs::read(file).ok()?).ok()?;
-            read(file, json).ok()
+        let found = self.files()?.into_iter().filter_map(|file| {
+            let json = lenient::parse(&fs::read(&file).ok()?).ok()?;
+            read(&file, json).ok()
         });
         Ok(found.filter(|found| found.network == network).collect())
+    }
+
+    /// Whose attachments of a network are valid, by file name. Of a file is read no more than
+    /// that: the rest may be of a later version than this runtime knows.
+    ///
+    /// # Errors
+    ///
+    /// The folder cannot be listed; [`CacheError::Unclear`] where a file that is named after
+    /// the network cannot be read, as while libcni is writing it.
+    pub fn valid_of_network(&self, network: &str) -> Result<Vec<ValidAttachment>> {
+        let mut valid = Vec::new();
+        for file in self.files()? {
+            let bytes = match fs::read(&file) {
+                // Detached in the meantime.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                bytes => bytes.map_err(failed("read", &file))?,
+            };
+            let name = file.file_name().unwrap_or_default().to_string_lossy();
+            match lenient::parse(&bytes).and_then(serde_json::from_value::<Owner>) {
+                Ok(Owner { network_name, container_id, if_name }) if network_name == network => {
+                    valid.push(ValidAttachment { container_id, if_name });
+                }
+                Err(source) if name.starts_with(&format!("{network}-")) => {
+                    return Err(CacheError::Unclear { path: file, source });
+                }
+                _ => {}
+            }
+        }
+        Ok(valid)
+    }
+
+    /// Every file, by name; no folder is no files.
+    fn files(&self) -> Result<Vec<PathBuf>> {
+        let entries = match fs::read_dir(&self.results) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries.map_err(failed("list", &self.results))?,
+        };
+        let files = entries.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>();
+        let mut files = files.map_err(failed("list", &self.results))?;
+        files.sort();
+        Ok(files)
     }
 
     /// Forgets an attachment. One that is not there is forgotten already.

@@ -100,6 +100,12 @@ impl NetworkConfigList {
         self.disable_gc
     }
 
+    /// Whether its version has the verb GC, which is so from 1.1.0 on.
+    #[must_use]
+    pub fn has_gc(&self) -> bool {
+        self.cni_version.has_gc_and_status()
+    }
+
     /// Whether some plugin of the chain declares `capability`.
     #[must_use]
     pub fn declares(&self, capability: &str) -> bool {

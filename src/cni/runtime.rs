@@ -211,7 +211,7 @@ impl Runtime {
     ///
     /// Those of all plugins that fail; every plugin is run.
     pub async fn gc(&self, list: &NetworkConfigList, valid: &[ValidAttachment]) -> Result<()> {
-        if list.disables_gc() || !list.cni_version().has_gc_and_status() {
+        if list.disables_gc() || !list.has_gc() {
             return Ok(());
         }
         let chain = Chain { list, verb: Verb::Gc, attachment: None, valid: Some(valid) };

@@ -178,6 +178,73 @@ fn gc_is_sent_only_when_it_is_asked_for_and_knows_what_others_have() {
 }
 
 #[test]
+fn gc_keeps_what_is_on_record_even_where_the_record_cannot_be_read() {
+    alone(
+        "lifecycle::collect::gc_keeps_what_is_on_record_even_where_the_record_cannot_be_read",
+        async {
+            let bench = Bench::with(json!([scripted(json!({}))])).await;
+            bench.write_conflist_of("1.1.0", json!([scripted(json!({}))]));
+            bench.create_endpoint("e1").await.unwrap();
+            let results = Path::new("/var/lib/cni/results");
+            let pod = json!({
+                "kind": "cniCacheV1", "containerId": "pod", "ifName": "eth0",
+                "networkName": "k8snet", "result": {"cniVersion": "2.0.0", "unknown": []},
+            });
+            fs::create_dir_all(results).unwrap();
+            let cached = results.join("k8snet-pod-eth0");
+            fs::write(&cached, pod.to_string()).unwrap();
+            // Other networks' are of no concern, whatever is in them.
+            fs::write(results.join("other-pod-eth0"), "").unwrap();
+            let record = sh(&format!("ls {}/attachments/*", bench.config.state_dir.display()));
+            let record = (record.trim(), fs::read(record.trim()).unwrap());
+            fs::write(record.0, "{}").unwrap();
+
+            let found = collect_exclusively(&bench).await;
+            assert_eq!(found.outcome, Outcome::Removed, "{found:?}");
+            let (add, gc) = (&bench.calls()[0]["env"], &bench.calls()[1]);
+            assert_eq!(
+                gc["stdin"]["cni.dev/valid-attachments"],
+                json!([
+                    {"containerID": add["CNI_CONTAINERID"], "ifname": add["CNI_IFNAME"]},
+                    {"containerID": "pod", "ifname": "eth0"},
+                ])
+            );
+
+            // As libcni writes it: not at one go.
+            fs::write(&cached, r#"{"kind":"cniCacheV1","containerId":"p"#).unwrap();
+            let found = collect_exclusively(&bench).await;
+            let Outcome::Failed(why) = &found.outcome else { panic!("{found:?}") };
+            assert!(why.contains(cached.to_str().unwrap()) && why.contains("EOF"), "{why}");
+            assert_eq!(bench.verbs(), ["ADD", "GC"]);
+
+            fs::write(record.0, record.1).unwrap();
+            bench.delete_endpoint("e1").await;
+            bench.assert_nothing_is_left();
+        },
+    );
+}
+
+#[test]
+fn a_conflist_whose_plugins_cannot_collect_is_said_to_be_kept() {
+    alone(
+        "lifecycle::collect::a_conflist_whose_plugins_cannot_collect_is_said_to_be_kept",
+        async {
+            let bench = Bench::with(json!([scripted(json!({}))])).await;
+            bench.write_conflist_of("1.0.0", json!([scripted(json!({}))]));
+            let found = collect_exclusively(&bench).await;
+            let Outcome::Kept(why) = &found.outcome else { panic!("{found:?}") };
+            assert!(why.contains("cniVersion is 1.0.0"), "{why}");
+
+            fs::remove_dir_all(&bench.config.conf_dir).unwrap();
+            let found = collect_exclusively(&bench).await;
+            let Outcome::Failed(why) = &found.outcome else { panic!("{found:?}") };
+            assert!(why.contains("k8snet"), "{why}");
+            assert_eq!(bench.verbs(), [] as [&str; 0]);
+        },
+    );
+}
+
+#[test]
 fn r34_gc_waits_for_an_add_under_way_and_knows_it() {
     alone("lifecycle::collect::r34_gc_waits_for_an_add_under_way_and_knows_it", async {
         let plugin = scripted(json!({"ADD": {"sleep_ms": 300}}));
@@ -222,6 +289,14 @@ fn mark(address: &str, id: &str) {
 
 async fn collect(bench: &Bench, apply: bool, grace: u64) -> Vec<Finding> {
     bench.driver.collect(&Collection { apply, grace, exclusive: false }).await.unwrap()
+}
+
+/// What became of the network's conflist, by CNI's GC.
+async fn collect_exclusively(bench: &Bench) -> Finding {
+    let wanted = Collection { apply: true, grace: 600, exclusive: true };
+    let mut found = bench.driver.collect(&wanted).await.unwrap();
+    assert_eq!(found.len(), 1, "{found:?}");
+    found.remove(0)
 }
 
 /// A process in the container's namespace.
