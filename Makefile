@@ -166,6 +166,7 @@ testbed:
 	$(SUDO) tests/testbed/host prepare bookworm
 	$(SUDO) tests/testbed/host prepare trixie
 	$(SUDO) tests/testbed/host prepare forky
+	$(SUDO) tests/testbed/host prepare podman
 	$(SUDO) tests/testbed/host clean
 
 # The engine beside libcni, on a plugin that does nothing; and the driver beside Docker's own bridge, in a

@@ -29,6 +29,8 @@ pub(super) enum Suite {
     Trixie,
     /// Docker 28.5.2, CNI plugins 1.9.1.
     Forky,
+    /// As [`Suite::Bookworm`], and podman 4.3.1.
+    Podman,
 }
 
 /// A host; gone when it is dropped.
@@ -61,6 +63,7 @@ impl Host {
             Suite::Bookworm => "bookworm",
             Suite::Trixie => "trixie",
             Suite::Forky => "forky",
+            Suite::Podman => "podman",
         };
         success(script(&[&["up", &name, suite], manager.as_slice()].concat()));
         let root = success(script(&["root", &name])).trim().into();
@@ -83,6 +86,11 @@ impl Host {
     pub(super) fn write_program(&self, path: &str, text: &str) {
         self.write(path, text);
         fs::set_permissions(self.path(path), Permissions::from_mode(0o755)).unwrap();
+    }
+
+    /// The cgroup that goes with the host: for the containers of every runtime.
+    pub(super) fn group(&self) -> String {
+        format!("/cnm-cni-testbed-{}", self.name)
     }
 
     /// Its address, on the cable between it and the machine.
@@ -234,7 +242,7 @@ impl Host {
     /// Starts dockerd again, with more flags, and waits until it answers.
     #[track_caller]
     pub(super) fn start_dockerd(&self, flags: &[&str]) {
-        let group = format!("/cnm-cni-testbed-{}", self.name);
+        let group = self.group();
         let dockerd = ["dockerd", "--log-level", "warn", "--cgroup-parent", &group];
         self.start("dockerd", &[&dockerd, flags].concat());
         let answers = || self.try_exec(&["docker", "version"]).is_ok();

@@ -31,6 +31,7 @@
 //! | `install` | what is installed, and the driver replaced while containers run |
 //! | `packages` | each way of installation that builds first: `make test-install` |
 //! | `managed` | the managed plugin, from a registry; upgraded; in a swarm |
+//! | `podman`, `containerd` | other runtimes on the same conflists and leases |
 //! | `routed` | a gateway outside the subnet, as pod networks without a bridge have it |
 //!
 //! Needs root. `make test` prepares the Debian folders; without it the first test does.
@@ -46,6 +47,7 @@ mod addresses;
 mod check;
 mod compose;
 mod conflists;
+mod containerd;
 mod crash;
 mod daemon;
 mod demo;
@@ -62,6 +64,7 @@ mod names;
 mod networks;
 mod options;
 mod packages;
+mod podman;
 mod ports;
 mod reach;
 mod refusals;
