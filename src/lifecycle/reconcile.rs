@@ -195,7 +195,8 @@ impl Desired<'_> {
             .filter(|route| !(self.others_have_host_routes && is_host_route(route)))
             .map(|route| Route { link: Some(link.index), ..route.clone() })
             .collect();
-        // The first of several to one destination counts, and is put before the others.
+        // Of several to one IPv4 destination the first counts, and is put before the others. Those of
+        // IPv6 are one route over several gateways, whichever comes first.
         desired.reverse();
         // A gateway is reachable only once there is a route to it.
         desired.sort_by_key(|route| route.gateway.is_some());

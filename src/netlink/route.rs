@@ -5,7 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::IpNet;
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 use netlink_packet_route::route::{
-    RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteMetric, RouteVia,
+    RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteMetric, RouteNextHop,
+    RouteNextHopFlags, RouteVia,
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use serde::{Deserialize, Serialize};
@@ -248,8 +249,31 @@ fn write(route: &Route) -> RouteMessage {
     message
 }
 
-fn read(message: RouteNetlinkMessage, family: AddressFamily) -> Option<Route> {
-    let RouteNetlinkMessage::NewRoute(message) = message else { return None };
+/// The route of a message. One over several gateways, as the kernel makes it of IPv6 routes that
+/// differ in nothing else, is one for each: added so, they become the same again. (Of IPv4 routes
+/// that are made over several gateways at once, the first counts then.)
+fn read(message: RouteNetlinkMessage, family: AddressFamily) -> Vec<Route> {
+    let RouteNetlinkMessage::NewRoute(message) = message else { return Vec::new() };
+    let mut next_hops = Vec::new();
+    for attribute in &message.attributes {
+        if let RouteAttribute::MultiPath(several) = attribute {
+            next_hops.clone_from(several);
+        }
+    }
+    let Some(route) = read_one(message, family) else { return Vec::new() };
+    if next_hops.is_empty() {
+        return vec![route];
+    }
+    let over = |hop: RouteNextHop| Route {
+        gateway: hop.attributes.iter().find_map(gateway),
+        link: Some(hop.interface_index),
+        on_link: hop.flags.contains(RouteNextHopFlags::Onlink),
+        ..route.clone()
+    };
+    next_hops.into_iter().map(over).collect()
+}
+
+fn read_one(message: RouteMessage, family: AddressFamily) -> Option<Route> {
     let header = message.header;
     if header.address_family != family {
         return None;
@@ -279,9 +303,9 @@ fn read(message: RouteNetlinkMessage, family: AddressFamily) -> Option<Route> {
         match attribute {
             RouteAttribute::Destination(address) => destination = ip(address)?,
             RouteAttribute::Table(table) => route.table = table,
-            RouteAttribute::Gateway(address) => route.gateway = ip(address),
-            RouteAttribute::Via(RouteVia::Inet(address)) => route.gateway = Some(address.into()),
-            RouteAttribute::Via(RouteVia::Inet6(address)) => route.gateway = Some(address.into()),
+            RouteAttribute::Gateway(_) | RouteAttribute::Via(_) => {
+                route.gateway = gateway(&attribute)
+            }
             RouteAttribute::Oif(index) => route.link = Some(index),
             RouteAttribute::PrefSource(address) => route.source = ip(address),
             RouteAttribute::Priority(metric) => route.metric = metric,
@@ -300,6 +324,15 @@ fn read(message: RouteNetlinkMessage, family: AddressFamily) -> Option<Route> {
     }
     route.destination = IpNet::new(destination, header.destination_prefix_length).ok()?;
     Some(route)
+}
+
+fn gateway(attribute: &RouteAttribute) -> Option<IpAddr> {
+    match attribute {
+        RouteAttribute::Gateway(address) => ip(address.clone()),
+        RouteAttribute::Via(RouteVia::Inet(address)) => Some((*address).into()),
+        RouteAttribute::Via(RouteVia::Inet6(address)) => Some((*address).into()),
+        _ => None,
+    }
 }
 
 fn ip(address: RouteAddress) -> Option<IpAddr> {

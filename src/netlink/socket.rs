@@ -59,14 +59,14 @@ impl Socket {
         self.exchange(&message, NLM_F_REQUEST | NLM_F_ACK | flags, &Some).map(|answer| answer.items)
     }
 
-    /// Reads a whole list, anew if it changed meanwhile. Each message is turned into an item, if
-    /// it is one, as it comes: a message about a link takes some ten KiB, and a host may have
+    /// Reads a whole list, anew if it changed meanwhile. Each message is turned into the items that
+    /// it tells of, as it comes: a message about a link takes some ten KiB, and a host may have
     /// thousands of them.
-    pub(super) fn dump<T>(
+    pub(super) fn dump<I: IntoIterator>(
         &mut self,
         request: &RouteNetlinkMessage,
-        read: impl Fn(RouteNetlinkMessage) -> Option<T>,
-    ) -> Result<Vec<T>, Failure> {
+        read: impl Fn(RouteNetlinkMessage) -> I,
+    ) -> Result<Vec<I::Item>, Failure> {
         for _ in 0..MOST_DUMPS {
             let answer = self.exchange(request, NLM_F_REQUEST | NLM_F_DUMP, &read)?;
             if !answer.disturbed {
@@ -76,12 +76,12 @@ impl Socket {
         Err(Failure::Unsteady)
     }
 
-    fn exchange<T>(
+    fn exchange<I: IntoIterator>(
         &mut self,
         message: &RouteNetlinkMessage,
         flags: u16,
-        read: &impl Fn(RouteNetlinkMessage) -> Option<T>,
-    ) -> Result<Answer<T>, Failure> {
+        read: &impl Fn(RouteNetlinkMessage) -> I,
+    ) -> Result<Answer<I::Item>, Failure> {
         self.forget();
         self.send(message, flags)?;
         let mut answer = Answer { items: Vec::new(), disturbed: false };
@@ -113,10 +113,10 @@ impl Socket {
     }
 
     /// Reads one datagram; true if the answer ended in it.
-    fn receive<T>(
+    fn receive<I: IntoIterator>(
         &mut self,
-        answer: &mut Answer<T>,
-        read: &impl Fn(RouteNetlinkMessage) -> Option<T>,
+        answer: &mut Answer<I::Item>,
+        read: &impl Fn(RouteNetlinkMessage) -> I,
     ) -> Result<bool, Failure> {
         self.datagram.clear();
         match self.socket.recv(&mut self.datagram, MSG_DONTWAIT) {

@@ -190,11 +190,15 @@ fn routes_to_the_same_destination_stay_beside_each_other_in_their_order() {
                 "ip route add 10.98.0.0/16 via 10.22.0.8 dev {ifname}",
                 "ip route prepend 10.98.0.0/16 via 10.22.0.9 dev {ifname}",
                 "ip route prepend 10.22.0.0/16 via 10.22.0.1 dev {ifname}",
+                "ip route add fd00:98::/64 via fd00:22::8 dev {ifname}",
+                "ip route append fd00:98::/64 via fd00:22::9 dev {ifname}",
             ];
             let bench = Bench::with(json!([scripted(json!({"commands": commands}))])).await;
             bench.create_endpoint("e1").await.unwrap();
             let routes = |netns: &str, if_name: &str| {
-                let all = sh(&format!("nsenter --net={netns} ip -4 route show"));
+                let inside = format!("nsenter --net={netns} ip");
+                let gateways = "show fd00:98::/64 | sort";
+                let all = sh(&format!("{inside} -4 route; {inside} -6 route {gateways}"));
                 let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
                 let but_dockers = all.lines().filter(|line| !line.starts_with("default"));
                 but_dockers.map(words).collect::<Vec<_>>().join("\n").replace(if_name, "IFACE")
@@ -203,7 +207,7 @@ fn routes_to_the_same_destination_stay_beside_each_other_in_their_order() {
             let [staging, if_name] =
                 ["CNI_NETNS", "CNI_IFNAME"].map(|key| env[key].as_str().unwrap());
             let wanted = routes(staging, if_name);
-            assert_eq!(wanted.lines().count(), 4, "{wanted}");
+            assert_eq!(wanted.lines().count(), 7, "{wanted}");
             make_sandbox();
             let name = bench.join("e1", SANDBOX).await.unwrap().interface_name.src_name;
             as_docker_moves_it(&name);
