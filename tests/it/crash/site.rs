@@ -136,6 +136,12 @@ impl Site {
         panic!("{method} is not answered");
     }
 
+    /// Waits until the driver has read its records.
+    pub(super) async fn is_open(&self) {
+        let unknown = json!({"NetworkID": NETWORK, "EndpointID": "unknown"});
+        self.call("EndpointOperInfo", &unknown).await.unwrap();
+    }
+
     pub(super) async fn make_network(&self) {
         let answer = self.call("CreateNetwork", &network()).await.unwrap();
         assert_eq!(answer.body, json!({}));

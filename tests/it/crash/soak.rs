@@ -81,9 +81,14 @@ fn a_thousand_attachments_need_little_memory() {
         driver.kill().await.unwrap();
         let begun = Instant::now();
         driver = site.start().await;
-        let started = begun.elapsed();
+        let answered = begun.elapsed();
+        site.is_open().await;
+        let recovered = begun.elapsed();
         let again = Figures::of(&driver);
-        println!("1000 live attachments: {live:?}; started again in {started:?}: {again:?}");
+        println!("1000 live attachments: {live:?}");
+        println!(
+            "started again, answers after {answered:?}, has recovered after {recovered:?}: {again:?}"
+        );
         driver.kill().await.unwrap();
         // Everything is in this test's own namespaces, and goes with them.
         assert!(live.memory_kib.max(again.memory_kib) < MOST_MEMORY, "{live:?} {again:?}");
