@@ -34,6 +34,21 @@ struct Wanted<'w> {
     ips: &'w [IpAddr],
 }
 
+impl Wanted<'_> {
+    /// The chain's error, with what to do about it where Docker's choice is the cause.
+    fn explained(&self, error: Error) -> Error {
+        /// How host-local says it, of every version.
+        const TAKEN: &str = "is not available in range set";
+        let Error::Cni(refusal) = error else { return error };
+        let said = refusal.to_string();
+        let mut addresses = self.interface.addresses().map(|net| net.addr());
+        match addresses.find(|ip| said.contains(&format!("{ip} {TAKEN}"))) {
+            Some(address) => Error::NotAvailable { address, refusal: Box::new(refusal) },
+            None => Error::Cni(refusal),
+        }
+    }
+}
+
 impl Driver {
     /// `NetworkDriver.CreateEndpoint`: makes the attachment, and answers with its addresses
     /// and its MAC. Asked again, it gives the first answer; there is never a second lease.
@@ -65,7 +80,7 @@ impl Driver {
         let made = inner.make(&mut slot, &network, &options, &request).await;
         let interface = match made {
             // The pool may have no address left but those that are being given back.
-            Err(Error::Cni(_)) if !going.is_empty() => {
+            Err(Error::Cni(_) | Error::NotAvailable { .. }) if !going.is_empty() => {
                 orphans::ended(going).await;
                 inner.make(&mut slot, &network, &options, &request).await?
             }
@@ -91,7 +106,7 @@ impl Inner {
         let attachment = self.intend(network, request.endpoint_id.clone(), options, interface)?;
         match self.attach(slot.insert(attachment), &wanted).await {
             Ok(interface) => Ok(interface),
-            Err(cause) => Err(cause.undone(self.detach(slot).await)),
+            Err(cause) => Err(wanted.explained(cause).undone(self.detach(slot).await)),
         }
     }
 

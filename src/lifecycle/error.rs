@@ -1,6 +1,7 @@
 //! Why a call failed; the one place where the rooms' errors meet.
 
 use std::io;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -52,6 +53,17 @@ pub enum Error {
     /// A plugin failed.
     #[error(transparent)]
     Cni(#[from] cni::Error),
+    /// A plugin has given the address that Docker decided on to somebody else.
+    #[error(
+        "{refusal}; Docker decided on {address} by its own IPAM, which does not know what other runtimes \
+         on this conflist have; a network made with --ipam-driver null leaves the choice to CNI"
+    )]
+    NotAvailable {
+        /// The address.
+        address: IpAddr,
+        /// What the plugin says.
+        refusal: Box<cni::Error>,
+    },
     /// A namespace cannot be made or entered.
     #[error(transparent)]
     Netns(#[from] netns::Error),

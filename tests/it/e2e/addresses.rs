@@ -1,6 +1,6 @@
 //! Who chooses a container's addresses, and what Docker shows of them.
 
-use super::host::Suite;
+use super::host::{IMAGE, Suite};
 use super::{PODS, on_a_host, on_both_dockers};
 
 on_both_dockers! {
@@ -49,7 +49,25 @@ fn docker_chooses_from_the_conflists_own_subnet_when_it_is_told_that(suite: Suit
         }
         host.ping("bob", "alice").unwrap();
         host.ping("bob", "10.99.0.77").unwrap();
-        host.remove(&["alice", "bob"], &["web"]);
+
+        // What another runtime has, Docker's IPAM does not know.
+        let pod = |verb: &str| {
+            let cni = format!(
+                "CNI_ARGS='IgnoreUnknown=1;IP=10.99.0.99' cnm-cni cni {verb} pods /run/netns/pod"
+            );
+            host.exec(&["sh", "-c", &cni]);
+        };
+        host.exec(&["ip", "netns", "add", "pod"]);
+        pod("add");
+        let run = ["run", "--rm", "--network", "web", "--ip", "10.99.0.99", IMAGE];
+        let error = host.docker_refuses(&run);
+        for words in ["Docker decided on 10.99.0.99", "--ipam-driver null"] {
+            assert!(error.contains(words), "no {words:?} in: {error}");
+        }
+        pod("del");
+        host.exec(&["ip", "netns", "delete", "pod"]);
+        host.run("carol", "web", &["--ip", "10.99.0.99"]);
+        host.remove(&["alice", "bob", "carol"], &["web"]);
     });
 }
 
