@@ -23,7 +23,7 @@ use super::remains::{Remains, Survey, ids_in, in_use};
 use super::{Driver, Inner, Result, detach, embedded, forward, recover};
 use crate::cni::{self, Cache, NetworkConfigList, ValidAttachment};
 use crate::cnm::EndpointInterface;
-use crate::netlink::{Address, Netlink};
+use crate::netlink::{Address, Netlink, Snapshot};
 use crate::netns;
 use crate::translate::{self, PORT_MAPPINGS};
 
@@ -207,13 +207,14 @@ impl Inner {
         self.remove_now(self.abandon(attachment)).await
     }
 
-    /// A record for what is left of an attachment, with an interface for DEL to find.
-    async fn again_on_record(
+    /// An interface for DEL to find: what is left of the attachment's own, or a stand-in, with the
+    /// addresses that are left of it.
+    async fn staged_again(
         &self,
         id: AttachmentId,
         remains: &Remains,
         list: &NetworkConfigList,
-    ) -> Result<Attachment> {
+    ) -> Result<Snapshot> {
         let staging = self.netns_dir.join(id.to_string());
         let if_name = id.if_name();
         detach::stage(&staging).await?;
@@ -235,6 +236,18 @@ impl Inner {
                 netlink.add_address(link.index, &Address::from(net)).await?;
             }
         }
+        Ok(netlink.snapshot(link.index).await?)
+    }
+
+    /// A record for what is left of an attachment.
+    async fn again_on_record(
+        &self,
+        id: AttachmentId,
+        remains: &Remains,
+        list: &NetworkConfigList,
+    ) -> Result<Attachment> {
+        let snapshot = self.staged_again(id, remains, list).await?;
+        let staging = self.netns_dir.join(id.to_string());
         let mut capability_args = serde_json::Map::new();
         if list.declares(PORT_MAPPINGS) {
             // portmap finds its rules by the attachment's id, and only if it is told of a port.
@@ -252,7 +265,7 @@ impl Inner {
             parameters: cni::Attachment {
                 container_id: id.to_string(),
                 netns: Some(staging.clone()),
-                if_name,
+                if_name: id.if_name(),
                 args: Vec::new(),
                 capability_args,
             },
@@ -268,7 +281,7 @@ impl Inner {
             interface: Some(Interface {
                 answer: EndpointInterface::default(),
                 told: Vec::new(),
-                snapshot: netlink.snapshot(link.index).await?,
+                snapshot,
                 settings: None,
             }),
             removal: Some(Removal::begun_now()),

@@ -43,20 +43,44 @@ impl Driver {
         let sandbox: Option<PathBuf> =
             (!request.sandbox_key.is_empty()).then(|| request.sandbox_key.into());
         inner.publish_what_waited(attachment, sandbox.as_deref()).await?;
-        let mut joined = Attachment { phase: Phase::Joined, sandbox, ..attachment.clone() };
-        inner.sandboxes.check_overlap(&joined)?;
-        // Without the ones of an earlier Join.
-        joined.widened = 0;
-        let live = inner.live_routes(&joined).await?;
-        joined.widened = inner.sandboxes.widening(&joined, &live);
-        let again = attachment.phase == Phase::Settled && attachment.sandbox == joined.sandbox;
-        if !again {
-            joined.tables = inner.sandboxes.renumbering(&joined, &live);
-        }
+        let joined = inner.as_joined(attachment, sandbox).await?;
         let Some(answer) = joined.join_answer() else {
             return Err(Error::UnknownEndpoint(request.endpoint_id));
         };
         inner.ports.enter(&joined.endpoint, joined.sandbox.as_deref());
+        inner.carry_out(attachment, joined).await?;
+        if let Some(sandbox) = &attachment.sandbox
+            && netns::identity(sandbox)?.is_none()
+        {
+            watch::start(inner, attachment);
+        }
+        Ok(answer)
+    }
+}
+
+impl Inner {
+    /// The attachment as it is to be in that sandbox, beside the container's other networks.
+    async fn as_joined(
+        &self,
+        attachment: &Attachment,
+        sandbox: Option<PathBuf>,
+    ) -> Result<Attachment> {
+        // Not as wide as at an earlier Join.
+        let mut joined =
+            Attachment { phase: Phase::Joined, sandbox, widened: 0, ..attachment.clone() };
+        self.sandboxes.check_overlap(&joined)?;
+        let live = self.live_routes(&joined).await?;
+        joined.widened = self.sandboxes.widening(&joined, &live);
+        let again = attachment.phase == Phase::Settled && attachment.sandbox == joined.sandbox;
+        if !again {
+            joined.tables = self.sandboxes.renumbering(&joined, &live);
+        }
+        Ok(joined)
+    }
+
+    /// Makes the attachment what it is to be, and Docker find its interface. After an error it is
+    /// what it was: no Leave follows a Join that failed.
+    async fn carry_out(&self, attachment: &mut Attachment, mut joined: Attachment) -> Result<()> {
         let first = attachment.phase == Phase::Staged;
         let exempt = async {
             match first {
@@ -66,39 +90,27 @@ impl Driver {
             }
         };
         let keep = async {
-            inner.read_settings(&mut joined).await?;
-            inner.keep(&joined).await
+            self.read_settings(&mut joined).await?;
+            self.keep(&joined).await
         };
         // Before the interface moves: its settings are on record then, wherever a crash leaves it.
         // Both to their end, so that an undo does not meet a step that is under way.
         let (kept, exempted) = tokio::join!(keep, exempt);
-        let outcome = match kept.and(exempted) {
-            Ok(()) => inner.hand_over(&joined).await,
+        let handed_over = match kept.and(exempted) {
+            Ok(()) => self.hand_over(&joined).await,
             failed => failed,
         };
-        match outcome {
-            Ok(()) => {
-                inner.sandboxes.enter(&joined);
-                *attachment = joined;
-                if let Some(sandbox) = &attachment.sandbox
-                    && netns::identity(sandbox)?.is_none()
-                {
-                    watch::start(inner, attachment);
-                }
-                Ok(answer)
-            }
-            // No Leave follows a Join that failed.
-            Err(cause) => {
-                let withdraw =
-                    async { if first { forward::withdraw(attachment).await } else { Ok(()) } };
-                let (kept, withdrawn) = tokio::join!(inner.keep(attachment), withdraw);
-                Err(cause.undone(kept.and(withdrawn)))
-            }
+        if let Err(cause) = handed_over {
+            let withdraw =
+                async { if first { forward::withdraw(attachment).await } else { Ok(()) } };
+            let (kept, withdrawn) = tokio::join!(self.keep(attachment), withdraw);
+            return Err(cause.undone(kept.and(withdrawn)));
         }
+        self.sandboxes.enter(&joined);
+        *attachment = joined;
+        Ok(())
     }
-}
 
-impl Inner {
     /// Moves the interface to where Docker looks for it, unless it is there or further on.
     async fn hand_over(&self, attachment: &Attachment) -> Result<()> {
         match self.locate(attachment).await? {
