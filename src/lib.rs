@@ -23,12 +23,13 @@
 //! | room | may use |
 //! |---|---|
 //! | `cli` (with `main`) | everything |
-//! | `server` | `lifecycle`, `cnm`, `crash` |
+//! | `server` | `lifecycle`, `cnm`, `crash`, `flock` |
 //! | `lifecycle` | `translate`, `cni`, `netns`, `netlink`, `state`, `cnm`, `crash` |
 //! | `translate` | the types of `cnm` and `cni` |
 //! | `netlink` | `netns`, `crash` |
-//! | `cni`, `netns`, `state` | `crash` |
-//! | `cnm`, `crash` (which is nothing in a release) | nobody |
+//! | `state` | `crash`, `flock` |
+//! | `cni`, `netns` | `crash` |
+//! | `cnm`, `flock`, `crash` (which is nothing in a release) | nobody |
 //!
 //! `tests/rooms.rs` reads the `use crate::` lines and fails on an arrow that points up.
 
@@ -36,6 +37,7 @@ pub mod cli;
 pub mod cni;
 pub mod cnm;
 mod crash;
+mod flock;
 pub mod lifecycle;
 pub mod netlink;
 pub mod netns;

@@ -1,17 +1,17 @@
 //! The lock beside the socket's file, which makes one driver of two that start at once the
 //! first.
 //!
-//! It is `flock`: the kernel frees it with the process that held it, however that ended, so
-//! a lock file that was left behind stops nobody. It has the holder's process id in it, to
-//! tell whoever comes second.
+//! A lock file that was left behind stops nobody ([`flock`]). It has the holder's process id in
+//! it, to tell whoever comes second.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
+use nix::fcntl::Flock;
+
+use crate::flock;
 
 /// A held lock. Its file goes with it.
 #[derive(Debug)]
@@ -37,17 +37,11 @@ impl Lock {
                 .truncate(false)
                 .mode(0o600)
                 .open(path)?;
-            let mut file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-                Ok(file) => file,
-                Err((_, Errno::EWOULDBLOCK)) => return Ok(None),
-                Err((_, errno)) => return Err(errno.into()),
-            };
+            let Some(file) = flock::take(file)? else { return Ok(None) };
             let made = FileId::from(&file.metadata()?);
             // A driver that ends removes its lock file. One that was opened before, and
             // locked after, is a file without a name, which guards nothing.
             if FileId::of(path).is_ok_and(|there| there == made) {
-                file.set_len(0)?;
-                writeln!(file, "{}", std::process::id())?;
                 return Ok(Some(Self { path: path.to_owned(), made, _file: file }));
             }
         }

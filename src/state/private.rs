@@ -5,17 +5,17 @@
 //! nobody else can.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
-use std::io::{self, Write as _};
+use std::io;
 use std::os::unix::fs::{
     DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
 };
 use std::path::{Path, PathBuf};
 
-use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
+use nix::fcntl::Flock;
 use nix::unistd::geteuid;
 
 use super::{Error, failed};
+use crate::flock;
 
 /// A folder that is ours. The kernel frees it with the process, however that ends.
 #[derive(Debug)]
@@ -78,18 +78,13 @@ fn lock(folder: &Path) -> Result<Private, PrivateError> {
     let io = |source: io::Error| failed("lock", &path)(source);
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false).mode(0o600);
-    match Flock::lock(options.open(&path).map_err(io)?, FlockArg::LockExclusiveNonblock) {
-        Ok(mut file) => {
-            file.set_len(0).map_err(io)?;
-            writeln!(file, "{}", std::process::id()).map_err(io)?;
-            Ok(Private { _lock: file })
-        }
-        Err((_, Errno::EWOULDBLOCK)) => {
+    match flock::take(options.open(&path).map_err(io)?).map_err(io)? {
+        Some(file) => Ok(Private { _lock: file }),
+        None => {
             let holder = fs::read_to_string(&path).ok().map(|pid| pid.trim().to_owned());
             let holder = holder.filter(|pid| !pid.is_empty());
             Err(PrivateError::Taken { path: folder.to_owned(), holder })
         }
-        Err((_, errno)) => Err(io(errno.into()).into()),
     }
 }
 

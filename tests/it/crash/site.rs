@@ -106,7 +106,9 @@ impl Site {
 
     fn log(&self) -> String {
         let log = fs::read_to_string(self.path("log")).unwrap_or_default();
-        let worth = log.lines().filter(|line| line.contains("ERROR") || line.contains("WARN"));
+        // A driver that cannot start says so without a level.
+        let worth = ["ERROR", "WARN", "error:", "caused by:", "panicked"];
+        let worth = log.lines().filter(|line| worth.iter().any(|word| line.contains(word)));
         let mut last: Vec<_> = worth.rev().take(20).collect();
         last.reverse();
         last.join("\n")
