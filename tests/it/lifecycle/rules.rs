@@ -1,11 +1,11 @@
 //! The rules of `docs/cni-conformance.md` that bind the caller of the engine: the driver.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{Bench, scripted};
+use super::{Bench, scripted, until};
 use crate::alone::alone;
 
 impl Bench {
@@ -13,11 +13,7 @@ impl Bench {
     async fn delete_wholly(&self, id: &str) {
         let before = self.records().len();
         self.delete_endpoint(id).await;
-        let end = Instant::now() + Duration::from_secs(20);
-        while self.records().len() >= before {
-            assert!(Instant::now() < end, "{id} is still on record");
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        until(|| self.records().len() < before).await;
     }
 }
 
