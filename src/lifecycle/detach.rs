@@ -13,7 +13,7 @@ use std::sync::Arc;
 use super::error::chain;
 use super::orphans::{Cell, Removal};
 use super::place::Place;
-use super::record::{Attachment, Phase};
+use super::record::Attachment;
 use super::{Driver, Error, Inner, Result, forward, publish, remains};
 use crate::cnm::EndpointRequest;
 use crate::netlink::{Link, Netlink};
@@ -53,8 +53,7 @@ impl Inner {
     /// Empties the slot: what was in it is to be deleted, and on record as such.
     pub(super) async fn release(&self, slot: &mut Option<Attachment>) -> Option<Arc<Cell>> {
         let mut attachment = slot.take()?;
-        attachment.phase = Phase::Deleting;
-        attachment.removal = Some(Removal::begun_now());
+        attachment.begin_removal();
         // Docker removes the sandbox once it is answered: what stands in there yet, because
         // Docker could not take it out, would go with it.
         let (kept, rescued) = tokio::join!(self.keep(&attachment), self.rescue(&attachment));

@@ -361,7 +361,8 @@ pub(super) fn forget_the_kernels(snapshot: &mut Snapshot) {
     snapshot.routes.retain(|route| !comes_by_itself(route));
     snapshot.rules.retain(|rule| !is_kernels(rule));
     snapshot.further_links.clear();
-    snapshot.shrink_to_fit();
+    // A copy has no room to spare.
+    *snapshot = snapshot.clone();
 }
 
 /// Whether nobody has to make the route, and nobody may take it away: the addresses of this

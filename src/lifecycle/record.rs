@@ -95,6 +95,12 @@ impl Attachment {
         self.result.iter().flat_map(|result| &result.ips).map(|ip| ip.address.addr())
     }
 
+    /// It is to be deleted; for how long that has been tried, it keeps.
+    pub(super) fn begin_removal(&mut self) {
+        self.phase = Phase::Deleting;
+        self.removal.get_or_insert_with(Removal::begun_now);
+    }
+
     /// Whether its ports are published: by ADD, and not taken back since.
     pub(super) fn publishes(&self) -> bool {
         !self.ports.is_empty() && self.parameters.capability_args.contains_key(PORT_MAPPINGS)

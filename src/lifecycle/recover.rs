@@ -9,7 +9,6 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 use super::claims::Claims;
 use super::collect::DOCKERS_PATIENCE;
 use super::error::chain;
-use super::orphans::Removal;
 use super::record::{Attachment, Phase};
 use super::{Error, Inner, Result, watch};
 use crate::cnm::EndpointId;
@@ -25,8 +24,7 @@ pub(super) fn part(attachments: Vec<Attachment>, boot_id: &str) -> Parted {
         };
         tracing::info!(attachment = %attachment.id, endpoint = attachment.endpoint.short(), reason,
             "removing the attachment");
-        attachment.phase = Phase::Deleting;
-        attachment.removal.get_or_insert_with(Removal::begun_now);
+        attachment.begin_removal();
         parted.interrupted.push(attachment);
     }
     parted
@@ -123,8 +121,7 @@ fn end_if_lost(inner: &Arc<Inner>, slot: &mut Option<Attachment>) {
         endpoint = attachment.endpoint.short(),
         "removing the attachment: its container ended while dockerd was away"
     );
-    attachment.phase = Phase::Deleting;
-    attachment.removal = Some(Removal::begun_now());
+    attachment.begin_removal();
     inner.sandboxes.leave(&attachment.endpoint);
     let intent = attachment.clone();
     let orphan = inner.abandon(attachment);

@@ -254,16 +254,12 @@ fn write(route: &Route) -> RouteMessage {
 /// that are made over several gateways at once, the first counts then.)
 fn read(message: RouteNetlinkMessage, family: AddressFamily) -> Vec<Route> {
     let RouteNetlinkMessage::NewRoute(message) = message else { return Vec::new() };
-    let mut next_hops = Vec::new();
-    for attribute in &message.attributes {
-        if let RouteAttribute::MultiPath(several) = attribute {
-            next_hops.clone_from(several);
-        }
-    }
+    let next_hops = message.attributes.iter().find_map(|attribute| match attribute {
+        RouteAttribute::MultiPath(next_hops) => Some(next_hops.clone()),
+        _ => None,
+    });
     let Some(route) = read_one(message, family) else { return Vec::new() };
-    if next_hops.is_empty() {
-        return vec![route];
-    }
+    let Some(next_hops) = next_hops else { return vec![route] };
     let over = |hop: RouteNextHop| Route {
         gateway: hop.attributes.iter().find_map(gateway),
         link: Some(hop.interface_index),

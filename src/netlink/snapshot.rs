@@ -30,17 +30,6 @@ pub struct Snapshot {
     pub further_links: Vec<Link>,
 }
 
-impl Snapshot {
-    /// Gives back the room that its lists do not need: it is kept for as long as a container runs.
-    pub fn shrink_to_fit(&mut self) {
-        self.addresses.shrink_to_fit();
-        self.routes.shrink_to_fit();
-        self.neighbours.shrink_to_fit();
-        self.rules.shrink_to_fit();
-        self.further_links.shrink_to_fit();
-    }
-}
-
 impl Netlink {
     /// Reads a link and what belongs to it, in one turn on a blocking thread. The lists are
     /// read one after the other: nobody else should change the namespace meanwhile.
