@@ -18,10 +18,11 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::error::chain;
-use super::place::Place;
-use super::reconcile::{Desired, Live};
+use super::host::forward;
+use super::interface::place::Place;
+use super::interface::reconcile::{Desired, Live};
 use super::record::{Attachment, AttachmentId, Interface, Phase};
-use super::{Driver, Error, Inner, Result, forward};
+use super::{Driver, Error, Inner, Result};
 use crate::cni::{self, AttachResult, NetworkConfigList};
 use crate::cnm::{EndpointId, JoinResponse, NetworkId};
 use crate::netlink::{Link, Netlink, Route, Snapshot};
@@ -363,7 +364,7 @@ async fn end(staging: &Path, if_name: &str) -> Result<()> {
 }
 
 /// Ends the checks that a driver was killed in.
-pub(super) async fn end_interrupted(netns_dir: &Path) -> Result<()> {
+pub(crate) async fn end_interrupted(netns_dir: &Path) -> Result<()> {
     for staging in netns::stacked(netns_dir)? {
         let id = staging.file_name().and_then(|name| name.to_str());
         if let Some(id) = id.and_then(AttachmentId::parse) {

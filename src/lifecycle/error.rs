@@ -204,7 +204,7 @@ pub enum Error {
 
 impl Error {
     /// This error, after an attempt to undo the steps before it.
-    pub(super) fn undone(self, undo: Result<(), Self>) -> Self {
+    pub(crate) fn undone(self, undo: Result<(), Self>) -> Self {
         match undo {
             Ok(()) => self,
             Err(undo) => Self::Undo { cause: Box::new(self), undo: Box::new(undo) },

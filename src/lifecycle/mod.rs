@@ -14,93 +14,63 @@
 //!
 //! Two rules make it safe. The intent is on disk before ADD begins, what ADD answered before
 //! Docker is told, and the intent to delete before DEL begins, so that a crash is followed
-//! by DEL at the next start (`recover`). And where the interface stands is observed, never
-//! remembered (`place`): Docker moves it, and containers die.
+//! by DEL at the next start ([`garbage`]). And where the interface stands is observed, never
+//! remembered ([`interface`]): Docker moves it, and containers die.
 //!
-//! | file | its part |
+//! | room | its part |
 //! |---|---|
-//! | `network` | CreateNetwork, DeleteNetwork; which conflist a network runs |
-//! | `attach` | CreateEndpoint: ADD in a staging namespace, undone when a step fails |
-//! | `place` | Join: where the interface stands, and moving it |
-//! | `sandboxes` | what the endpoints of one container must not both tell Docker |
-//! | `settle` | what Docker does not carry over, put back in the container |
-//! | `reconcile` | what differs from what ADD left: in words, or put right |
-//! | `watch` | waiting for Docker before version 28 with that |
-//! | `detach` | DeleteEndpoint: the interface back in staging as ADD left it, then DEL |
-//! | `claims` | what an orphan keeps others from having |
-//! | `orphans` | DEL in the background, again and again; what was given up on |
-//! | `check` | the chain's CHECK in a live container, and putting back what was damaged |
-//! | `recover` | what is done at start, and when a new dockerd first calls |
-//! | `collect` | garbage: what nobody will ask to be removed any more |
-//! | `remains` | what attachments leave on a host, and whose it is |
-//! | `publish` | Program and RevokeExternalConnectivity: ports follow the gateway |
-//! | `ports`, `hold` | the host ports of all endpoints, and holding one |
-//! | `forward` | the exemption from the host's FORWARD policy |
-//! | `record` | what is kept on disk |
-//! | `endpoints` | one lock per endpoint |
-//! | `lists` | equal conflists, kept once |
-//! | `turns` | GC runs alone |
+//! | [`calls`] | one file for each of Docker's calls about an endpoint |
+//! | [`garbage`] | what nobody will ask to be removed any more; what is done at start |
+//! | [`removal`] | DEL in the background, again and again; what an orphan keeps from others |
+//! | [`interface`] | where an interface stands, what ADD left, and making it so again |
+//! | [`ports`] | published ports: who holds which, and where they are published |
+//! | [`host`] | the exemption from the host's FORWARD policy; whose turn a conflist is |
+//! | [`record`] | what is kept on disk |
+//! | [`network`](self) | CreateNetwork, DeleteNetwork; which conflist a network runs |
+//! | [`check`](self) | the chain's CHECK in a live container, and putting back what was damaged |
 
-mod attach;
+mod calls;
 mod check;
-mod claims;
-mod collect;
-mod detach;
-mod endpoints;
 mod error;
-mod forward;
-mod hold;
-mod lists;
+mod garbage;
+mod host;
+mod interface;
 mod network;
-mod orphans;
-mod place;
 mod ports;
-mod publish;
-mod reconcile;
 mod record;
-mod recover;
-mod remains;
-mod sandboxes;
-mod settle;
-mod turns;
-mod watch;
+mod removal;
 
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use serde_json::{Map, json};
 use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::cni::{self, ConfDir, Limits, Runtime};
-use crate::cnm::{
-    EndpointId, EndpointOperInfoResponse, EndpointOptions, EndpointRequest, NetworkId,
-    ProgramExternalConnectivityRequest,
-};
+use crate::cnm::{EndpointId, NetworkId};
 use crate::netlink::Netlink;
 use crate::state::Folder;
 
 pub use check::{ChainCheck, Check};
-pub use collect::{Collection, Finding, Outcome};
 pub use error::{Error, chain};
-pub use forward::exempts_by_default;
-pub use hold::HostPort;
+pub use garbage::collect::{Collection, Finding, Outcome};
+pub use host::forward::exempts_by_default;
 pub use network::embedded;
-pub use orphans::{Orphan, Retried, orphans};
-pub use ports::PortError;
-pub use publish::{PublishedPort, published};
+pub use ports::publish::{PublishedPort, published};
+pub use ports::{HostPort, PortError};
+pub use removal::orphans::{Orphan, Retried, orphans};
 
-use endpoints::Endpoints;
-use lists::Lists;
-use orphans::Orphans;
+use calls::Endpoints;
+use garbage::{collect, dockerds, start};
+use host::Turns;
+use interface::Sandboxes;
+use interface::capture::Fresh;
 use ports::Ports;
-use record::{Attachment, Network};
-use sandboxes::Sandboxes;
-use settle::Fresh;
-use turns::Turns;
+use record::{Attachment, Lists, Network};
+use removal::Orphans;
 
 type Result<T> = std::result::Result<T, Error>;
 
@@ -205,8 +175,8 @@ impl Driver {
         if let Err(error) = check::end_interrupted(&inner.netns_dir).await {
             tracing::error!(error = error::chain(&error), "an interrupted check cannot be ended");
         }
-        recover::remove(&inner, interrupted);
-        recover::watch_again(&inner);
+        start::remove(&inner, interrupted);
+        start::watch_again(&inner);
         if let Some(interval) = collect_every {
             inner.background.spawn(collect::at_intervals(Arc::clone(&inner), interval));
         }
@@ -216,77 +186,7 @@ impl Driver {
     /// `Plugin.Activate`, which every dockerd calls before it calls anything else. What the
     /// last one left behind is removed in the background.
     pub fn activate(&self) {
-        recover::sweep(&self.inner);
-    }
-
-    /// `NetworkDriver.EndpointOperInfo`: what is known about an endpoint. Nothing about an
-    /// unknown one, which is no error: Docker asks about every endpoint of a container
-    /// when another network is connected to it.
-    ///
-    /// It is also the last call before a container's process starts, and the only one for
-    /// an endpoint that is not the gateway: it is answered once the endpoint is settled.
-    ///
-    /// # Errors
-    /// What Docker does not carry over could not be put back.
-    pub async fn endpoint_oper_info(
-        &self,
-        request: EndpointRequest,
-    ) -> Result<EndpointOperInfoResponse> {
-        self.inner.is_spoken_of(&request.endpoint_id);
-        let mut slot = self.inner.endpoints.lock(&request.endpoint_id).await;
-        let mut value = Map::new();
-        if let Some(attachment) = slot.as_mut() {
-            self.inner.settle(attachment).await?;
-            value.insert("cni.network".into(), json!(attachment.list.name()));
-            value.insert("cni.containerID".into(), json!(attachment.parameters.container_id));
-            value.insert("cni.ifname".into(), json!(attachment.parameters.if_name));
-            if let Some(mappings) = attachment.parameters.capability_args.get("portMappings") {
-                value.insert("cni.portMappings".into(), mappings.clone());
-            }
-            if let Some(result) = &attachment.result {
-                value.insert("cni.result".into(), json!(result));
-            }
-        }
-        Ok(EndpointOperInfoResponse { value })
-    }
-
-    /// `NetworkDriver.ProgramExternalConnectivity`: the endpoint became its sandbox's
-    /// gateway. Its ports are published, where the chain has not done so already, and the
-    /// endpoint is settled, so that a container whose network is not whole does not start.
-    ///
-    /// # Errors
-    /// The endpoint is unknown, its ports cannot be published, or what Docker does not carry
-    /// over could not be put back.
-    pub async fn program_external_connectivity(
-        &self,
-        request: ProgramExternalConnectivityRequest,
-    ) -> Result<()> {
-        self.inner.is_spoken_of(&request.endpoint_id);
-        let asked = EndpointOptions::read(&request.options)?.ports;
-        match self.inner.endpoints.lock(&request.endpoint_id).await.as_mut() {
-            Some(attachment) => {
-                self.inner.publish(attachment, asked).await?;
-                if !attachment.is_gateway {
-                    attachment.is_gateway = true;
-                    self.inner.keep_soon(attachment).await;
-                }
-                self.inner.settle(attachment).await?;
-                self.inner.straighten(attachment, true).await
-            }
-            None => Err(Error::UnknownEndpoint(request.endpoint_id)),
-        }
-    }
-
-    /// `NetworkDriver.Leave`: the container goes, or leaves the network. The interface is
-    /// still inside; Docker takes it out after this. What would stay behind goes now. A
-    /// namespace that is dying may refuse, which is no reason to keep Docker from leaving.
-    pub async fn leave(&self, request: EndpointRequest) {
-        let slot = self.inner.endpoints.lock(&request.endpoint_id).await;
-        if let Some(attachment) = slot.as_ref()
-            && let Err(error) = self.inner.unsettle(attachment).await
-        {
-            tracing::warn!(error = error::chain(&error), "rules may be left in the container");
-        }
+        dockerds::sweep(&self.inner);
     }
 
     /// Waits until the work in the background has ended.
@@ -313,9 +213,9 @@ impl Inner {
                 "a record cannot be read, and was set aside");
         }
         let networks = networks.records.into_iter();
-        let boot_id = recover::boot_id()?;
+        let boot_id = start::boot_id()?;
         let ports = Ports::of(attachments.records.iter());
-        let attachments = recover::part(attachments.records, &boot_id);
+        let attachments = start::part(attachments.records, &boot_id);
         let mut roots_folders = Vec::new();
         if !config.allow_writable {
             roots_folders.push(config.conf_dir.clone());

@@ -67,13 +67,13 @@ pub fn embedded() -> std::result::Result<NetworkConfigList, ConfigError> {
 }
 
 impl Inner {
-    pub(super) fn network(&self, id: &NetworkId) -> Result<Arc<Network>> {
+    pub(crate) fn network(&self, id: &NetworkId) -> Result<Arc<Network>> {
         self.networks().get(id).cloned().ok_or_else(|| Error::UnknownNetwork(id.clone()))
     }
 
     /// The conflist of that name; without a name the first one in file-name order, as a
     /// kubelet chooses. The embedded one stands behind both.
-    pub(super) fn conflist(&self, name: Option<&str>) -> Result<NetworkConfigList> {
+    pub(crate) fn conflist(&self, name: Option<&str>) -> Result<NetworkConfigList> {
         let found = match name {
             Some(EMBEDDED_NAME) => match self.conf_dir.load(EMBEDDED_NAME) {
                 Err(ConfigError::NotFound { .. }) => None,

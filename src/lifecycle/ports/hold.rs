@@ -22,20 +22,20 @@ use crate::cnm::{PortBinding, Protocol};
 /// A port of the host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HostPort {
-    pub(super) protocol: Protocol,
+    pub(crate) protocol: Protocol,
     /// None is every address.
-    pub(super) ip: Option<IpAddr>,
-    pub(super) number: u16,
+    pub(crate) ip: Option<IpAddr>,
+    pub(crate) number: u16,
 }
 
 impl HostPort {
     /// The port that the binding names; of a range, the first.
-    pub(super) fn of(binding: &PortBinding) -> Self {
+    pub(crate) fn of(binding: &PortBinding) -> Self {
         Self { protocol: binding.proto, ip: binding.host_ip, number: binding.host_port }
     }
 
     /// Whether one of the two keeps the other from being used.
-    pub(super) fn overlaps(&self, other: &Self) -> bool {
+    pub(crate) fn overlaps(&self, other: &Self) -> bool {
         let same_ip = match (self.ip, other.ip) {
             (Some(one), Some(other)) => one == other,
             _ => true,
@@ -56,8 +56,8 @@ impl fmt::Display for HostPort {
 
 /// A port that nobody else can have until this is dropped.
 #[derive(Debug)]
-pub(super) struct Hold {
-    pub(super) port: HostPort,
+pub(crate) struct Hold {
+    pub(crate) port: HostPort,
     /// None where the kernel has no sockets of the family or the protocol: then no other
     /// process can have the port either.
     sockets: Vec<OwnedFd>,
@@ -67,7 +67,7 @@ impl Hold {
     /// # Errors
     /// `EADDRINUSE` if another process has the port, `EADDRNOTAVAIL` if the host does not
     /// have the address.
-    pub(super) fn take(port: HostPort) -> Result<Self, Errno> {
+    pub(crate) fn take(port: HostPort) -> Result<Self, Errno> {
         let every = [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)];
         let one = port.ip.map(|ip| [ip]);
         let addresses = one.as_ref().map_or(&every[..], |one| &one[..]);
@@ -85,12 +85,12 @@ impl Hold {
     }
 
     /// How many files it has open.
-    pub(super) fn files(&self) -> usize {
+    pub(crate) fn files(&self) -> usize {
         self.sockets.len()
     }
 
     /// The port without a socket, for where none can be had any more.
-    pub(super) fn in_name_only(port: HostPort) -> Self {
+    pub(crate) fn in_name_only(port: HostPort) -> Self {
         Self { port, sockets: Vec::new() }
     }
 }

@@ -25,17 +25,17 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ipnet::IpNet;
 
-use super::place::Place;
-use super::reconcile::own_rules;
-use super::record::{Attachment, Interface};
-use super::{Error, Inner, Result};
 use crate::cnm::{EndpointId, JoinResponse, NetworkId};
+use crate::lifecycle::interface::kernels::own_rules;
+use crate::lifecycle::interface::place::Place;
+use crate::lifecycle::record::{Attachment, Interface};
+use crate::lifecycle::{Error, Inner, Result};
 use crate::netlink::{MAIN_TABLE, Netlink, Route, Snapshot};
 use crate::{netns, translate};
 
 /// Which endpoint told Docker which routes on the link, in which sandbox.
 #[derive(Debug, Default)]
-pub(super) struct Sandboxes {
+pub(crate) struct Sandboxes {
     told: Mutex<HashMap<EndpointId, Told>>,
 }
 
@@ -53,7 +53,7 @@ struct Told {
 impl Attachment {
     /// What ADD left, with the numbers that routing tables have in the container; none before
     /// ADD has succeeded.
-    pub(super) fn snapshot_in_sandbox(&self) -> Option<Cow<'_, Snapshot>> {
+    pub(crate) fn snapshot_in_sandbox(&self) -> Option<Cow<'_, Snapshot>> {
         let snapshot = &self.interface.as_ref()?.snapshot;
         if self.tables.is_empty() {
             return Some(Cow::Borrowed(snapshot));
@@ -81,7 +81,7 @@ impl Attachment {
     }
 
     /// The answer to Join; none before ADD has succeeded.
-    pub(super) fn join_answer(&self) -> Option<JoinResponse> {
+    pub(crate) fn join_answer(&self) -> Option<JoinResponse> {
         let result = self.result.as_ref()?;
         let told = self.interface.as_ref().map(|it| it.told.as_slice()).unwrap_or_default();
         let answer = translate::join_answer(result, &self.parameters.if_name, told, self.internal);
@@ -91,7 +91,7 @@ impl Attachment {
 
 impl Sandboxes {
     /// What these attachments told, after a start.
-    pub(super) fn of<'a>(attachments: impl Iterator<Item = &'a Attachment>) -> Self {
+    pub(crate) fn of<'a>(attachments: impl Iterator<Item = &'a Attachment>) -> Self {
         let sandboxes = Self::default();
         for attachment in attachments.filter(|attachment| attachment.phase.is_live()) {
             sandboxes.enter(attachment);
@@ -102,7 +102,7 @@ impl Sandboxes {
     /// By how many bits an attachment's routes to its gateways have to be wider than host
     /// routes: by more than all others in the sandbox, so that where Docker finds the way to
     /// the gateway does not change under it. `live` are the routes that are there.
-    pub(super) fn widening(&self, attachment: &Attachment, live: &[Route]) -> u8 {
+    pub(crate) fn widening(&self, attachment: &Attachment, live: &[Route]) -> u8 {
         let Some(sandbox) = &attachment.sandbox else { return 0 };
         let told = self.told();
         let told = others(&told, &attachment.endpoint, sandbox).flat_map(|other| &other.on_link);
@@ -118,7 +118,7 @@ impl Sandboxes {
 
     /// The numbers that an attachment's routing tables have to get in its sandbox, because their
     /// own are another endpoint's there, or somebody's else. `live` are the routes that are there.
-    pub(super) fn renumbering(
+    pub(crate) fn renumbering(
         &self,
         attachment: &Attachment,
         live: &[Route],
@@ -150,7 +150,7 @@ impl Sandboxes {
     ///
     /// # Errors
     /// They are; the error tells whose.
-    pub(super) fn check_overlap(&self, attachment: &Attachment) -> Result<()> {
+    pub(crate) fn check_overlap(&self, attachment: &Attachment) -> Result<()> {
         let Some(sandbox) = &attachment.sandbox else { return Ok(()) };
         let told = self.told();
         for ours in attachment.interface.iter().flat_map(|interface| &interface.told) {
@@ -175,7 +175,7 @@ impl Sandboxes {
     }
 
     /// Remembers what an attachment tells.
-    pub(super) fn enter(&self, attachment: &Attachment) {
+    pub(crate) fn enter(&self, attachment: &Attachment) {
         if let Some(sandbox) = &attachment.sandbox {
             let interface = attachment.interface.as_ref();
             let told = Told {
@@ -192,7 +192,7 @@ impl Sandboxes {
     }
 
     /// Forgets what an endpoint told.
-    pub(super) fn leave(&self, endpoint: &EndpointId) {
+    pub(crate) fn leave(&self, endpoint: &EndpointId) {
         self.told().remove(endpoint);
     }
 
@@ -240,7 +240,7 @@ fn covers(net: &IpNet, gateway: IpAddr) -> bool {
 
 impl Inner {
     /// The routes in a sandbox that Docker has made already.
-    pub(super) async fn live_routes(&self, attachment: &Attachment) -> Result<Vec<Route>> {
+    pub(crate) async fn live_routes(&self, attachment: &Attachment) -> Result<Vec<Route>> {
         match &attachment.sandbox {
             Some(sandbox) if netns::identity(sandbox)?.is_some() => {
                 Ok(Netlink::in_netns(sandbox).await?.all_routes().await?)
@@ -252,7 +252,7 @@ impl Inner {
     /// Makes the default route and the narrowest route to its gateway leave by the same link,
     /// so that Docker finds the one by the other. `is_gateway` says that it is to be this
     /// endpoint's link; otherwise it is the one that has the default route.
-    pub(super) async fn straighten(&self, attachment: &Attachment, is_gateway: bool) -> Result<()> {
+    pub(crate) async fn straighten(&self, attachment: &Attachment, is_gateway: bool) -> Result<()> {
         let Some(answer) = attachment.join_answer() else { return Ok(()) };
         if on_link(attachment).is_empty() || !self.sandboxes.is_shared(attachment) {
             return Ok(());

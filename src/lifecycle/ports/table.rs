@@ -19,9 +19,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use nix::errno::Errno;
 use nix::sys::resource::{Resource, getrlimit};
 
-use super::hold::{Hold, HostPort};
-use super::record::Attachment;
 use crate::cnm::{EndpointId, NetworkId, PortBinding};
+use crate::lifecycle::ports::{Hold, HostPort};
+use crate::lifecycle::record::Attachment;
 
 /// Why a port cannot be published.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -83,7 +83,7 @@ pub enum PortError {
 
 /// Every port that is held.
 #[derive(Debug, Default)]
-pub(super) struct Ports {
+pub(crate) struct Ports {
     holders: Mutex<HashMap<EndpointId, Holder>>,
     /// Where the search for any free port begins: a port is not given out again at once.
     next: AtomicU32,
@@ -103,7 +103,7 @@ type Holders = HashMap<EndpointId, Holder>;
 
 impl Ports {
     /// Takes the ports of these attachments again, after a start.
-    pub(super) fn of<'a>(attachments: impl Iterator<Item = &'a Attachment>) -> Self {
+    pub(crate) fn of<'a>(attachments: impl Iterator<Item = &'a Attachment>) -> Self {
         let ports = Self::default();
         let (mut files, most) = (0, most_files());
         // Also those that are to be deleted: their rules stand until DEL has run.
@@ -137,7 +137,7 @@ impl Ports {
     ///
     /// # Errors
     /// Somebody else has one of them, or it cannot be had at all.
-    pub(super) fn hold(
+    pub(crate) fn hold(
         &self,
         endpoint: &EndpointId,
         network: &NetworkId,
@@ -218,27 +218,27 @@ impl Ports {
 
     /// Whether the container that asks for these ports on a network may have them already, at
     /// its end in another one.
-    pub(super) fn may_be_had(&self, network: &NetworkId, asked: &[PortBinding]) -> bool {
+    pub(crate) fn may_be_had(&self, network: &NetworkId, asked: &[PortBinding]) -> bool {
         let holders = self.holders();
         holders.values().any(|holder| holder.network != *network && same(&holder.ports, asked))
     }
 
     /// Whether an endpoint in this sandbox has the ports that another one asks for.
-    pub(super) fn are_had_in(&self, sandbox: Option<&Path>, asked: &[PortBinding]) -> bool {
+    pub(crate) fn are_had_in(&self, sandbox: Option<&Path>, asked: &[PortBinding]) -> bool {
         let holders = self.holders();
         let mut inside = holders.values().filter(|holder| holder.sandbox.as_deref() == sandbox);
         sandbox.is_some() && inside.any(|holder| same(&holder.ports, asked))
     }
 
     /// An endpoint enters its sandbox.
-    pub(super) fn enter(&self, endpoint: &EndpointId, sandbox: Option<&Path>) {
+    pub(crate) fn enter(&self, endpoint: &EndpointId, sandbox: Option<&Path>) {
         if let Some(holder) = self.holders().get_mut(endpoint) {
             holder.sandbox = sandbox.map(Path::to_owned);
         }
     }
 
     /// Lets go of everything that the endpoint holds.
-    pub(super) fn release(&self, endpoint: &EndpointId) {
+    pub(crate) fn release(&self, endpoint: &EndpointId) {
         self.holders().remove(endpoint);
     }
 

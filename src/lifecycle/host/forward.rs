@@ -35,11 +35,11 @@ use ipnet::IpNet;
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 
-use super::record::{Attachment, AttachmentId};
-use super::{Error, Result};
 use crate::cni::NetworkConfigList;
 use crate::cnm::Forward;
 use crate::crash;
+use crate::lifecycle::record::{Attachment, AttachmentId};
+use crate::lifecycle::{Error, Result};
 
 /// The commands of one address family.
 struct Family {
@@ -54,7 +54,7 @@ const IPV6: Family = Family { list: "ip6tables", restore: "ip6tables-restore" };
 const WAIT: &str = "10";
 
 /// Whether a chain's attachments are to be exempt.
-pub(super) fn applies(wanted: Forward, list: &NetworkConfigList) -> bool {
+pub(crate) fn applies(wanted: Forward, list: &NetworkConfigList) -> bool {
     match wanted {
         Forward::Always => true,
         Forward::Never => false,
@@ -72,7 +72,7 @@ pub fn exempts_by_default(list: &NetworkConfigList) -> bool {
 }
 
 /// Writes the rules for every address that ADD gave, if the attachment is to be exempt.
-pub(super) async fn exempt(attachment: &Attachment) -> Result<()> {
+pub(crate) async fn exempt(attachment: &Attachment) -> Result<()> {
     if !attachment.forwarded {
         return Ok(());
     }
@@ -85,7 +85,7 @@ pub(super) async fn exempt(attachment: &Attachment) -> Result<()> {
 }
 
 /// Writes the rules again, unless all of them are there.
-pub(super) async fn complete(attachment: &Attachment) -> Result<()> {
+pub(crate) async fn complete(attachment: &Attachment) -> Result<()> {
     if !missing(attachment).await?.is_empty() {
         // What is there would be there twice.
         withdraw(attachment).await?;
@@ -95,7 +95,7 @@ pub(super) async fn complete(attachment: &Attachment) -> Result<()> {
 }
 
 /// The rules of an exempt attachment that are not there.
-pub(super) async fn missing(attachment: &Attachment) -> Result<Vec<String>> {
+pub(crate) async fn missing(attachment: &Attachment) -> Result<Vec<String>> {
     if !attachment.forwarded {
         return Ok(Vec::new());
     }
@@ -107,19 +107,19 @@ pub(super) async fn missing(attachment: &Attachment) -> Result<Vec<String>> {
 }
 
 /// Removes the rules of an attachment, if it is exempt.
-pub(super) async fn withdraw(attachment: &Attachment) -> Result<()> {
+pub(crate) async fn withdraw(attachment: &Attachment) -> Result<()> {
     if attachment.forwarded { withdraw_all(attachment.id).await } else { Ok(()) }
 }
 
 /// Removes whatever rules bear the attachment's id.
-pub(super) async fn withdraw_all(id: AttachmentId) -> Result<()> {
+pub(crate) async fn withdraw_all(id: AttachmentId) -> Result<()> {
     let (ipv4, ipv6) = tokio::join!(IPV4.remove(id), IPV6.remove(id));
     ipv4?;
     ipv6
 }
 
 /// The attachments that have rules, with the addresses that they are for.
-pub(super) async fn marked() -> Result<Vec<(AttachmentId, IpAddr)>> {
+pub(crate) async fn marked() -> Result<Vec<(AttachmentId, IpAddr)>> {
     let rules = list(Table::Filter).await?;
     let marked = rules.iter().filter_map(|rule| {
         let id = rule.split_once("\"cnm-cni ")?.1.split_once('"')?.0;
@@ -134,7 +134,7 @@ pub(super) async fn marked() -> Result<Vec<(AttachmentId, IpAddr)>> {
 
 /// A table of the host's rules.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Table {
+pub(crate) enum Table {
     /// Its chain FORWARD.
     Filter,
     /// All its chains.
@@ -142,7 +142,7 @@ pub(super) enum Table {
 }
 
 /// The rules of both families.
-pub(super) async fn list(table: Table) -> Result<Vec<String>> {
+pub(crate) async fn list(table: Table) -> Result<Vec<String>> {
     let arguments: &[&str] = match table {
         Table::Filter => &["-S", "FORWARD"],
         Table::Nat => &["-t", "nat", "-S"],

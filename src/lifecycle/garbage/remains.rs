@@ -10,33 +10,33 @@ use std::fs;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use super::Result;
-use super::forward::{self, Table};
-use super::record::AttachmentId;
 use crate::cni::NetworkConfigList;
+use crate::lifecycle::Result;
+use crate::lifecycle::host::forward;
+use crate::lifecycle::host::forward::Table;
+use crate::lifecycle::record::AttachmentId;
 use crate::netlink::Netlink;
-use crate::netns;
-use crate::translate;
+use crate::{netns, translate};
 
 /// What is on the host of one attachment.
 #[derive(Debug, Default)]
-pub(super) struct Remains {
+pub(crate) struct Remains {
     /// By which conflist it was made, as far as that can be seen.
-    pub(super) conflist: Option<String>,
+    pub(crate) conflist: Option<String>,
     /// The addresses that it had.
-    pub(super) addresses: BTreeSet<IpAddr>,
+    pub(crate) addresses: BTreeSet<IpAddr>,
     /// What was found, in words.
-    pub(super) found: Vec<String>,
+    pub(crate) found: Vec<String>,
     /// Whether some of it can only be this driver's.
-    pub(super) proven: bool,
+    pub(crate) proven: bool,
 }
 
 /// All that is found on this host.
 #[derive(Debug, Default)]
-pub(super) struct Survey {
-    pub(super) attachments: BTreeMap<AttachmentId, Remains>,
+pub(crate) struct Survey {
+    pub(crate) attachments: BTreeMap<AttachmentId, Remains>,
     /// Interfaces whose name looks like this driver's, and that nothing else belongs to.
-    pub(super) stray_links: Vec<String>,
+    pub(crate) stray_links: Vec<String>,
 }
 
 impl Survey {
@@ -44,7 +44,7 @@ impl Survey {
     ///
     /// # Errors
     /// The kernel or `iptables` does not tell. A folder that is not there is empty.
-    pub(super) async fn take(
+    pub(crate) async fn take(
         lists: &[NetworkConfigList],
         netns_dir: &Path,
         own: &Netlink,
@@ -120,14 +120,14 @@ impl Survey {
 }
 
 /// The attachments that a folder's files are named after.
-pub(super) fn ids_in(folder: &Path) -> HashSet<AttachmentId> {
+pub(crate) fn ids_in(folder: &Path) -> HashSet<AttachmentId> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
     names.filter_map(|name| AttachmentId::parse(name.split('.').next()?)).collect()
 }
 
 /// The addresses of an attachment that rules of nat translate yet.
-pub(super) async fn masqueraded(id: AttachmentId) -> Result<HashSet<IpAddr>> {
+pub(crate) async fn masqueraded(id: AttachmentId) -> Result<HashSet<IpAddr>> {
     let rules = forward::list(Table::Nat).await?;
     let of_attachment = rules.iter().filter(|rule| named_in(rule).is_some_and(|(_, of)| of == id));
     let addresses = of_attachment.filter_map(|rule| {
@@ -146,7 +146,7 @@ fn named_in(rule: &str) -> Option<(String, AttachmentId)> {
 }
 
 /// Which of these addresses an interface of some other namespace of this host has.
-pub(super) async fn in_use(addresses: &BTreeSet<IpAddr>) -> Result<HashSet<IpAddr>> {
+pub(crate) async fn in_use(addresses: &BTreeSet<IpAddr>) -> Result<HashSet<IpAddr>> {
     let mut used = HashSet::new();
     for namespace in other_namespaces()? {
         // A process may end, and its namespace with it, while this looks.

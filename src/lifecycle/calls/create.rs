@@ -9,19 +9,20 @@ use std::sync::Arc;
 
 use tokio::time::timeout;
 
-use super::claims::Claims;
-use super::orphans;
-use super::record::{Attachment, AttachmentId, Interface, Network, Phase};
-use super::settle::Fresh;
-use super::{Driver, Error, Inner, PortError, Result, forward};
-use crate::cni::{self, AttachResult, NetworkConfigList};
+use crate::cni::{AttachResult, NetworkConfigList};
 use crate::cnm::{
     CreateEndpointRequest, CreateEndpointResponse, EndpointId, EndpointInterface, EndpointOptions,
     PortBinding,
 };
+use crate::lifecycle::host::forward;
+use crate::lifecycle::interface::capture::Fresh;
+use crate::lifecycle::ports::PortError;
+use crate::lifecycle::record::{Attachment, AttachmentId, Interface, Network, Phase};
+use crate::lifecycle::removal::{Claims, orphans};
+use crate::lifecycle::{Driver, Error, Inner, Result};
 use crate::netlink::{Mac, Netlink};
 use crate::translate::PORT_MAPPINGS;
-use crate::{netns, translate};
+use crate::{cni, netns, translate};
 
 /// What Docker has decided about an interface, beyond what the chain is told.
 struct Wanted<'w> {

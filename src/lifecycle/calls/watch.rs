@@ -12,10 +12,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::place::Place;
-use super::record::{Attachment, AttachmentId, Phase};
-use super::{Inner, Result};
 use crate::cnm::EndpointId;
+use crate::lifecycle::error::chain;
+use crate::lifecycle::interface::place::Place;
+use crate::lifecycle::record::{Attachment, AttachmentId, Phase};
+use crate::lifecycle::{Inner, Result};
 use crate::netlink::{Events, Link, Netlink};
 
 /// How long a container may take from Join to its namespace.
@@ -25,7 +26,7 @@ const UNTIL_TAKEN: Duration = Duration::from_secs(300);
 const UNTIL_SET_UP: Duration = Duration::from_secs(10);
 
 /// Settles an attachment as soon as Docker has set up its interface.
-pub(super) fn start(inner: &Arc<Inner>, attachment: &Attachment) {
+pub(crate) fn start(inner: &Arc<Inner>, attachment: &Attachment) {
     let watch = Watch {
         inner: Arc::clone(inner),
         endpoint: attachment.endpoint.clone(),
@@ -38,7 +39,7 @@ pub(super) fn start(inner: &Arc<Inner>, attachment: &Attachment) {
         if let Some(Err(error)) = watched {
             tracing::error!(
                 endpoint = watch.endpoint.short(), attachment = %watch.attachment,
-                error = super::error::chain(&error),
+                error = chain(&error),
                 "what Docker does not carry over could not be put back"
             );
         }

@@ -9,28 +9,28 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::OwnedMutexGuard;
 
-use super::record::Attachment;
 use crate::cnm::EndpointId;
+use crate::lifecycle::record::Attachment;
 
 type Content = Arc<tokio::sync::Mutex<Option<Attachment>>>;
 
 /// Every endpoint that has an attachment, or a call under way.
 #[derive(Debug)]
-pub(super) struct Endpoints {
+pub(crate) struct Endpoints {
     slots: Mutex<HashMap<EndpointId, Content>>,
 }
 
 /// An endpoint's place, locked: its attachment, or none. An empty place goes with the
 /// last call that holds it.
 #[derive(Debug)]
-pub(super) struct Slot<'e> {
+pub(crate) struct Slot<'e> {
     endpoints: &'e Endpoints,
     id: EndpointId,
     content: OwnedMutexGuard<Option<Attachment>>,
 }
 
 impl Endpoints {
-    pub(super) fn holding(attachments: Vec<Attachment>) -> Self {
+    pub(crate) fn holding(attachments: Vec<Attachment>) -> Self {
         let slots = attachments.into_iter().map(|attachment| {
             (attachment.endpoint.clone(), Arc::new(tokio::sync::Mutex::new(Some(attachment))))
         });
@@ -38,24 +38,24 @@ impl Endpoints {
     }
 
     /// Waits for the calls that hold this endpoint, and holds it.
-    pub(super) async fn lock(&self, id: &EndpointId) -> Slot<'_> {
+    pub(crate) async fn lock(&self, id: &EndpointId) -> Slot<'_> {
         let content = Arc::clone(self.slots().entry(id.clone()).or_default());
         Slot { endpoints: self, id: id.clone(), content: content.lock_owned().await }
     }
 
     /// Holds this endpoint, unless a call does.
-    pub(super) fn try_lock(&self, id: &EndpointId) -> Option<Slot<'_>> {
+    pub(crate) fn try_lock(&self, id: &EndpointId) -> Option<Slot<'_>> {
         let content = Arc::clone(self.slots().get(id)?);
         Some(Slot { endpoints: self, id: id.clone(), content: content.try_lock_owned().ok()? })
     }
 
     /// The endpoints that are known now.
-    pub(super) fn ids(&self) -> Vec<EndpointId> {
+    pub(crate) fn ids(&self) -> Vec<EndpointId> {
         self.slots().keys().cloned().collect()
     }
 
     /// How many they are.
-    pub(super) fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.slots().len()
     }
 

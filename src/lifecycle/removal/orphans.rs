@@ -13,60 +13,22 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 
-use super::claims::Claims;
-use super::error::chain;
-use super::record::{Attachment, AttachmentId, Phase};
-use super::{Driver, Error, Inner, Result};
 use crate::cnm::{EndpointId, NetworkId};
+use crate::lifecycle::error::chain;
+use crate::lifecycle::record::{Attachment, AttachmentId, Phase, Removal};
+use crate::lifecycle::removal::Claims;
+use crate::lifecycle::{Driver, Error, Inner, Result};
 use crate::netns;
 use crate::state::Folder;
 
-/// How often DEL is tried before it is given up on: with the pauses below, for 17 minutes.
-const ATTEMPTS: u32 = 11;
-
-/// The pause after the first failure; each one after it is twice as long.
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
-
 /// How long a new endpoint waits for an orphan that has what it needs.
 const PATIENCE: Duration = Duration::from_secs(30);
-
-/// How the removal of an attachment goes. Kept with its record.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Removal {
-    /// When Docker let go of it, or a call failed; in seconds since 1970.
-    since: u64,
-    /// How often DEL has failed.
-    attempts: u32,
-    /// Why, the last time.
-    error: Option<String>,
-}
-
-impl Removal {
-    pub(super) fn begun_now() -> Self {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Self { since: since.as_secs(), attempts: 0, error: None }
-    }
-
-    /// Whether DEL has not failed yet.
-    pub(super) fn is_first_attempt(&self) -> bool {
-        self.attempts == 0
-    }
-
-    fn given_up(&self) -> bool {
-        self.attempts >= ATTEMPTS
-    }
-
-    /// How long to wait after the failures so far; none if it is given up on.
-    fn pause(&self) -> Option<Duration> {
-        (!self.given_up()).then(|| FIRST_PAUSE * (1 << self.attempts.saturating_sub(1)))
-    }
-}
 
 /// An orphan, as the operator is shown it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -125,13 +87,13 @@ pub fn orphans(state_dir: &Path) -> Result<Vec<Orphan>> {
 
 /// All of them.
 #[derive(Debug, Default)]
-pub(super) struct Orphans {
+pub(crate) struct Orphans {
     cells: Mutex<HashMap<AttachmentId, Arc<Cell>>>,
 }
 
 /// One orphan.
 #[derive(Debug)]
-pub(super) struct Cell {
+pub(crate) struct Cell {
     claims: Claims,
     /// Locked while DEL runs; empty once it has succeeded.
     content: tokio::sync::Mutex<Option<Attachment>>,
@@ -142,7 +104,7 @@ pub(super) struct Cell {
 }
 
 #[derive(Debug, Clone, Default)]
-pub(super) struct State {
+pub(crate) struct State {
     ended: u32,
     error: Option<String>,
     gone: bool,
@@ -155,7 +117,7 @@ impl Orphans {
     }
 
     /// How many they are.
-    pub(super) fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.cells().len()
     }
 
@@ -167,7 +129,7 @@ impl Orphans {
     }
 
     /// Those whose first DEL has not ended, and whose addresses come from the same pools.
-    pub(super) fn going(&self, conflist: &str) -> Vec<Going> {
+    pub(crate) fn going(&self, conflist: &str) -> Vec<Going> {
         let cells = self.cells();
         let cells = cells.values().filter(|cell| cell.claims.conflist == conflist);
         cells.map(|cell| cell.state.subscribe()).filter(|state| state.borrow().ended == 0).collect()
@@ -188,7 +150,7 @@ impl Orphans {
 type Going = watch::Receiver<State>;
 
 /// Waits until every one of these DELs has ended, for good or ill.
-pub(super) async fn ended(going: Vec<Going>) {
+pub(crate) async fn ended(going: Vec<Going>) {
     let all = async {
         for mut orphan in going {
             // A sender that is dropped has ended, too.
@@ -251,7 +213,7 @@ pub struct Retried {
 impl Inner {
     /// Makes an orphan of the attachment, whose intent to delete is on record. The caller has
     /// it removed, with [`Inner::remove_now`] or [`Inner::remove_soon`].
-    pub(super) fn abandon(&self, attachment: Attachment) -> Arc<Cell> {
+    pub(crate) fn abandon(&self, attachment: Attachment) -> Arc<Cell> {
         let id = attachment.id;
         let cell = Arc::new(Cell {
             claims: Claims::of_attachment(&attachment),
@@ -264,7 +226,7 @@ impl Inner {
     }
 
     /// Removes an orphan. What fails is told, and repeated in the background.
-    pub(super) async fn remove_now(self: &Arc<Self>, cell: Arc<Cell>) -> Result<()> {
+    pub(crate) async fn remove_now(self: &Arc<Self>, cell: Arc<Cell>) -> Result<()> {
         let outcome = self.attempt(&cell).await;
         if outcome.is_err() {
             self.background.spawn(retry(Arc::clone(self), cell));
@@ -273,7 +235,7 @@ impl Inner {
     }
 
     /// Removes an orphan in the background.
-    pub(super) fn remove_soon(self: &Arc<Self>, cell: Arc<Cell>) {
+    pub(crate) fn remove_soon(self: &Arc<Self>, cell: Arc<Cell>) {
         let inner = Arc::clone(self);
         self.background.spawn(async move {
             if inner.attempt(&cell).await.is_err() {
@@ -318,7 +280,7 @@ impl Inner {
     ///
     /// # Errors
     /// One of them still has it: its DEL failed again, or takes too long.
-    pub(super) async fn wait_for_orphans(&self, claims: &Claims) -> Result<()> {
+    pub(crate) async fn wait_for_orphans(&self, claims: &Claims) -> Result<()> {
         while let Some((attachment, cell, what)) = self.orphans.blocking(claims) {
             tracing::debug!(%attachment, what, "waiting for an orphan");
             let reason = match timeout(PATIENCE, cell.try_now()).await {
@@ -342,7 +304,7 @@ impl Inner {
     }
 
     /// Lets go of all that this program itself keeps for the attachment.
-    pub(super) async fn let_go(&self, attachment: &Attachment) -> Result<()> {
+    pub(crate) async fn let_go(&self, attachment: &Attachment) -> Result<()> {
         // Before the record goes: what is not shown as held any more can be had.
         self.ports.release(&attachment.endpoint);
         netns::remove(&attachment.staging).await?;
@@ -397,25 +359,5 @@ async fn retry(inner: Arc<Inner>, cell: Arc<Cell>) {
         if inner.attempt(&cell).await.is_ok() {
             return;
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_pauses_double_and_end_after_seventeen_minutes() {
-        let mut removal = Removal::begun_now();
-        let mut pauses = Vec::new();
-        while let Some(pause) = {
-            removal.attempts += 1;
-            removal.pause()
-        } {
-            pauses.push(pause.as_secs());
-        }
-        assert_eq!(pauses[..4], [1, 2, 4, 8]);
-        assert_eq!(pauses.iter().sum::<u64>(), 17 * 60 + 3);
-        assert!(removal.given_up());
     }
 }

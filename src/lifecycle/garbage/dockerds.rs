@@ -1,91 +1,24 @@
-//! What is done at start, the driver's and dockerd's: every attachment that something
-//! interrupted is brought to its end, each on its own, in the background. What still runs is
-//! not touched.
+//! What is done when a new dockerd first calls.
 
 use std::collections::HashSet;
-use std::fs;
 use std::sync::{Arc, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use super::claims::Claims;
-use super::collect::DOCKERS_PATIENCE;
-use super::error::chain;
-use super::record::{Attachment, Phase};
-use super::{Error, Inner, Result, watch};
 use crate::cnm::EndpointId;
-use crate::netns;
+use crate::lifecycle::Inner;
+use crate::lifecycle::error::chain;
+use crate::lifecycle::garbage::lost::lost_its_sandbox;
+use crate::lifecycle::record::Attachment;
+use crate::lifecycle::removal::Claims;
 
-/// Parts the attachments that go on from those that something interrupted.
-pub(super) fn part(attachments: Vec<Attachment>, boot_id: &str) -> Parted {
-    let mut parted = Parted::default();
-    for mut attachment in attachments {
-        let Some(reason) = interrupted(&attachment, boot_id) else {
-            parted.live.push(attachment);
-            continue;
-        };
-        tracing::info!(attachment = %attachment.id, endpoint = attachment.endpoint.short(), reason,
-            "removing the attachment");
-        attachment.begin_removal();
-        parted.interrupted.push(attachment);
-    }
-    parted
-}
-
-/// Attachments, as they were found on disk.
-#[derive(Debug, Default)]
-pub(super) struct Parted {
-    pub(super) live: Vec<Attachment>,
-    /// To be removed.
-    pub(super) interrupted: Vec<Attachment>,
-}
-
-/// Why the attachment cannot go on; none if it can.
-fn interrupted(attachment: &Attachment, boot_id: &str) -> Option<&'static str> {
-    match attachment.phase {
-        Phase::Adding => Some("its ADD was interrupted"),
-        Phase::Deleting => Some("its DEL was interrupted, or failed"),
-        Phase::Staged | Phase::Joined | Phase::Settled => {
-            (attachment.boot_id != boot_id).then_some("the host has been booted since")
-        }
-    }
-}
-
-/// Removes what was interrupted, in the background. Until then it is known as an orphan.
-pub(super) fn remove(inner: &Arc<Inner>, interrupted: Vec<Attachment>) {
-    if interrupted.is_empty() {
-        return;
-    }
-    let strays = interrupted.iter().map(|attachment| attachment.id.to_string()).collect();
-    let cells: Vec<_> =
-        interrupted.into_iter().map(|attachment| inner.abandon(attachment)).collect();
-    let inner = Arc::clone(inner);
-    inner.background.clone().spawn(async move {
-        // A DEL that runs beside the last driver's ADD would not see what that is about to make.
-        inner.runtime.end_strays(strays).await;
-        for cell in cells {
-            inner.remove_soon(cell);
-        }
-    });
-}
-
-/// Watches again what the last driver watched: Docker before version 28 may put an interface in
-/// place while no driver runs, and makes no call about it afterwards.
-pub(super) fn watch_again(inner: &Arc<Inner>) {
-    for endpoint in inner.endpoints.ids() {
-        // Nothing else holds one yet.
-        let slot = inner.endpoints.try_lock(&endpoint);
-        if let Some(attachment) = slot.as_ref().and_then(|slot| slot.as_ref())
-            && attachment.phase == Phase::Joined
-            && attachment.sandbox.is_some()
-        {
-            watch::start(inner, attachment);
-        }
-    }
-}
+/// For how long after the driver's start dockerd may have a call to repeat that the last driver
+/// did not answer; it does so for 30 s.
+pub(crate) const DOCKERS_PATIENCE: Duration = Duration::from_secs(45);
 
 /// Begins the removal of every attachment whose container has gone without Docker's saying
 /// so: a dockerd that was killed forgets the endpoints of drivers that it has not called yet.
 /// What it died over, before the container had its interface, is left to the new one for a while.
-pub(super) fn sweep(inner: &Arc<Inner>) {
+pub(crate) fn sweep(inner: &Arc<Inner>) {
     let endpoints = inner.endpoints.ids();
     inner.inherited().extend(endpoints.iter().cloned());
     for endpoint in endpoints.clone() {
@@ -141,13 +74,13 @@ impl Inner {
     }
 
     /// The present dockerd knows this endpoint, and will say so when it ends.
-    pub(super) fn is_spoken_of(&self, endpoint: &EndpointId) {
+    pub(crate) fn is_spoken_of(&self, endpoint: &EndpointId) {
         self.inherited().remove(endpoint);
     }
 
     /// Begins the removal of what a dockerd that died has left half-made, if a new endpoint asks
     /// for the same: the user's next attempt at what failed then.
-    pub(super) async fn have_given_way(self: &Arc<Self>, claims: &Claims) {
+    pub(crate) async fn have_given_way(self: &Arc<Self>, claims: &Claims) {
         let inherited: Vec<_> = self.inherited().iter().cloned().collect();
         for endpoint in inherited {
             self.give_up(&endpoint, Some(claims)).await;
@@ -174,17 +107,4 @@ impl Inner {
             self.remove_soon(orphan);
         }
     }
-}
-
-/// Whether its container has gone, with the namespace that it was in.
-pub(super) fn lost_its_sandbox(attachment: &Attachment) -> bool {
-    let sandbox = attachment.sandbox.as_ref().filter(|_| attachment.phase == Phase::Settled);
-    sandbox.is_some_and(|path| matches!(netns::identity(path), Ok(None)))
-}
-
-/// The kernel's name for the present boot (`random(4)`).
-pub(super) fn boot_id() -> Result<String> {
-    fs::read_to_string("/proc/sys/kernel/random/boot_id")
-        .map(|id| id.trim().to_owned())
-        .map_err(Error::BootId)
 }

@@ -6,13 +6,13 @@ use crate::cni::NetworkConfigList;
 
 /// The conflists that some attachment has.
 #[derive(Debug, Default)]
-pub(super) struct Lists {
+pub(crate) struct Lists {
     known: Mutex<Vec<Weak<NetworkConfigList>>>,
 }
 
 impl Lists {
     /// The one that is equal to `list`, or `list` itself if it is the first of its kind.
-    pub(super) fn share(&self, list: impl Into<Arc<NetworkConfigList>>) -> Arc<NetworkConfigList> {
+    pub(crate) fn share(&self, list: impl Into<Arc<NetworkConfigList>>) -> Arc<NetworkConfigList> {
         let list = list.into();
         // Whole even if a holder panicked: every change is one step.
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);

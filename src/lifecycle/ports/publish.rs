@@ -1,4 +1,4 @@
-//! Program and RevokeExternalConnectivity: published ports follow the container's gateway.
+//! Publishing: published ports follow the container's gateway.
 //!
 //! A container is attached to each of its networks with the same published ports, and one of
 //! its endpoints at a time holds the default gateway. Docker means the ports to be that
@@ -14,9 +14,9 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::record::Attachment;
-use super::{Driver, Inner, Result};
-use crate::cnm::{EndpointId, EndpointRequest, NetworkId, PortBinding, Protocol};
+use crate::cnm::{EndpointId, NetworkId, PortBinding, Protocol};
+use crate::lifecycle::record::Attachment;
+use crate::lifecycle::{Inner, Result};
 use crate::netlink::conntrack;
 use crate::state::Folder;
 use crate::translate::{self, PORT_MAPPINGS};
@@ -68,43 +68,13 @@ pub fn published(state_dir: &Path) -> Result<Vec<PublishedPort>> {
     Ok(ports)
 }
 
-impl Driver {
-    /// `NetworkDriver.RevokeExternalConnectivity`: the endpoint is its sandbox's gateway no
-    /// longer, and its ports are free for the one that is. An unknown endpoint has none.
-    ///
-    /// # Errors
-    /// The chain cannot take the ports back; they stay the endpoint's.
-    pub async fn revoke_external_connectivity(&self, request: EndpointRequest) -> Result<()> {
-        let inner = &self.inner;
-        let mut slot = inner.endpoints.lock(&request.endpoint_id).await;
-        let Some(attachment) = slot.as_mut() else { return Ok(()) };
-        if attachment.is_gateway {
-            attachment.is_gateway = false;
-            inner.keep_soon(attachment).await;
-        }
-        let Attachment { list, parameters, .. } = &*attachment;
-        let can = attachment.publishes() && list.adds(PORT_MAPPINGS);
-        let (true, Some(result)) = (can, &attachment.result) else { return Ok(()) };
-        let turn = inner.turns.beside_others(list.name()).await;
-        inner.runtime.del_capability(list, parameters, PORT_MAPPINGS, result).await?;
-        drop(turn);
-        forget_flows(attachment).await;
-        let mut revoked = attachment.clone();
-        revoked.parameters.capability_args.remove(PORT_MAPPINGS);
-        inner.keep(&revoked).await?;
-        *attachment = revoked;
-        inner.ports.release(&request.endpoint_id);
-        Ok(())
-    }
-}
-
 impl Inner {
     /// Publishes the ports of an endpoint that joins a sandbox, if ADD left them out because the
     /// container might have had them at another end, and it does not.
     ///
     /// # Errors
     /// Another container has a port, or the chain fails; nothing is published then.
-    pub(super) async fn publish_what_waited(
+    pub(crate) async fn publish_what_waited(
         &self,
         attachment: &mut Attachment,
         sandbox: Option<&Path>,
@@ -128,7 +98,7 @@ impl Inner {
     /// # Errors
     /// Somebody else has a port, or the chain fails. Nothing is published then; where even that
     /// could not be made sure of, the ports are the endpoint's until its DEL.
-    pub(super) async fn publish(
+    pub(crate) async fn publish(
         &self,
         attachment: &mut Attachment,
         asked: Vec<PortBinding>,
@@ -186,7 +156,7 @@ impl Inner {
 ///
 /// It is a nicety for what follows, and no reason to leave the endpoint behind: an error is
 /// logged.
-pub(super) async fn forget_flows(attachment: &Attachment) {
+pub(crate) async fn forget_flows(attachment: &Attachment) {
     if !attachment.ports.iter().any(|binding| binding.proto == Protocol::Udp) {
         return;
     }

@@ -12,43 +12,48 @@ use std::path::Path;
 
 use ipnet::IpNet;
 
-use super::Result;
-use super::settle::Settings;
 use crate::cnm::StaticRoute;
-use crate::netlink::sysctl::{self, Scope, Sysctls};
-use crate::netlink::{Address, Link, MAIN_TABLE, Mac, Neighbour, Netlink, Route, Rule, Snapshot};
+use crate::lifecycle::Result;
+use crate::lifecycle::interface::kernels::{
+    comes_by_itself, is_kernels_route, is_link_local, own_rules,
+};
+use crate::lifecycle::record::Settings;
+use crate::netlink::sysctl::{Scope, Sysctls};
+use crate::netlink::{
+    Address, Link, MAIN_TABLE, Mac, Neighbour, Netlink, Route, Rule, Snapshot, sysctl,
+};
 
 /// What an interface's namespace shall be like, and whose the default routes there are.
-pub(super) struct Desired<'d> {
-    pub(super) snapshot: &'d Snapshot,
+pub(crate) struct Desired<'d> {
+    pub(crate) snapshot: &'d Snapshot,
     /// Those of the snapshot that the interface shall have.
-    pub(super) addresses: &'d [Address],
-    pub(super) settings: Option<&'d Settings>,
+    pub(crate) addresses: &'d [Address],
+    pub(crate) settings: Option<&'d Settings>,
     /// Routes of Docker's making that may stay although ADD made none like them.
-    pub(super) told: &'d [StaticRoute],
+    pub(crate) told: &'d [StaticRoute],
     /// The gateways that Docker was told: it has to find the way to them in the main table.
-    pub(super) gateways: &'d [IpAddr],
+    pub(crate) gateways: &'d [IpAddr],
     /// Routes that Docker has made, and that are to be there still.
-    pub(super) dockers: &'d [Route],
+    pub(crate) dockers: &'d [Route],
     /// The host routes on the link are another endpoint's: Docker was told wider ones.
-    pub(super) others_have_host_routes: bool,
+    pub(crate) others_have_host_routes: bool,
     /// Whether the default routes of the main table are to be made too.
-    pub(super) default_routes: bool,
+    pub(crate) default_routes: bool,
 }
 
 /// An interface where it stands.
-pub(super) struct Live<'l> {
+pub(crate) struct Live<'l> {
     /// Path of its namespace.
-    pub(super) path: &'l Path,
+    pub(crate) path: &'l Path,
     /// A handle on that.
-    pub(super) netlink: &'l Netlink,
+    pub(crate) netlink: &'l Netlink,
     /// The interface.
-    pub(super) link: &'l Link,
+    pub(crate) link: &'l Link,
 }
 
 /// One thing that is not as it should be, and so what to change.
 #[derive(Debug)]
-pub(super) enum Change {
+pub(crate) enum Change {
     /// All of a scope: each time the namespace is entered costs.
     Settings {
         scope: Scope,
@@ -100,7 +105,7 @@ const ASPECTS: [Aspect; 7] = [
 
 impl Desired<'_> {
     /// Puts everything right, up to the first change that the kernel refuses.
-    pub(super) async fn reconcile(&self, live: &Live<'_>) -> Result<()> {
+    pub(crate) async fn reconcile(&self, live: &Live<'_>) -> Result<()> {
         for aspect in ASPECTS {
             for change in self.changes_of(aspect, live).await? {
                 change.make(live).await?;
@@ -110,7 +115,7 @@ impl Desired<'_> {
     }
 
     /// Everything that is to be put right; changes nothing.
-    pub(super) async fn changes(&self, live: &Live<'_>) -> Result<Vec<Change>> {
+    pub(crate) async fn changes(&self, live: &Live<'_>) -> Result<Vec<Change>> {
         let mut changes = Vec::new();
         for aspect in ASPECTS {
             changes.extend(self.changes_of(aspect, live).await?);
@@ -355,46 +360,6 @@ impl fmt::Display for InWords<'_> {
     }
 }
 
-/// Takes out of a snapshot what is in every namespace, or comes with an address. A record is
-/// half as long without it, on disk and in memory.
-pub(super) fn forget_the_kernels(snapshot: &mut Snapshot) {
-    snapshot.routes.retain(|route| !comes_by_itself(route));
-    snapshot.rules.retain(|rule| !is_kernels(rule));
-    snapshot.further_links.clear();
-    // A copy has no room to spare.
-    *snapshot = snapshot.clone();
-}
-
-/// Whether nobody has to make the route, and nobody may take it away: the addresses of this
-/// host, multicast, and what a router tells.
-fn comes_by_itself(route: &Route) -> bool {
-    const LOCAL_TABLE: u32 = 255;
-    /// `RTPROT_RA`: from a router's advertisement.
-    const ADVERTISED: u8 = 9;
-    route.table == LOCAL_TABLE
-        || route.protocol == ADVERTISED
-        || route.destination.addr().is_multicast()
-}
-
-/// The rules that ADD made, for an interface that has this name now.
-pub(super) fn own_rules(snapshot: &Snapshot, name: &str) -> impl Iterator<Item = Rule> {
-    let rules = snapshot.rules.iter().filter(|rule| !is_kernels(rule));
-    rules.map(move |rule| named(rule, &snapshot.link.name, name))
-}
-
-/// Whether the rule is one of those that every namespace has: local, main, default.
-fn is_kernels(rule: &Rule) -> bool {
-    matches!(rule.priority, 0 | 32766 | 32767)
-}
-
-/// The rule, for an interface that has another name now.
-fn named(rule: &Rule, old: &str, new: &str) -> Rule {
-    let renamed = |name: &Option<String>| {
-        name.as_ref().map(|name| if name == old { new.to_owned() } else { name.clone() })
-    };
-    Rule { input: renamed(&rule.input), output: renamed(&rule.output), ..rule.clone() }
-}
-
 /// Whether an address that is there needs no change.
 fn bears(present: &Address, wanted: &Address) -> bool {
     let key = |address: &Address| (address.net, address.peer, address.flags, address.metric);
@@ -412,16 +377,4 @@ fn is_host_route(route: &Route) -> bool {
     route.gateway.is_none()
         && route.table == MAIN_TABLE
         && route.destination.prefix_len() == route.destination.max_prefix_len()
-}
-
-/// Whether the kernel makes the route by itself, with the address that it belongs to. A
-/// plugin may have copied it to another table.
-fn is_kernels_route(route: &Route) -> bool {
-    const RTPROT_KERNEL: u8 = 2;
-    route.protocol == RTPROT_KERNEL && route.table == MAIN_TABLE
-}
-
-/// An IPv6 link-local address or prefix: the kernel's, made from the MAC.
-fn is_link_local(net: &IpNet) -> bool {
-    matches!(net, IpNet::V6(net) if net.addr().is_unicast_link_local())
 }

@@ -3,22 +3,22 @@
 
 use std::net::IpAddr;
 
-use super::hold::HostPort;
-use super::record::Attachment;
 use crate::cnm::{CreateEndpointRequest, EndpointId, EndpointOptions};
+use crate::lifecycle::ports::HostPort;
+use crate::lifecycle::record::Attachment;
 
 /// What an attachment has, or will have, that no other may have at the same time.
 #[derive(Debug)]
-pub(super) struct Claims {
-    pub(super) endpoint: EndpointId,
-    pub(super) conflist: String,
+pub(crate) struct Claims {
+    pub(crate) endpoint: EndpointId,
+    pub(crate) conflist: String,
     addresses: Vec<IpAddr>,
     ports: Vec<HostPort>,
 }
 
 impl Claims {
     /// What an endpoint asks for by name. What is chosen for it is chosen among what is free.
-    pub(super) fn of_request(
+    pub(crate) fn of_request(
         request: &CreateEndpointRequest,
         conflist: &str,
         options: &EndpointOptions,
@@ -36,7 +36,7 @@ impl Claims {
         }
     }
 
-    pub(super) fn of_attachment(attachment: &Attachment) -> Self {
+    pub(crate) fn of_attachment(attachment: &Attachment) -> Self {
         let told = attachment.interface.iter().flat_map(|interface| &interface.told);
         Self {
             endpoint: attachment.endpoint.clone(),
@@ -47,7 +47,7 @@ impl Claims {
     }
 
     /// What of these is among the `others`, in words.
-    pub(super) fn shared_with(&self, others: &Self) -> Option<String> {
+    pub(crate) fn shared_with(&self, others: &Self) -> Option<String> {
         if self.endpoint == others.endpoint {
             return Some(format!("endpoint {}", self.endpoint.short()));
         }

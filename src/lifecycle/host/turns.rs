@@ -8,18 +8,18 @@ use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
 
 /// A lock for each conflist that was used since the start.
 #[derive(Debug, Default)]
-pub(super) struct Turns {
+pub(crate) struct Turns {
     locks: Mutex<HashMap<String, Arc<RwLock<()>>>>,
 }
 
 impl Turns {
     /// For ADD and DEL.
-    pub(super) async fn beside_others(&self, conflist: &str) -> OwnedRwLockReadGuard<()> {
+    pub(crate) async fn beside_others(&self, conflist: &str) -> OwnedRwLockReadGuard<()> {
         self.of(conflist).read_owned().await
     }
 
     /// For GC.
-    pub(super) async fn alone(&self, conflist: &str) -> OwnedRwLockWriteGuard<()> {
+    pub(crate) async fn alone(&self, conflist: &str) -> OwnedRwLockWriteGuard<()> {
         self.of(conflist).write_owned().await
     }
 

@@ -1,0 +1,11 @@
+//! An attachment's interface: where it stands, what ADD left, and making it so again.
+
+pub(crate) mod capture;
+pub(crate) mod kernels;
+pub(crate) mod place;
+pub(crate) mod reconcile;
+mod sandboxes;
+mod settle;
+pub(crate) mod staging;
+
+pub(crate) use sandboxes::Sandboxes;

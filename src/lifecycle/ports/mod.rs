@@ -1,0 +1,11 @@
+//! Published ports: who holds which, and where they are published.
+
+mod hold;
+pub(crate) mod publish;
+mod table;
+
+pub use hold::HostPort;
+pub use table::PortError;
+
+pub(crate) use hold::Hold;
+pub(crate) use table::Ports;
