@@ -65,7 +65,7 @@ mod validate;
 mod verb;
 mod version;
 
-pub use attachment::{Attachment, InvalidAttachment};
+pub use attachment::{Attachment, InvalidAttachment, ValidAttachment};
 pub use cache::{Cache, CacheError, CachedAttachment};
 pub use conf_dir::{ConfDir, Listed, Listing};
 pub use config::NetworkConfigList;
@@ -77,7 +77,7 @@ pub use limits::Limits;
 pub use name::InvalidName;
 pub use plugin_config::PluginConfig;
 pub use result::{AttachResult, Dns, Interface, IpConfig, Route};
-pub use runtime::{Runtime, ValidAttachment};
+pub use runtime::Runtime;
 pub use trust::{Untrusted, is_roots};
 pub use turn::Turn;
 pub use validate::{Unusable, ValidatedPlugin, Validation};

@@ -16,7 +16,6 @@ use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::lenient::{self, Fields};
@@ -25,24 +24,13 @@ use super::request::Request;
 use super::strays;
 use super::{
     AttachResult, Attachment, Error, Failure, Limits, NetworkConfigList, PluginConfig, PluginError,
-    Verb, Version,
+    ValidAttachment, Verb, Version,
 };
 
 /// The CNI runtime. Clones share their limits.
 #[derive(Debug, Clone)]
 pub struct Runtime {
     plugins: Arc<Plugins>,
-}
-
-/// An attachment that is still in use, as GC tells plugins of it.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct ValidAttachment {
-    /// `CNI_CONTAINERID` at ADD.
-    #[serde(rename = "containerID")]
-    pub container_id: String,
-    /// `CNI_IFNAME` at ADD.
-    #[serde(rename = "ifname")]
-    pub if_name: String,
 }
 
 type Result<T> = std::result::Result<T, Error>;

@@ -5,7 +5,7 @@ use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-use super::json::{self, Json};
+use super::answer;
 use crate::lifecycle::{self, chain};
 
 /// Why a call was refused or failed.
@@ -49,8 +49,11 @@ pub enum Error {
     )]
     EmptyBody,
     /// No call of Docker's is nearly as large as the limit.
-    #[error("the body is larger than {} bytes, which is the limit", json::LIMIT)]
-    BodyTooLarge,
+    #[error("the body is larger than {limit} bytes, which is the limit")]
+    BodyTooLarge {
+        /// The limit, in bytes.
+        limit: usize,
+    },
     /// The connection broke while the body came in.
     #[error("the body could not be read to its end")]
     BodyBroken(#[source] axum::Error),
@@ -98,7 +101,7 @@ impl Error {
             Self::Driver(_) => StatusCode::OK,
             Self::UnknownCall { .. } => StatusCode::NOT_FOUND,
             Self::NotAPost { .. } => StatusCode::METHOD_NOT_ALLOWED,
-            Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::EmptyBody | Self::BodyBroken(_) | Self::NotJson(_) | Self::Mismatch { .. } => {
                 StatusCode::BAD_REQUEST
             }
@@ -110,7 +113,9 @@ impl Error {
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
         let text = chain(&self);
-        let mut response = (self.status(), Json(Refusal { err: &text })).into_response();
+        // Text is JSON in any case.
+        let mut response = answer::response(self.status(), &Refusal { err: &text })
+            .unwrap_or_else(|_| self.status().into_response());
         response.extensions_mut().insert(Failure(text));
         response
     }

@@ -2,7 +2,7 @@
 
 use axum::body::{Body, to_bytes};
 use axum::extract::{FromRequest, Request};
-use axum::http::header::CONTENT_TYPE;
+use axum::http::StatusCode;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt;
@@ -10,20 +10,18 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::answer;
 use super::error::Error;
 use super::observe;
 use crate::cnm::{EndpointId, NetworkId};
 
 /// Largest body that is read, in bytes. Docker's largest calls, with hundreds of published
 /// ports, have some tens of kilobytes.
-pub(super) const LIMIT: usize = 1 << 20;
+const LIMIT: usize = 1 << 20;
 
 /// How much of a body that is too large is read and thrown away, in bytes, before the
 /// connection is closed on it. Many clients read the answer only when they have written all.
 const PATIENCE: usize = 64 << 20;
-
-/// What the plugin protocol calls its JSON. Docker ignores it; people and tools do not.
-const PLUGIN_JSON: &str = "application/vnd.docker.plugins.v1.2+json";
 
 /// A call's request, or its answer.
 ///
@@ -48,13 +46,8 @@ impl<T: DeserializeOwned, S: Sync> FromRequest<S> for Json<T> {
 
 impl<T: Serialize> IntoResponse for Json<T> {
     fn into_response(self) -> Response {
-        match serde_json::to_vec(&self.0) {
-            Ok(body) => {
-                tracing::debug!(body = %String::from_utf8_lossy(&body), "answer");
-                ([(CONTENT_TYPE, PLUGIN_JSON)], body).into_response()
-            }
-            Err(error) => Error::Answer(error).into_response(),
-        }
+        answer::response(StatusCode::OK, &self.0)
+            .unwrap_or_else(|error| Error::Answer(error).into_response())
     }
 }
 
@@ -81,7 +74,7 @@ async fn read(body: Body) -> Result<Vec<u8>, Error> {
             break;
         }
     }
-    if seen > LIMIT { Err(Error::BodyTooLarge) } else { Ok(kept) }
+    if seen > LIMIT { Err(Error::BodyTooLarge { limit: LIMIT }) } else { Ok(kept) }
 }
 
 /// Tells the log which network and endpoint the call is about. Read apart from the call

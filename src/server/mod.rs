@@ -17,6 +17,7 @@
 //!   but to lose a call on it. (No timer is given to hyper, so it has no time-outs.)
 //! * A call that has begun is carried through, whether or not its caller still waits.
 
+mod answer;
 pub mod control;
 mod endpoint;
 mod error;
