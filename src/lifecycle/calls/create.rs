@@ -7,19 +7,19 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use tokio::time::timeout;
-
 use crate::cni::{AttachResult, NetworkConfigList};
 use crate::cnm::{
     CreateEndpointRequest, CreateEndpointResponse, EndpointId, EndpointInterface, EndpointOptions,
     PortBinding,
 };
+use crate::lifecycle::driver::Driver;
+use crate::lifecycle::error::{Error, Result};
+use crate::lifecycle::garbage::dockerds;
 use crate::lifecycle::host::forward;
-use crate::lifecycle::interface::capture::Fresh;
-use crate::lifecycle::ports::PortError;
+use crate::lifecycle::interface::Fresh;
+use crate::lifecycle::port_error::PortError;
 use crate::lifecycle::record::{Attachment, AttachmentId, Interface, Network, Phase};
 use crate::lifecycle::removal::{Claims, orphans};
-use crate::lifecycle::{Driver, Error, Inner, Result};
 use crate::netlink::{Mac, Netlink};
 use crate::translate::PORT_MAPPINGS;
 use crate::{cni, netns, translate};
@@ -61,29 +61,28 @@ impl Driver {
         &self,
         request: CreateEndpointRequest,
     ) -> Result<CreateEndpointResponse> {
-        let inner = &self.inner;
-        inner.is_spoken_of(&request.endpoint_id);
-        let network = inner.network(&request.network_id)?;
+        self.inherited.seen_by_dockerd(&request.endpoint_id);
+        let network = self.networks.get(&request.network_id)?;
         let options = EndpointOptions::read(&request.options)?;
-        let mut slot = inner.endpoints.lock(&request.endpoint_id).await;
+        let mut slot = self.endpoints.lock(&request.endpoint_id).await;
         match slot.as_ref() {
             Some(Attachment { phase, interface: Some(interface), .. }) if phase.is_live() => {
                 return Ok(CreateEndpointResponse { interface: interface.answer.clone() });
             }
             // A rest of an earlier life of this endpoint, that could not be removed then.
-            Some(_) => inner.detach(&mut slot).await?,
+            Some(_) => self.removals.detach(&mut slot).await?,
             None => {}
         }
         let claims = Claims::of_request(&request, &network.conflist, &options);
-        inner.have_given_way(&claims).await;
-        inner.wait_for_orphans(&claims).await?;
-        let going = inner.orphans.going(&network.conflist);
-        let made = inner.make(&mut slot, &network, &options, &request).await;
+        dockerds::evict_inherited(self, &claims).await;
+        self.removals.wait_for(&claims).await?;
+        let going = self.removals.going(&network.conflist);
+        let made = self.make(&mut slot, &network, &options, &request).await;
         let interface = match made {
             // The pool may have no address left but those that are being given back.
             Err(Error::Cni(_) | Error::NotAvailable { .. }) if !going.is_empty() => {
                 orphans::ended(going).await;
-                inner.make(&mut slot, &network, &options, &request).await?
+                self.make(&mut slot, &network, &options, &request).await?
             }
             made => made?,
         };
@@ -91,10 +90,10 @@ impl Driver {
     }
 }
 
-impl Inner {
+impl Driver {
     /// Makes the endpoint's attachment, or nothing.
     async fn make(
-        self: &Arc<Self>,
+        &self,
         slot: &mut Option<Attachment>,
         network: &Network,
         options: &EndpointOptions,
@@ -108,7 +107,7 @@ impl Inner {
         let attachment = self.intend(network, request.endpoint_id.clone(), options, interface)?;
         match self.attach(slot.insert(attachment), &wanted).await {
             Ok(interface) => Ok(interface),
-            Err(cause) => Err(wanted.explained(cause).undone(self.detach(slot).await)),
+            Err(cause) => Err(wanted.explained(cause).undone(self.removals.detach(slot).await)),
         }
     }
 
@@ -121,11 +120,11 @@ impl Inner {
         interface: &EndpointInterface,
     ) -> Result<Attachment> {
         let most = self.most.attachments;
-        if self.endpoints.count() + self.orphans.count() > most {
+        if self.endpoints.count() + self.removals.count() > most {
             return Err(Error::TooMany { what: "attachments", most, flag: "--max-attachments" });
         }
-        self.trusts_its_folders()?;
-        let list = self.conflist(Some(&network.conflist))?;
+        self.chains.make_sure_of_trust()?;
+        let list = self.chains.conflist(Some(&network.conflist))?;
         let mut arguments = translate::arguments(
             &list,
             &network.options.chain,
@@ -137,7 +136,7 @@ impl Inner {
         // The last step that can fail: whoever gets an attachment has its ports to let go of.
         let ports = self.hold_ports(network, &list, &endpoint, &options.ports, &mut arguments)?;
         let id = AttachmentId::new();
-        let staging = self.netns_dir.join(id.to_string());
+        let staging = self.interfaces.staging(id);
         for (key, value) in translate::kubernetes_args(&endpoint, &id.to_string()) {
             // The user's own win.
             if !arguments.args.iter().any(|(present, _)| *present == key) {
@@ -149,7 +148,7 @@ impl Inner {
             network: network.id.clone(),
             endpoint,
             phase: Phase::Adding,
-            boot_id: self.boot_id.clone(),
+            boot_id: self.boot_id.to_string(),
             parameters: cni::Attachment {
                 container_id: id.to_string(),
                 netns: Some(staging.clone()),
@@ -159,7 +158,7 @@ impl Inner {
             },
             internal: network.options.internal,
             forwarded: forward::applies(network.options.forward, &list),
-            list: self.lists.share(list),
+            list: self.chains.share(list),
             ports,
             staging,
             sandbox: None,
@@ -220,11 +219,15 @@ impl Inner {
     ) -> Result<EndpointInterface> {
         // Steps that do not need each other run at once, here and below. Both of a pair end
         // before either's error is told: an undo must not meet a step that is under way.
-        let (kept, made) = tokio::join!(self.keep(attachment), netns::create(&attachment.staging));
+        let (kept, made) =
+            tokio::join!(self.records.keep(attachment), netns::create(&attachment.staging));
         kept?;
         made?;
         // The first attachment looks up beside its ADD what it will be compared with.
-        let (result, fresh) = tokio::join!(self.add(attachment), self.fresh());
+        let (result, fresh) = tokio::join!(
+            self.chains.add(&attachment.list, &attachment.parameters),
+            self.interfaces.fresh()
+        );
         let (result, fresh) = (result?, fresh?);
         // Kept from here on: an undo runs DEL with it.
         attachment.result = Some(result.clone());
@@ -232,22 +235,8 @@ impl Inner {
         let answer = interface.answer.clone();
         attachment.interface = Some(interface);
         attachment.phase = Phase::Staged;
-        self.keep(attachment).await?;
+        self.records.keep(attachment).await?;
         Ok(answer)
-    }
-
-    /// Runs the chain's ADD, within the time that all of it may take.
-    async fn add(&self, attachment: &Attachment) -> Result<AttachResult> {
-        let Attachment { list, parameters, .. } = attachment;
-        let _turn = self.turns.beside_others(list.name()).await;
-        // The plugin that runs when the time is over is killed with all its children.
-        match timeout(self.add_within, self.runtime.add(list, parameters)).await {
-            Ok(ended) => Ok(ended?),
-            Err(_) => {
-                let conflist = list.name().to_owned();
-                Err(Error::TooSlow { conflist, limit: self.add_within })
-            }
-        }
     }
 
     /// Reads what ADD made, and finds the words for it that Docker is told.
@@ -260,7 +249,7 @@ impl Inner {
     ) -> Result<Interface> {
         let staging = Netlink::in_netns(&attachment.staging).await?;
         let link = self.made_as_wanted(attachment, &staging, wanted).await?;
-        let snapshot = self.snapshot(attachment, &staging, link, fresh).await?;
+        let snapshot = self.interfaces.snapshot(attachment, &staging, link, fresh).await?;
         let answer = translate::endpoint_interface(
             &attachment.list,
             wanted.interface,

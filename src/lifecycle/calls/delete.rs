@@ -6,15 +6,8 @@
 //! stand-in that bears them. An address whose rule is gone already is left out: some versions
 //! of the plugins fail for it, each time again.
 
-use std::sync::Arc;
-
 use crate::cnm::EndpointRequest;
-use crate::lifecycle::error::chain;
-use crate::lifecycle::interface::place::Place;
-use crate::lifecycle::interface::staging::take_out;
-use crate::lifecycle::record::Attachment;
-use crate::lifecycle::removal::Cell;
-use crate::lifecycle::{Driver, Inner, Result};
+use crate::lifecycle::driver::Driver;
 
 impl Driver {
     /// `NetworkDriver.DeleteEndpoint`. An unknown endpoint is gone already.
@@ -23,52 +16,13 @@ impl Driver {
     /// asks for that. Docker forgets the endpoint whatever is answered, so a DEL that fails
     /// is no error to it: see [`crate::lifecycle::removal`].
     pub async fn delete_endpoint(&self, request: EndpointRequest) {
-        let inner = &self.inner;
-        let mut slot = inner.endpoints.lock(&request.endpoint_id).await;
-        let Some(orphan) = inner.release(&mut slot).await else { return };
-        if inner.sync_delete {
+        let mut slot = self.endpoints.lock(&request.endpoint_id).await;
+        let Some(orphan) = self.removals.release(&mut slot).await else { return };
+        if self.sync_delete {
             // Logged where it failed; it is tried again.
-            let _ = inner.remove_now(orphan).await;
+            let _ = self.removals.now(orphan).await;
         } else {
-            inner.remove_soon(orphan);
+            self.removals.soon(orphan);
         }
-    }
-}
-
-impl Inner {
-    /// Takes back whatever there is of the attachment in `slot`, and empties the slot.
-    ///
-    /// # Errors
-    /// What failed. It is tried again in the background.
-    pub(crate) async fn detach(self: &Arc<Self>, slot: &mut Option<Attachment>) -> Result<()> {
-        match self.release(slot).await {
-            Some(orphan) => self.remove_now(orphan).await,
-            None => Ok(()),
-        }
-    }
-
-    /// Empties the slot: what was in it is to be deleted, and on record as such.
-    pub(crate) async fn release(&self, slot: &mut Option<Attachment>) -> Option<Arc<Cell>> {
-        let mut attachment = slot.take()?;
-        attachment.begin_removal();
-        // Docker removes the sandbox once it is answered: what stands in there yet, because
-        // Docker could not take it out, would go with it.
-        let (kept, rescued) = tokio::join!(self.keep(&attachment), self.rescue(&attachment));
-        for (outcome, consequence) in [
-            (kept, "should the driver crash now, the attachment leaks"),
-            (rescued, "the interface may be lost with its container"),
-        ] {
-            if let Err(error) = outcome {
-                tracing::warn!(attachment = %attachment.id, error = chain(&error), consequence);
-            }
-        }
-        self.sandboxes.leave(&attachment.endpoint);
-        Some(self.abandon(attachment))
-    }
-
-    /// Moves the interface back into staging, if it stands in the container yet.
-    async fn rescue(&self, attachment: &Attachment) -> Result<()> {
-        let Place::Sandbox(sandbox, link) = self.locate(attachment).await? else { return Ok(()) };
-        take_out(&sandbox, &link, attachment).await
     }
 }

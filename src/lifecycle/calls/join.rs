@@ -4,10 +4,11 @@ use std::path::PathBuf;
 
 use crate::cnm::{JoinRequest, JoinResponse};
 use crate::lifecycle::calls::watch;
+use crate::lifecycle::driver::Driver;
+use crate::lifecycle::error::{Error, Result};
 use crate::lifecycle::host::forward;
 use crate::lifecycle::interface::place::Place;
 use crate::lifecycle::record::{Attachment, Phase};
-use crate::lifecycle::{Driver, Error, Inner, Result};
 use crate::netns;
 
 impl Driver {
@@ -16,10 +17,9 @@ impl Driver {
     /// # Errors
     /// The endpoint is unknown, or its interface cannot be moved; it stays in staging then.
     pub async fn join(&self, request: JoinRequest) -> Result<JoinResponse> {
-        let inner = &self.inner;
-        let _ahead = inner.gate.ahead();
-        inner.is_spoken_of(&request.endpoint_id);
-        let mut slot = inner.endpoints.lock(&request.endpoint_id).await;
+        let _ahead = self.gate.ahead();
+        self.inherited.seen_by_dockerd(&request.endpoint_id);
+        let mut slot = self.endpoints.lock(&request.endpoint_id).await;
         let Some(attachment) = slot.as_mut() else {
             return Err(Error::UnknownEndpoint(request.endpoint_id));
         };
@@ -28,23 +28,23 @@ impl Driver {
         }
         let sandbox: Option<PathBuf> =
             (!request.sandbox_key.is_empty()).then(|| request.sandbox_key.into());
-        inner.publish_what_waited(attachment, sandbox.as_deref()).await?;
-        let joined = inner.as_joined(attachment, sandbox).await?;
+        self.publisher.publish_what_waited(attachment, sandbox.as_deref()).await?;
+        let joined = self.as_joined(attachment, sandbox).await?;
         let Some(answer) = joined.join_answer() else {
             return Err(Error::UnknownEndpoint(request.endpoint_id));
         };
-        inner.ports.enter(&joined.endpoint, joined.sandbox.as_deref());
-        inner.carry_out(attachment, joined).await?;
+        self.ports.enter(&joined.endpoint, joined.sandbox.as_deref());
+        self.carry_out(attachment, joined).await?;
         if let Some(sandbox) = &attachment.sandbox
             && netns::identity(sandbox)?.is_none()
         {
-            watch::start(inner, attachment);
+            watch::start(self, attachment);
         }
         Ok(answer)
     }
 }
 
-impl Inner {
+impl Driver {
     /// The attachment as it is to be in that sandbox, beside the container's other networks.
     async fn as_joined(
         &self,
@@ -54,12 +54,12 @@ impl Inner {
         // Not as wide as at an earlier Join.
         let mut joined =
             Attachment { phase: Phase::Joined, sandbox, widened: 0, ..attachment.clone() };
-        self.sandboxes.check_overlap(&joined)?;
-        let live = self.live_routes(&joined).await?;
-        joined.widened = self.sandboxes.widening(&joined, &live);
+        self.interfaces.sandboxes.check_overlap(&joined)?;
+        let live = self.interfaces.live_routes(&joined).await?;
+        joined.widened = self.interfaces.sandboxes.widening(&joined, &live);
         let again = attachment.phase == Phase::Settled && attachment.sandbox == joined.sandbox;
         if !again {
-            joined.tables = self.sandboxes.renumbering(&joined, &live);
+            joined.tables = self.interfaces.sandboxes.renumbering(&joined, &live);
         }
         Ok(joined)
     }
@@ -76,8 +76,8 @@ impl Inner {
             }
         };
         let keep = async {
-            self.read_settings(&mut joined).await?;
-            self.keep(&joined).await
+            self.interfaces.read_settings(&mut joined).await?;
+            self.records.keep(&joined).await
         };
         // Before the interface moves: its settings are on record then, wherever a crash leaves it.
         // Both to their end, so that an undo does not meet a step that is under way.
@@ -89,17 +89,17 @@ impl Inner {
         if let Err(cause) = handed_over {
             let withdraw =
                 async { if first { forward::withdraw(attachment).await } else { Ok(()) } };
-            let (kept, withdrawn) = tokio::join!(self.keep(attachment), withdraw);
+            let (kept, withdrawn) = tokio::join!(self.records.keep(attachment), withdraw);
             return Err(cause.undone(kept.and(withdrawn)));
         }
-        self.sandboxes.enter(&joined);
+        self.interfaces.sandboxes.enter(&joined);
         *attachment = joined;
         Ok(())
     }
 
     /// Moves the interface to where Docker looks for it, unless it is there or further on.
     async fn hand_over(&self, attachment: &Attachment) -> Result<()> {
-        match self.locate(attachment).await? {
+        match self.interfaces.locate(attachment).await? {
             Place::Staging(staging, link) => {
                 Ok(staging.move_to(link.index, &netns::own()?).await?)
             }

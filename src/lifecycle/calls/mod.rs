@@ -1,10 +1,9 @@
-//! One file for each of Docker's calls about an endpoint.
+//! One file for each of Docker's calls, and for the operator's.
 
 mod create;
 mod delete;
-mod endpoints;
 mod join;
+mod network;
+mod orphans;
 mod program;
 pub(crate) mod watch;
-
-pub(crate) use endpoints::Endpoints;

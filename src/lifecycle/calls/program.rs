@@ -6,11 +6,10 @@ use serde_json::{Map, json};
 use crate::cnm::{
     EndpointOperInfoResponse, EndpointOptions, EndpointRequest, ProgramExternalConnectivityRequest,
 };
+use crate::lifecycle::driver::Driver;
 use crate::lifecycle::error::chain;
-use crate::lifecycle::ports::publish;
+use crate::lifecycle::error::{Error, Result};
 use crate::lifecycle::record::Attachment;
-use crate::lifecycle::{Driver, Error, Result};
-use crate::translate::PORT_MAPPINGS;
 
 impl Driver {
     /// `NetworkDriver.ProgramExternalConnectivity`: the endpoint became its sandbox's
@@ -24,18 +23,18 @@ impl Driver {
         &self,
         request: ProgramExternalConnectivityRequest,
     ) -> Result<()> {
-        let _ahead = self.inner.gate.ahead();
-        self.inner.is_spoken_of(&request.endpoint_id);
+        let _ahead = self.gate.ahead();
+        self.inherited.seen_by_dockerd(&request.endpoint_id);
         let asked = EndpointOptions::read(&request.options)?.ports;
-        match self.inner.endpoints.lock(&request.endpoint_id).await.as_mut() {
+        match self.endpoints.lock(&request.endpoint_id).await.as_mut() {
             Some(attachment) => {
-                self.inner.publish(attachment, asked).await?;
+                self.publisher.publish(attachment, asked).await?;
                 if !attachment.is_gateway {
                     attachment.is_gateway = true;
-                    self.inner.keep_soon(attachment).await;
+                    self.records.keep_soon(attachment).await;
                 }
-                self.inner.settle(attachment).await?;
-                self.inner.straighten(attachment, true).await
+                self.settle(attachment).await?;
+                self.interfaces.align_default_route(attachment, true).await
             }
             None => Err(Error::UnknownEndpoint(request.endpoint_id)),
         }
@@ -47,27 +46,14 @@ impl Driver {
     /// # Errors
     /// The chain cannot take the ports back; they stay the endpoint's.
     pub async fn revoke_external_connectivity(&self, request: EndpointRequest) -> Result<()> {
-        let inner = &self.inner;
-        let _ahead = inner.gate.ahead();
-        let mut slot = inner.endpoints.lock(&request.endpoint_id).await;
+        let _ahead = self.gate.ahead();
+        let mut slot = self.endpoints.lock(&request.endpoint_id).await;
         let Some(attachment) = slot.as_mut() else { return Ok(()) };
         if attachment.is_gateway {
             attachment.is_gateway = false;
-            inner.keep_soon(attachment).await;
+            self.records.keep_soon(attachment).await;
         }
-        let Attachment { list, parameters, .. } = &*attachment;
-        let can = attachment.publishes() && list.adds(PORT_MAPPINGS);
-        let (true, Some(result)) = (can, &attachment.result) else { return Ok(()) };
-        let turn = inner.turns.beside_others(list.name()).await;
-        inner.runtime.del_capability(list, parameters, PORT_MAPPINGS, result).await?;
-        drop(turn);
-        publish::forget_flows(attachment).await;
-        let mut revoked = attachment.clone();
-        revoked.parameters.capability_args.remove(PORT_MAPPINGS);
-        inner.keep(&revoked).await?;
-        *attachment = revoked;
-        inner.ports.release(&request.endpoint_id);
-        Ok(())
+        self.publisher.revoke(attachment).await
     }
 
     /// `NetworkDriver.EndpointOperInfo`: what is known about an endpoint. Nothing about an
@@ -83,12 +69,12 @@ impl Driver {
         &self,
         request: EndpointRequest,
     ) -> Result<EndpointOperInfoResponse> {
-        let _ahead = self.inner.gate.ahead();
-        self.inner.is_spoken_of(&request.endpoint_id);
-        let mut slot = self.inner.endpoints.lock(&request.endpoint_id).await;
+        let _ahead = self.gate.ahead();
+        self.inherited.seen_by_dockerd(&request.endpoint_id);
+        let mut slot = self.endpoints.lock(&request.endpoint_id).await;
         let mut value = Map::new();
         if let Some(attachment) = slot.as_mut() {
-            self.inner.settle(attachment).await?;
+            self.settle(attachment).await?;
             value.insert("cni.network".into(), json!(attachment.list.name()));
             value.insert("cni.containerID".into(), json!(attachment.parameters.container_id));
             value.insert("cni.ifname".into(), json!(attachment.parameters.if_name));
@@ -106,12 +92,21 @@ impl Driver {
     /// still inside; Docker takes it out after this. What would stay behind goes now. A
     /// namespace that is dying may refuse, which is no reason to keep Docker from leaving.
     pub async fn leave(&self, request: EndpointRequest) {
-        let _ahead = self.inner.gate.ahead();
-        let slot = self.inner.endpoints.lock(&request.endpoint_id).await;
+        let _ahead = self.gate.ahead();
+        let slot = self.endpoints.lock(&request.endpoint_id).await;
         if let Some(attachment) = slot.as_ref()
-            && let Err(error) = self.inner.unsettle(attachment).await
+            && let Err(error) = self.interfaces.unsettle(attachment).await
         {
             tracing::warn!(error = chain(&error), "rules may be left in the container");
         }
+    }
+
+    /// Makes the container's interface what ADD made it, if Docker has put it in place.
+    async fn settle(&self, attachment: &mut Attachment) -> Result<()> {
+        if self.interfaces.settle(attachment).await? {
+            // A container waits for this; settling once more after a crash does no harm.
+            self.records.keep_soon(attachment).await;
+        }
+        Ok(())
     }
 }

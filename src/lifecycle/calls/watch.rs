@@ -9,14 +9,14 @@
 //! all that it was told. Settling earlier would make Docker find its own work done, and
 //! fail. A driver that is started again begins the watches of its predecessor anew.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::cnm::EndpointId;
+use crate::lifecycle::driver::Driver;
+use crate::lifecycle::error::Result;
 use crate::lifecycle::error::chain;
 use crate::lifecycle::interface::place::Place;
 use crate::lifecycle::record::{Attachment, AttachmentId, Phase};
-use crate::lifecycle::{Inner, Result};
 use crate::netlink::{Events, Link, Netlink};
 
 /// How long a container may take from Join to its namespace.
@@ -26,16 +26,16 @@ const UNTIL_TAKEN: Duration = Duration::from_secs(300);
 const UNTIL_SET_UP: Duration = Duration::from_secs(10);
 
 /// Settles an attachment as soon as Docker has set up its interface.
-pub(crate) fn start(inner: &Arc<Inner>, attachment: &Attachment) {
+pub(crate) fn start(driver: &Driver, attachment: &Attachment) {
     let watch = Watch {
-        inner: Arc::clone(inner),
+        driver: driver.clone(),
         endpoint: attachment.endpoint.clone(),
         attachment: attachment.id,
         if_name: attachment.parameters.if_name.clone(),
     };
-    let stop = inner.stop.clone();
-    inner.background.spawn(async move {
-        let watched = stop.run_until_cancelled(watch.run()).await;
+    let background = driver.background.clone();
+    driver.background.spawn(async move {
+        let watched = background.until_stopped(watch.run()).await;
         if let Some(Err(error)) = watched {
             tracing::error!(
                 endpoint = watch.endpoint.short(), attachment = %watch.attachment,
@@ -46,8 +46,23 @@ pub(crate) fn start(inner: &Arc<Inner>, attachment: &Attachment) {
     });
 }
 
+/// Watches again what the last driver watched: Docker before version 28 may put an interface in
+/// place while no driver runs, and makes no call about it afterwards.
+pub(crate) fn begin_again(driver: &Driver) {
+    for endpoint in driver.endpoints.ids() {
+        // Nothing else holds one yet.
+        let slot = driver.endpoints.try_lock(&endpoint);
+        if let Some(attachment) = slot.as_ref().and_then(|slot| slot.as_ref())
+            && attachment.phase == Phase::Joined
+            && attachment.sandbox.is_some()
+        {
+            start(driver, attachment);
+        }
+    }
+}
+
 struct Watch {
-    inner: Arc<Inner>,
+    driver: Driver,
     endpoint: EndpointId,
     attachment: AttachmentId,
     if_name: String,
@@ -69,7 +84,7 @@ impl Watch {
     /// Waits until Docker has taken the interface from our namespace.
     async fn taken(&self) -> Result<()> {
         let mut events = Events::own()?;
-        while self.inner.own.link(&self.if_name).await?.is_some() {
+        while self.driver.interfaces.own.link(&self.if_name).await?.is_some() {
             events.next().await?;
         }
         Ok(())
@@ -97,27 +112,29 @@ impl Watch {
     }
 
     async fn sandbox(&self) -> Option<std::path::PathBuf> {
-        let slot = self.inner.endpoints.lock(&self.endpoint).await;
+        let slot = self.driver.endpoints.lock(&self.endpoint).await;
         slot.as_ref().and_then(|attachment| attachment.sandbox.clone())
     }
 
     /// Settles the attachment if Docker's work is as `ready` wants it; true if there is
     /// nothing more to wait for.
     async fn settle_if(&self, ready: impl Fn(&Told) -> bool) -> Result<bool> {
-        let mut slot = self.inner.endpoints.lock(&self.endpoint).await;
+        let mut slot = self.driver.endpoints.lock(&self.endpoint).await;
         let Some(attachment) = slot.as_mut().filter(|it| it.id == self.attachment) else {
             return Ok(true);
         };
         if attachment.phase != Phase::Joined {
             return Ok(true);
         }
-        let Place::Sandbox(netlink, link) = self.inner.locate(attachment).await? else {
+        let Place::Sandbox(netlink, link) = self.driver.interfaces.locate(attachment).await? else {
             return Ok(false);
         };
         if !ready(&Told::of(attachment, &netlink, &link).await?) {
             return Ok(false);
         }
-        self.inner.settle_there(attachment, &netlink, &link).await?;
+        if self.driver.interfaces.settle_there(attachment, &netlink, &link).await? {
+            self.driver.records.keep_soon(attachment).await;
+        }
         Ok(true)
     }
 }

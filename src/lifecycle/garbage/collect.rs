@@ -6,16 +6,16 @@
 //! this driver's ([`super::remains`]), nothing that is younger than a grace time, and nothing
 //! whose address some namespace of the host still has.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::cni::NetworkConfigList;
+use crate::lifecycle::driver::Driver;
+use crate::lifecycle::error::Result;
 use crate::lifecycle::error::chain;
 use crate::lifecycle::garbage::dockerds::DOCKERS_PATIENCE;
-use crate::lifecycle::garbage::remains::{Survey, ids_in, in_use};
-use crate::lifecycle::{Driver, Inner, Result, embedded};
+use crate::lifecycle::garbage::lost;
+use crate::lifecycle::garbage::remains::{Survey, in_use};
 
 /// What [`Driver::collect`] is to do.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -76,12 +76,6 @@ impl Driver {
     /// # Errors
     /// The host does not tell what is there.
     pub async fn collect(&self, wanted: &Collection) -> Result<Vec<Finding>> {
-        self.inner.collect(wanted).await
-    }
-}
-
-impl Inner {
-    async fn collect(self: &Arc<Self>, wanted: &Collection) -> Result<Vec<Finding>> {
         // One at a time: two would both give the same remains a record.
         let _alone = self.collecting.lock().await;
         let grace = Duration::from_secs(wanted.grace);
@@ -94,7 +88,7 @@ impl Inner {
     }
 
     /// Attachments on record whose container has gone, or never came.
-    async fn collect_attachments(self: &Arc<Self>, grace: Duration, apply: bool) -> Vec<Finding> {
+    async fn collect_attachments(&self, grace: Duration, apply: bool) -> Vec<Finding> {
         let mut findings = Vec::new();
         for endpoint in self.endpoints.ids() {
             // Whatever holds an endpoint is at work on it.
@@ -103,28 +97,28 @@ impl Inner {
             else {
                 continue;
             };
-            let Some(reason) = self.is_lost(attachment).await else { continue };
+            let Some(reason) = lost::reason(&self.interfaces, attachment).await else { continue };
             let what = format!("attachment {}", attachment.id);
             let found = vec![format!("endpoint {}", endpoint.short())];
-            let outcome =
-                if apply { Outcome::of(self.detach(&mut slot).await) } else { Outcome::Garbage };
+            let outcome = if apply {
+                Outcome::of(self.removals.detach(&mut slot).await)
+            } else {
+                Outcome::Garbage
+            };
             findings.push(Finding { what, reason: reason.to_owned(), found, outcome });
         }
         findings
     }
 
     /// What is left of attachments that are not on record.
-    async fn collect_remains(
-        self: &Arc<Self>,
-        grace: Duration,
-        apply: bool,
-    ) -> Result<Vec<Finding>> {
-        let lists = self.known_lists();
+    async fn collect_remains(&self, grace: Duration, apply: bool) -> Result<Vec<Finding>> {
+        let lists = self.chains.known();
         // Also records that cannot be read: their containers may run. Before the survey and after
         // it, since attachments come and go meanwhile.
-        let mut on_record = ids_in(self.attachment_folder.path());
-        let mut survey = Survey::take(&lists, &self.netns_dir, &self.own).await?;
-        on_record.extend(ids_in(self.attachment_folder.path()));
+        let mut on_record = self.records.ids();
+        let mut survey =
+            Survey::take(&lists, self.interfaces.netns_dir(), &self.interfaces.own).await?;
+        on_record.extend(self.records.ids());
         survey.stray_links.retain(|name| !on_record.iter().any(|id| id.if_name() == *name));
         survey.attachments.retain(|id, _| !on_record.contains(id) && id.age() >= grace);
         let addresses = survey.attachments.values().flat_map(|remains| &remains.addresses);
@@ -158,33 +152,27 @@ impl Inner {
         }));
         Ok(findings)
     }
-
-    /// The conflists of this machine, and the embedded one.
-    fn known_lists(&self) -> Vec<NetworkConfigList> {
-        let listed = self.conf_dir.list().networks.into_iter().map(|listed| listed.list);
-        listed.chain(embedded().ok()).collect()
-    }
 }
 
 /// Collects at intervals, until the driver stops; and before that once what Docker gave up on
 /// because the last driver died in the middle of a call: it asks neither for the end of an
 /// endpoint whose CreateEndpoint was not answered, nor twice for that of one whose DeleteEndpoint
 /// was not. What is older than this driver is seen through by then.
-pub(crate) async fn at_intervals(inner: Arc<Inner>, interval: Duration) {
+pub(crate) async fn at_intervals(driver: Driver, interval: Duration) {
     let (mut pause, mut grace) = (DOCKERS_PATIENCE, DOCKERS_PATIENCE);
     loop {
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
-            () = inner.stop.cancelled() => return,
+            () = driver.background.stopped() => return,
         }
-        collect_and_log(&inner, grace).await;
+        collect_and_log(&driver, grace).await;
         (pause, grace) = (interval, GRACE);
     }
 }
 
-async fn collect_and_log(inner: &Arc<Inner>, grace: Duration) {
+async fn collect_and_log(driver: &Driver, grace: Duration) {
     let wanted = Collection { apply: true, grace: grace.as_secs(), exclusive: false };
-    match inner.collect(&wanted).await {
+    match driver.collect(&wanted).await {
         Err(error) => tracing::warn!(error = chain(&error), "cannot look for garbage"),
         Ok(findings) => findings.into_iter().for_each(log),
     }

@@ -5,21 +5,19 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use crate::cni::{Cache, ValidAttachment};
+use crate::lifecycle::driver::Driver;
+use crate::lifecycle::error::Result;
 use crate::lifecycle::error::chain;
 use crate::lifecycle::garbage::collect::{Finding, Outcome};
-use crate::lifecycle::garbage::remains::ids_in;
-use crate::lifecycle::{Inner, Result};
 
 /// Where libcni and its users keep their attachments.
 const LIBCNI_CACHE: &str = "/var/lib/cni";
 
-impl Inner {
+impl Driver {
     /// Has the plugins of every conflist that a Docker network is on collect what is not valid.
     pub(crate) async fn collect_exclusively(&self, apply: bool) -> Vec<Finding> {
-        let conflists: BTreeSet<String> =
-            self.networks().values().map(|network| network.conflist.clone()).collect();
         let mut findings = Vec::new();
-        for name in conflists {
+        for name in self.networks.conflists() {
             let mut found = Vec::new();
             let outcome = self.collect_conflist(&name, apply, &mut found).await;
             findings.push(Finding {
@@ -39,7 +37,7 @@ impl Inner {
         apply: bool,
         found: &mut Vec<String>,
     ) -> Result<Outcome> {
-        let list = self.conflist(Some(name))?;
+        let list = self.chains.conflist(Some(name))?;
         if list.disables_gc() {
             return Ok(Outcome::Kept("the conflist says disableGC".to_owned()));
         }
@@ -51,7 +49,7 @@ impl Inner {
         let cache = Cache::new(Path::new(LIBCNI_CACHE));
         // Nothing becomes valid, or ceases to be, from here on. Only to look, nobody has to wait.
         let _turns = match apply {
-            true => Some((self.turns.alone(name).await, cache.turn_for_gc().await?)),
+            true => Some((self.chains.alone(name).await, cache.turn_for_gc().await?)),
             false => None,
         };
         let valid = self.valid_attachments(name, &cache)?;
@@ -60,15 +58,15 @@ impl Inner {
         if !apply {
             return Ok(Outcome::Garbage);
         }
-        self.runtime.gc(&list, &valid).await?;
+        self.chains.gc(&list, &valid).await?;
         Ok(Outcome::Removed)
     }
 
     /// The attachments of a conflist: this driver's, and those in libcni's cache.
     fn valid_attachments(&self, conflist: &str, cache: &Cache) -> Result<Vec<ValidAttachment>> {
-        let records = self.attachment_folder.look()?;
+        let records = self.records.look()?;
         // What cannot be read may be of any conflist, and its container may run.
-        let mut own: BTreeSet<_> = ids_in(self.attachment_folder.path()).into_iter().collect();
+        let mut own: BTreeSet<_> = self.records.ids().into_iter().collect();
         for record in records.iter().filter(|record| record.list.name() != conflist) {
             own.remove(&record.id);
         }

@@ -8,19 +8,20 @@ use serde_json::json;
 
 use crate::cni::NetworkConfigList;
 use crate::cnm::EndpointInterface;
+use crate::lifecycle::driver::Driver;
+use crate::lifecycle::error::Result;
 use crate::lifecycle::garbage::remains::Remains;
 use crate::lifecycle::host::forward;
 use crate::lifecycle::interface::staging;
 use crate::lifecycle::record::{Attachment, AttachmentId, Interface, Phase, Removal};
-use crate::lifecycle::{Inner, Result};
 use crate::netlink::{Address, Netlink, Snapshot};
 use crate::translate::PORT_MAPPINGS;
 use crate::{cni, netns, translate};
 
-impl Inner {
+impl Driver {
     /// Removes what is left of an attachment: by its chain's DEL, where the chain is known.
     pub(crate) async fn remove_remains(
-        self: &Arc<Self>,
+        &self,
         id: AttachmentId,
         remains: &Remains,
         lists: &[NetworkConfigList],
@@ -28,13 +29,13 @@ impl Inner {
         let list = lists.iter().find(|list| remains.conflist.as_deref() == Some(list.name()));
         let Some(list) = list else {
             forward::withdraw_all(id).await?;
-            if let Some(link) = self.own.link(&id.if_name()).await? {
-                self.own.delete_link(link.index).await?;
+            if let Some(link) = self.interfaces.own.link(&id.if_name()).await? {
+                self.interfaces.own.delete_link(link.index).await?;
             }
-            return Ok(netns::remove(&self.netns_dir.join(id.to_string())).await?);
+            return Ok(netns::remove(&self.interfaces.staging(id)).await?);
         };
         let attachment = self.again_on_record(id, remains, list).await?;
-        self.remove_now(self.abandon(attachment)).await
+        self.removals.now(self.removals.begin(attachment)).await
     }
 
     /// An interface for DEL to find: what is left of the attachment's own, or a stand-in, with the
@@ -45,11 +46,11 @@ impl Inner {
         remains: &Remains,
         list: &NetworkConfigList,
     ) -> Result<Snapshot> {
-        let staging = self.netns_dir.join(id.to_string());
+        let staging = self.interfaces.staging(id);
         let if_name = id.if_name();
         staging::stage(&staging).await?;
-        if let Some(link) = self.own.link(&if_name).await? {
-            self.own.move_to(link.index, &netns::open(&staging)?).await?;
+        if let Some(link) = self.interfaces.own.link(&if_name).await? {
+            self.interfaces.own.move_to(link.index, &netns::open(&staging)?).await?;
         }
         let netlink = Netlink::in_netns(&staging).await?;
         let link = match netlink.link(&if_name).await? {
@@ -77,7 +78,7 @@ impl Inner {
         list: &NetworkConfigList,
     ) -> Result<Attachment> {
         let snapshot = self.staged_again(id, remains, list).await?;
-        let staging = self.netns_dir.join(id.to_string());
+        let staging = self.interfaces.staging(id);
         let mut capability_args = serde_json::Map::new();
         if list.declares(PORT_MAPPINGS) {
             // portmap finds its rules by the attachment's id, and only if it is told of a port.
@@ -90,8 +91,8 @@ impl Inner {
             network: id.without_dashes(),
             endpoint: id.without_dashes(),
             phase: Phase::Deleting,
-            boot_id: self.boot_id.clone(),
-            list: self.lists.share(list.clone()),
+            boot_id: self.boot_id.to_string(),
+            list: self.chains.share(list.clone()),
             parameters: cni::Attachment {
                 container_id: id.to_string(),
                 netns: Some(staging.clone()),
@@ -117,7 +118,7 @@ impl Inner {
             removal: Some(Removal::begun_now()),
             writing: Arc::default(),
         };
-        self.keep(&attachment).await?;
+        self.records.keep(&attachment).await?;
         Ok(attachment)
     }
 }

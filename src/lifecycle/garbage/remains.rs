@@ -11,9 +11,10 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use crate::cni::NetworkConfigList;
-use crate::lifecycle::Result;
+use crate::lifecycle::error::Result;
 use crate::lifecycle::host::forward;
 use crate::lifecycle::host::forward::Table;
+use crate::lifecycle::host::nat::named_in;
 use crate::lifecycle::record::AttachmentId;
 use crate::netlink::Netlink;
 use crate::{netns, translate};
@@ -53,7 +54,7 @@ impl Survey {
         for list in lists {
             survey.note_leases(list);
         }
-        for id in ids_in(netns_dir) {
+        for id in AttachmentId::in_folder(netns_dir) {
             survey
                 .note(id, format!("namespace {}", netns_dir.join(id.to_string()).display()))
                 .proven = true;
@@ -119,32 +120,6 @@ impl Survey {
     }
 }
 
-/// The attachments that a folder's files are named after.
-pub(crate) fn ids_in(folder: &Path) -> HashSet<AttachmentId> {
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
-    names.filter_map(|name| AttachmentId::parse(name.split('.').next()?)).collect()
-}
-
-/// The addresses of an attachment that rules of nat translate yet.
-pub(crate) async fn masqueraded(id: AttachmentId) -> Result<HashSet<IpAddr>> {
-    let rules = forward::list(Table::Nat).await?;
-    let of_attachment = rules.iter().filter(|rule| named_in(rule).is_some_and(|(_, of)| of == id));
-    let addresses = of_attachment.filter_map(|rule| {
-        let address = rule.split_once("-s ")?.1.split(['/', ' ']).next()?;
-        address.parse().ok()
-    });
-    Ok(addresses.collect())
-}
-
-/// The network and the attachment in the comment that the reference plugins give their rules:
-/// `name: "NETWORK" id: "CONTAINERID"`.
-fn named_in(rule: &str) -> Option<(String, AttachmentId)> {
-    let rule = rule.replace("\\\"", "\"");
-    let quoted = |key: &str| Some(rule.split_once(key)?.1.split_once('"')?.0.to_owned());
-    Some((quoted("name: \"")?, AttachmentId::parse(&quoted("id: \"")?)?))
-}
-
 /// Which of these addresses an interface of some other namespace of this host has.
 pub(crate) async fn in_use(addresses: &BTreeSet<IpAddr>) -> Result<HashSet<IpAddr>> {
     let mut used = HashSet::new();
@@ -177,26 +152,4 @@ fn other_namespaces() -> Result<Vec<PathBuf>> {
         }
     }
     Ok(paths)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_comment_of_the_reference_plugins_names_network_and_attachment() {
-        let id = AttachmentId::new();
-        for rule in [
-            format!(
-                r#"-A POSTROUTING -s 10.22.0.5/32 -m comment --comment "name: \"web\" id: \"{id}\"" -j CNI-1"#
-            ),
-            format!(
-                r#"-A CNI-HOSTPORT-DNAT -m comment --comment "dnat name: \"web\" id: \"{id}\"" -j CNI-DN-1"#
-            ),
-        ] {
-            assert_eq!(named_in(&rule), Some(("web".into(), id)), "{rule}");
-        }
-        let pod = r#"-A POSTROUTING -m comment --comment "name: \"web\" id: \"4f3c\"" -j CNI-2"#;
-        assert_eq!(named_in(pod), None);
-    }
 }

@@ -3,11 +3,10 @@
 //! not touched.
 
 use std::fs;
-use std::sync::Arc;
 
-use crate::lifecycle::calls::watch;
+use crate::lifecycle::driver::Driver;
+use crate::lifecycle::error::{Error, Result};
 use crate::lifecycle::record::{Attachment, Phase};
-use crate::lifecycle::{Error, Inner, Result};
 
 /// Parts the attachments that go on from those that something interrupted.
 pub(crate) fn part(attachments: Vec<Attachment>, boot_id: &str) -> Parted {
@@ -45,36 +44,21 @@ fn interrupted(attachment: &Attachment, boot_id: &str) -> Option<&'static str> {
 }
 
 /// Removes what was interrupted, in the background. Until then it is known as an orphan.
-pub(crate) fn remove(inner: &Arc<Inner>, interrupted: Vec<Attachment>) {
+pub(crate) fn remove(driver: &Driver, interrupted: Vec<Attachment>) {
     if interrupted.is_empty() {
         return;
     }
     let strays = interrupted.iter().map(|attachment| attachment.id.to_string()).collect();
     let cells: Vec<_> =
-        interrupted.into_iter().map(|attachment| inner.abandon(attachment)).collect();
-    let inner = Arc::clone(inner);
-    inner.background.clone().spawn(async move {
+        interrupted.into_iter().map(|attachment| driver.removals.begin(attachment)).collect();
+    let driver = driver.clone();
+    driver.background.clone().spawn(async move {
         // A DEL that runs beside the last driver's ADD would not see what that is about to make.
-        inner.runtime.end_strays(strays).await;
+        driver.chains.end_strays(strays).await;
         for cell in cells {
-            inner.remove_soon(cell);
+            driver.removals.soon(cell);
         }
     });
-}
-
-/// Watches again what the last driver watched: Docker before version 28 may put an interface in
-/// place while no driver runs, and makes no call about it afterwards.
-pub(crate) fn watch_again(inner: &Arc<Inner>) {
-    for endpoint in inner.endpoints.ids() {
-        // Nothing else holds one yet.
-        let slot = inner.endpoints.try_lock(&endpoint);
-        if let Some(attachment) = slot.as_ref().and_then(|slot| slot.as_ref())
-            && attachment.phase == Phase::Joined
-            && attachment.sandbox.is_some()
-        {
-            watch::start(inner, attachment);
-        }
-    }
 }
 
 /// The kernel's name for the present boot (`random(4)`).

@@ -38,8 +38,8 @@ use tokio::process::Command;
 use crate::cni::NetworkConfigList;
 use crate::cnm::Forward;
 use crate::crash;
+use crate::lifecycle::error::{Error, Result};
 use crate::lifecycle::record::{Attachment, AttachmentId};
-use crate::lifecycle::{Error, Result};
 
 /// The commands of one address family.
 struct Family {

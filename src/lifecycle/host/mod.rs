@@ -1,9 +1,13 @@
-//! What the driver shares with the rest of the host: its FORWARD chain, a conflist's plugins, and
-//! its processors.
+//! What the driver shares with the rest of the host: its conflists and plugins, its FORWARD chain.
 
+mod chains;
 pub(crate) mod forward;
-mod gate;
+mod lists;
+pub(crate) mod nat;
 mod turns;
 
-pub(crate) use gate::Gate;
-pub(crate) use turns::Turns;
+pub use chains::embedded;
+
+pub(crate) use chains::Chains;
+pub(crate) use lists::Lists;
+use turns::Turns;

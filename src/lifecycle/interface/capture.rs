@@ -1,23 +1,14 @@
 //! What ADD left in the staging namespace, told apart from what every namespace has.
 
-use std::path::Path;
-
+use crate::lifecycle::error::{Error, Result};
+use crate::lifecycle::interface::Interfaces;
+use crate::lifecycle::interface::fresh::Fresh;
 use crate::lifecycle::interface::kernels::forget_the_kernels;
 use crate::lifecycle::record::{Attachment, Settings};
-use crate::lifecycle::{Error, Inner, Result};
 use crate::netlink::sysctl::{Scope, Sysctls};
 use crate::netlink::{Netlink, Snapshot, sysctl};
-use crate::netns;
 
-/// What a namespace has before any plugin has run in it.
-#[derive(Debug)]
-pub(crate) struct Fresh {
-    settings: Settings,
-    /// Links that the kernel puts into every namespace.
-    links: Vec<String>,
-}
-
-impl Inner {
+impl Interfaces {
     /// Reads what netlink tells of what ADD left in the staging namespace, but for what the
     /// kernel has put into every namespace.
     ///
@@ -71,40 +62,6 @@ impl Inner {
             });
         }
         Ok(())
-    }
-
-    /// What a fresh namespace is like; looked up once.
-    pub(crate) async fn fresh(&self) -> Result<&Fresh> {
-        self.fresh.get_or_try_init(|| Fresh::look(&self.netns_dir)).await
-    }
-}
-
-impl Fresh {
-    /// Name of the namespace that is made to be looked at.
-    const NAME: &str = "fresh";
-
-    /// Removes what a crash left of it.
-    pub(crate) async fn clear(netns_dir: &Path) -> Result<()> {
-        Ok(netns::remove(&netns_dir.join(Self::NAME)).await?)
-    }
-
-    /// Makes a namespace with an interface, reads it, and removes it.
-    async fn look(netns_dir: &Path) -> Result<Self> {
-        const LINK: &str = "fresh";
-        Self::clear(netns_dir).await?;
-        let path = netns_dir.join(Self::NAME);
-        netns::create(&path).await?;
-        let read = async {
-            let netlink = Netlink::in_netns(&path).await?;
-            let links = netlink.links().await?.into_iter().map(|link| link.name).collect();
-            let namespace = sysctl::read(&path, &Scope::Namespace).await?;
-            netlink.add_veth(LINK, "peer").await?;
-            let link = sysctl::read(&path, &Scope::Link(LINK.into())).await?;
-            Ok(Self { settings: Settings { link, namespace }, links })
-        };
-        let fresh = read.await;
-        netns::remove(&path).await?;
-        fresh
     }
 }
 

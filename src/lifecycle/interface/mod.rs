@@ -1,6 +1,9 @@
 //! An attachment's interface: where it stands, what ADD left, and making it so again.
 
-pub(crate) mod capture;
+mod capture;
+mod default_route;
+mod fresh;
+mod interfaces;
 pub(crate) mod kernels;
 pub(crate) mod place;
 pub(crate) mod reconcile;
@@ -8,4 +11,5 @@ mod sandboxes;
 mod settle;
 pub(crate) mod staging;
 
-pub(crate) use sandboxes::Sandboxes;
+pub(crate) use fresh::Fresh;
+pub(crate) use interfaces::Interfaces;

@@ -7,8 +7,9 @@
 
 use std::path::Path;
 
+use crate::lifecycle::error::Result;
+use crate::lifecycle::interface::Interfaces;
 use crate::lifecycle::record::Attachment;
-use crate::lifecycle::{Inner, Result};
 use crate::netlink::{Link, Netlink};
 use crate::netns;
 
@@ -24,7 +25,7 @@ pub(crate) enum Place {
     Nowhere,
 }
 
-impl Inner {
+impl Interfaces {
     /// Looks for the interface in every place where it can be.
     pub(crate) async fn locate(&self, attachment: &Attachment) -> Result<Place> {
         let if_name = &attachment.parameters.if_name;

@@ -13,7 +13,7 @@ use std::path::Path;
 use ipnet::IpNet;
 
 use crate::cnm::StaticRoute;
-use crate::lifecycle::Result;
+use crate::lifecycle::error::Result;
 use crate::lifecycle::interface::kernels::{
     comes_by_itself, is_kernels_route, is_link_local, own_rules,
 };

@@ -7,7 +7,7 @@
 //! one whichever endpoint Docker sets up first, and when the others go.
 //!
 //! Docker looks up by which link a gateway is reached, to set its default route and to remove
-//! it again, and the narrowest route wins. [`Inner::straighten`] makes that the one of the
+//! it again, and the narrowest route wins. [`super::Interfaces::align_default_route`] makes that the one of the
 //! endpoint that holds the default route.
 //!
 //! A plugin that routes by source, as `sbr`, takes the first routing table that is free, from
@@ -26,12 +26,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use ipnet::IpNet;
 
 use crate::cnm::{EndpointId, JoinResponse, NetworkId};
+use crate::lifecycle::error::{Error, Result};
 use crate::lifecycle::interface::kernels::own_rules;
-use crate::lifecycle::interface::place::Place;
 use crate::lifecycle::record::{Attachment, Interface};
-use crate::lifecycle::{Error, Inner, Result};
-use crate::netlink::{MAIN_TABLE, Netlink, Route, Snapshot};
-use crate::{netns, translate};
+use crate::netlink::{MAIN_TABLE, Route, Snapshot};
+use crate::translate;
 
 /// Which endpoint told Docker which routes on the link, in which sandbox.
 #[derive(Debug, Default)]
@@ -169,7 +168,7 @@ impl Sandboxes {
     }
 
     /// Whether there is another endpoint in the attachment's sandbox.
-    fn is_shared(&self, attachment: &Attachment) -> bool {
+    pub(crate) fn is_shared(&self, attachment: &Attachment) -> bool {
         let Some(sandbox) = &attachment.sandbox else { return false };
         others(&self.told(), &attachment.endpoint, sandbox).next().is_some()
     }
@@ -217,7 +216,7 @@ fn overlap(one: &IpNet, other: &IpNet) -> bool {
     one.contains(&other.trunc().addr()) || other.contains(&one.trunc().addr())
 }
 
-fn on_link(attachment: &Attachment) -> Vec<IpNet> {
+pub(super) fn on_link(attachment: &Attachment) -> Vec<IpNet> {
     let routes = attachment.join_answer().map(|answer| answer.static_routes).unwrap_or_default();
     let routes = routes.into_iter().filter(|route| route.next_hop.is_none());
     routes.map(|route| route.destination).collect()
@@ -234,60 +233,6 @@ fn is_host(net: &IpNet) -> bool {
 }
 
 /// Whether a route is one to this gateway, or was widened from one.
-fn covers(net: &IpNet, gateway: IpAddr) -> bool {
+pub(super) fn covers(net: &IpNet, gateway: IpAddr) -> bool {
     net.contains(&gateway) && net.max_prefix_len() - net.prefix_len() < MOST
-}
-
-impl Inner {
-    /// The routes in a sandbox that Docker has made already.
-    pub(crate) async fn live_routes(&self, attachment: &Attachment) -> Result<Vec<Route>> {
-        match &attachment.sandbox {
-            Some(sandbox) if netns::identity(sandbox)?.is_some() => {
-                Ok(Netlink::in_netns(sandbox).await?.all_routes().await?)
-            }
-            _ => Ok(Vec::new()),
-        }
-    }
-
-    /// Makes the default route and the narrowest route to its gateway leave by the same link,
-    /// so that Docker finds the one by the other. `is_gateway` says that it is to be this
-    /// endpoint's link; otherwise it is the one that has the default route.
-    pub(crate) async fn straighten(&self, attachment: &Attachment, is_gateway: bool) -> Result<()> {
-        let Some(answer) = attachment.join_answer() else { return Ok(()) };
-        if on_link(attachment).is_empty() || !self.sandboxes.is_shared(attachment) {
-            return Ok(());
-        }
-        let Place::Sandbox(netlink, link) = self.locate(attachment).await? else { return Ok(()) };
-        for gateway in answer.gateways() {
-            let mut routes = netlink.all_routes().await?;
-            routes.retain(|route| route.table == MAIN_TABLE && route.link.is_some());
-            let Some(default) =
-                routes.iter().find(|route| route.is_default() && route.gateway == Some(gateway))
-            else {
-                continue;
-            };
-            let wanted = if is_gateway { Some(link.index) } else { default.link };
-            let mut ways: Vec<&Route> = (routes.iter())
-                .filter(|route| route.gateway.is_none() && covers(&route.destination, gateway))
-                .collect();
-            ways.sort_by_key(|route| std::cmp::Reverse(route.destination.prefix_len()));
-            let (Some(&first), Some(&ours)) =
-                (ways.first(), ways.iter().find(|route| route.link == wanted))
-            else {
-                continue;
-            };
-            if first.link != wanted {
-                netlink
-                    .replace_route(&Route { link: wanted, source: None, ..first.clone() })
-                    .await?;
-                let theirs = Route { link: first.link, source: None, ..ours.clone() };
-                netlink.replace_route(&theirs).await?;
-            }
-            if default.link != wanted {
-                let moved = Route { link: wanted, source: None, ..default.clone() };
-                netlink.replace_route(&moved).await?;
-            }
-        }
-        Ok(())
-    }
 }

@@ -7,40 +7,39 @@
 //! ([`super::reconcile`]) makes the interface like it again, *desired less actual*: in the
 //! container once Docker has put the interface there, and in staging before DEL.
 
-use std::sync::Arc;
-
+use crate::lifecycle::error::Result;
+use crate::lifecycle::interface::Interfaces;
 use crate::lifecycle::interface::kernels::own_rules;
 use crate::lifecycle::interface::place::Place;
 use crate::lifecycle::interface::reconcile::{Desired, Live};
 use crate::lifecycle::record::{Attachment, Phase};
-use crate::lifecycle::{Inner, Result};
 use crate::netlink::{Link, Netlink};
 
-impl Inner {
+impl Interfaces {
     /// Makes the container's interface what ADD made it, if Docker has put it in place.
-    /// Done once: what the container changes afterwards is its own business.
-    pub(crate) async fn settle(self: &Arc<Self>, attachment: &mut Attachment) -> Result<()> {
+    /// Done once: what the container changes afterwards is its own business. Whether it was done now.
+    pub(crate) async fn settle(&self, attachment: &mut Attachment) -> Result<bool> {
         if attachment.phase != Phase::Joined {
-            return Ok(());
+            return Ok(false);
         }
         match self.locate(attachment).await? {
             Place::Sandbox(netlink, link) => self.settle_there(attachment, &netlink, &link).await,
-            _ => Ok(()),
+            _ => Ok(false),
         }
     }
 
     /// Settles the interface that was found in the container's namespace.
     pub(crate) async fn settle_there(
-        self: &Arc<Self>,
+        &self,
         attachment: &mut Attachment,
         netlink: &Netlink,
         link: &Link,
-    ) -> Result<()> {
-        let Some(sandbox) = &attachment.sandbox else { return Ok(()) };
+    ) -> Result<bool> {
+        let Some(sandbox) = &attachment.sandbox else { return Ok(false) };
         let (Some(told), Some(interface), Some(snapshot)) =
             (attachment.join_answer(), &attachment.interface, attachment.snapshot_in_sandbox())
         else {
-            return Ok(());
+            return Ok(false);
         };
         let desired = Desired {
             snapshot: &snapshot,
@@ -53,11 +52,9 @@ impl Inner {
             default_routes: false,
         };
         desired.reconcile(&Live { path: sandbox, netlink, link }).await?;
-        self.straighten(attachment, false).await?;
+        self.align_default_route(attachment, false).await?;
         attachment.phase = Phase::Settled;
-        // A container waits for this; settling once more after a crash does no harm.
-        self.keep_soon(attachment).await;
-        Ok(())
+        Ok(true)
     }
 
     /// Takes the rules back that were added to the container's namespace: unlike all else,

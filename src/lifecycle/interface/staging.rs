@@ -3,15 +3,16 @@
 use std::borrow::Cow;
 use std::path::Path;
 
-use crate::lifecycle::garbage::remains;
+use crate::lifecycle::error::{Error, Result};
+use crate::lifecycle::host::nat;
+use crate::lifecycle::interface::Interfaces;
 use crate::lifecycle::interface::place::Place;
 use crate::lifecycle::interface::reconcile::{Desired, Live};
 use crate::lifecycle::record::{Attachment, Removal};
-use crate::lifecycle::{Error, Inner, Result};
 use crate::netlink::{Address, Link, Netlink};
 use crate::{netns, translate};
 
-impl Inner {
+impl Interfaces {
     /// Makes the staging namespace what it was after ADD: the interface with its addresses.
     pub(crate) async fn restore(&self, attachment: &Attachment) -> Result<()> {
         let path = &attachment.staging;
@@ -39,7 +40,7 @@ impl Inner {
         if translate::masquerades(&attachment.list) && !(given_back && first) {
             // After a reboot, or a DEL that was cut short, rules are gone that the plugins insist
             // on finding for each live address.
-            let left = remains::masqueraded(attachment.id).await?;
+            let left = nat::masqueraded(attachment.id).await?;
             wanted.to_mut().retain(|address| left.contains(&address.net.addr()));
         }
         let link = match staging.link(if_name).await? {

@@ -7,7 +7,6 @@
 //! do not match is refused, as if nobody were there: the TCP socket does not listen. (To a
 //! UDP socket it is lost.)
 
-use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsRawFd as _, OwnedFd};
 
@@ -17,42 +16,7 @@ use nix::sys::socket::{
     AddressFamily, SockFlag, SockProtocol, SockType, SockaddrStorage, bind, setsockopt, socket,
 };
 
-use crate::cnm::{PortBinding, Protocol};
-
-/// A port of the host.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct HostPort {
-    pub(crate) protocol: Protocol,
-    /// None is every address.
-    pub(crate) ip: Option<IpAddr>,
-    pub(crate) number: u16,
-}
-
-impl HostPort {
-    /// The port that the binding names; of a range, the first.
-    pub(crate) fn of(binding: &PortBinding) -> Self {
-        Self { protocol: binding.proto, ip: binding.host_ip, number: binding.host_port }
-    }
-
-    /// Whether one of the two keeps the other from being used.
-    pub(crate) fn overlaps(&self, other: &Self) -> bool {
-        let same_ip = match (self.ip, other.ip) {
-            (Some(one), Some(other)) => one == other,
-            _ => true,
-        };
-        self.number == other.number && self.protocol == other.protocol && same_ip
-    }
-}
-
-impl fmt::Display for HostPort {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.ip {
-            Some(ip) => write!(f, "{}", SocketAddr::new(ip, self.number))?,
-            None => write!(f, "{}", self.number)?,
-        }
-        write!(f, "/{}", self.protocol.name())
-    }
-}
+use crate::cnm::{HostPort, Protocol};
 
 /// A port that nobody else can have until this is dropped.
 #[derive(Debug)]

@@ -4,8 +4,5 @@ mod hold;
 pub(crate) mod publish;
 mod table;
 
-pub use hold::HostPort;
-pub use table::PortError;
-
-pub(crate) use hold::Hold;
+pub(crate) use publish::Publisher;
 pub(crate) use table::Ports;

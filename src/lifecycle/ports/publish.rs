@@ -11,12 +11,15 @@
 
 use std::net::IpAddr;
 use std::path::Path;
+use std::sync::Arc;
 
 use serde::Serialize;
 
 use crate::cnm::{EndpointId, NetworkId, PortBinding, Protocol};
-use crate::lifecycle::record::Attachment;
-use crate::lifecycle::{Inner, Result};
+use crate::lifecycle::error::Result;
+use crate::lifecycle::host::Chains;
+use crate::lifecycle::ports::Ports;
+use crate::lifecycle::record::{Attachment, Records};
 use crate::netlink::conntrack;
 use crate::state::Folder;
 use crate::translate::{self, PORT_MAPPINGS};
@@ -68,7 +71,38 @@ pub fn published(state_dir: &Path) -> Result<Vec<PublishedPort>> {
     Ok(ports)
 }
 
-impl Inner {
+/// Publishes ports, and takes them back.
+#[derive(Debug)]
+pub(crate) struct Publisher {
+    ports: Arc<Ports>,
+    chains: Arc<Chains>,
+    records: Arc<Records>,
+}
+
+impl Publisher {
+    pub(crate) fn new(ports: &Arc<Ports>, chains: &Arc<Chains>, records: &Arc<Records>) -> Self {
+        let (ports, chains) = (Arc::clone(ports), Arc::clone(chains));
+        Self { ports, chains, records: Arc::clone(records) }
+    }
+
+    /// Takes the ports of an endpoint back, if its chain has published them apart from its interface.
+    ///
+    /// # Errors
+    /// The chain cannot take them back; they stay the endpoint's.
+    pub(crate) async fn revoke(&self, attachment: &mut Attachment) -> Result<()> {
+        let Attachment { list, parameters, .. } = &*attachment;
+        let can = attachment.publishes() && list.adds(PORT_MAPPINGS);
+        let (true, Some(result)) = (can, &attachment.result) else { return Ok(()) };
+        self.chains.unpublish(list, parameters, result).await?;
+        forget_flows(attachment).await;
+        let mut revoked = attachment.clone();
+        revoked.parameters.capability_args.remove(PORT_MAPPINGS);
+        self.records.keep(&revoked).await?;
+        *attachment = revoked;
+        self.ports.release(&attachment.endpoint);
+        Ok(())
+    }
+
     /// Publishes the ports of an endpoint that joins a sandbox, if ADD left them out because the
     /// container might have had them at another end, and it does not.
     ///
@@ -128,22 +162,21 @@ impl Inner {
         published.parameters.capability_args.insert(PORT_MAPPINGS.to_owned(), mappings);
         published.ports = ports;
         let Attachment { list, parameters, .. } = &published;
-        let _turn = self.turns.beside_others(list.name()).await;
         let outcome = async {
             // On disk first: what a crash leaves half-done, DEL then takes back.
-            self.keep(&published).await?;
-            Ok(self.runtime.add_capability(list, parameters, PORT_MAPPINGS, result).await?)
+            self.records.keep(&published).await?;
+            self.chains.publish(list, parameters, result).await
         };
         let outcome: Result<()> = outcome.await;
         if let Err(cause) = outcome {
-            let undo = self.runtime.del_capability(list, parameters, PORT_MAPPINGS, result).await;
+            let undo = self.chains.unpublish(list, parameters, result).await;
             if let Err(undo) = undo {
                 // Rules may stand: DEL has to be told of them, and nobody else gets the ports.
                 *attachment = published;
-                return Err(cause.undone(Err(undo.into())));
+                return Err(cause.undone(Err(undo)));
             }
             self.ports.release(endpoint);
-            return Err(cause.undone(self.keep(attachment).await));
+            return Err(cause.undone(self.records.keep(attachment).await));
         }
         *attachment = published;
         Ok(())

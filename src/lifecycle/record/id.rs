@@ -1,6 +1,9 @@
 //! The name of an attachment, which its plugins, namespaces and interface are named after.
 
+use std::collections::HashSet;
 use std::fmt;
+use std::fs;
+use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
@@ -42,6 +45,13 @@ impl AttachmentId {
         let digits = name.strip_prefix("cni").unwrap_or_default();
         let is_digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
         digits.len() == 12 && digits.bytes().all(is_digit)
+    }
+
+    /// The attachments that a folder's files are named after.
+    pub(crate) fn in_folder(folder: &Path) -> HashSet<Self> {
+        let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+        let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+        names.filter_map(|name| Self::parse(name.split('.').next()?)).collect()
     }
 
     /// The `CNI_IFNAME`: `cni` and the id's last twelve hex digits, which are random. 15

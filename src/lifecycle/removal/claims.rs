@@ -3,8 +3,7 @@
 
 use std::net::IpAddr;
 
-use crate::cnm::{CreateEndpointRequest, EndpointId, EndpointOptions};
-use crate::lifecycle::ports::HostPort;
+use crate::cnm::{CreateEndpointRequest, EndpointId, EndpointOptions, HostPort};
 use crate::lifecycle::record::Attachment;
 
 /// What an attachment has, or will have, that no other may have at the same time.

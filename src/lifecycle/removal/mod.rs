@@ -2,7 +2,8 @@
 
 mod claims;
 pub(crate) mod orphans;
+mod removals;
 mod take_back;
 
 pub(crate) use claims::Claims;
-pub(crate) use orphans::{Cell, Orphans};
+pub(crate) use removals::Removals;
