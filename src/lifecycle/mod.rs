@@ -64,6 +64,7 @@ pub use ports::{HostPort, PortError};
 pub use removal::orphans::{Orphan, Retried, orphans};
 
 use calls::Endpoints;
+use calls::watch::Watches;
 use garbage::{collect, dockerds, start};
 use host::Turns;
 use interface::Sandboxes;
@@ -148,6 +149,8 @@ struct Inner {
     endpoints: Endpoints,
     /// Those of an earlier dockerd's that the present one has not spoken of, for a while.
     inherited: Mutex<HashSet<EndpointId>>,
+    /// The endpoints that Docker has yet to set up.
+    watches: Watches,
     orphans: Orphans,
     ports: Ports,
     sandboxes: Sandboxes,
@@ -242,6 +245,7 @@ impl Inner {
             ports,
             endpoints: Endpoints::holding(attachments.live),
             inherited: Mutex::default(),
+            watches: Watches::default(),
             orphans: Orphans::default(),
             attachment_folder,
             collecting: tokio::sync::Mutex::default(),

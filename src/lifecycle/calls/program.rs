@@ -6,6 +6,7 @@ use serde_json::{Map, json};
 use crate::cnm::{
     EndpointOperInfoResponse, EndpointOptions, EndpointRequest, ProgramExternalConnectivityRequest,
 };
+use crate::lifecycle::calls::watch;
 use crate::lifecycle::error::chain;
 use crate::lifecycle::ports::publish;
 use crate::lifecycle::record::Attachment;
@@ -33,7 +34,7 @@ impl Driver {
                     attachment.is_gateway = true;
                     self.inner.keep_soon(attachment).await;
                 }
-                self.inner.settle(attachment).await?;
+                watch::settle(&self.inner, attachment).await?;
                 self.inner.straighten(attachment, true).await
             }
             None => Err(Error::UnknownEndpoint(request.endpoint_id)),
@@ -85,7 +86,7 @@ impl Driver {
         let mut slot = self.inner.endpoints.lock(&request.endpoint_id).await;
         let mut value = Map::new();
         if let Some(attachment) = slot.as_mut() {
-            self.inner.settle(attachment).await?;
+            watch::settle(&self.inner, attachment).await?;
             value.insert("cni.network".into(), json!(attachment.list.name()));
             value.insert("cni.containerID".into(), json!(attachment.parameters.container_id));
             value.insert("cni.ifname".into(), json!(attachment.parameters.if_name));

@@ -17,30 +17,24 @@ use crate::lifecycle::{Inner, Result};
 use crate::netlink::{Link, Netlink};
 
 impl Inner {
-    /// Makes the container's interface what ADD made it, if Docker has put it in place.
+    /// Makes the interface what ADD made it, in the container's namespace, where Docker has put it.
     /// Done once: what the container changes afterwards is its own business.
-    pub(crate) async fn settle(self: &Arc<Self>, attachment: &mut Attachment) -> Result<()> {
-        if attachment.phase != Phase::Joined {
-            return Ok(());
-        }
-        match self.locate(attachment).await? {
-            Place::Sandbox(netlink, link) => self.settle_there(attachment, &netlink, &link).await,
-            _ => Ok(()),
-        }
-    }
-
-    /// Settles the interface that was found in the container's namespace.
+    ///
+    /// # Errors
+    /// The kernel refused a change, and the attachment is not settled.
     pub(crate) async fn settle_there(
         self: &Arc<Self>,
         attachment: &mut Attachment,
         netlink: &Netlink,
         link: &Link,
     ) -> Result<()> {
-        let Some(sandbox) = &attachment.sandbox else { return Ok(()) };
-        let (Some(told), Some(interface), Some(snapshot)) =
-            (attachment.join_answer(), &attachment.interface, attachment.snapshot_in_sandbox())
-        else {
-            return Ok(());
+        let (Some(sandbox), Some(told), Some(interface), Some(snapshot)) = (
+            &attachment.sandbox,
+            attachment.join_answer(),
+            &attachment.interface,
+            attachment.snapshot_in_sandbox(),
+        ) else {
+            return Err(attachment.gone());
         };
         let desired = Desired {
             snapshot: &snapshot,
