@@ -35,6 +35,10 @@ impl Driver {
         translate::carries_over(&list)?;
         translate::serves(&list, &request.ipv4)?;
         translate::serves(&list, &request.ipv6)?;
+        if let Some(mtu) = options.mtu {
+            translate::with_mtu(list.clone(), mtu)?;
+            inner.carries(&list, mtu).await?;
+        }
         let network = Network {
             id: request.network_id,
             conflist: list.name().to_owned(),
@@ -88,6 +92,24 @@ impl Inner {
         };
         // The loopback interface of a container is Docker's; that of staging is up already.
         Ok(list.without("loopback"))
+    }
+
+    /// Makes sure that packets of `mtu` bytes fit through the device that the chain's interface is
+    /// made on.
+    async fn carries(&self, list: &NetworkConfigList, mtu: u32) -> Result<()> {
+        let maker = list.plugins().iter().find(|plugin| plugin.get("master").is_some());
+        let Some(master) = maker.and_then(|plugin| plugin.get("master")?.as_str()) else {
+            return Ok(());
+        };
+        match self.own.link(master).await? {
+            Some(link) if link.mtu < mtu => Err(Error::Refused(translate::Refusal::Master {
+                conflist: list.name().to_owned(),
+                mtu,
+                master: master.to_owned(),
+                most: link.mtu,
+            })),
+            _ => Ok(()),
+        }
     }
 
     /// Looks for every plugin of the chain, and for the IPAM plugins that they run.
