@@ -63,6 +63,14 @@ impl PluginConfig {
         lenient::get(&self.json, key)
     }
 
+    /// The same configuration with `value` under `key`, in the place of what was there.
+    #[must_use]
+    pub fn with(mut self, key: &str, value: Value) -> Self {
+        let present = self.json.keys().find(|written| lenient::is_key(written, key)).cloned();
+        self.json.insert(present.unwrap_or_else(|| key.to_owned()), value);
+        self
+    }
+
     /// The same configuration with `args.cni.KEY` (CONVENTIONS.md, "args") set to `value`.
     #[must_use]
     pub fn with_cni_arg(mut self, key: &str, value: Value) -> Self {

@@ -324,8 +324,8 @@ impl Found<'_> {
     }
 }
 
-/// What ADD answered, with what was decided after it: the interface's MAC and MTU are what
-/// Docker wanted, and an internal network has no default route. A route without a gateway is
+/// What ADD answered, with what came otherwise: the MAC and the MTU are the interface's own, and
+/// an internal network has no default route. A route without a gateway is
 /// told the one that it has by the specification's rules, because plugins 1.1.1 look for
 /// a route without any.
 fn as_it_was_made(attachment: &Attachment, found: &Found<'_>) -> AttachResult {

@@ -116,6 +116,20 @@ pub enum Error {
         /// `CNI_IFNAME`.
         if_name: String,
     },
+    /// The chain made an interface that is not what Docker decided.
+    #[error(
+        "conflist {conflist:?} was told to make the interface with {wanted}, and made it with {made}; {remedy}"
+    )]
+    OtherInterface {
+        /// The network configuration list.
+        conflist: String,
+        /// What was decided, as `MAC 02:42:ac:11:00:02`.
+        wanted: String,
+        /// What the interface has.
+        made: String,
+        /// What to do about it.
+        remedy: &'static str,
+    },
     /// The chain made more links in the container's namespace than its interface.
     #[error(
         "conflist {conflist:?} left a further interface {name:?} in the container's namespace, \

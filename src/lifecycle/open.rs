@@ -68,6 +68,7 @@ impl Driver {
             networks: Arc::new(Networks::new(network_folder, networks.records)),
             endpoints: Arc::new(Endpoints::holding(attachments.live)),
             inherited: Arc::default(),
+            watched: Arc::default(),
             records,
             chains,
             interfaces,

@@ -27,9 +27,9 @@ use crate::{cni, netns, translate};
 /// What Docker has decided about an interface, beyond what the chain is told.
 struct Wanted<'w> {
     interface: &'w EndpointInterface,
-    /// The interface's MAC, parsed; none leaves the chain's.
+    /// The interface's MAC, parsed; none leaves the choice to the chain.
     mac: Option<Mac>,
-    /// The interface's MTU in bytes; none leaves the chain's.
+    /// The interface's MTU in bytes; none leaves the choice to the chain.
     mtu: Option<u32>,
     /// The addresses of the `ip` option.
     ips: &'w [IpAddr],
@@ -125,6 +125,10 @@ impl Driver {
         }
         self.chains.make_sure_of_trust()?;
         let list = self.chains.conflist(Some(&network.conflist))?;
+        let list = match options.mtu.or(network.options.mtu) {
+            Some(mtu) => translate::with_mtu(list, mtu)?,
+            None => list,
+        };
         let mut arguments = translate::arguments(
             &list,
             &network.options.chain,
@@ -262,8 +266,9 @@ impl Driver {
         Ok(Interface { answer, told, snapshot, settings: None })
     }
 
-    /// Finds the interface that ADD made, and sets what Docker decided and the chain was not
-    /// told. Returns the interface's index in staging.
+    /// Finds the interface that ADD made, and makes sure that it is as Docker decided: set
+    /// afterwards, what a plugin derives from its MAC or MTU would be wrong. Returns the interface's
+    /// index in staging.
     async fn made_as_wanted(
         &self,
         attachment: &Attachment,
@@ -277,11 +282,21 @@ impl Driver {
                 if_name: if_name.clone(),
             });
         };
+        let other = |wanted: String, made: String, remedy: &'static str| {
+            let conflist = attachment.list.name().to_owned();
+            Err(Error::OtherInterface { conflist, wanted, made, remedy })
+        };
         if let Some(mac) = wanted.mac.filter(|mac| link.mac != Some(*mac)) {
-            staging.set_mac(link.index, mac).await?;
+            let made = link.mac.map_or("none".to_owned(), |mac| mac.to_string());
+            return other(
+                format!("MAC {mac}"),
+                made,
+                "let plugin \"tuning\" set it, or choose none",
+            );
         }
         if let Some(mtu) = wanted.mtu.filter(|mtu| *mtu != link.mtu) {
-            staging.set_mtu(link.index, mtu).await?;
+            let made = link.mtu.to_string();
+            return other(format!("MTU {mtu}"), made, "set it in the conflist");
         }
         Ok(link.index)
     }

@@ -35,8 +35,9 @@ impl Driver {
         };
         self.ports.enter(&joined.endpoint, joined.sandbox.as_deref());
         self.carry_out(attachment, joined).await?;
+        // Otherwise Docker calls again, once the interface is in place.
         if let Some(sandbox) = &attachment.sandbox
-            && netns::identity(sandbox)?.is_none()
+            && !matches!(netns::identity(sandbox), Ok(Some(_)))
         {
             watch::start(self, attachment);
         }
@@ -104,10 +105,7 @@ impl Driver {
                 Ok(staging.move_to(link.index, &netns::own()?).await?)
             }
             Place::Own(_) | Place::Sandbox(..) => Ok(()),
-            Place::Nowhere => Err(Error::InterfaceGone {
-                endpoint: attachment.endpoint.clone(),
-                if_name: attachment.parameters.if_name.clone(),
-            }),
+            Place::Nowhere => Err(attachment.gone()),
         }
     }
 }

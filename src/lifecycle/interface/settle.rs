@@ -16,30 +16,25 @@ use crate::lifecycle::record::{Attachment, Phase};
 use crate::netlink::{Link, Netlink};
 
 impl Interfaces {
-    /// Makes the container's interface what ADD made it, if Docker has put it in place.
-    /// Done once: what the container changes afterwards is its own business. Whether it was done now.
-    pub(crate) async fn settle(&self, attachment: &mut Attachment) -> Result<bool> {
-        if attachment.phase != Phase::Joined {
-            return Ok(false);
-        }
-        match self.locate(attachment).await? {
-            Place::Sandbox(netlink, link) => self.settle_there(attachment, &netlink, &link).await,
-            _ => Ok(false),
-        }
-    }
-
-    /// Settles the interface that was found in the container's namespace.
+    /// Makes the interface what ADD made it, in the container's namespace, where Docker has put it.
+    /// Done once: what the container changes afterwards is its own business. The caller keeps
+    /// the attachment's record.
+    ///
+    /// # Errors
+    /// The kernel refused a change, and the attachment is not settled.
     pub(crate) async fn settle_there(
         &self,
         attachment: &mut Attachment,
         netlink: &Netlink,
         link: &Link,
-    ) -> Result<bool> {
-        let Some(sandbox) = &attachment.sandbox else { return Ok(false) };
-        let (Some(told), Some(interface), Some(snapshot)) =
-            (attachment.join_answer(), &attachment.interface, attachment.snapshot_in_sandbox())
-        else {
-            return Ok(false);
+    ) -> Result<()> {
+        let (Some(sandbox), Some(told), Some(interface), Some(snapshot)) = (
+            &attachment.sandbox,
+            attachment.join_answer(),
+            &attachment.interface,
+            attachment.snapshot_in_sandbox(),
+        ) else {
+            return Err(attachment.gone());
         };
         let desired = Desired {
             snapshot: &snapshot,
@@ -54,7 +49,7 @@ impl Interfaces {
         desired.reconcile(&Live { path: sandbox, netlink, link }).await?;
         self.align_default_route(attachment, false).await?;
         attachment.phase = Phase::Settled;
-        Ok(true)
+        Ok(())
     }
 
     /// Takes the rules back that were added to the container's namespace: unlike all else,

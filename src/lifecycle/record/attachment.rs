@@ -12,6 +12,7 @@ use tokio::sync::Mutex;
 use crate::cni;
 use crate::cni::{AttachResult, NetworkConfigList};
 use crate::cnm::{EndpointId, EndpointInterface, NetworkId, PortBinding};
+use crate::lifecycle::Error;
 use crate::lifecycle::record::{AttachmentId, Removal, Settings};
 use crate::netlink::Snapshot;
 use crate::state::Record;
@@ -70,6 +71,14 @@ impl Attachment {
     /// The addresses that the chain gave.
     pub(crate) fn addresses(&self) -> impl Iterator<Item = IpAddr> {
         self.result.iter().flat_map(|result| &result.ips).map(|ip| ip.address.addr())
+    }
+
+    /// The error that its interface is in none of the places where it can be.
+    pub(crate) fn gone(&self) -> Error {
+        Error::InterfaceGone {
+            endpoint: self.endpoint.clone(),
+            if_name: self.parameters.if_name.clone(),
+        }
     }
 
     /// It is to be deleted; for how long that has been tried, it keeps.

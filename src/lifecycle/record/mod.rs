@@ -9,6 +9,7 @@ mod networks;
 mod records;
 mod removal;
 mod settings;
+mod watched;
 
 pub(crate) use attachment::{Attachment, Interface, Phase};
 pub(crate) use endpoints::Endpoints;
@@ -19,3 +20,4 @@ pub(crate) use networks::Networks;
 pub(crate) use records::Records;
 pub(crate) use removal::Removal;
 pub(crate) use settings::Settings;
+pub(crate) use watched::Watched;

@@ -305,3 +305,31 @@ fn what_a_container_makes_on_its_interface_is_not_taken_for_it() {
         bench.assert_nothing_is_left();
     });
 }
+
+#[test]
+fn a_containers_own_links_are_not_taken_for_an_interface_that_is_gone() {
+    alone(
+        "lifecycle::check::a_containers_own_links_are_not_taken_for_an_interface_that_is_gone",
+        async {
+            let bench = attached(json!([elaborate()])).await;
+            let eth0 = inside("ip -o link show eth0");
+            let mac = eth0.split("link/ether ").nth(1).unwrap().split(' ').next().unwrap();
+            let peer = eth0.split("eth0@if").nth(1).unwrap().split(':').next().unwrap();
+            inside(&format!("ip link add br0 address {mac} type bridge"));
+            // Its other end has the number that the other end of eth0 has on the host.
+            inside(&format!("ip link add own address {mac} type veth peer name x index {peer}"));
+            inside("ip link del eth0");
+            let told = check(&bench, true).await;
+            assert_eq!(
+                told.differences,
+                ["the interface is gone; connect the container again"],
+                "{told:#?}"
+            );
+            bench.leave("e1").await;
+            bench.delete_endpoint("e1").await;
+            let left = inside("ip link");
+            assert!(left.contains("br0") && left.contains("own"), "{left}");
+            bench.assert_nothing_is_left();
+        },
+    );
+}

@@ -1,11 +1,16 @@
 //! What Docker does not carry over, in the container again.
 
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use cnm_cni::lifecycle::Driver;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serde_json::{Value, json};
 
-use super::{Bench, SANDBOX, as_docker_moves_it, inside, make_sandbox, scripted};
+use super::{
+    AS_DOCKER_SETS_IT_UP, Bench, SANDBOX, as_docker_moves_it, inside, make_sandbox, scripted,
+};
 use crate::alone::{alone, sh};
 
 /// A plugin that leaves more in the container's namespace than Docker can be told.
@@ -105,11 +110,7 @@ fn a_container_of_docker_20_is_settled_once_docker_is_done() {
         inside("ip addr add fd00:22::7/64 dev eth0 nodad");
         inside("ip route add default via 10.22.0.1");
 
-        let deadline = Instant::now() + Duration::from_secs(5);
-        while network(SANDBOX, "eth0") != wanted && Instant::now() < deadline {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        pretty(&network(SANDBOX, "eth0"), &wanted);
+        settled(&wanted).await;
         bench.leave("e1").await;
         bench.delete_endpoint("e1").await;
         bench.driver.drain().await;
@@ -139,11 +140,7 @@ fn a_container_of_docker_20_is_settled_by_a_driver_that_was_started_meanwhile() 
                     as_docker_moves_it(&name);
                 }
 
-                let deadline = Instant::now() + Duration::from_secs(5);
-                while network(SANDBOX, "eth0") != wanted && Instant::now() < deadline {
-                    tokio::time::sleep(Duration::from_millis(5)).await;
-                }
-                pretty(&network(SANDBOX, "eth0"), &wanted);
+                settled(&wanted).await;
                 bench.delete_endpoint("e1").await;
                 bench.driver.drain().await;
                 bench.assert_nothing_is_left();
@@ -151,6 +148,117 @@ fn a_container_of_docker_20_is_settled_by_a_driver_that_was_started_meanwhile() 
             }
         },
     );
+}
+
+/// Waits until the container has what ADD left.
+async fn settled(wanted: &str) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while network(SANDBOX, "eth0") != wanted && Instant::now() < deadline {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    pretty(&network(SANDBOX, "eth0"), wanted);
+}
+
+#[test]
+fn a_namespace_that_is_found_late_is_settled() {
+    alone("lifecycle::settle::a_namespace_that_is_found_late_is_settled", async {
+        let bench = Bench::with(json!([elaborate()])).await;
+        bench.create_endpoint("e1").await.unwrap();
+        let wanted = as_add_left_it(&bench);
+        let name = bench.join("e1", SANDBOX).await.unwrap().interface_name.src_name;
+        // The interface is taken, and nobody can tell where it is.
+        make_sandbox();
+        sh(&format!("touch /run/aside; mount --bind {SANDBOX} /run/aside; umount {SANDBOX}"));
+        sh(&format!("ip link set {name} netns /run/aside"));
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        sh(&format!("mount --bind /run/aside {SANDBOX}"));
+        for step in AS_DOCKER_SETS_IT_UP {
+            inside(&format!("ip {}", step.replace("SRC", &name)));
+        }
+        settled(&wanted).await;
+        bench.leave("e1").await;
+        bench.delete_endpoint("e1").await;
+        bench.driver.drain().await;
+        sh(&format!("umount {SANDBOX} /run/aside"));
+        bench.assert_nothing_is_left();
+    });
+}
+
+#[test]
+fn a_container_that_came_while_there_were_no_descriptors_is_settled() {
+    alone(
+        "lifecycle::settle::a_container_that_came_while_there_were_no_descriptors_is_settled",
+        async {
+            let bench = Bench::with(json!([elaborate()])).await;
+            bench.create_endpoint("e1").await.unwrap();
+            let wanted = as_add_left_it(&bench);
+            let name = bench.join("e1", SANDBOX).await.unwrap().interface_name.src_name;
+            let steps = AS_DOCKER_SETS_IT_UP
+                .map(|step| format!("nsenter --net={SANDBOX} ip {}\n", step.replace("SRC", &name)));
+            let script = format!(
+                "read go; touch {SANDBOX}; unshare --net={SANDBOX} ip link set lo up
+                 ip link set {name} netns {SANDBOX}\n{}echo done",
+                steps.concat()
+            );
+            let mut docker = Command::new("sh")
+                .args(["-ec", &script])
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .spawn()
+                .unwrap();
+            let (mut go, done) = (docker.stdin.take().unwrap(), docker.stdout.take().unwrap());
+            let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+            setrlimit(Resource::RLIMIT_NOFILE, 3, hard).unwrap();
+            go.write_all(b"go\n").unwrap();
+            assert_eq!(BufReader::new(done).lines().next().unwrap().unwrap(), "done");
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            setrlimit(Resource::RLIMIT_NOFILE, soft, hard).unwrap();
+            assert!(docker.wait().unwrap().success());
+            settled(&wanted).await;
+            bench.leave("e1").await;
+            bench.delete_endpoint("e1").await;
+            bench.driver.drain().await;
+            bench.assert_nothing_is_left();
+        },
+    );
+}
+
+#[test]
+fn an_endpoint_that_docker_asks_about_too_early_is_settled_later() {
+    alone(
+        "lifecycle::settle::an_endpoint_that_docker_asks_about_too_early_is_settled_later",
+        async {
+            let bench = Bench::with(json!([elaborate()])).await;
+            bench.create_endpoint("e1").await.unwrap();
+            let wanted = as_add_left_it(&bench);
+            make_sandbox();
+            let name = bench.join("e1", SANDBOX).await.unwrap().interface_name.src_name;
+            bench.program("e1").await.unwrap();
+            as_docker_moves_it(&name);
+            settled(&wanted).await;
+            bench.leave("e1").await;
+            bench.delete_endpoint("e1").await;
+            bench.driver.drain().await;
+            bench.assert_nothing_is_left();
+        },
+    );
+}
+
+#[test]
+fn a_container_whose_interface_is_gone_does_not_start() {
+    alone("lifecycle::settle::a_container_whose_interface_is_gone_does_not_start", async {
+        let bench = Bench::with(json!([elaborate()])).await;
+        bench.create_endpoint("e1").await.unwrap();
+        make_sandbox();
+        let name = bench.join("e1", SANDBOX).await.unwrap().interface_name.src_name;
+        as_docker_moves_it(&name);
+        inside("ip link del eth0");
+        let error = bench.program("e1").await.unwrap_err().to_string();
+        assert!(error.contains("is gone"), "{error}");
+        bench.delete_endpoint("e1").await;
+        bench.driver.drain().await;
+        bench.assert_nothing_is_left();
+    });
 }
 
 #[test]
