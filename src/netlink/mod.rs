@@ -233,6 +233,24 @@ mod tests {
         .await;
     }
 
+    #[tokio::test]
+    async fn work_in_one_namespace_does_not_wait_for_work_in_another() {
+        let places = [Pinned::new().await, Pinned::new().await];
+        // As in a move, the thread is the kernel's until both are at it.
+        let both = Arc::new(std::sync::Barrier::new(2));
+        let mut tasks = tokio::task::JoinSet::new();
+        for place in &places {
+            let netlink = Netlink::in_netns(&place.path).await.unwrap();
+            let both = Arc::clone(&both);
+            tasks.spawn(async move {
+                let meet = move |_: &mut Socket| Ok(both.wait());
+                netlink.run("meet", "the other".into(), meet).await.unwrap();
+            });
+        }
+        let met = tokio::time::timeout(std::time::Duration::from_secs(10), tasks.join_all());
+        met.await.expect("the second waits for the first");
+    }
+
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn one_handle_serves_many_tasks_while_the_lists_change() {
         let (_pinned, netlink, index) = with_veth().await;
