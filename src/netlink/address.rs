@@ -3,15 +3,15 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
-use netlink_packet_core::{NLM_F_CREATE, NLM_F_REPLACE};
-use netlink_packet_route::address::{
+use rtnetlink::Handle;
+use rtnetlink::packet_route::address::{
     AddressAttribute, AddressFlags, AddressMessage, AddressProtocol, CacheInfo,
 };
-use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 use serde::{Deserialize, Serialize};
 
-use super::socket::Socket;
-use super::{Error, FAMILIES, Failure, Netlink, or_absent};
+use super::session::Session;
+use super::{Error, FAMILIES, Failure, Netlink, Turn, or_absent};
 
 /// The flags that whoever adds an address chooses. The others tell its state (tentative,
 /// secondary, permanent), or how it was added (without duplicate address detection).
@@ -94,7 +94,8 @@ impl Netlink {
     /// [`Error::Request`]; [`Error::is_not_found`] if the link is not there.
     pub async fn addresses(&self, index: u32) -> Result<Vec<Address>, Error> {
         let object = format!("the addresses of link {index}");
-        self.run("list", object, move |socket| list(socket, index)).await
+        self.run("list", object, move |mut turn: Turn| async move { list(&mut turn, index).await })
+            .await
     }
 
     /// Adds an address to a link, or updates the one that is there. For an IPv6 address nobody
@@ -105,11 +106,14 @@ impl Netlink {
     ///
     /// [`Error::Request`]; [`Error::is_not_found`] if the link is not there.
     pub async fn add_address(&self, index: u32, address: &Address) -> Result<(), Error> {
-        let request = RouteNetlinkMessage::NewAddress(write(index, address));
-        let object = format!("{} to link {index}", address.net);
-        self.request("add the address", object, request, NLM_F_CREATE | NLM_F_REPLACE)
-            .await
-            .map(drop)
+        let (net, message) = (address.net, write(index, address));
+        let request = move |netlink: &Handle| {
+            let add = netlink.address().add(index, net.addr(), net.prefix_len());
+            let mut add = add.replace();
+            *add.message_mut() = message;
+            add.execute()
+        };
+        self.request("add the address", format!("{net} to link {index}"), request).await
     }
 
     /// Removes an address from a link. Succeeds if it is gone.
@@ -118,21 +122,22 @@ impl Netlink {
     ///
     /// [`Error::Request`].
     pub async fn remove_address(&self, index: u32, address: &Address) -> Result<(), Error> {
-        let request = RouteNetlinkMessage::DelAddress(write(index, address));
+        let message = write(index, address);
+        let request = |netlink: &Handle| netlink.address().del(message).execute();
         let object = format!("{} from link {index}", address.net);
-        or_absent(self.request("remove the address", object, request, 0).await).map(drop)
+        or_absent(self.request("remove the address", object, request).await)
     }
 }
 
 /// The addresses of a link, in the order of [`Netlink::addresses`].
-pub(super) fn list(socket: &mut Socket, index: u32) -> Result<Vec<Address>, Failure> {
+pub(super) async fn list(session: &mut Session, index: u32) -> Result<Vec<Address>, Failure> {
     let mut addresses = Vec::new();
     for family in FAMILIES {
         let mut message = AddressMessage::default();
         message.header.family = family;
         message.header.index = index;
         let request = RouteNetlinkMessage::GetAddress(message);
-        let mut of_family = socket.dump(&request, |one| read(one, family))?;
+        let mut of_family = session.dump(request, |one| read(one, family)).await?;
         if family == AddressFamily::Inet6 {
             // The kernel keeps the latest one in front.
             of_family.reverse();

@@ -1,16 +1,16 @@
 //! The kernel's list of connections (ctnetlink, linux/netfilter/nfnetlink_conntrack.h).
 //!
-//! One verb on it is needed, and so few of its words that they are written here. Numbers in
-//! attributes are in network byte order; those in headers are the machine's.
+//! rtnetlink knows nothing of it. One verb on it is needed, and so few of its words that they are
+//! written here, over a plain socket of the library below rtnetlink. Numbers in attributes are in network byte order; those in headers are the machine's.
 
 use std::io;
 use std::net::IpAddr;
 
-use netlink_packet_core::{NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST};
-use netlink_sys::protocols::NETLINK_NETFILTER;
-use netlink_sys::{Socket, SocketAddr};
 use nix::errno::Errno;
 use nix::libc::MSG_DONTWAIT;
+use rtnetlink::packet_core::{NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST};
+use rtnetlink::sys::protocols::NETLINK_NETFILTER;
+use rtnetlink::sys::{Socket, SocketAddr};
 
 use super::{Error, Failure};
 

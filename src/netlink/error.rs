@@ -2,10 +2,16 @@
 
 use std::io;
 
-use netlink_packet_core::DecodeError;
 use nix::errno::Errno;
+use rtnetlink::packet_core::{DecodeError, ErrorMessage, NlasIterator, parse_string};
 
 use crate::netns;
+
+/// `NLMSGERR_ATTR_MSG` of linux/netlink.h: the kernel's own words on an error.
+const ATTR_MSG: u16 = 1;
+
+/// What precedes the attributes of an error message: the header of the request.
+const HEADER: usize = 16;
 
 /// Why a netlink request failed: what was tried, on what, where, and what the kernel said.
 #[derive(Debug, thiserror::Error)]
@@ -103,6 +109,36 @@ impl Error {
     pub fn is_exists(&self) -> bool {
         matches!(self, Self::Request { source: Failure::Refused { errno: Errno::EEXIST, .. }, .. })
     }
+}
+
+impl From<ErrorMessage> for Failure {
+    fn from(message: ErrorMessage) -> Self {
+        refused(message.raw_code(), message.header.get(HEADER..).unwrap_or_default())
+    }
+}
+
+impl From<rtnetlink::Error> for Failure {
+    fn from(error: rtnetlink::Error) -> Self {
+        match error {
+            rtnetlink::Error::NetlinkError(message) => message.into(),
+            // The connection has ended, or has an answer to another question.
+            _ => Self::NoAnswer,
+        }
+    }
+}
+
+/// The error at the end of a list: as in an error message, a negative error number, and attributes
+/// with words.
+pub(super) fn refusal(code: i32, attributes: &[u8]) -> Result<(), Failure> {
+    if code < 0 { Err(refused(code, attributes)) } else { Ok(()) }
+}
+
+fn refused(code: i32, attributes: &[u8]) -> Failure {
+    let reason = NlasIterator::new(attributes)
+        .flatten()
+        .find(|attribute| attribute.kind() == ATTR_MSG)
+        .and_then(|attribute| parse_string(attribute.value()).ok());
+    Failure::Refused { errno: Errno::from_raw(-code), reason }
 }
 
 impl Failure {

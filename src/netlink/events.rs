@@ -1,24 +1,35 @@
 //! News that something changed in a namespace, without what it was: whoever waits looks
 //! for himself, and misses nothing when the kernel drops a message.
 
+use std::future::poll_fn;
 use std::io;
 use std::path::Path;
+use std::task::Poll;
 
-use netlink_sys::protocols::NETLINK_ROUTE;
+use futures_util::FutureExt;
 use nix::libc::ENOBUFS;
-use tokio::io::unix::AsyncFd;
+use rtnetlink::{MulticastGroup, new_multicast_connection_with_socket};
+use tokio::runtime::Runtime;
+use tokio::sync::mpsc;
 
-use super::Error;
+use super::session::runtime;
+use super::socket::Socket;
+use super::{Error, Failure, HOST, unopened};
 use crate::netns;
 
-/// The multicast groups that are listened to (linux/rtnetlink.h): links, IPv4 addresses and
-/// routes, IPv6 addresses and routes.
-const GROUPS: [u32; 5] = [1, 5, 7, 9, 11];
+/// The multicast groups that are listened to.
+const GROUPS: [MulticastGroup; 5] = [
+    MulticastGroup::Link,
+    MulticastGroup::Ipv4Ifaddr,
+    MulticastGroup::Ipv4Route,
+    MulticastGroup::Ipv6Ifaddr,
+    MulticastGroup::Ipv6Route,
+];
 
 /// Changes of the links, addresses and routes of one namespace. It keeps the namespace alive.
 #[derive(Debug)]
 pub struct Events {
-    socket: AsyncFd<netlink_sys::Socket>,
+    news: mpsc::Receiver<io::Result<()>>,
     place: String,
 }
 
@@ -29,7 +40,8 @@ impl Events {
     ///
     /// [`Error::Open`].
     pub fn own() -> Result<Self, Error> {
-        Self::new("the host's namespace".into(), listen())
+        let news = runtime().and_then(listen).map_err(unopened(HOST))?;
+        Ok(Self { news, place: HOST.into() })
     }
 
     /// Listens in the namespace at `path`.
@@ -38,17 +50,10 @@ impl Events {
     ///
     /// [`Error::Namespace`]; [`Error::Open`].
     pub async fn in_netns(path: &Path) -> Result<Self, Error> {
-        Self::new(path.display().to_string(), netns::run_in(path, listen).await?)
-    }
-
-    fn new(place: String, socket: io::Result<netlink_sys::Socket>) -> Result<Self, Error> {
-        // SAFETY: the socket owns its descriptor, which is open until it is dropped, and the
-        // `AsyncFd` owns the socket; nothing here replaces the one or takes out the other.
-        let registered = socket.and_then(|socket| Ok(unsafe { AsyncFd::register(socket) }?));
-        match registered {
-            Ok(socket) => Ok(Self { socket, place }),
-            Err(source) => Err(Error::Open { place, source }),
-        }
+        let place = path.display().to_string();
+        let runtime = runtime().map_err(unopened(&place))?;
+        let news = netns::run_in(path, || listen(runtime)).await?.map_err(unopened(&place))?;
+        Ok(Self { news, place })
     }
 
     /// Waits until something has changed since this was last called, or since it was opened.
@@ -57,30 +62,44 @@ impl Events {
     ///
     /// [`Error::Listen`].
     pub async fn next(&mut self) -> Result<(), Error> {
-        let failed = |source| Error::Listen { place: self.place.clone(), source };
-        let mut ready = self.socket.readable_mut().await.map_err(failed)?;
-        let mut message = Vec::with_capacity(4096);
-        loop {
-            message.clear();
-            match ready.try_io(|socket| socket.get_ref().recv(&mut message, 0)) {
-                Ok(Ok(_)) => {}
-                // There was too much news to keep, which is news.
-                Ok(Err(error)) if error.raw_os_error() == Some(ENOBUFS) => {}
-                Ok(Err(error)) => return Err(failed(error)),
-                Err(_drained) => return Ok(()),
-            }
-        }
+        let gone = || Err(io::ErrorKind::BrokenPipe.into());
+        let news = self.news.recv().await.unwrap_or_else(gone);
+        news.map_err(|source| Error::Listen { place: self.place.clone(), source })
     }
 }
 
-fn listen() -> io::Result<netlink_sys::Socket> {
-    let mut socket = netlink_sys::Socket::new(NETLINK_ROUTE)?;
-    socket.bind_auto()?;
-    for group in GROUPS {
-        socket.add_membership(group)?;
-    }
-    socket.set_non_blocking(true)?;
-    Ok(socket)
+/// Begins to listen in the namespace of the calling thread. There is room for one piece of news:
+/// more would say the same.
+fn listen(runtime: &Runtime) -> io::Result<mpsc::Receiver<io::Result<()>>> {
+    let _reactor = runtime.enter();
+    let (mut connection, _, mut messages) =
+        new_multicast_connection_with_socket::<Socket>(&GROUPS)?;
+    let (news, heard) = mpsc::channel(1);
+    runtime.spawn(async move {
+        let listening = poll_fn(|cx| {
+            let ended = connection.poll_unpin(cx).is_ready();
+            while messages.try_recv().is_ok() {}
+            let socket = connection.socket_mut();
+            match (socket.has_moved(), socket.failure()) {
+                // There was too much news to keep, which is news.
+                (_, Some(Failure::Socket(error))) if error.raw_os_error() != Some(ENOBUFS) => {
+                    return Poll::Ready(error);
+                }
+                (false, None) if ended => return Poll::Ready(io::ErrorKind::BrokenPipe.into()),
+                (false, None) => return Poll::Pending,
+                _ => {}
+            }
+            // If there is no room, nobody has asked for the last.
+            let _ = news.try_send(Ok(()));
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        });
+        tokio::select! {
+            error = listening => drop(news.send(Err(error)).await),
+            () = news.closed() => {}
+        }
+    });
+    Ok(heard)
 }
 
 #[cfg(test)]

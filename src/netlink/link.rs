@@ -1,17 +1,19 @@
 //! Links: network interfaces.
 
 use std::os::fd::{AsFd, AsRawFd};
+use std::pin::pin;
 
-use netlink_packet_core::{DefaultNla, NLM_F_CREATE, NLM_F_EXCL};
-use netlink_packet_route::RouteNetlinkMessage;
-use netlink_packet_route::link::{
-    InfoData, InfoKind, InfoVeth, LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo, LinkMessage,
-    Prop,
+use futures_util::TryStreamExt;
+use rtnetlink::packet_core::DefaultNla;
+use rtnetlink::packet_route::RouteNetlinkMessage;
+use rtnetlink::packet_route::link::{
+    LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo, LinkMessage, Prop,
 };
+use rtnetlink::{Handle, LinkMessageBuilder, LinkUnspec, LinkVeth};
 use serde::{Deserialize, Serialize};
 
-use super::socket::Socket;
-use super::{Error, Failure, Mac, Netlink, or_absent};
+use super::session::Session;
+use super::{Error, Failure, Mac, Netlink, Turn, or_absent};
 use crate::crash;
 
 /// The longest name of a link, in bytes; alternative names may be longer.
@@ -77,7 +79,8 @@ impl Netlink {
     ///
     /// [`Error::Request`].
     pub async fn links(&self) -> Result<Vec<Link>, Error> {
-        self.run("list", "the links".into(), list).await
+        let work = |mut turn: Turn| async move { list(&mut turn).await };
+        self.run("list", "the links".into(), work).await
     }
 
     /// The link of this name, or alternative name.
@@ -86,14 +89,13 @@ impl Netlink {
     ///
     /// [`Error::Request`].
     pub async fn link(&self, name: &str) -> Result<Option<Link>, Error> {
-        let mut message = question(0);
-        message.attributes.push(if name.len() > LONGEST_NAME {
+        let by = if name.len() > LONGEST_NAME {
             let bytes = [name.as_bytes(), b"\0"].concat();
             LinkAttribute::Other(DefaultNla::new(ALTERNATIVE_NAME, bytes))
         } else {
             LinkAttribute::IfName(name.into())
-        });
-        self.one_link(format!("link {name}"), message).await
+        };
+        self.one_link(format!("link {name}"), 0, Some(by)).await
     }
 
     /// The link of this index.
@@ -102,13 +104,22 @@ impl Netlink {
     ///
     /// [`Error::Request`].
     pub async fn link_by_index(&self, index: u32) -> Result<Option<Link>, Error> {
-        self.one_link(numbered(index), question(index)).await
+        self.one_link(numbered(index), index, None).await
     }
 
-    async fn one_link(&self, object: String, message: LinkMessage) -> Result<Option<Link>, Error> {
-        let request = RouteNetlinkMessage::GetLink(message);
-        let answer = or_absent(self.request("look up", object, request, 0).await)?;
-        Ok(answer.into_iter().find_map(read))
+    async fn one_link(
+        &self,
+        object: String,
+        index: u32,
+        by: Option<LinkAttribute>,
+    ) -> Result<Option<Link>, Error> {
+        let work = move |mut turn: Turn| async move {
+            let mut get = turn.handle().link().get().match_index(index);
+            get.message_mut().attributes.extend(by.into_iter().chain([without_counters()]));
+            let mut found = pin!(get.execute());
+            Ok(turn.drive(found.try_next()).await??.map(read))
+        };
+        or_absent(self.run("look up", object, work).await)
     }
 
     /// Brings a link up. Succeeds if it is.
@@ -117,10 +128,7 @@ impl Netlink {
     ///
     /// [`Error::Request`].
     pub async fn set_up(&self, index: u32) -> Result<(), Error> {
-        let mut message = about(index);
-        message.header.flags = LinkFlags::Up;
-        message.header.change_mask = LinkFlags::Up;
-        self.change("bring up", numbered(index), message).await
+        self.change("bring up", numbered(index), about(index).up()).await
     }
 
     /// Takes a link down, and its IPv6 addresses and its routes with it. Succeeds if it is.
@@ -129,9 +137,7 @@ impl Netlink {
     ///
     /// [`Error::Request`].
     pub async fn set_down(&self, index: u32) -> Result<(), Error> {
-        let mut message = about(index);
-        message.header.change_mask = LinkFlags::Up;
-        self.change("take down", numbered(index), message).await
+        self.change("take down", numbered(index), about(index).down()).await
     }
 
     /// Sets a link's hardware address. Some drivers want the link down first.
@@ -140,9 +146,8 @@ impl Netlink {
     ///
     /// [`Error::Request`].
     pub async fn set_mac(&self, index: u32, mac: Mac) -> Result<(), Error> {
-        let mut message = about(index);
-        message.attributes.push(LinkAttribute::Address(mac.0.to_vec()));
-        self.change("set the MAC address", format!("{mac} of link {index}"), message).await
+        let object = format!("{mac} of link {index}");
+        self.change("set the MAC address", object, about(index).address(mac.0.to_vec())).await
     }
 
     /// Sets a link's MTU, in bytes.
@@ -151,9 +156,8 @@ impl Netlink {
     ///
     /// [`Error::Request`].
     pub async fn set_mtu(&self, index: u32, mtu: u32) -> Result<(), Error> {
-        let mut message = about(index);
-        message.attributes.push(LinkAttribute::Mtu(mtu));
-        self.change("set the MTU", format!("{mtu} of link {index}"), message).await
+        let object = format!("{mtu} of link {index}");
+        self.change("set the MTU", object, about(index).mtu(mtu)).await
     }
 
     /// Renames a link. Before Linux 6.2 it must be down.
@@ -162,9 +166,18 @@ impl Netlink {
     ///
     /// [`Error::Request`]; [`Error::is_exists`] if another link answers to the name.
     pub async fn rename(&self, index: u32, name: &str) -> Result<(), Error> {
-        let mut message = about(index);
-        message.attributes.push(LinkAttribute::IfName(name.into()));
-        self.change("give the name", format!("{name} to link {index}"), message).await
+        let object = format!("{name} to link {index}");
+        self.change("give the name", object, about(index).name(name)).await
+    }
+
+    async fn change(
+        &self,
+        operation: &'static str,
+        object: String,
+        link: LinkMessageBuilder<LinkUnspec>,
+    ) -> Result<(), Error> {
+        let request = |netlink: &Handle| netlink.link().change(link.build()).execute();
+        self.request(operation, object, request).await
     }
 
     /// Gives a link one more name to be found by.
@@ -173,10 +186,11 @@ impl Netlink {
     ///
     /// [`Error::Request`]; [`Error::is_exists`] if a link, this one too, answers to the name.
     pub async fn add_altname(&self, index: u32, name: &str) -> Result<(), Error> {
-        let request = RouteNetlinkMessage::NewLinkProp(with_altname(index, name));
-        let object = format!("{name} to link {index}");
-        let flags = NLM_F_CREATE | NLM_F_EXCL;
-        self.request("give the alternative name", object, request, flags).await.map(drop)
+        let (object, name) = (format!("{name} to link {index}"), name.to_owned());
+        let request = move |netlink: &Handle| {
+            netlink.link().property_add(index).alt_ifname(&[&name]).execute()
+        };
+        self.request("give the alternative name", object, request).await
     }
 
     /// Takes an alternative name from a link. Succeeds if it does not have it.
@@ -185,9 +199,11 @@ impl Netlink {
     ///
     /// [`Error::Request`].
     pub async fn remove_altname(&self, index: u32, name: &str) -> Result<(), Error> {
-        let request = RouteNetlinkMessage::DelLinkProp(with_altname(index, name));
-        let object = format!("{name} from link {index}");
-        or_absent(self.request("take the alternative name", object, request, 0).await).map(drop)
+        let (object, name) = (format!("{name} from link {index}"), name.to_owned());
+        let request = move |netlink: &Handle| {
+            netlink.link().property_del(index).alt_ifname(&[&name]).execute()
+        };
+        or_absent(self.request("take the alternative name", object, request).await)
     }
 
     /// Deletes a link, and its peer if it has one. Succeeds if it is gone.
@@ -196,8 +212,8 @@ impl Netlink {
     ///
     /// [`Error::Request`]; the kernel refuses for physical devices and for `lo`.
     pub async fn delete_link(&self, index: u32) -> Result<(), Error> {
-        let request = RouteNetlinkMessage::DelLink(about(index));
-        or_absent(self.request("delete", numbered(index), request, 0).await).map(drop)
+        let request = move |netlink: &Handle| netlink.link().del(index).execute();
+        or_absent(self.request("delete", numbered(index), request).await)
     }
 
     /// Moves a link to another namespace, where it arrives down, under its name, with another
@@ -208,19 +224,17 @@ impl Netlink {
     /// [`Error::Request`]; [`Error::is_exists`] if a link there answers to its name, or to
     /// one of its alternative names.
     pub async fn move_to(&self, index: u32, namespace: impl AsFd) -> Result<(), Error> {
-        let object = numbered(index);
         let duplicate = namespace.as_fd().try_clone_to_owned();
         crash::point(format_args!("interface: move"));
-        self.run("move", object, move |socket| {
+        let work = move |mut turn: Turn| async move {
             // The number must stay ours until the kernel has read it, even if the caller goes.
             let namespace = duplicate?;
-            let mut message = about(index);
-            message.attributes.push(LinkAttribute::NetNsFd(namespace.as_raw_fd()));
-            socket.request(RouteNetlinkMessage::SetLink(message), 0)?;
+            let link = about(index).setns_by_fd(namespace.as_raw_fd()).build();
+            turn.execute(|netlink| netlink.link().change(link).execute()).await?;
             crash::point(format_args!("interface: moved"));
             Ok(())
-        })
-        .await
+        };
+        self.run("move", numbered(index), work).await
     }
 
     /// Makes a pair of virtual Ethernet links, both down.
@@ -229,64 +243,37 @@ impl Netlink {
     ///
     /// [`Error::Request`]; [`Error::is_exists`] if one of the names is taken.
     pub async fn add_veth(&self, name: &str, peer: &str) -> Result<(), Error> {
-        let mut opposite = LinkMessage::default();
-        opposite.attributes.push(LinkAttribute::IfName(peer.into()));
-        let mut message = LinkMessage::default();
-        message.attributes = vec![
-            LinkAttribute::IfName(name.into()),
-            LinkAttribute::LinkInfo(vec![
-                LinkInfo::Kind(InfoKind::Veth),
-                LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(opposite))),
-            ]),
-        ];
-        let request = RouteNetlinkMessage::NewLink(message);
-        let object = format!("{name} and {peer}");
-        self.request("make the veth pair", object, request, NLM_F_CREATE | NLM_F_EXCL)
-            .await
-            .map(drop)
-    }
-
-    async fn change(
-        &self,
-        operation: &'static str,
-        object: String,
-        message: LinkMessage,
-    ) -> Result<(), Error> {
-        let request = RouteNetlinkMessage::SetLink(message);
-        self.request(operation, object, request, 0).await.map(drop)
+        let pair = LinkVeth::new(name, peer).build();
+        let request = |netlink: &Handle| netlink.link().add(pair).execute();
+        self.request("make the veth pair", format!("{name} and {peer}"), request).await
     }
 }
 
 /// All links.
-pub(super) fn list(socket: &mut Socket) -> Result<Vec<Link>, Failure> {
-    socket.dump(&RouteNetlinkMessage::GetLink(question(0)), read)
+pub(super) async fn list(session: &mut Session) -> Result<Vec<Link>, Failure> {
+    let mut message = LinkMessage::default();
+    message.attributes.push(without_counters());
+    let links = session.dump(RouteNetlinkMessage::GetLink(message), |one| match one {
+        RouteNetlinkMessage::NewLink(message) => Some(read(message)),
+        _ => None,
+    });
+    links.await
 }
 
 fn numbered(index: u32) -> String {
     format!("link {index}")
 }
 
-fn about(index: u32) -> LinkMessage {
-    let mut message = LinkMessage::default();
-    message.header.index = index;
-    message
+fn about(index: u32) -> LinkMessageBuilder<LinkUnspec> {
+    LinkUnspec::new_with_index(index)
 }
 
-fn question(index: u32) -> LinkMessage {
-    let mut message = about(index);
-    // Counters are half of an answer, and nobody reads them here.
-    message.attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
-    message
+/// Counters are half of an answer, and nobody reads them here.
+fn without_counters() -> LinkAttribute {
+    LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats])
 }
 
-fn with_altname(index: u32, name: &str) -> LinkMessage {
-    let mut message = about(index);
-    message.attributes.push(LinkAttribute::PropList(vec![Prop::AltIfName(name.into())]));
-    message
-}
-
-fn read(message: RouteNetlinkMessage) -> Option<Link> {
-    let RouteNetlinkMessage::NewLink(message) = message else { return None };
+fn read(message: LinkMessage) -> Link {
     let flags = message.header.flags;
     let mut link = Link {
         index: message.header.index,
@@ -335,7 +322,7 @@ fn read(message: RouteNetlinkMessage) -> Option<Link> {
             _ => {}
         }
     }
-    Some(link)
+    link
 }
 
 #[cfg(test)]

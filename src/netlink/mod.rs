@@ -6,9 +6,9 @@
 //! kernel nothing; every verb is one request, and lists are filtered by the kernel.
 //!
 //! The verbs do what they are told and know no policy: what to add or to remove, and what
-//! belongs to whom, is decided above. The kernel works inside the call, up to some 30 ms when
-//! an interface is moved or deleted, so requests run on the runtime's blocking threads; one
-//! that was begun is finished, even if the caller stops waiting for it.
+//! belongs to whom, is decided above. They go over rtnetlink, on a runtime of their own
+//! (`session.rs` says why). A whole verb is one task there: it costs one change of threads, and
+//! one that was begun is finished, even if the caller stops waiting for it.
 //!
 //! [`Link`], [`Address`], [`Route`], [`Rule`] and [`Neighbour`] hold all that is needed to make
 //! the same thing again, and can be written to disk. Numbers are the kernel's own (linux/if_addr.h,
@@ -23,6 +23,7 @@ mod mac;
 mod neighbour;
 mod route;
 mod rule;
+mod session;
 mod snapshot;
 mod socket;
 pub mod sysctl;
@@ -37,13 +38,18 @@ pub use route::{MAIN_TABLE, Route};
 pub use rule::{Family, Rule, RuleDetail};
 pub use snapshot::Snapshot;
 
+use std::future::Future;
+use std::io;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use rtnetlink::Handle;
+use rtnetlink::packet_route::AddressFamily;
+use tokio::runtime::Runtime;
+use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use crate::netns;
-use socket::Socket;
+use session::{Session, runtime};
 
 /// The families that lists are read for. A kernel without IPv6 answers the second request
 /// with all that it has, so whoever asks for a family looks at what comes.
@@ -51,11 +57,11 @@ const FAMILIES: [AddressFamily; 2] = [AddressFamily::Inet, AddressFamily::Inet6]
 
 /// A handle on the network configuration of one namespace.
 ///
-/// Cheap to clone; clones share one socket, and their requests wait for each other. The
-/// socket is closed with the last clone, and keeps its namespace alive until then.
+/// Cheap to clone; clones share one connection, and their requests wait for each other. It is closed with the last clone, and keeps its namespace alive until then.
 #[derive(Debug, Clone)]
 pub struct Netlink {
-    socket: Arc<Mutex<Socket>>,
+    runtime: &'static Runtime,
+    session: Arc<Mutex<Session>>,
     place: Arc<str>,
 }
 
@@ -66,7 +72,8 @@ impl Netlink {
     ///
     /// [`Error::Open`].
     pub fn own() -> Result<Self, Error> {
-        Self::new("the host's namespace", Socket::open())
+        let runtime = runtime().map_err(unopened(HOST))?;
+        Self::new(runtime, HOST, Session::open(runtime))
     }
 
     /// Opens a handle on the namespace at `path`.
@@ -75,41 +82,49 @@ impl Netlink {
     ///
     /// [`Error::Namespace`] if there is none, or it cannot be entered; [`Error::Open`].
     pub async fn in_netns(path: &Path) -> Result<Self, Error> {
-        let socket = netns::run_in(path, Socket::open).await?;
-        Self::new(&path.display().to_string(), socket)
+        let place = &path.display().to_string();
+        let runtime = runtime().map_err(unopened(place))?;
+        let session = netns::run_in(path, || Session::open(runtime)).await?;
+        Self::new(runtime, place, session)
     }
 
-    fn new(place: &str, socket: std::io::Result<Socket>) -> Result<Self, Error> {
-        match socket {
-            Ok(socket) => Ok(Self { socket: Arc::new(Mutex::new(socket)), place: place.into() }),
-            Err(source) => Err(Error::Open { place: place.into(), source }),
-        }
+    fn new(
+        runtime: &'static Runtime,
+        place: &str,
+        session: io::Result<Session>,
+    ) -> Result<Self, Error> {
+        let session = Arc::new(Mutex::new(session.map_err(unopened(place))?));
+        Ok(Self { runtime, session, place: place.into() })
     }
 
-    /// Sends one request, and returns what the kernel answers to it.
-    async fn request(
+    /// Has rtnetlink do one of its own requests.
+    async fn request<R>(
         &self,
         operation: &'static str,
         object: String,
-        message: RouteNetlinkMessage,
-        flags: u16,
-    ) -> Result<Vec<RouteNetlinkMessage>, Error> {
-        self.run(operation, object, move |socket| socket.request(message, flags)).await
+        request: impl FnOnce(&Handle) -> R + Send + 'static,
+    ) -> Result<(), Error>
+    where
+        R: Future<Output = Result<(), rtnetlink::Error>> + Send,
+    {
+        let work = |mut turn: Turn| async move { turn.execute(request).await };
+        self.run(operation, object, work).await
     }
 
-    /// Has the socket to itself for as long as `work` runs.
-    async fn run<T: Send + 'static>(
+    /// Has the connection to itself for as long as `work` runs.
+    async fn run<T, W>(
         &self,
         operation: &'static str,
         object: String,
-        work: impl FnOnce(&mut Socket) -> Result<T, Failure> + Send + 'static,
-    ) -> Result<T, Error> {
-        let socket = Arc::clone(&self.socket);
-        let done = tokio::task::spawn_blocking(move || {
-            // A panic does no harm to the socket: it forgets what a failed request left.
-            work(&mut socket.lock().unwrap_or_else(PoisonError::into_inner))
-        });
-        let outcome = match done.await {
+        work: impl FnOnce(Turn) -> W + Send + 'static,
+    ) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        W: Future<Output = Result<T, Failure>> + Send,
+    {
+        let session = Arc::clone(&self.session);
+        let task = self.runtime.spawn(async move { work(session.lock_owned().await).await });
+        let outcome = match task.await {
             Ok(outcome) => outcome,
             Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
             Err(_) => Err(Failure::Stopped),
@@ -122,6 +137,17 @@ impl Netlink {
         })
     }
 }
+
+/// What this process's own namespace is called.
+const HOST: &str = "the host's namespace";
+
+/// An [`Error::Open`], for `map_err`.
+fn unopened(place: &str) -> impl FnOnce(io::Error) -> Error {
+    move |source| Error::Open { place: place.to_owned(), source }
+}
+
+/// The connection, while others wait for it.
+type Turn = OwnedMutexGuard<Session>;
 
 /// Turns the failure to find something that was to go into success.
 fn or_absent<T: Default>(result: Result<T, Error>) -> Result<T, Error> {
@@ -231,6 +257,24 @@ mod tests {
             outside.link("here").await.unwrap().is_none()
         })
         .await;
+    }
+
+    #[tokio::test]
+    async fn work_in_one_namespace_does_not_wait_for_work_in_another() {
+        let places = [Pinned::new().await, Pinned::new().await];
+        // As in a move, the thread is the kernel's until both are at it.
+        let both = Arc::new(std::sync::Barrier::new(2));
+        let mut tasks = tokio::task::JoinSet::new();
+        for place in &places {
+            let netlink = Netlink::in_netns(&place.path).await.unwrap();
+            let both = Arc::clone(&both);
+            tasks.spawn(async move {
+                let meet = move |_: Turn| async move { Ok(both.wait()) };
+                netlink.run("meet", "the other".into(), meet).await.unwrap();
+            });
+        }
+        let met = tokio::time::timeout(std::time::Duration::from_secs(10), tasks.join_all());
+        met.await.expect("the second waits for the first");
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -2,15 +2,15 @@
 
 use std::net::IpAddr;
 
-use netlink_packet_core::{NLM_F_CREATE, NLM_F_REPLACE};
-use netlink_packet_route::neighbour::{
+use rtnetlink::Handle;
+use rtnetlink::packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
 };
-use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 use serde::{Deserialize, Serialize};
 
-use super::socket::Socket;
-use super::{Error, Failure, Mac, Netlink, or_absent};
+use super::session::Session;
+use super::{Error, Failure, Mac, Netlink, Turn, or_absent};
 
 /// A permanent entry of a link's neighbour table: `ip neighbour show nud permanent`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,7 +35,8 @@ impl Netlink {
     /// [`Error::Request`].
     pub async fn neighbours(&self, index: u32) -> Result<Vec<Neighbour>, Error> {
         let object = format!("the neighbours of link {index}");
-        self.run("list", object, move |socket| list(socket, index)).await
+        self.run("list", object, move |mut turn: Turn| async move { list(&mut turn, index).await })
+            .await
     }
 
     /// Adds a permanent neighbour, in place of what the link has for its address.
@@ -44,11 +45,14 @@ impl Netlink {
     ///
     /// [`Error::Request`]; [`Error::is_not_found`] if the link is not there.
     pub async fn add_neighbour(&self, index: u32, neighbour: &Neighbour) -> Result<(), Error> {
-        let request = RouteNetlinkMessage::NewNeighbour(write(index, neighbour));
-        let object = format!("{} at {} to link {index}", neighbour.ip, neighbour.mac);
-        self.request("add the neighbour", object, request, NLM_F_CREATE | NLM_F_REPLACE)
-            .await
-            .map(drop)
+        let (ip, message) = (neighbour.ip, write(index, neighbour));
+        let request = move |netlink: &Handle| {
+            let mut add = netlink.neighbours().add(index, ip).replace();
+            *add.message_mut() = message;
+            add.execute()
+        };
+        let object = format!("{ip} at {} to link {index}", neighbour.mac);
+        self.request("add the neighbour", object, request).await
     }
 
     /// Removes the entry for a neighbour's address. Succeeds if it is gone.
@@ -57,17 +61,18 @@ impl Netlink {
     ///
     /// [`Error::Request`].
     pub async fn remove_neighbour(&self, index: u32, neighbour: &Neighbour) -> Result<(), Error> {
-        let request = RouteNetlinkMessage::DelNeighbour(write(index, neighbour));
+        let message = write(index, neighbour);
+        let request = |netlink: &Handle| netlink.neighbours().del(message).execute();
         let object = format!("{} from link {index}", neighbour.ip);
-        or_absent(self.request("remove the neighbour", object, request, 0).await).map(drop)
+        or_absent(self.request("remove the neighbour", object, request).await)
     }
 }
 
 /// The permanent neighbours of a link.
-pub(super) fn list(socket: &mut Socket, index: u32) -> Result<Vec<Neighbour>, Failure> {
+pub(super) async fn list(session: &mut Session, index: u32) -> Result<Vec<Neighbour>, Failure> {
     let mut message = NeighbourMessage::default();
     message.attributes.push(NeighbourAttribute::IfIndex(index));
-    socket.dump(&RouteNetlinkMessage::GetNeighbour(message), read)
+    session.dump(RouteNetlinkMessage::GetNeighbour(message), read).await
 }
 
 fn write(index: u32, neighbour: &Neighbour) -> NeighbourMessage {

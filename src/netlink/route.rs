@@ -3,16 +3,17 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
-use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
-use netlink_packet_route::route::{
+use rtnetlink::Handle;
+use rtnetlink::packet_core::NLM_F_CREATE;
+use rtnetlink::packet_route::route::{
     RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteMetric, RouteNextHop,
     RouteNextHopFlags, RouteVia,
 };
-use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 use serde::{Deserialize, Serialize};
 
-use super::socket::Socket;
-use super::{Error, FAMILIES, Failure, Netlink, or_absent};
+use super::session::Session;
+use super::{Error, FAMILIES, Failure, Netlink, Turn, or_absent};
 
 /// The table that routes are in when nobody says otherwise (`RT_TABLE_MAIN`).
 pub const MAIN_TABLE: u32 = 254;
@@ -109,7 +110,8 @@ impl Netlink {
     /// [`Error::Request`]; [`Error::is_not_found`] if the link is not there.
     pub async fn routes(&self, index: u32) -> Result<Vec<Route>, Error> {
         let object = format!("the routes of link {index}");
-        self.run("list", object, move |socket| list(socket, Some(index))).await
+        let work = move |mut turn: Turn| async move { list(&mut turn, Some(index)).await };
+        self.run("list", object, work).await
     }
 
     /// All routes of all tables, IPv4 first.
@@ -118,7 +120,8 @@ impl Netlink {
     ///
     /// [`Error::Request`].
     pub async fn all_routes(&self) -> Result<Vec<Route>, Error> {
-        self.run("list", "the routes".into(), |socket| list(socket, None)).await
+        let work = |mut turn: Turn| async move { list(&mut turn, None).await };
+        self.run("list", "the routes".into(), work).await
     }
 
     /// Adds a route.
@@ -128,7 +131,9 @@ impl Netlink {
     /// [`Error::Request`]; [`Error::is_exists`] if its table has a route to the same
     /// destination with the same metric and type of service, wherever that leads.
     pub async fn add_route(&self, route: &Route) -> Result<(), Error> {
-        self.put_route("add", route, NLM_F_CREATE | NLM_F_EXCL).await
+        let message = write(route);
+        let request = |netlink: &Handle| netlink.route().add(message).execute();
+        self.request("add", described(route), request).await
     }
 
     /// Adds a route in place of the one that its table has to the same destination with the
@@ -138,7 +143,9 @@ impl Netlink {
     ///
     /// [`Error::Request`].
     pub async fn replace_route(&self, route: &Route) -> Result<(), Error> {
-        self.put_route("set", route, NLM_F_CREATE | NLM_F_REPLACE).await
+        let message = write(route);
+        let request = |netlink: &Handle| netlink.route().add(message).replace().execute();
+        self.request("set", described(route), request).await
     }
 
     /// Adds a route before those that its table has to the same destination with the same metric
@@ -148,17 +155,9 @@ impl Netlink {
     ///
     /// [`Error::Request`].
     pub async fn prepend_route(&self, route: &Route) -> Result<(), Error> {
-        self.put_route("prepend", route, NLM_F_CREATE).await
-    }
-
-    async fn put_route(
-        &self,
-        operation: &'static str,
-        route: &Route,
-        flags: u16,
-    ) -> Result<(), Error> {
         let request = RouteNetlinkMessage::NewRoute(write(route));
-        self.request(operation, described(route), request, flags).await.map(drop)
+        let work = |mut turn: Turn| async move { turn.request(request, NLM_F_CREATE).await };
+        self.run("prepend", described(route), work).await
     }
 
     /// Removes exactly this route. Succeeds if it is gone.
@@ -167,20 +166,21 @@ impl Netlink {
     ///
     /// [`Error::Request`].
     pub async fn remove_route(&self, route: &Route) -> Result<(), Error> {
-        let request = RouteNetlinkMessage::DelRoute(write(route));
-        or_absent(self.request("remove", described(route), request, 0).await).map(drop)
+        let message = write(route);
+        let request = |netlink: &Handle| netlink.route().del(message).execute();
+        or_absent(self.request("remove", described(route), request).await)
     }
 }
 
 /// The routes of all tables; those that leave by `link` if one is given.
-pub(super) fn list(socket: &mut Socket, link: Option<u32>) -> Result<Vec<Route>, Failure> {
+pub(super) async fn list(session: &mut Session, link: Option<u32>) -> Result<Vec<Route>, Failure> {
     let mut routes = Vec::new();
     for family in FAMILIES {
         let mut message = RouteMessage::default();
         message.header.address_family = family;
         message.attributes.extend(link.map(RouteAttribute::Oif));
         let request = RouteNetlinkMessage::GetRoute(message);
-        routes.append(&mut socket.dump(&request, |one| read(one, family))?);
+        routes.append(&mut session.dump(request, |one| read(one, family)).await?);
     }
     Ok(routes)
 }

@@ -1,13 +1,14 @@
 //! Rules: which routing table is asked for which packet.
 
 use ipnet::IpNet;
-use netlink_packet_core::{DefaultNla, NLM_F_CREATE, NLM_F_EXCL, Nla};
-use netlink_packet_route::rule::{RuleAttribute, RuleFlags, RuleMessage};
-use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use rtnetlink::Handle;
+use rtnetlink::packet_core::{DefaultNla, Nla};
+use rtnetlink::packet_route::rule::{RuleAttribute, RuleFlags, RuleMessage};
+use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 use serde::{Deserialize, Serialize};
 
-use super::socket::Socket;
-use super::{Error, FAMILIES, Failure, Netlink, or_absent};
+use super::session::Session;
+use super::{Error, FAMILIES, Failure, Netlink, Turn, or_absent};
 
 /// `FRA_SUPPRESS_PREFIXLEN` where nothing is suppressed; the kernel always says so.
 const SUPPRESS_NOTHING: u32 = u32::MAX;
@@ -87,7 +88,8 @@ impl Netlink {
     ///
     /// [`Error::Request`].
     pub async fn rules(&self) -> Result<Vec<Rule>, Error> {
-        self.run("list", "the rules".into(), list).await
+        self.run("list", "the rules".into(), |mut turn: Turn| async move { list(&mut turn).await })
+            .await
     }
 
     /// Adds a rule.
@@ -96,8 +98,13 @@ impl Netlink {
     ///
     /// [`Error::Request`]; [`Error::is_exists`] if the same rule is there.
     pub async fn add_rule(&self, rule: &Rule) -> Result<(), Error> {
-        let request = RouteNetlinkMessage::NewRule(write(rule));
-        self.request("add", described(rule), request, NLM_F_CREATE | NLM_F_EXCL).await.map(drop)
+        let message = write(rule);
+        let request = |netlink: &Handle| {
+            let mut add = netlink.rule().add();
+            *add.message_mut() = message;
+            add.execute()
+        };
+        self.request("add", described(rule), request).await
     }
 
     /// Removes exactly this rule. Succeeds if it is gone.
@@ -106,19 +113,20 @@ impl Netlink {
     ///
     /// [`Error::Request`].
     pub async fn remove_rule(&self, rule: &Rule) -> Result<(), Error> {
-        let request = RouteNetlinkMessage::DelRule(write(rule));
-        or_absent(self.request("remove", described(rule), request, 0).await).map(drop)
+        let message = write(rule);
+        let request = |netlink: &Handle| netlink.rule().del(message).execute();
+        or_absent(self.request("remove", described(rule), request).await)
     }
 }
 
 /// All rules.
-pub(super) fn list(socket: &mut Socket) -> Result<Vec<Rule>, Failure> {
+pub(super) async fn list(session: &mut Session) -> Result<Vec<Rule>, Failure> {
     let mut rules = Vec::new();
     for family in FAMILIES {
         let mut message = RuleMessage::default();
         message.header.family = family;
         let request = RouteNetlinkMessage::GetRule(message);
-        rules.append(&mut socket.dump(&request, |one| read(one, family))?);
+        rules.append(&mut session.dump(request, |one| read(one, family)).await?);
     }
     Ok(rules)
 }

@@ -15,4 +15,5 @@ mod crash;
 mod docs;
 mod e2e;
 mod lifecycle;
+mod netlink;
 mod server;
