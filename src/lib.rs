@@ -24,13 +24,15 @@
 //! |---|---|
 //! | `cli` (with `main`) | everything |
 //! | `server` | `lifecycle`, `cnm`, `crash`, `flock` |
-//! | `lifecycle` | `translate`, `cni`, `netns`, `netlink`, `state`, `cnm`, `process`, `crash` |
+//! | `lifecycle` | `translate`, `cni`, `netns`, `netlink`, `state`, `cnm`, `process`, `trust`, `crash` |
 //! | `translate` | the types of `cnm` and `cni` |
 //! | `netlink` | `netns`, `crash` |
-//! | `state` | `crash`, `flock` |
-//! | `cni` | `process`, `crash` |
-//! | `netns`, `process` | `crash` |
-//! | `cnm`, `flock`, `crash` (which is nothing in a release) | nobody |
+//! | `state` | `crash`, `flock`, `trust` |
+//! | `flock` | `trust` |
+//! | `cni` | `process`, `trust`, `crash` |
+//! | `process` | `trust`, `crash` |
+//! | `netns` | `crash` |
+//! | `cnm`, `trust`, `crash` (which is nothing in a release) | nobody |
 //!
 //! `tests/rooms.rs` reads the `use crate::` lines and fails on an arrow that points up.
 
@@ -46,3 +48,4 @@ mod process;
 pub mod server;
 pub mod state;
 pub mod translate;
+mod trust;

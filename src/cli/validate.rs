@@ -101,7 +101,8 @@ async fn gather(args: &Args, plugins: &Runtime) -> anyhow::Result<Vec<Row>> {
             bail!("{folder} is a folder; for the networks in it, use --conf-dir {folder}");
         }
         Some(file) if is_file(file) => {
-            let list = NetworkConfigList::from_file(Path::new(file)).map_err(Unread::new);
+            let read = NetworkConfigList::from_file_trusting(Path::new(file), args.folders.trust());
+            let list = read.map_err(Unread::new);
             vec![(Some(file.into()), list)]
         }
         Some(name) => vec![find(&folder, &name.to_string_lossy())?],

@@ -21,17 +21,19 @@ use serde_json::{Value, json};
 
 use super::lenient::{self, Fields};
 use super::plugins::{Call, Plugins};
+use super::programs::Program;
 use super::request::Request;
 use super::strays;
 use super::{
     AttachResult, Attachment, Error, Failure, Limits, NetworkConfigList, PluginConfig, PluginError,
     Verb, Version,
 };
+use crate::trust::Trust;
 
 /// The CNI runtime. Clones share their limits.
 #[derive(Debug, Clone)]
 pub struct Runtime {
-    plugins: Arc<Plugins>,
+    pub(super) plugins: Arc<Plugins>,
 }
 
 /// An attachment that is still in use, as GC tells plugins of it.
@@ -48,19 +50,17 @@ pub struct ValidAttachment {
 type Result<T> = std::result::Result<T, Error>;
 
 impl Runtime {
-    /// A runtime that looks for plugins in the folders of `cni_path`, in their order.
+    /// A runtime that looks for plugins in the folders of `cni_path`, in their order, and runs
+    /// anybody's.
     #[must_use]
     pub fn new(cni_path: Vec<PathBuf>, limits: Limits) -> Self {
-        Self { plugins: Arc::new(Plugins::new(cni_path, limits)) }
+        Self::trusting(cni_path, limits, Trust::Anybody)
     }
 
-    /// The executable of a plugin type. It is not run.
-    ///
-    /// # Errors
-    ///
-    /// There is none; the error tells where it was looked for.
-    pub fn find(&self, plugin_type: &str) -> Result<PathBuf> {
-        Ok(self.plugins.find(plugin_type)?)
+    /// As [`Runtime::new`], and runs only what these could change.
+    #[must_use]
+    pub fn trusting(cni_path: Vec<PathBuf>, limits: Limits, trust: Trust) -> Self {
+        Self { plugins: Arc::new(Plugins::new(cni_path, limits, trust)) }
     }
 
     /// ADD: attaches a container, and gives the last plugin's result.
@@ -74,6 +74,7 @@ impl Runtime {
     /// valid or a plugin is missing.
     pub async fn add(&self, list: &NetworkConfigList, to: &Attachment) -> Result<AttachResult> {
         to.check_with_netns().map_err(|source| invalid(list, source))?;
+        self.judge_folders()?;
         let chain = Chain { list, verb: Verb::Add, attachment: Some(to), valid: None };
         let mut programs = Vec::with_capacity(list.plugins().len());
         for step in chain.steps() {
@@ -283,14 +284,14 @@ impl Runtime {
         strays::end(containers).await;
     }
 
-    fn find_for(&self, step: Step<'_>) -> std::result::Result<PathBuf, Box<PluginError>> {
-        self.plugins.find(step.plugin.plugin_type()).map_err(|missing| step.failed(missing.into()))
+    fn find_for(&self, step: Step<'_>) -> std::result::Result<Program, Box<PluginError>> {
+        self.plugins.find_for(step.plugin).map_err(|problem| step.failed(problem.into()))
     }
 
     async fn run(
         &self,
         step: Step<'_>,
-        program: &std::path::Path,
+        program: &Program,
         prev_result: Option<&Value>,
     ) -> std::result::Result<Vec<u8>, Box<PluginError>> {
         let Chain { list, attachment, valid, .. } = *step.chain;

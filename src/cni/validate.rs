@@ -104,6 +104,7 @@ impl Runtime {
         seen: &mut ValidatedPlugin,
         list: &NetworkConfigList,
     ) -> Result<(), Unusable> {
+        self.judge_folders()?;
         seen.program = Some(self.find(&seen.plugin_type)?);
         seen.versions = self.version(&seen.plugin_type).await?;
         let version = list.cni_version().to_string();

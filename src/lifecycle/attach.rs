@@ -122,8 +122,8 @@ impl Inner {
         if self.endpoints.count() + self.orphans.count() > most {
             return Err(Error::TooMany { what: "attachments", most, flag: "--max-attachments" });
         }
-        self.trusts_its_folders()?;
         let list = self.conflist(Some(&network.conflist))?;
+        self.find_plugins(&list)?;
         let mut arguments = translate::arguments(
             &list,
             &network.options.chain,

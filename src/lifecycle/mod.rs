@@ -75,13 +75,13 @@ use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::cni::{self, ConfDir, Limits, Runtime};
+use crate::cni::{ConfDir, Limits, Runtime, Trust};
 use crate::cnm::{
     EndpointId, EndpointOperInfoResponse, EndpointOptions, EndpointRequest, NetworkId,
     ProgramExternalConnectivityRequest,
 };
 use crate::netlink::Netlink;
-use crate::state::Folder;
+use crate::state::{self, Folder};
 
 pub use check::{ChainCheck, Check};
 pub use collect::{Collection, Finding, Outcome};
@@ -169,8 +169,6 @@ struct Inner {
     sync_delete: bool,
     add_within: Duration,
     most: Most,
-    /// Folders that nobody but root may be able to change.
-    roots_folders: Vec<PathBuf>,
     networks: Mutex<HashMap<NetworkId, Arc<Network>>>,
     network_folder: Folder<Network>,
     /// Held while a network is made or removed.
@@ -199,7 +197,9 @@ impl Driver {
     /// The state folder cannot be opened, or the kernel gives no netlink socket.
     pub async fn open(config: Config) -> Result<Self> {
         let collect_every = config.collect_every;
-        let (inner, interrupted) = Inner::open(config)?;
+        // Not on this thread, which hears of a signal meanwhile: there may be many records.
+        let opening = tokio::task::spawn_blocking(|| Inner::open(config));
+        let (inner, interrupted) = opening.await.map_err(state::Error::Stopped)??;
         let inner = Arc::new(inner);
         Fresh::clear(&inner.netns_dir).await?;
         if let Err(error) = check::end_interrupted(&inner.netns_dir).await {
@@ -301,12 +301,14 @@ impl Inner {
     /// Also returns the attachments that have to be removed.
     fn open(config: Config) -> Result<(Self, Vec<Attachment>)> {
         let (network_folder, networks) = Folder::<Network>::open(&config.state_dir)?;
-        let lists = Lists::default();
+        let (lists, netns_dir) = (Lists::default(), config.run_dir.join("netns"));
         let (attachment_folder, attachments) =
             Folder::<Attachment>::open_with(&config.state_dir, |attachment| {
+                attachment.is_pinned_in(&netns_dir)?;
                 attachment.list = lists.share(Arc::clone(&attachment.list));
                 // A copy has no room to spare, and lies close.
                 *attachment = attachment.clone();
+                Ok(())
             })?;
         for aside in networks.set_aside.iter().chain(&attachments.set_aside) {
             tracing::error!(file = %aside.path.display(), reason = aside.reason,
@@ -316,23 +318,18 @@ impl Inner {
         let boot_id = recover::boot_id()?;
         let ports = Ports::of(attachments.records.iter());
         let attachments = recover::part(attachments.records, &boot_id);
-        let mut roots_folders = Vec::new();
-        if !config.allow_writable {
-            roots_folders.push(config.conf_dir.clone());
-            roots_folders.extend(config.cni_path.iter().cloned());
-        }
+        let trust = if config.allow_writable { Trust::Anybody } else { Trust::Root };
         let inner = Self {
-            conf_dir: ConfDir::new(config.conf_dir),
-            runtime: Runtime::new(config.cni_path, config.limits),
+            conf_dir: ConfDir::new(config.conf_dir).trusting(trust),
+            runtime: Runtime::trusting(config.cni_path, config.limits, trust),
             turns: Turns::default(),
             lists,
-            netns_dir: config.run_dir.join("netns"),
+            netns_dir,
             own: Netlink::own()?,
             boot_id,
             sync_delete: config.sync_delete,
             add_within: config.add_within,
             most: config.most,
-            roots_folders,
             networks: Mutex::new(
                 networks.map(|network| (network.id.clone(), Arc::new(network))).collect(),
             ),
@@ -349,15 +346,18 @@ impl Inner {
             stop: CancellationToken::new(),
             fresh: OnceCell::new(),
         };
-        if let Err(error) = inner.trusts_its_folders() {
-            tracing::error!(error = chain(&error), "no network and no endpoint will be made");
-        }
+        inner.warn_of_untrusted();
         Ok((inner, attachments.interrupted))
     }
 
-    /// Makes sure that only root decides what is run. What was attached is detached in any case.
-    fn trusts_its_folders(&self) -> Result<()> {
-        self.roots_folders.iter().try_for_each(|folder| Ok(cni::is_roots(folder)?))
+    /// Tells at start what will not be obeyed, as others could change it.
+    fn warn_of_untrusted(&self) {
+        for problem in self.runtime.untrusted() {
+            tracing::warn!(%problem, "no such plugin will be run");
+        }
+        for problem in self.conf_dir.list().problems.iter().filter(|it| it.is_untrusted()) {
+            tracing::warn!(%problem, "no such configuration will be used");
+        }
     }
 
     /// Writes the attachment's record. When this returns, it is on disk.

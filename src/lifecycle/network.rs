@@ -29,7 +29,6 @@ impl Driver {
         if !known && inner.networks().len() >= most {
             return Err(Error::TooMany { what: "networks", most, flag: "--max-networks" });
         }
-        inner.trusts_its_folders()?;
         let list = inner.conflist(options.conflist.as_deref())?;
         inner.find_plugins(&list)?;
         translate::carries_over(&list)?;
@@ -90,16 +89,12 @@ impl Inner {
         Ok(list.without("loopback"))
     }
 
-    /// Looks for every plugin of the chain, and for the IPAM plugins that they run.
-    fn find_plugins(&self, list: &NetworkConfigList) -> Result<()> {
-        let plugins = list.plugins().iter();
-        let mut types = plugins
-            .flat_map(|plugin| std::iter::once(plugin.plugin_type()).chain(plugin.ipam_type()));
-        types.try_for_each(|plugin_type| match self.runtime.find(plugin_type) {
-            Ok(_) => Ok(()),
-            Err(source) => {
-                Err(Error::Plugin { conflist: list.name().to_owned(), source: Box::new(source) })
-            }
+    /// Looks for every plugin of the chain, and for the IPAM plugins that they run; others than root
+    /// may not be able to change them.
+    pub(super) fn find_plugins(&self, list: &NetworkConfigList) -> Result<()> {
+        self.runtime.find_all(list).map_err(|source| Error::Plugin {
+            conflist: list.name().to_owned(),
+            source: Box::new(source),
         })
     }
 }

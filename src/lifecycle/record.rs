@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -38,6 +38,10 @@ pub(super) struct Network {
 impl Record for Network {
     const FOLDER: &'static str = "networks";
     const VERSION: u32 = 1;
+
+    fn key(&self) -> String {
+        self.id.to_string()
+    }
 }
 
 /// One run of a chain's ADD, and all that DEL needs to take it back.
@@ -95,6 +99,28 @@ impl Attachment {
         self.result.iter().flat_map(|result| &result.ips).map(|ip| ip.address.addr())
     }
 
+    /// Whether it leads to nothing but its own pin: what is found there is unmounted and removed.
+    pub(super) fn is_pinned_in(&self, netns_dir: &Path) -> Result<(), String> {
+        let own = netns_dir.join(self.id.to_string());
+        match () {
+            () if self.staging != own => Err(format!(
+                "its namespace is pinned at {}, not at {}: was it made with another --run-dir?",
+                self.staging.display(),
+                own.display()
+            )),
+            () if self.parameters.netns.as_ref() != Some(&own) => {
+                Err("its plugins are told of another namespace than its own".to_owned())
+            }
+            () if self.parameters.container_id != self.id.to_string()
+                || self.parameters.if_name != self.id.if_name() =>
+            {
+                Err("its plugins are told of another container, or interface, than its own"
+                    .to_owned())
+            }
+            () => Ok(()),
+        }
+    }
+
     /// It is to be deleted; for how long that has been tried, it keeps.
     pub(super) fn begin_removal(&mut self) {
         self.phase = Phase::Deleting;
@@ -110,6 +136,10 @@ impl Attachment {
 impl Record for Attachment {
     const FOLDER: &'static str = "attachments";
     const VERSION: u32 = 1;
+
+    fn key(&self) -> String {
+        self.id.to_string()
+    }
 }
 
 /// A container's interface, as ADD left it, with what Docker decided.
