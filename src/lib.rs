@@ -23,16 +23,16 @@
 //! | room | may use |
 //! |---|---|
 //! | `cli` (with `main`) | everything |
-//! | `server` | `lifecycle`, `cnm`, `crash`, `flock` |
+//! | `server` | `lifecycle`, `cnm`, `crash`, `flock`, `plain` |
 //! | `lifecycle` | `translate`, `cni`, `netns`, `netlink`, `state`, `cnm`, `process`, `trust`, `crash` |
 //! | `translate` | the types of `cnm` and `cni` |
 //! | `netlink` | `netns`, `crash` |
 //! | `state` | `crash`, `flock`, `trust` |
 //! | `flock` | `trust` |
-//! | `cni` | `process`, `trust`, `crash` |
-//! | `process` | `trust`, `crash` |
+//! | `cni` | `process`, `trust`, `plain`, `crash` |
+//! | `process` | `trust`, `plain`, `crash` |
 //! | `netns` | `crash` |
-//! | `cnm`, `trust`, `crash` (which is nothing in a release) | nobody |
+//! | `cnm`, `trust`, `plain`, `crash` (which is nothing in a release) | nobody |
 //!
 //! `tests/rooms.rs` reads the `use crate::` lines and fails on an arrow that points up.
 
@@ -44,6 +44,7 @@ mod flock;
 pub mod lifecycle;
 pub mod netlink;
 pub mod netns;
+mod plain;
 mod process;
 pub mod server;
 pub mod state;

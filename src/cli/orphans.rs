@@ -9,7 +9,7 @@ use clap::Subcommand;
 
 use super::client::Socket;
 use super::folders::UNREADABLE_RECORDS;
-use super::output::{Format, columns, print};
+use super::output::{Format, columns, line, print};
 use crate::lifecycle::{self, Orphan, Retried};
 use crate::server::control::{FORGET_ORPHAN, RETRY_ORPHANS, Subject};
 
@@ -135,8 +135,8 @@ fn outcomes(retried: &[Retried]) -> String {
         return "No orphans: nothing to do.\n".to_owned();
     }
     let lines = retried.iter().map(|Retried { attachment, error }| match error {
-        None => format!("{attachment} removed\n"),
-        Some(error) => format!("{attachment} still there: {error}\n"),
+        None => line(&format!("{attachment} removed")),
+        Some(error) => line(&format!("{attachment} still there: {error}")),
     });
     lines.collect()
 }

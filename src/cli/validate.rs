@@ -8,7 +8,7 @@ use anyhow::{Context, bail};
 use serde_json::{Value, json};
 
 use super::folders::Folders;
-use super::output::{Format, columns, print};
+use super::output::{Format, columns, line, print};
 use crate::cni::{ConfigError, NetworkConfigList, Runtime, ValidatedPlugin, Validation};
 use crate::translate::{Prospects, TakesAddress, prospects};
 use crate::{cni, lifecycle};
@@ -339,9 +339,9 @@ fn table(rows: &[Row]) -> String {
     let text = columns(HEAD, rows.iter().map(Row::cells));
     let problems = rows.iter().flat_map(|row| {
         row.problems().into_iter().map(|problem| match &row.content {
-            Ok(network) => format!("{}: {problem}\n", network.list.name()),
+            Ok(network) => line(&format!("{}: {problem}", network.list.name())),
             // It tells the name or the file itself.
-            Err(_) => format!("{problem}\n"),
+            Err(_) => line(&problem),
         })
     });
     let problems: String = problems.collect();

@@ -17,7 +17,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 
-use super::config::Inlined;
+use super::config::{Inlined, MOST_PLUGINS};
 use super::{ConfigError, NetworkConfigList, PluginConfig, lenient, name};
 use crate::trust::{Judged, Trust, Untrusted};
 
@@ -218,7 +218,11 @@ fn read_network(file: &Path, trust: Trust) -> Result<NetworkConfigList> {
             list = list.with_plugin(plugin);
         }
     }
-    if list.plugins().is_empty() { Err(ConfigError::NoPlugins) } else { Ok(list) }
+    match list.plugins().len() {
+        0 => Err(ConfigError::NoPlugins),
+        1..=MOST_PLUGINS => Ok(list),
+        many => Err(ConfigError::TooManyPlugins(many)),
+    }
 }
 
 fn read_plugin(file: &Path, trust: Trust) -> Result<PluginConfig> {

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::config::MOST_PLUGINS;
 use super::lenient::{Mismatch, not_json};
 use super::name::InvalidName;
 use super::version::InvalidVersion;
@@ -37,6 +38,9 @@ pub enum ConfigError {
     /// There is nothing to run.
     #[error("it has no plugins; list at least one under \"plugins\"")]
     NoPlugins,
+    /// Nobody means that many.
+    #[error("it has {0} plugins, and may have {MOST_PLUGINS}")]
+    TooManyPlugins(usize),
     /// `loadOnlyInlinedPlugins` is true, and `plugins` is absent.
     #[error("\"loadOnlyInlinedPlugins\" is true, but there is no \"plugins\"")]
     NothingInlined,

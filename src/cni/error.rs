@@ -12,6 +12,7 @@ use std::time::Duration;
 use super::attachment::InvalidAttachment;
 use super::conversion::InvalidResult;
 use super::{Verb, Version};
+use crate::plain;
 use crate::trust::Untrusted;
 
 /// Why an operation on a network failed.
@@ -34,7 +35,7 @@ pub enum Error {
     /// A plugin failed. None after it was run.
     #[error(transparent)]
     Plugin(#[from] Box<PluginError>),
-    /// Several plugins failed; only GC goes on after a failure.
+    /// Several plugins failed; only GC and an undo go on after a failure.
     #[error("{}", several(.0))]
     Several(Vec<Error>),
     /// The network's version is from before CHECK.
@@ -291,6 +292,6 @@ fn reported(code: u64, msg: &str, details: &str) -> String {
 fn said(stderr: &str) -> String {
     match stderr {
         "" => " with no error message".to_owned(),
-        stderr => format!(": {stderr:?}"),
+        stderr => format!(": {:?}", plain::cut(stderr)),
     }
 }

@@ -60,6 +60,7 @@ mod properties;
 mod request;
 mod result;
 mod runtime;
+mod secrets;
 mod strays;
 mod turn;
 mod validate;

@@ -12,8 +12,10 @@ use tokio::sync::Semaphore;
 use super::error::code;
 use super::lenient::{Fields, Mismatch};
 use super::programs::Program;
+use super::secrets::Secrets;
 use super::{Attachment, Failure, Limits, PluginError, Verb};
 use crate::crash;
+use crate::plain;
 use crate::process::{Cut, DEFAULT_PATH, Process, Run};
 use crate::trust::Trust;
 
@@ -99,10 +101,11 @@ impl Plugins {
         let Run { outcome, stdout, stderr } = process.run().await;
         let took = started.elapsed();
         crash::point(format_args!("{} {}: ended", call.verb, call.plugin));
-        let stderr = String::from_utf8_lossy(&stderr).trim_end().to_owned();
+        let secrets = Secrets::of(call.attachment);
+        let stderr = secrets.hidden_in(String::from_utf8_lossy(&stderr).trim_end().to_owned());
         let ended = match outcome {
             Ok(status) if status.success() => Ok(stdout),
-            Ok(status) => Err(Failure::read(status, &stdout, &stderr)),
+            Ok(status) => Err(secrets.hidden_in_failure(Failure::read(status, &stdout, &stderr))),
             Err(Cut::Unstarted(source)) => {
                 Err(Failure::Unstarted { program: program.path.clone(), source })
             }
@@ -234,6 +237,7 @@ fn log(call: Call<'_>, took: Duration, failure: Option<&Failure>, stderr: &str) 
         error = failure.map(tracing::field::display),
         "plugin executed"
     );
+    let stderr = &*plain::cut(stderr);
     match failure {
         _ if stderr.is_empty() => {}
         Some(_) => tracing::warn!(plugin, stderr, "plugin wrote to standard error"),

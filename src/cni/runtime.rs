@@ -17,16 +17,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::lenient::{self, Fields};
 use super::plugins::{Call, Plugins};
 use super::programs::Program;
 use super::request::Request;
 use super::strays;
 use super::{
     AttachResult, Attachment, Error, Failure, Limits, NetworkConfigList, PluginConfig, PluginError,
-    Verb, Version,
+    Verb,
 };
 use crate::trust::Trust;
 
@@ -120,6 +119,23 @@ impl Runtime {
             self.run(step, &program, result.as_ref()).await?;
         }
         Ok(())
+    }
+
+    /// DEL after an ADD that failed: as [`Runtime::del`] without a result, and each plugin is run
+    /// whatever the others say. One that refuses for good what its ADD refused would keep the
+    /// others from taking back what theirs made.
+    ///
+    /// # Errors
+    ///
+    /// Those of all plugins that fail.
+    pub async fn undo(&self, list: &NetworkConfigList, from: &Attachment) -> Result<()> {
+        from.check().map_err(|source| invalid(list, source))?;
+        let chain = Chain { list, verb: Verb::Del, attachment: Some(from), valid: None };
+        let mut errors = Vec::new();
+        for step in chain.steps().rev() {
+            errors.extend(self.run_alone(step).await.err());
+        }
+        together(errors)
     }
 
     /// ADD of those plugins alone that declare `capability`, on top of the `result` of an
@@ -218,20 +234,9 @@ impl Runtime {
         let chain = Chain { list, verb: Verb::Gc, attachment: None, valid: Some(valid) };
         let mut errors = Vec::new();
         for step in chain.steps() {
-            let ended = match self.find_for(step) {
-                Ok(program) => self.run(step, &program, None).await.map(drop),
-                Err(error) => Err(error),
-            };
-            errors.extend(ended.err().map(Error::from));
+            errors.extend(self.run_alone(step).await.err());
         }
-        match errors.pop() {
-            None => Ok(()),
-            Some(error) if errors.is_empty() => Err(error),
-            Some(error) => {
-                errors.push(error);
-                Err(Error::Several(errors))
-            }
-        }
+        together(errors)
     }
 
     /// STATUS: whether the plugins could serve an ADD. Before version 1.1.0 nobody is
@@ -253,30 +258,6 @@ impl Runtime {
         Ok(())
     }
 
-    /// VERSION: the versions of the specification that a plugin supports, as it wrote them.
-    ///
-    /// # Errors
-    ///
-    /// The plugin is missing, fails, or gives no proper answer.
-    pub async fn version(&self, plugin_type: &str) -> Result<Vec<String>> {
-        let stdin = json!({ "cniVersion": Version::LATEST }).to_string().into_bytes();
-        let program = self.plugins.find(plugin_type)?;
-        let call = Call {
-            verb: Verb::Version,
-            plugin: plugin_type,
-            position: 0,
-            network: None,
-            attachment: None,
-            stdin: &stdin,
-        };
-        let failed = |failure| call.failed(failure, String::new());
-        match self.plugins.call(&program, call).await {
-            Ok(stdout) => Ok(read_versions(&stdout).map_err(failed)?),
-            Err(error) if is_from_before_version(&error) => Ok(vec![Version::V0_1_0.to_string()]),
-            Err(error) => Err(error.into()),
-        }
-    }
-
     /// Sees the end of whatever still runs for these containers, by their `CNI_CONTAINERID`: a runtime that
     /// was killed leaves its plugins running, and a DEL must not meet an ADD that is under way.
     /// For a runtime that has just started; it may not run plugins for them meanwhile.
@@ -286,6 +267,13 @@ impl Runtime {
 
     fn find_for(&self, step: Step<'_>) -> std::result::Result<Program, Box<PluginError>> {
         self.plugins.find_for(step.plugin).map_err(|problem| step.failed(problem.into()))
+    }
+
+    /// One plugin, without a result.
+    async fn run_alone(&self, step: Step<'_>) -> Result<()> {
+        let program = self.find_for(step)?;
+        self.run(step, &program, None).await?;
+        Ok(())
     }
 
     async fn run(
@@ -355,6 +343,17 @@ impl<'a> Step<'a> {
     }
 }
 
+fn together(mut errors: Vec<Error>) -> Result<()> {
+    match errors.pop() {
+        None => Ok(()),
+        Some(error) if errors.is_empty() => Err(error),
+        Some(error) => {
+            errors.push(error);
+            Err(Error::Several(errors))
+        }
+    }
+}
+
 /// A result in the version that the list's plugins speak.
 fn prev_result(list: &NetworkConfigList, result: &AttachResult) -> Result<Value> {
     result
@@ -364,24 +363,4 @@ fn prev_result(list: &NetworkConfigList, result: &AttachResult) -> Result<Value>
 
 fn invalid(list: &NetworkConfigList, source: super::InvalidAttachment) -> Error {
     Error::Attachment { network: list.name().to_owned(), source }
-}
-
-/// What plugins of the first version say to VERSION.
-fn is_from_before_version(error: &PluginError) -> bool {
-    matches!(&error.failure, Failure::Reported { msg, .. } if msg == "unknown CNI_COMMAND: VERSION")
-}
-
-fn read_versions(stdout: &[u8]) -> std::result::Result<Vec<String>, Failure> {
-    let not_json = |_| Failure::VersionInfo("not a JSON object");
-    let json = lenient::parse(stdout).map_err(not_json)?;
-    let malformed = |_| Failure::VersionInfo("a field has the wrong type");
-    let mut fields = Fields::at("the answer", json).map_err(malformed)?;
-    let spoken = fields.text("cniVersion").map_err(malformed)?;
-    let supported = fields.texts("supportedVersions").map_err(malformed)?;
-    match (spoken.as_deref(), supported.is_empty()) {
-        (None, _) => Err(Failure::VersionInfo("missing field cniVersion")),
-        (Some(_), false) => Ok(supported),
-        (Some("0.2.0"), true) => Ok(vec![Version::V0_1_0.to_string(), Version::V0_2_0.to_string()]),
-        (Some(_), true) => Err(Failure::VersionInfo("missing field supportedVersions")),
-    }
 }

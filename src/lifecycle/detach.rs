@@ -90,7 +90,10 @@ impl Inner {
         }
         let Attachment { list, parameters, result, .. } = attachment;
         let turn = self.turns.beside_others(list.name()).await;
-        self.runtime.del(list, parameters, result.as_ref()).await?;
+        match result {
+            Some(result) => self.runtime.del(list, parameters, Some(result)).await?,
+            None => self.runtime.undo(list, parameters).await?,
+        }
         drop(turn);
         withdrawn?;
         publish::forget_flows(attachment).await;

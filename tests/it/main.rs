@@ -14,5 +14,6 @@ mod cni;
 mod crash;
 mod docs;
 mod e2e;
+mod hostile;
 mod lifecycle;
 mod server;
