@@ -3,36 +3,52 @@
 //! A child is a copy of its parent, with all its files open, until it has become the program that
 //! it is to be. So the locks of a driver that is killed while it starts a plugin outlive it by
 //! some milliseconds, which its successor waits for.
+//!
+//! A lock's file is only ever this program's own: see [`trust::open_own`].
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::os::unix::fs::FileExt as _;
+use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
+use crate::trust;
+
 /// Longer than any child takes, on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Takes the lock on `file`, and writes this process's id into it. None if another process has
-/// the lock, which lives; that its id is in the file is how it is known.
+/// What became of an attempt to take a lock.
+#[derive(Debug)]
+pub(crate) enum Taken {
+    /// This process has it.
+    Here(Flock<File>),
+    /// Another one has it: the process whose id is in the file, if it is.
+    Elsewhere(Option<i32>),
+}
+
+/// Takes the lock on the file of that name, which is made if need be, and writes this process's id
+/// into it. Another process that has the lock lives; that its id is in the file is how it is known.
 ///
 /// # Errors
-/// The file system refused.
-pub(crate) fn take(mut file: File) -> io::Result<Option<Flock<File>>> {
+/// The file system refused, or the file is not this program's own.
+pub(crate) fn take(path: &Path) -> io::Result<Taken> {
+    let mut file = trust::open_own(path)?;
     let deadline = Instant::now() + PATIENCE;
     loop {
         match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
             Ok(mut held) => {
                 held.set_len(0)?;
                 writeln!(held, "{}", std::process::id())?;
-                return Ok(Some(held));
+                return Ok(Taken::Here(held));
             }
             Err((same, Errno::EWOULDBLOCK)) => {
-                if Instant::now() > deadline || !is_of_the_dead(&same)? {
-                    return Ok(None);
+                let holder = holder(&same)?;
+                if Instant::now() > deadline || !holder.is_some_and(is_dead) {
+                    return Ok(Taken::Elsewhere(holder));
                 }
                 file = same;
                 thread::sleep(Duration::from_millis(5));
@@ -42,38 +58,53 @@ pub(crate) fn take(mut file: File) -> io::Result<Option<Flock<File>>> {
     }
 }
 
-/// Whether the process that wrote its id into the file has ended. One that has not written it yet
-/// lives.
-fn is_of_the_dead(file: &File) -> io::Result<bool> {
+/// The process that wrote its id into the file; none that has not yet.
+fn holder(file: &File) -> io::Result<Option<i32>> {
     let mut text = [0; 16];
     let length = file.read_at(&mut text, 0)?;
-    let text = String::from_utf8_lossy(&text[..length]);
-    let Ok(pid) = text.trim().parse::<u32>() else { return Ok(false) };
+    Ok(String::from_utf8_lossy(&text[..length]).trim().parse().ok())
+}
+
+fn is_dead(pid: i32) -> bool {
     // The state follows the name, which may have any characters in it.
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     let state = stat.rsplit_once(") ").map_or("", |(_, state)| state);
-    Ok(state.is_empty() || state.starts_with(['Z', 'X']))
+    state.is_empty() || state.starts_with(['Z', 'X'])
 }
 
 #[cfg(test)]
 mod tests {
-    use std::fs::OpenOptions;
-    use std::path::Path;
     use std::process::Command;
 
     use super::*;
 
-    fn open(path: &Path) -> File {
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(false).open(path).unwrap()
+    /// Another open file of the same name has another lock.
+    fn take(path: &Path) -> Option<Flock<File>> {
+        match super::take(path).unwrap() {
+            Taken::Here(lock) => Some(lock),
+            Taken::Elsewhere(_) => None,
+        }
+    }
+
+    #[test]
+    fn what_a_link_leads_to_is_neither_locked_nor_cut() {
+        let folder = tempfile::tempdir().unwrap();
+        let (precious, lock) = (folder.path().join("precious"), folder.path().join("lock"));
+        fs::write(&precious, "precious").unwrap();
+        std::os::unix::fs::symlink(&precious, &lock).unwrap();
+        assert!(super::take(&lock).is_err());
+        fs::remove_file(&lock).unwrap();
+        fs::hard_link(&precious, &lock).unwrap();
+        assert!(super::take(&lock).is_err());
+        assert_eq!(fs::read_to_string(&precious).unwrap(), "precious");
     }
 
     #[test]
     fn a_lock_that_has_outlived_its_holder_is_waited_for() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("lock");
-        let inherited = take(open(&path)).unwrap().unwrap();
-        assert!(take(open(&path)).unwrap().is_none(), "its holder lives");
+        let inherited = take(&path).unwrap();
+        assert!(take(&path).is_none(), "its holder lives");
         // Also one of whose end nobody has heard.
         let mut dead = Command::new("true").spawn().unwrap();
         let stat = || fs::read_to_string(format!("/proc/{}/stat", dead.id())).unwrap();
@@ -85,7 +116,7 @@ mod tests {
         fs::write(&path, format!("{}\n", dead.id())).unwrap();
         let waiting = thread::spawn({
             let path = path.clone();
-            move || take(open(&path)).unwrap().map(drop)
+            move || take(&path).map(drop)
         });
         thread::sleep(Duration::from_millis(50));
         drop(inherited);

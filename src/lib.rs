@@ -23,14 +23,16 @@
 //! | room | may use |
 //! |---|---|
 //! | `cli` (with `main`) | everything |
-//! | `server` | `lifecycle`, `cnm`, `crash`, `flock` |
-//! | `lifecycle` | `translate`, `cni`, `netns`, `netlink`, `state`, `cnm`, `process`, `crash` |
+//! | `server` | `lifecycle`, `cnm`, `crash`, `flock`, `plain` |
+//! | `lifecycle` | `translate`, `cni`, `netns`, `netlink`, `state`, `cnm`, `process`, `trust`, `crash` |
 //! | `translate` | the types of `cnm` and `cni` |
 //! | `netlink` | `netns`, `crash` |
-//! | `state` | `crash`, `flock` |
-//! | `cni` | `process`, `crash` |
-//! | `netns`, `process` | `crash` |
-//! | `cnm`, `flock`, `crash` (which is nothing in a release) | nobody |
+//! | `state` | `crash`, `flock`, `trust` |
+//! | `flock` | `trust` |
+//! | `cni` | `process`, `trust`, `plain`, `crash` |
+//! | `process` | `trust`, `plain`, `crash` |
+//! | `netns` | `crash` |
+//! | `cnm`, `trust`, `plain`, `crash` (which is nothing in a release) | nobody |
 //!
 //! `tests/rooms` reads this table and the one of `lifecycle`, and fails on an arrow that points up, or on
 //! files that use each other in a circle.
@@ -43,7 +45,9 @@ mod flock;
 pub mod lifecycle;
 pub mod netlink;
 pub mod netns;
+mod plain;
 mod process;
 pub mod server;
 pub mod state;
 pub mod translate;
+mod trust;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::bail;
 
 use super::client::{Socket, endpoints_of};
-use super::output::{Format, columns, print};
+use super::output::{Format, columns, line, print};
 use crate::lifecycle::{ChainCheck, Check};
 use crate::server::control::{CHECK, WhatToCheck};
 
@@ -86,12 +86,13 @@ fn table(checks: &[Check]) -> String {
     let details = checks.iter().flat_map(|check| {
         let endpoint = check.endpoint.short();
         let plugins = match &check.chain {
-            ChainCheck::Failed(reason) => Some(format!("{endpoint}: {reason}\n")),
+            ChainCheck::Failed(reason) => Some(line(&format!("{endpoint}: {reason}"))),
             ChainCheck::Ok | ChainCheck::NotAsked(_) => None,
         };
-        let differences = check.differences.iter().map(move |what| format!("{endpoint}: {what}\n"));
+        let differences =
+            check.differences.iter().map(move |what| line(&format!("{endpoint}: {what}")));
         let repaired =
-            check.repaired.iter().map(move |what| format!("{endpoint}: repaired: {what}\n"));
+            check.repaired.iter().map(move |what| line(&format!("{endpoint}: repaired: {what}")));
         plugins.into_iter().chain(differences).chain(repaired)
     });
     columns(head, rows) + &details.collect::<String>()

@@ -171,7 +171,11 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
         Ok(Some(result)) => output::write(&(result + "\n"))?,
         Err(error) => {
             // The engine's errors tell the whole story by themselves.
-            output::complain(&format!("{error}\n"));
+            let lines = match error.downcast_ref() {
+                Some(Several(errors)) => errors.iter().map(|error| output::line(error)).collect(),
+                None => output::line(&error.to_string()),
+            };
+            output::complain(&lines);
             return Ok(ExitCode::FAILURE);
         }
     }

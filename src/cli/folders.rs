@@ -4,8 +4,9 @@ use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
 use anyhow::Context;
+use clap::builder::BoolishValueParser;
 
-use crate::cni::{ConfDir, Limits, Runtime};
+use crate::cni::{ConfDir, Limits, Runtime, Trust};
 
 const CONF_DIR: &str = "/etc/cni/net.d";
 const CNI_PATH: [&str; 3] = ["/opt/cni/bin", "/usr/lib/cni", "/usr/libexec/cni"];
@@ -26,6 +27,10 @@ pub(super) struct Folders {
     /// /opt/cni/bin:/usr/lib/cni:/usr/libexec/cni]
     #[arg(long, value_name = "DIR:DIR…", env = "CNI_PATH")]
     cni_path: Option<OsString>,
+
+    /// Use conflists and plugins that others than root can change: they can have root run anything
+    #[arg(long, env = "CNM_CNI_ALLOW_WRITABLE", value_parser = BoolishValueParser::new())]
+    allow_writable: bool,
 }
 
 impl Folders {
@@ -36,7 +41,7 @@ impl Folders {
 
     /// The networks in it.
     pub(super) fn conf_dir(&self) -> ConfDir {
-        ConfDir::new(self.configurations())
+        ConfDir::new(self.configurations()).trusting(self.trust())
     }
 
     /// The folders of the plugins, as absolute paths: plugins are given them too, and may run
@@ -53,7 +58,12 @@ impl Folders {
 
     /// A runtime on the folders of the plugins.
     pub(super) fn runtime(&self) -> anyhow::Result<Runtime> {
-        Ok(Runtime::new(self.plugins()?, Limits::default()))
+        Ok(Runtime::trusting(self.plugins()?, Limits::default(), self.trust()))
+    }
+
+    /// Whose configurations and plugins are used.
+    pub(super) fn trust(&self) -> Trust {
+        if self.allow_writable { Trust::Anybody } else { Trust::Root }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use super::client::Socket;
-use super::output::{Format, columns, print};
+use super::output::{Format, columns, line, print};
 use crate::lifecycle::{Collection, Finding, Outcome};
 use crate::server::control::COLLECT;
 
@@ -62,8 +62,8 @@ fn table(findings: &[Finding]) -> String {
     });
     let mut text = columns(["WHAT", "OUTCOME", "WHY"], rows);
     for finding in findings.iter().filter(|finding| !finding.found.is_empty()) {
-        text += &format!("\n{}:\n", finding.what);
-        finding.found.iter().for_each(|found| text += &format!("  {found}\n"));
+        text += &format!("\n{}", line(&format!("{}:", finding.what)));
+        finding.found.iter().for_each(|found| text += &line(&format!("  {found}")));
     }
     if findings.iter().any(|finding| finding.outcome == Outcome::Garbage) {
         text += "\nNothing was touched; 'cnm-cni gc --apply' removes what would be removed.\n";

@@ -140,9 +140,9 @@ fn deaf_to_empty_variables(command: Command) -> Command {
 
 /// Prints the error and what caused it, a line each.
 fn show(error: &anyhow::Error) {
-    let mut lines = format!("error: {error}\n");
+    let mut lines = output::line(&format!("error: {error}"));
     for cause in error.chain().skip(1) {
-        lines += &format!("  caused by: {cause}\n");
+        lines += &output::line(&format!("  caused by: {cause}"));
     }
     output::complain(&lines);
 }

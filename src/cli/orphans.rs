@@ -2,14 +2,14 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 use clap::Subcommand;
 
 use super::client::Socket;
 use super::folders::UNREADABLE_RECORDS;
-use super::output::{Format, columns, print};
+use super::output::{Format, columns, line, print};
 use crate::lifecycle::{self, Orphan, Retried};
 use crate::server::control::{FORGET_ORPHAN, RETRY_ORPHANS, Subject};
 
@@ -73,7 +73,8 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     match args.verb.unwrap_or(Verb::List(args.list)) {
         Verb::List(List { state_dir, format }) => {
             let orphans = lifecycle::orphans(&state_dir).context(UNREADABLE_RECORDS)?;
-            print(format, &orphans, |orphans| table(orphans, SystemTime::now()))?;
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            print(format, &orphans, |orphans| table(orphans, now.as_secs()))?;
             Ok(ExitCode::SUCCESS)
         }
         Verb::Retry { id, format, socket } => {
@@ -91,13 +92,13 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
 }
 
-fn table(orphans: &[Orphan], now: SystemTime) -> String {
+/// `now` is in seconds since 1970.
+fn table(orphans: &[Orphan], now: u64) -> String {
     if orphans.is_empty() {
         return "No orphans: all that Docker let go of is removed.\n".to_owned();
     }
     let head = ["ATTACHMENT", "ENDPOINT", "CONFLIST", "ADDRESSES", "SINCE", "STATE"];
     let rows = orphans.iter().map(|orphan| {
-        let since = UNIX_EPOCH + Duration::from_secs(orphan.since);
         let addresses: Vec<_> = orphan.addresses.iter().map(ToString::to_string).collect();
         let state = match (&orphan.error, orphan.given_up) {
             (None, _) => "DEL under way".to_owned(),
@@ -111,7 +112,8 @@ fn table(orphans: &[Orphan], now: SystemTime) -> String {
             orphan.endpoint.short().to_owned(),
             orphan.conflist.clone(),
             addresses.join(","),
-            ago(now.duration_since(since).unwrap_or_default()),
+            // A clock that was set back since tells nothing, and a record may tell any time.
+            ago(now.saturating_sub(orphan.since)),
             state,
         ]
     });
@@ -119,8 +121,7 @@ fn table(orphans: &[Orphan], now: SystemTime) -> String {
 }
 
 /// A time in the largest unit that fits.
-fn ago(time: Duration) -> String {
-    let seconds = time.as_secs();
+fn ago(seconds: u64) -> String {
     match seconds {
         0..60 => format!("{seconds}s ago"),
         60..3600 => format!("{}m ago", seconds / 60),
@@ -134,8 +135,8 @@ fn outcomes(retried: &[Retried]) -> String {
         return "No orphans: nothing to do.\n".to_owned();
     }
     let lines = retried.iter().map(|Retried { attachment, error }| match error {
-        None => format!("{attachment} removed\n"),
-        Some(error) => format!("{attachment} still there: {error}\n"),
+        None => line(&format!("{attachment} removed")),
+        Some(error) => line(&format!("{attachment} still there: {error}")),
     });
     lines.collect()
 }
@@ -167,8 +168,12 @@ mod tests {
         };
         let failed = Orphan { attempts: 3, error: Some("no bridge".into()), ..going.clone() };
         let given_up = Orphan { attempts: 11, given_up: true, ..failed.clone() };
-        let now = UNIX_EPOCH + Duration::from_secs(1_000 + 7_300);
-        let text = table(&[going, failed, given_up], now);
+        let ages = [u64::MAX, 1_000].map(|since| Orphan { since, ..going.clone() });
+        let text = table(&ages, 8_300);
+        assert!(text.contains("0s ago") && text.contains("2h ago"), "{text}");
+        assert!(table(&ages, u64::MAX).contains("d ago"));
+
+        let text = table(&[going, failed, given_up], 8_300);
         let states: Vec<_> =
             text.lines().map(|line| line.split("  ").last().unwrap().trim()).collect();
         assert_eq!(

@@ -7,6 +7,8 @@ use anyhow::Context;
 use clap::ValueEnum;
 use serde::Serialize;
 
+use crate::plain;
+
 /// How to print.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum Format {
@@ -22,7 +24,7 @@ pub(super) fn print<T: Serialize>(
 ) -> anyhow::Result<()> {
     write(&match format {
         Format::Table => table(value),
-        Format::Json => serde_json::to_string_pretty(value)? + "\n",
+        Format::Json => plain::json(&serde_json::to_string_pretty(value)?).into_owned() + "\n",
     })
 }
 
@@ -35,16 +37,23 @@ pub(super) fn write(text: &str) -> anyhow::Result<()> {
     }
 }
 
+/// One line of a text, with what others wrote in it made fit to be shown.
+pub(super) fn line(text: &str) -> String {
+    format!("{}\n", plain::line(text))
+}
+
 /// Writes to standard error. Who cannot be told there has the exit status.
 pub(super) fn complain(text: &str) {
     let _ = stderr().write_all(text.as_bytes());
 }
 
-/// Lines up rows of cells, two blanks between columns; nothing is blank at a line's end.
+/// Lines up rows of cells, two blanks between columns; nothing is blank at a line's end. What
+/// others wrote stays in its cell: see [`plain`].
 pub(super) fn columns<const N: usize>(
     head: [&str; N],
     rows: impl Iterator<Item = [String; N]>,
 ) -> String {
+    let rows = rows.map(|row| row.map(|cell| plain::line(&cell).into_owned()));
     let rows: Vec<_> = std::iter::once(head.map(str::to_owned)).chain(rows).collect();
     let widths: [usize; N] = std::array::from_fn(|column| {
         rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0)
@@ -68,6 +77,8 @@ mod tests {
     #[test]
     fn columns_are_as_wide_as_their_widest_cell() {
         let rows = [["a", "…", ""], ["longer", "b", "c"]].map(|row| row.map(str::to_owned));
+        let forged = [["a\nb\x1b[31m", ""]].map(|row| row.map(str::to_owned));
+        assert_eq!(columns(["ONE", "TWO"], forged.into_iter()).lines().count(), 2);
         assert_eq!(
             columns(["ONE", "TWO", "THREE"], rows.into_iter()),
             "ONE     TWO  THREE\na       …\nlonger  b    c\n"

@@ -15,7 +15,7 @@ use tracing::{info, warn};
 
 use super::folders::Folders;
 use super::{activation, host_root};
-use crate::cni::Limits;
+use crate::cni::{Limits, Trust};
 use crate::lifecycle::{Config, Driver, Most};
 use crate::server;
 use crate::state::Private;
@@ -70,10 +70,6 @@ pub(super) struct Args {
     /// How many attachments there may be, with those that are being removed
     #[arg(long, value_name = "NUMBER", env = "CNM_CNI_MAX_ATTACHMENTS", default_value = "10000")]
     max_attachments: usize,
-
-    /// Use conflists and plugins that others than root can change: they can have root run anything
-    #[arg(long, env = "CNM_CNI_ALLOW_WRITABLE", value_parser = BoolishValueParser::new())]
-    allow_writable: bool,
 
     /// Answer DeleteEndpoint only once DEL has run, instead of at once: 'docker rm' then takes as
     /// long as the plugins do
@@ -194,7 +190,7 @@ async fn serve(args: Args, listener: UnixListener) -> anyhow::Result<()> {
         add_within: Duration::from_secs(args.chain_timeout),
         most: Most { networks: args.max_networks, attachments: args.max_attachments },
         sync_delete: args.sync_delete,
-        allow_writable: args.allow_writable,
+        allow_writable: args.folders.trust() == Trust::Anybody,
         collect_every: (args.gc_interval > 0).then(|| Duration::from_secs(args.gc_interval)),
     };
     let (opening, stop) = (server::Opening::default(), CancellationToken::new());

@@ -8,7 +8,7 @@ use anyhow::{Context, bail};
 use serde_json::{Value, json};
 
 use super::folders::Folders;
-use super::output::{Format, columns, print};
+use super::output::{Format, columns, line, print};
 use crate::cni::{ConfigError, NetworkConfigList, Runtime, ValidatedPlugin, Validation};
 use crate::translate::{Prospects, TakesAddress, prospects};
 use crate::{cni, lifecycle};
@@ -101,7 +101,8 @@ async fn gather(args: &Args, plugins: &Runtime) -> anyhow::Result<Vec<Row>> {
             bail!("{folder} is a folder; for the networks in it, use --conf-dir {folder}");
         }
         Some(file) if is_file(file) => {
-            let list = NetworkConfigList::from_file(Path::new(file)).map_err(Unread::new);
+            let read = NetworkConfigList::from_file_trusting(Path::new(file), args.folders.trust());
+            let list = read.map_err(Unread::new);
             vec![(Some(file.into()), list)]
         }
         Some(name) => vec![find(&folder, &name.to_string_lossy())?],
@@ -338,9 +339,9 @@ fn table(rows: &[Row]) -> String {
     let text = columns(HEAD, rows.iter().map(Row::cells));
     let problems = rows.iter().flat_map(|row| {
         row.problems().into_iter().map(|problem| match &row.content {
-            Ok(network) => format!("{}: {problem}\n", network.list.name()),
+            Ok(network) => line(&format!("{}: {problem}", network.list.name())),
             // It tells the name or the file itself.
-            Err(_) => format!("{problem}\n"),
+            Err(_) => line(&problem),
         })
     });
     let problems: String = problems.collect();

@@ -7,14 +7,19 @@
 //!   web/50-more.conf     a plugin that joins the chain of the network "web"
 //! ```
 //!
+//! Where nobody but root is trusted, files that others could change give no network, and a folder
+//! that they could change gives none at all. What is masked by a link to a device, as to
+//! `/dev/null`, is not there.
+//!
 //! Nothing is watched or remembered: every look reads the folder again.
 
-use std::fs::File;
 use std::io::{self, Read};
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 
-use super::config::Inlined;
+use super::config::{Inlined, MOST_PLUGINS};
 use super::{ConfigError, NetworkConfigList, PluginConfig, lenient, name};
+use crate::trust::{Judged, Trust, Untrusted};
 
 /// No configuration file is near this size; whatever is, was put there by mistake.
 const MAX_FILE_BYTES: u64 = 4 << 20;
@@ -23,6 +28,7 @@ const MAX_FILE_BYTES: u64 = 4 << 20;
 #[derive(Debug, Clone)]
 pub struct ConfDir {
     path: PathBuf,
+    trust: Trust,
 }
 
 /// What a folder holds, in the order of the file names.
@@ -47,10 +53,17 @@ pub struct Listed {
 type Result<T> = std::result::Result<T, ConfigError>;
 
 impl ConfDir {
-    /// A folder; it need not exist, which is the same as if it were empty.
+    /// A folder; it need not exist, which is the same as if it were empty. Anybody's files are
+    /// read: see [`ConfDir::trusting`].
     #[must_use]
     pub fn new(path: PathBuf) -> Self {
-        Self { path }
+        Self { path, trust: Trust::Anybody }
+    }
+
+    /// The same folder, of which only what these could change is read.
+    #[must_use]
+    pub fn trusting(self, trust: Trust) -> Self {
+        Self { trust, ..self }
     }
 
     /// The folder's path.
@@ -68,7 +81,8 @@ impl ConfDir {
     /// # Errors
     ///
     /// [`ConfigError::NotFound`] tells the names that are there and the files that could not
-    /// be read; [`ConfigError::Name`] where nothing can be called so.
+    /// be read; [`ConfigError::Name`] where nothing can be called so; [`ConfigError::Untrusted`]
+    /// where others could change the folder, or the only file that has it.
     pub fn load(&self, name: &str) -> Result<NetworkConfigList> {
         name::check_network(name)?;
         let Listing { networks, problems } = self.list();
@@ -78,6 +92,12 @@ impl ConfDir {
                 return Ok(network.list);
             }
             known.push(network.list.name().to_owned());
+        }
+        // Said as such, where it is the reason.
+        let by_anybody = self.clone().trusting(Trust::Anybody).list().networks;
+        if let Some(found) = by_anybody.iter().find(|network| network.list.name() == name) {
+            files_in(&self.path, &[], self.trust)?;
+            read_network(&found.file, self.trust)?;
         }
         Err(ConfigError::NotFound {
             name: name.to_owned(),
@@ -126,13 +146,14 @@ impl ConfDir {
     }
 
     /// Every file with a network in it, read, by file name.
-    fn read(&self) -> impl Iterator<Item = Result<Listed>> {
-        let (files, problem) = match files_in(&self.path, &["conflist", "conf", "json"]) {
+    fn read(&self) -> impl Iterator<Item = Result<Listed>> + '_ {
+        let (files, problem) = match files_in(&self.path, &["conflist", "conf", "json"], self.trust)
+        {
             Ok(files) => (files, None),
             Err(problem) => (Vec::new(), Some(Err(problem))),
         };
         problem.into_iter().chain(files.into_iter().map(|file| {
-            let list = NetworkConfigList::from_file(&file)?;
+            let list = NetworkConfigList::from_file_trusting(&file, self.trust)?;
             Ok(Listed { file, list })
         }))
     }
@@ -166,7 +187,16 @@ impl NetworkConfigList {
     ///
     /// [`ConfigError`] says what is wrong, and in which file.
     pub fn from_file(file: &Path) -> Result<Self> {
-        read_network(file).map_err(|problem| problem.in_file(file.to_owned()))
+        Self::from_file_trusting(file, Trust::Anybody)
+    }
+
+    /// As [`NetworkConfigList::from_file`], unless others than these could change a file of it.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] says what is wrong, and in which file.
+    pub fn from_file_trusting(file: &Path, trust: Trust) -> Result<Self> {
+        read_network(file, trust).map_err(|problem| problem.in_file(file.to_owned()))
     }
 }
 
@@ -174,8 +204,8 @@ fn is_conflist(file: &Path) -> bool {
     file.extension().is_some_and(|extension| extension == "conflist")
 }
 
-fn read_network(file: &Path) -> Result<NetworkConfigList> {
-    let bytes = read_file(file)?;
+fn read_network(file: &Path, trust: Trust) -> Result<NetworkConfigList> {
+    let bytes = read_file(file, trust)?;
     if file.extension().is_some_and(|extension| extension == "conf" || extension == "json") {
         return NetworkConfigList::up_convert(&bytes);
     }
@@ -183,21 +213,28 @@ fn read_network(file: &Path) -> Result<NetworkConfigList> {
     if !only {
         // The name was checked: it cannot lead out of the folder.
         let folder = file.with_file_name(list.name());
-        for file in files_in(&folder, &["conf"])? {
-            list = list.with_plugin(read_plugin(&file).map_err(|problem| problem.in_file(file))?);
+        for file in files_in(&folder, &["conf"], trust)? {
+            let plugin = read_plugin(&file, trust).map_err(|problem| problem.in_file(file))?;
+            list = list.with_plugin(plugin);
         }
     }
-    if list.plugins().is_empty() { Err(ConfigError::NoPlugins) } else { Ok(list) }
+    match list.plugins().len() {
+        0 => Err(ConfigError::NoPlugins),
+        1..=MOST_PLUGINS => Ok(list),
+        many => Err(ConfigError::TooManyPlugins(many)),
+    }
 }
 
-fn read_plugin(file: &Path) -> Result<PluginConfig> {
-    PluginConfig::from_json(lenient::parse(&read_file(file)?)?)
+fn read_plugin(file: &Path, trust: Trust) -> Result<PluginConfig> {
+    PluginConfig::from_json(lenient::parse(&read_file(file, trust)?)?)
 }
 
 /// The files in `folder` that end in one of `extensions`, by file name. A folder that does
 /// not exist has none.
-fn files_in(folder: &Path, extensions: &[&str]) -> Result<Vec<PathBuf>> {
+fn files_in(folder: &Path, extensions: &[&str], trust: Trust) -> Result<Vec<PathBuf>> {
     let unreadable = |source| ConfigError::Unreadable { path: folder.to_owned(), source };
+    // Before anything in it is looked at; each file is judged when it is read.
+    judge(folder, trust)?;
     let entries = match std::fs::read_dir(folder) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -209,7 +246,12 @@ fn files_in(folder: &Path, extensions: &[&str]) -> Result<Vec<PathBuf>> {
         let wanted = path
             .extension()
             .is_some_and(|extension| extensions.iter().any(|wanted| extension == *wanted));
-        if wanted && !path.is_dir() {
+        let is_passed_over = || {
+            std::fs::metadata(&path)
+                .map(|found| found.file_type())
+                .is_ok_and(|kind| kind.is_dir() || kind.is_char_device() || kind.is_block_device())
+        };
+        if wanted && !is_passed_over() {
             files.push(path);
         }
     }
@@ -217,14 +259,21 @@ fn files_in(folder: &Path, extensions: &[&str]) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
+/// What cannot be looked at cannot be read, and is nobody's fault.
+fn judge(path: &Path, trust: Trust) -> Result<Option<Judged>> {
+    trust.judge(path).map_err(|problem| match problem {
+        Untrusted::Io { path, source } => ConfigError::Unreadable { path, source },
+        problem => problem.into(),
+    })
+}
+
 /// Reads a file; never a pipe or a device, which could have no end.
-fn read_file(file: &Path) -> Result<Vec<u8>> {
+fn read_file(file: &Path, trust: Trust) -> Result<Vec<u8>> {
+    let judged = judge(file, trust)?;
     let read = || {
-        if !std::fs::metadata(file)?.is_file() {
-            return Err(io::Error::other("it is not a regular file"));
-        }
+        let judged = judged.ok_or(io::ErrorKind::NotFound)?;
         let mut bytes = Vec::new();
-        File::open(file)?.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)?;
+        judged.read()?.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)?;
         if bytes.len() as u64 > MAX_FILE_BYTES {
             return Err(io::Error::other("it is larger than 4 MiB"));
         }

@@ -6,6 +6,9 @@ use serde_json::{Map, Value};
 use super::lenient::{self, Mismatch};
 use super::{ConfigError, PluginConfig, Version, name};
 
+/// The longest chain that is read: each plugin is a process at every ADD.
+pub(super) const MOST_PLUGINS: usize = 100;
+
 /// A network configuration list (SPEC.md section 1): a network's name, and its chain.
 ///
 /// Its JSON is that of a `.conflist`, with the version that was selected and the plugins of
@@ -183,6 +186,9 @@ impl Inlined {
             None => Vec::new(),
             Some(Value::Array(plugins)) if plugins.is_empty() => {
                 return Err(ConfigError::NoPlugins);
+            }
+            Some(Value::Array(plugins)) if plugins.len() > MOST_PLUGINS => {
+                return Err(ConfigError::TooManyPlugins(plugins.len()));
             }
             Some(Value::Array(plugins)) => plugins
                 .iter()

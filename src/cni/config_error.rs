@@ -1,11 +1,13 @@
 //! What can be wrong with a network configuration, or with looking for one.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use super::config::MOST_PLUGINS;
 use super::lenient::{Mismatch, not_json};
 use super::name::InvalidName;
 use super::version::InvalidVersion;
+use crate::trust::Untrusted;
 
 /// Why there is no network configuration to use.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +38,9 @@ pub enum ConfigError {
     /// There is nothing to run.
     #[error("it has no plugins; list at least one under \"plugins\"")]
     NoPlugins,
+    /// Nobody means that many.
+    #[error("it has {0} plugins, and may have {MOST_PLUGINS}")]
+    TooManyPlugins(usize),
     /// `loadOnlyInlinedPlugins` is true, and `plugins` is absent.
     #[error("\"loadOnlyInlinedPlugins\" is true, but there is no \"plugins\"")]
     NothingInlined,
@@ -55,8 +60,11 @@ pub enum ConfigError {
         /// Why.
         source: io::Error,
     },
+    /// Others than root could change a file or folder.
+    #[error("{0}, or accept that with --allow-writable")]
+    Untrusted(#[from] Untrusted),
     /// A file is at fault.
-    #[error("{}: {source}", path.display())]
+    #[error("{}{source}", of_file(path, source))]
     InFile {
         /// Which one.
         path: PathBuf,
@@ -101,12 +109,30 @@ pub enum ConfigError {
 }
 
 impl ConfigError {
+    /// Whether others than root could change what it is about.
+    #[must_use]
+    pub fn is_untrusted(&self) -> bool {
+        match self {
+            Self::Untrusted(_) => true,
+            Self::InFile { source, .. } => source.is_untrusted(),
+            _ => false,
+        }
+    }
+
     /// The same error, with the file that it is in; once is enough.
     pub(super) fn in_file(self, path: PathBuf) -> Self {
         match self {
             Self::InFile { .. } | Self::Unreadable { .. } => self,
             source => Self::InFile { path, source: Box::new(source) },
         }
+    }
+}
+
+/// What is not trusted tells its file itself.
+fn of_file(path: &Path, problem: &ConfigError) -> String {
+    match problem {
+        ConfigError::Untrusted(_) => String::new(),
+        _ => format!("{}: ", path.display()),
     }
 }
 

@@ -12,6 +12,8 @@ use std::time::Duration;
 use super::attachment::InvalidAttachment;
 use super::conversion::InvalidResult;
 use super::{Verb, Version};
+use crate::plain;
+use crate::trust::Untrusted;
 
 /// Why an operation on a network failed.
 #[derive(Debug, thiserror::Error)]
@@ -27,10 +29,13 @@ pub enum Error {
     /// A plugin was looked for, and is not there.
     #[error(transparent)]
     NotFound(#[from] NotFound),
+    /// Others than root could change a plugin, or a folder where plugins are looked for.
+    #[error("{0}, or accept that with --allow-writable")]
+    Untrusted(#[from] Untrusted),
     /// A plugin failed. None after it was run.
     #[error(transparent)]
     Plugin(#[from] Box<PluginError>),
-    /// Several plugins failed; only GC goes on after a failure.
+    /// Several plugins failed; only GC and an undo go on after a failure.
     #[error("{}", several(.0))]
     Several(Vec<Error>),
     /// The network's version is from before CHECK.
@@ -82,12 +87,40 @@ pub struct NotFound {
     pub unusable: Vec<PathBuf>,
 }
 
+/// There is no executable of a plugin's name that may be run.
+#[derive(Debug)]
+pub(super) enum NoProgram {
+    NotFound(NotFound),
+    Untrusted(Untrusted),
+}
+
+impl From<NoProgram> for Error {
+    fn from(problem: NoProgram) -> Self {
+        match problem {
+            NoProgram::NotFound(problem) => Self::NotFound(problem),
+            NoProgram::Untrusted(problem) => Self::Untrusted(problem),
+        }
+    }
+}
+
+impl From<NoProgram> for Failure {
+    fn from(problem: NoProgram) -> Self {
+        match problem {
+            NoProgram::NotFound(problem) => Self::NotFound(problem),
+            NoProgram::Untrusted(problem) => Self::Untrusted(problem),
+        }
+    }
+}
+
 /// What went wrong with a plugin.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
     /// There is no such executable.
     #[error(transparent)]
     NotFound(#[from] NotFound),
+    /// Others than root could change it, or another one that it runs. It was not run.
+    #[error("{0}, or accept that with --allow-writable")]
+    Untrusted(#[from] Untrusted),
     /// It could not be started.
     #[error("cannot start {}: {source}{}", program.display(), remedy(source))]
     Unstarted {
@@ -163,8 +196,8 @@ impl Error {
     pub fn needs_del(&self) -> bool {
         match self {
             Self::Plugin(error) => match &error.failure {
-                // ADD finds all plugins before it runs any.
-                Failure::NotFound(_) => false,
+                // ADD finds and judges all plugins before it runs any.
+                Failure::NotFound(_) | Failure::Untrusted(_) => false,
                 Failure::Unstarted { .. }
                 | Failure::Reported { code: code::UNKNOWN_CONTAINER, .. } => error.position > 0,
                 _ => true,
@@ -172,6 +205,7 @@ impl Error {
             Self::Several(errors) => errors.iter().any(Self::needs_del),
             Self::Attachment { .. }
             | Self::NotFound(_)
+            | Self::Untrusted(_)
             | Self::NoCheck(_)
             | Self::PrevResult { .. } => false,
         }
@@ -258,6 +292,6 @@ fn reported(code: u64, msg: &str, details: &str) -> String {
 fn said(stderr: &str) -> String {
     match stderr {
         "" => " with no error message".to_owned(),
-        stderr => format!(": {stderr:?}"),
+        stderr => format!(": {:?}", plain::cut(stderr)),
     }
 }

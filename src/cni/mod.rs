@@ -10,7 +10,8 @@
 //!      │  └── result, conversion                             AttachResult, in any version
 //!      ▼
 //!   request   what one plugin reads
-//!   plugins   find it, run it, hear it out
+//!   programs  find it, judge it
+//!   plugins   run it, hear it out
 //!             (crate::process: one process, its pipes, its deadline)
 //!
 //!   cache     what ADD gave, as libcni keeps it; for whoever has no records of his own
@@ -53,13 +54,14 @@ mod limits;
 mod name;
 mod plugin_config;
 mod plugins;
+mod programs;
 #[cfg(test)]
 mod properties;
 mod request;
 mod result;
 mod runtime;
+mod secrets;
 mod strays;
-mod trust;
 mod turn;
 mod validate;
 mod verb;
@@ -78,8 +80,9 @@ pub use name::InvalidName;
 pub use plugin_config::PluginConfig;
 pub use result::{AttachResult, Dns, Interface, IpConfig, Route};
 pub use runtime::Runtime;
-pub use trust::{Untrusted, is_roots};
 pub use turn::Turn;
 pub use validate::{Unusable, ValidatedPlugin, Validation};
 pub use verb::Verb;
 pub use version::{InvalidVersion, Version};
+
+pub use crate::trust::{Trust, Untrusted};

@@ -57,6 +57,25 @@ impl PluginConfig {
         self.capabilities.iter().map(String::as_str)
     }
 
+    /// The names of executables that this plugin may be told to run: each `type` inside of its own
+    /// object, as an IPAM plugin's or a `delegate`'s.
+    pub(super) fn delegates(&self) -> Vec<&str> {
+        let mut found = Vec::new();
+        let mut ahead: Vec<&Value> = self.json.values().collect();
+        while let Some(value) = ahead.pop() {
+            match value {
+                Value::Array(values) => ahead.extend(values),
+                Value::Object(object) => {
+                    found.extend(lenient::get(object, "type").and_then(Value::as_str));
+                    ahead.extend(object.values());
+                }
+                _ => {}
+            }
+        }
+        found.retain(|name| name::check_plugin_type(name).is_ok());
+        found
+    }
+
     /// What the plugin's object has under `key`; keys match in any letter case.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&Value> {

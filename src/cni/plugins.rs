@@ -2,7 +2,6 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
@@ -12,13 +11,18 @@ use tokio::sync::Semaphore;
 
 use super::error::code;
 use super::lenient::{Fields, Mismatch};
-use super::{Attachment, Failure, Limits, NotFound, PluginError, Verb};
+use super::programs::Program;
+use super::secrets::Secrets;
+use super::{Attachment, Failure, Limits, PluginError, Verb};
 use crate::crash;
+use crate::plain;
 use crate::process::{Cut, DEFAULT_PATH, Process, Run};
+use crate::trust::Trust;
 
 /// Where plugins are, and what every execution has in common.
 pub(super) struct Plugins {
-    folders: Vec<PathBuf>,
+    pub(super) folders: Vec<PathBuf>,
+    pub(super) trust: Trust,
     limits: Limits,
     turns: Semaphore,
     /// What plugins inherit; see [`inherited`].
@@ -41,35 +45,18 @@ pub(super) struct Call<'a> {
 }
 
 impl Plugins {
-    pub(super) fn new(folders: Vec<PathBuf>, limits: Limits) -> Self {
+    pub(super) fn new(folders: Vec<PathBuf>, limits: Limits, trust: Trust) -> Self {
         let env = inherited(std::env::vars_os());
         let cni_path =
             folders.iter().map(|folder| folder.as_os_str()).collect::<Vec<_>>().join(":".as_ref());
         let turns = Semaphore::new(limits.parallel.clamp(1, Semaphore::MAX_PERMITS));
-        Self { folders, limits, turns, env, cni_path }
-    }
-
-    /// The first file of this name that can be executed, in the order of the folders.
-    pub(super) fn find(&self, plugin: &str) -> Result<PathBuf, NotFound> {
-        let mut unusable = Vec::new();
-        for folder in &self.folders {
-            let file = folder.join(plugin);
-            match std::fs::metadata(&file) {
-                Ok(found) if found.is_file() && found.permissions().mode() & 0o111 != 0 => {
-                    return Ok(file);
-                }
-                Ok(_) => unusable.push(file),
-                Err(_) => {}
-            }
-        }
-        let searched = self.folders.clone();
-        Err(NotFound { plugin: plugin.to_owned(), searched, unusable })
+        Self { folders, trust, limits, turns, env, cni_path }
     }
 
     /// Runs a plugin, and again as long as it asks for that; gives its standard output.
     pub(super) async fn call(
         &self,
-        program: &Path,
+        program: &Program,
         call: Call<'_>,
     ) -> Result<Vec<u8>, Box<PluginError>> {
         let mut pause = self.limits.backoff;
@@ -89,13 +76,18 @@ impl Plugins {
     }
 
     /// Between two ADDs of one attachment there has to be a DEL.
-    async fn undo(&self, program: &Path, call: Call<'_>) -> bool {
+    async fn undo(&self, program: &Program, call: Call<'_>) -> bool {
         self.call_once(program, Call { verb: Verb::Del, ..call }).await.is_ok()
     }
 
-    async fn call_once(&self, program: &Path, call: Call<'_>) -> Result<Vec<u8>, Box<PluginError>> {
+    async fn call_once(
+        &self,
+        program: &Program,
+        call: Call<'_>,
+    ) -> Result<Vec<u8>, Box<PluginError>> {
         let process = Process {
-            program,
+            program: &program.path,
+            file: &program.file(),
             arguments: &[],
             env: &self.environment(call),
             stdin: call.stdin,
@@ -109,12 +101,13 @@ impl Plugins {
         let Run { outcome, stdout, stderr } = process.run().await;
         let took = started.elapsed();
         crash::point(format_args!("{} {}: ended", call.verb, call.plugin));
-        let stderr = String::from_utf8_lossy(&stderr).trim_end().to_owned();
+        let secrets = Secrets::of(call.attachment);
+        let stderr = secrets.hidden_in(String::from_utf8_lossy(&stderr).trim_end().to_owned());
         let ended = match outcome {
             Ok(status) if status.success() => Ok(stdout),
-            Ok(status) => Err(Failure::read(status, &stdout, &stderr)),
+            Ok(status) => Err(secrets.hidden_in_failure(Failure::read(status, &stdout, &stderr))),
             Err(Cut::Unstarted(source)) => {
-                Err(Failure::Unstarted { program: program.to_owned(), source })
+                Err(Failure::Unstarted { program: program.path.clone(), source })
             }
             Err(Cut::Pipe(source)) => Err(Failure::Pipe(source)),
             Err(Cut::TooMuchOutput) => Err(Failure::TooMuchOutput { limit: process.max_stdout }),
@@ -244,6 +237,7 @@ fn log(call: Call<'_>, took: Duration, failure: Option<&Failure>, stderr: &str) 
         error = failure.map(tracing::field::display),
         "plugin executed"
     );
+    let stderr = &*plain::cut(stderr);
     match failure {
         _ if stderr.is_empty() => {}
         Some(_) => tracing::warn!(plugin, stderr, "plugin wrote to standard error"),

@@ -16,39 +16,38 @@ use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::lenient::{self, Fields};
 use super::plugins::{Call, Plugins};
+use super::programs::Program;
 use super::request::Request;
 use super::strays;
 use super::{
     AttachResult, Attachment, Error, Failure, Limits, NetworkConfigList, PluginConfig, PluginError,
-    ValidAttachment, Verb, Version,
+    ValidAttachment, Verb,
 };
+use crate::trust::Trust;
 
 /// The CNI runtime. Clones share their limits.
 #[derive(Debug, Clone)]
 pub struct Runtime {
-    plugins: Arc<Plugins>,
+    pub(super) plugins: Arc<Plugins>,
 }
 
 type Result<T> = std::result::Result<T, Error>;
 
 impl Runtime {
-    /// A runtime that looks for plugins in the folders of `cni_path`, in their order.
+    /// A runtime that looks for plugins in the folders of `cni_path`, in their order, and runs
+    /// anybody's.
     #[must_use]
     pub fn new(cni_path: Vec<PathBuf>, limits: Limits) -> Self {
-        Self { plugins: Arc::new(Plugins::new(cni_path, limits)) }
+        Self::trusting(cni_path, limits, Trust::Anybody)
     }
 
-    /// The executable of a plugin type. It is not run.
-    ///
-    /// # Errors
-    ///
-    /// There is none; the error tells where it was looked for.
-    pub fn find(&self, plugin_type: &str) -> Result<PathBuf> {
-        Ok(self.plugins.find(plugin_type)?)
+    /// As [`Runtime::new`], and runs only what these could change.
+    #[must_use]
+    pub fn trusting(cni_path: Vec<PathBuf>, limits: Limits, trust: Trust) -> Self {
+        Self { plugins: Arc::new(Plugins::new(cni_path, limits, trust)) }
     }
 
     /// ADD: attaches a container, and gives the last plugin's result.
@@ -62,6 +61,7 @@ impl Runtime {
     /// valid or a plugin is missing.
     pub async fn add(&self, list: &NetworkConfigList, to: &Attachment) -> Result<AttachResult> {
         to.check_with_netns().map_err(|source| invalid(list, source))?;
+        self.judge_folders()?;
         let chain = Chain { list, verb: Verb::Add, attachment: Some(to), valid: None };
         let mut programs = Vec::with_capacity(list.plugins().len());
         for step in chain.steps() {
@@ -107,6 +107,23 @@ impl Runtime {
             self.run(step, &program, result.as_ref()).await?;
         }
         Ok(())
+    }
+
+    /// DEL after an ADD that failed: as [`Runtime::del`] without a result, and each plugin is run
+    /// whatever the others say. One that refuses for good what its ADD refused would keep the
+    /// others from taking back what theirs made.
+    ///
+    /// # Errors
+    ///
+    /// Those of all plugins that fail.
+    pub async fn undo(&self, list: &NetworkConfigList, from: &Attachment) -> Result<()> {
+        from.check().map_err(|source| invalid(list, source))?;
+        let chain = Chain { list, verb: Verb::Del, attachment: Some(from), valid: None };
+        let mut errors = Vec::new();
+        for step in chain.steps().rev() {
+            errors.extend(self.run_alone(step).await.err());
+        }
+        together(errors)
     }
 
     /// ADD of those plugins alone that declare `capability`, on top of the `result` of an
@@ -205,20 +222,9 @@ impl Runtime {
         let chain = Chain { list, verb: Verb::Gc, attachment: None, valid: Some(valid) };
         let mut errors = Vec::new();
         for step in chain.steps() {
-            let ended = match self.find_for(step) {
-                Ok(program) => self.run(step, &program, None).await.map(drop),
-                Err(error) => Err(error),
-            };
-            errors.extend(ended.err().map(Error::from));
+            errors.extend(self.run_alone(step).await.err());
         }
-        match errors.pop() {
-            None => Ok(()),
-            Some(error) if errors.is_empty() => Err(error),
-            Some(error) => {
-                errors.push(error);
-                Err(Error::Several(errors))
-            }
-        }
+        together(errors)
     }
 
     /// STATUS: whether the plugins could serve an ADD. Before version 1.1.0 nobody is
@@ -240,30 +246,6 @@ impl Runtime {
         Ok(())
     }
 
-    /// VERSION: the versions of the specification that a plugin supports, as it wrote them.
-    ///
-    /// # Errors
-    ///
-    /// The plugin is missing, fails, or gives no proper answer.
-    pub async fn version(&self, plugin_type: &str) -> Result<Vec<String>> {
-        let stdin = json!({ "cniVersion": Version::LATEST }).to_string().into_bytes();
-        let program = self.plugins.find(plugin_type)?;
-        let call = Call {
-            verb: Verb::Version,
-            plugin: plugin_type,
-            position: 0,
-            network: None,
-            attachment: None,
-            stdin: &stdin,
-        };
-        let failed = |failure| call.failed(failure, String::new());
-        match self.plugins.call(&program, call).await {
-            Ok(stdout) => Ok(read_versions(&stdout).map_err(failed)?),
-            Err(error) if is_from_before_version(&error) => Ok(vec![Version::V0_1_0.to_string()]),
-            Err(error) => Err(error.into()),
-        }
-    }
-
     /// Sees the end of whatever still runs for these containers, by their `CNI_CONTAINERID`: a runtime that
     /// was killed leaves its plugins running, and a DEL must not meet an ADD that is under way.
     /// For a runtime that has just started; it may not run plugins for them meanwhile.
@@ -271,14 +253,21 @@ impl Runtime {
         strays::end(containers).await;
     }
 
-    fn find_for(&self, step: Step<'_>) -> std::result::Result<PathBuf, Box<PluginError>> {
-        self.plugins.find(step.plugin.plugin_type()).map_err(|missing| step.failed(missing.into()))
+    fn find_for(&self, step: Step<'_>) -> std::result::Result<Program, Box<PluginError>> {
+        self.plugins.find_for(step.plugin).map_err(|problem| step.failed(problem.into()))
+    }
+
+    /// One plugin, without a result.
+    async fn run_alone(&self, step: Step<'_>) -> Result<()> {
+        let program = self.find_for(step)?;
+        self.run(step, &program, None).await?;
+        Ok(())
     }
 
     async fn run(
         &self,
         step: Step<'_>,
-        program: &std::path::Path,
+        program: &Program,
         prev_result: Option<&Value>,
     ) -> std::result::Result<Vec<u8>, Box<PluginError>> {
         let Chain { list, attachment, valid, .. } = *step.chain;
@@ -342,6 +331,17 @@ impl<'a> Step<'a> {
     }
 }
 
+fn together(mut errors: Vec<Error>) -> Result<()> {
+    match errors.pop() {
+        None => Ok(()),
+        Some(error) if errors.is_empty() => Err(error),
+        Some(error) => {
+            errors.push(error);
+            Err(Error::Several(errors))
+        }
+    }
+}
+
 /// A result in the version that the list's plugins speak.
 fn prev_result(list: &NetworkConfigList, result: &AttachResult) -> Result<Value> {
     result
@@ -351,24 +351,4 @@ fn prev_result(list: &NetworkConfigList, result: &AttachResult) -> Result<Value>
 
 fn invalid(list: &NetworkConfigList, source: super::InvalidAttachment) -> Error {
     Error::Attachment { network: list.name().to_owned(), source }
-}
-
-/// What plugins of the first version say to VERSION.
-fn is_from_before_version(error: &PluginError) -> bool {
-    matches!(&error.failure, Failure::Reported { msg, .. } if msg == "unknown CNI_COMMAND: VERSION")
-}
-
-fn read_versions(stdout: &[u8]) -> std::result::Result<Vec<String>, Failure> {
-    let not_json = |_| Failure::VersionInfo("not a JSON object");
-    let json = lenient::parse(stdout).map_err(not_json)?;
-    let malformed = |_| Failure::VersionInfo("a field has the wrong type");
-    let mut fields = Fields::at("the answer", json).map_err(malformed)?;
-    let spoken = fields.text("cniVersion").map_err(malformed)?;
-    let supported = fields.texts("supportedVersions").map_err(malformed)?;
-    match (spoken.as_deref(), supported.is_empty()) {
-        (None, _) => Err(Failure::VersionInfo("missing field cniVersion")),
-        (Some(_), false) => Ok(supported),
-        (Some("0.2.0"), true) => Ok(vec![Version::V0_1_0.to_string(), Version::V0_2_0.to_string()]),
-        (Some(_), true) => Err(Failure::VersionInfo("missing field supportedVersions")),
-    }
 }

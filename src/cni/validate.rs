@@ -5,7 +5,11 @@
 
 use std::path::PathBuf;
 
-use super::{Error, NetworkConfigList, Runtime};
+use serde_json::json;
+
+use super::lenient::{self, Fields};
+use super::plugins::Call;
+use super::{Error, Failure, NetworkConfigList, PluginError, Runtime, Verb, Version};
 
 /// What was found out about a network.
 #[derive(Debug)]
@@ -66,6 +70,30 @@ impl Validation {
 }
 
 impl Runtime {
+    /// VERSION: the versions of the specification that a plugin supports, as it wrote them.
+    ///
+    /// # Errors
+    ///
+    /// The plugin is missing, fails, or gives no proper answer.
+    pub async fn version(&self, plugin_type: &str) -> Result<Vec<String>, Error> {
+        let stdin = json!({ "cniVersion": Version::LATEST }).to_string().into_bytes();
+        let program = self.plugins.find(plugin_type)?;
+        let call = Call {
+            verb: Verb::Version,
+            plugin: plugin_type,
+            position: 0,
+            network: None,
+            attachment: None,
+            stdin: &stdin,
+        };
+        let failed = |failure| call.failed(failure, String::new());
+        match self.plugins.call(&program, call).await {
+            Ok(stdout) => Ok(read_versions(&stdout).map_err(failed)?),
+            Err(error) if is_from_before_version(&error) => Ok(vec![Version::V0_1_0.to_string()]),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// Looks at a network: whether each plugin and IPAM plugin is there, answers VERSION, and
     /// supports the network's version; and, where all of them do and the version has it, what
     /// they say to STATUS.
@@ -104,6 +132,7 @@ impl Runtime {
         seen: &mut ValidatedPlugin,
         list: &NetworkConfigList,
     ) -> Result<(), Unusable> {
+        self.judge_folders()?;
         seen.program = Some(self.find(&seen.plugin_type)?);
         seen.versions = self.version(&seen.plugin_type).await?;
         let version = list.cni_version().to_string();
@@ -112,5 +141,25 @@ impl Runtime {
         }
         let (plugin, supported) = (seen.plugin_type.clone(), seen.versions.clone());
         Err(Unusable::Version { plugin, version, supported })
+    }
+}
+
+/// What plugins of the first version say to VERSION.
+fn is_from_before_version(error: &PluginError) -> bool {
+    matches!(&error.failure, Failure::Reported { msg, .. } if msg == "unknown CNI_COMMAND: VERSION")
+}
+
+fn read_versions(stdout: &[u8]) -> Result<Vec<String>, Failure> {
+    let not_json = |_| Failure::VersionInfo("not a JSON object");
+    let json = lenient::parse(stdout).map_err(not_json)?;
+    let malformed = |_| Failure::VersionInfo("a field has the wrong type");
+    let mut fields = Fields::at("the answer", json).map_err(malformed)?;
+    let spoken = fields.text("cniVersion").map_err(malformed)?;
+    let supported = fields.texts("supportedVersions").map_err(malformed)?;
+    match (spoken.as_deref(), supported.is_empty()) {
+        (None, _) => Err(Failure::VersionInfo("missing field cniVersion")),
+        (Some(_), false) => Ok(supported),
+        (Some("0.2.0"), true) => Ok(vec![Version::V0_1_0.to_string(), Version::V0_2_0.to_string()]),
+        (Some(_), true) => Err(Failure::VersionInfo("missing field supportedVersions")),
     }
 }

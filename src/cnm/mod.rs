@@ -10,6 +10,7 @@ mod id;
 mod network;
 mod options;
 mod sandbox;
+mod values;
 
 pub use endpoint::{
     CreateEndpointRequest, CreateEndpointResponse, EndpointInterface, EndpointOperInfoResponse,

@@ -18,6 +18,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
 use super::network::empty_as_none;
+use super::values;
 
 /// `-o` options of a network, and Docker's own labels beside them.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -132,7 +133,9 @@ impl From<Protocol> for u8 {
 
 /// Reads an address of the host; empty, `null` and the unspecified ones are none.
 fn one_address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<IpAddr>, D::Error> {
-    Ok(empty_as_none(deserializer)?.filter(|address: &IpAddr| !address.is_unspecified()))
+    let address: Option<IpAddr> = empty_as_none(deserializer)?;
+    // An IPv4 address may come in IPv6's clothes, which a socket or a plugin does not see through.
+    Ok(address.map(|it| it.to_canonical()).filter(|it| !it.is_unspecified()))
 }
 
 impl Protocol {
@@ -191,6 +194,8 @@ pub enum InvalidOption {
 const KNOWN: &str = "conflist, forward, ip, cni.args.KEY=VALUE, cni.capability.NAME=JSON, \
                      com.docker.network.driver.mtu";
 
+/// Stands in errors for what the user told the plugins alone.
+const SECRET: &str = "[hidden]";
 const CONFLIST: &str = "conflist";
 const FORWARD: &str = "forward";
 const IP: &str = "ip";
@@ -248,6 +253,9 @@ impl EndpointOptions {
                     read.ports = Option::deserialize(value)
                         .map_err(|error| invalid(key, &value.to_string(), &error.to_string()))?
                         .unwrap_or_default();
+                    if read.ports.iter().any(|binding| binding.port == 0) {
+                        return Err(invalid(key, &value.to_string(), "a container has no port 0"));
+                    }
                 }
                 IP => {
                     let text = text(key, value)?;
@@ -272,14 +280,12 @@ impl ChainOptions {
     /// Takes one option if it is the chain's; passes over keys of others.
     fn take(&mut self, key: &str, value: &str) -> Result<(), InvalidOption> {
         if let Some(name) = key.strip_prefix(ARGS) {
-            let plain = |text: &str| !text.contains([';', '=']);
-            if name.is_empty() || !plain(name) || !plain(value) {
-                return Err(invalid(key, value, "CNI_ARGS cannot carry ';' or '=' in a pair"));
-            }
+            values::check_arg(name, value).map_err(|reason| invalid(key, SECRET, &reason))?;
             self.args.push((name.to_owned(), value.to_owned()));
+            values::check_args(&self.args).map_err(|reason| invalid(key, SECRET, &reason))?;
         } else if let Some(name) = key.strip_prefix(CAPABILITY) {
-            let json = serde_json::from_str(value)
-                .map_err(|error| invalid(key, value, &format!("expected JSON: {error}")))?;
+            let json = values::read_capability(name, value)
+                .map_err(|reason| invalid(key, SECRET, &reason))?;
             self.capabilities.insert(name.to_owned(), json);
         } else if key.starts_with(OURS) {
             return Err(InvalidOption::Unknown(key.to_owned()));

@@ -14,7 +14,7 @@ use super::interface::Interfaces;
 use super::ports::{Ports, Publisher};
 use super::record::{Attachment, Endpoints, Network, Networks, Records};
 use super::removal::Removals;
-use crate::state::Folder;
+use crate::state::{self, Folder};
 
 impl Driver {
     /// Opens the records, and starts to bring every attachment that a crash or a reboot
@@ -23,7 +23,12 @@ impl Driver {
     /// # Errors
     /// The state folder cannot be opened, or the kernel gives no netlink socket.
     pub async fn open(config: Config) -> Result<Self> {
-        let (driver, interrupted) = Self::read(&config)?;
+        // Not on this thread, which hears of a signal meanwhile: there may be many records.
+        let opening = {
+            let config = config.clone();
+            tokio::task::spawn_blocking(move || Self::read(&config))
+        };
+        let (driver, interrupted) = opening.await.map_err(state::Error::Stopped)??;
         driver.interfaces.clear_fresh().await?;
         if let Err(error) = check::end_interrupted(driver.interfaces.netns_dir()).await {
             tracing::error!(error = chain(&error), "an interrupted check cannot be ended");
@@ -39,12 +44,14 @@ impl Driver {
     /// Also returns the attachments that have to be removed.
     fn read(config: &Config) -> Result<(Self, Vec<Attachment>)> {
         let (network_folder, networks) = Folder::<Network>::open(&config.state_dir)?;
-        let lists = Lists::default();
+        let (lists, netns_dir) = (Lists::default(), config.run_dir.join("netns"));
         let (attachment_folder, attachments) =
             Folder::<Attachment>::open_with(&config.state_dir, |attachment| {
+                attachment.is_pinned_in(&netns_dir)?;
                 attachment.list = lists.share(Arc::clone(&attachment.list));
                 // A copy has no room to spare, and lies close.
                 *attachment = attachment.clone();
+                Ok(())
             })?;
         for aside in networks.set_aside.iter().chain(&attachments.set_aside) {
             tracing::error!(file = %aside.path.display(), reason = aside.reason,
@@ -57,8 +64,7 @@ impl Driver {
         let gate = Gate::new(config.limits.parallel);
         let records = Arc::new(Records::new(attachment_folder, background.clone()));
         let chains = Arc::new(Chains::new(config, lists));
-        let interfaces =
-            Arc::new(Interfaces::new(config.run_dir.join("netns"), attachments.live.iter())?);
+        let interfaces = Arc::new(Interfaces::new(netns_dir, attachments.live.iter())?);
         let publisher = Publisher::new(&ports, &chains, &records);
         let removals = Removals::new(&chains, &interfaces, &ports, &records, &gate, &background);
         let driver = Self {
@@ -79,9 +85,7 @@ impl Driver {
             gate,
             background,
         };
-        if let Err(error) = driver.chains.make_sure_of_trust() {
-            tracing::error!(error = chain(&error), "no network and no endpoint will be made");
-        }
+        driver.chains.warn_of_untrusted();
         Ok((driver, attachments.interrupted))
     }
 

@@ -10,6 +10,7 @@ use std::process::ExitStatus;
 use std::time::Duration;
 
 use super::{Cut, DEFAULT_PATH, Process};
+use crate::trust::{Trust, Untrusted};
 
 /// Longer than any of them waits for a lock of its own.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -23,6 +24,9 @@ const TOLD: usize = 1024;
 /// A program that could not be run to a good end.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failed {
+    /// Others than root could change it. It was not run.
+    #[error(transparent)]
+    Untrusted(#[from] Untrusted),
     /// It was there, and could not be started.
     #[error("cannot be started: {0}")]
     Unstarted(std::io::Error),
@@ -66,9 +70,11 @@ async fn run_within(
 ) -> Result<Option<Vec<u8>>, Failed> {
     let path = env::var_os("PATH").unwrap_or_else(|| DEFAULT_PATH.into());
     let Some(program) = find(name, &path) else { return Ok(None) };
+    Trust::Root.judge(&program)?;
     let env = [(OsString::from("PATH"), path), ("LC_ALL".into(), "C".into())];
     let process = Process {
         program: &program,
+        file: &program,
         arguments,
         env: &env,
         stdin,

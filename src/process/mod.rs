@@ -47,7 +47,10 @@ const BUSY_PAUSE: Duration = Duration::from_millis(100);
 /// What to run.
 #[derive(Debug)]
 pub(crate) struct Process<'a> {
+    /// What it is called, and told of its own name.
     pub(crate) program: &'a Path,
+    /// The file that is run: the same, or a descriptor of it.
+    pub(crate) file: &'a Path,
     pub(crate) arguments: &'a [&'a str],
     /// The whole environment: nothing is inherited.
     pub(crate) env: &'a [(OsString, OsString)],
@@ -96,8 +99,9 @@ impl Process<'_> {
 
     /// Starts it. An executable that is just being replaced is busy for a moment.
     async fn start(&self) -> io::Result<Child> {
-        let mut command = Command::new(self.program);
+        let mut command = Command::new(self.file);
         command
+            .arg0(self.program)
             .args(self.arguments)
             .env_clear()
             .envs(self.env.iter().map(|(key, value)| (key, value)))

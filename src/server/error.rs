@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::answer;
 use crate::lifecycle::{self, chain};
+use crate::plain;
 
 /// Why a call was refused or failed.
 ///
@@ -54,6 +55,12 @@ pub enum Error {
         /// The limit, in bytes.
         limit: usize,
     },
+    /// The body did not come in time.
+    #[error("the body has not arrived within a minute")]
+    BodySlow,
+    /// Others have sent as much as the driver takes at a time.
+    #[error("too much is being sent to the driver at once; try again")]
+    Busy,
     /// The connection broke while the body came in.
     #[error("the body could not be read to its end")]
     BodyBroken(#[source] axum::Error),
@@ -102,6 +109,8 @@ impl Error {
             Self::UnknownCall { .. } => StatusCode::NOT_FOUND,
             Self::NotAPost { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::BodySlow => StatusCode::REQUEST_TIMEOUT,
+            Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
             Self::EmptyBody | Self::BodyBroken(_) | Self::NotJson(_) | Self::Mismatch { .. } => {
                 StatusCode::BAD_REQUEST
             }
@@ -112,7 +121,8 @@ impl Error {
 
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
-        let text = chain(&self);
+        // A plugin's words are in it, and it is shown on terminals.
+        let text = plain::line(&chain(&self)).into_owned();
         // Text is JSON in any case.
         let mut response = answer::response(self.status(), &Refusal { err: &text })
             .unwrap_or_else(|_| self.status().into_response());

@@ -4,14 +4,14 @@
 //! A lock file that was left behind stops nobody ([`flock`]). It has the holder's process id in
 //! it, to tell whoever comes second.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::Flock;
 
-use crate::flock;
+use crate::flock::{self, Taken};
 
 /// A held lock. Its file goes with it.
 #[derive(Debug)]
@@ -27,30 +27,25 @@ impl Lock {
     /// driver has ended in just that moment.
     const ATTEMPTS: usize = 100;
 
-    /// Takes the lock, or nothing if another process has it.
-    pub(super) fn take(path: &Path) -> io::Result<Option<Self>> {
+    /// Takes the lock; or tells which process says in the file that it holds it, if one does.
+    pub(super) fn take(path: &Path) -> io::Result<Result<Self, Option<i32>>> {
+        let mut holder = None;
         for _ in 0..Self::ATTEMPTS {
-            let file = OpenOptions::new()
-                .read(true)
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .mode(0o600)
-                .open(path)?;
-            let Some(file) = flock::take(file)? else { return Ok(None) };
+            let file = match flock::take(path)? {
+                Taken::Here(file) => file,
+                Taken::Elsewhere(by) => {
+                    holder = by;
+                    break;
+                }
+            };
             let made = FileId::from(&file.metadata()?);
             // A driver that ends removes its lock file. One that was opened before, and
             // locked after, is a file without a name, which guards nothing.
             if FileId::of(path).is_ok_and(|there| there == made) {
-                return Ok(Some(Self { path: path.to_owned(), made, _file: file }));
+                return Ok(Ok(Self { path: path.to_owned(), made, _file: file }));
             }
         }
-        Ok(None)
-    }
-
-    /// The process that says in the file that it holds the lock.
-    pub(super) fn holder(path: &Path) -> Option<i32> {
-        fs::read_to_string(path).ok()?.trim().parse().ok()
+        Ok(Err(holder))
     }
 }
 
@@ -101,7 +96,7 @@ mod tests {
             for _ in 0..8 {
                 scope.spawn(|| {
                     for _ in 0..1000 {
-                        let Some(lock) = Lock::take(&path).unwrap() else { continue };
+                        let Ok(lock) = Lock::take(&path).unwrap() else { continue };
                         assert_eq!(holders.fetch_add(1, SeqCst), 0, "there are two");
                         taken.fetch_add(1, SeqCst);
                         std::thread::yield_now();

@@ -1,7 +1,7 @@
 //! Docker's door: checks parameters, converts types, hands over.
 //!
 //! ```text
-//!   socket ──▶ observe ──▶ plugin, network, endpoint, sandbox, control ──▶ lifecycle::Driver
+//!   connections ──▶ observe ──▶ plugin, network, endpoint, sandbox, control ──▶ lifecycle::Driver
 //!              a task,     one handler per call;                           the work, once it
 //!              a span,     json reads the body and writes                  is open (opening)
 //!              a line      the answer, error the refusal
@@ -15,9 +15,11 @@
 //!   to be refused: see [`Error::EmptyBody`].
 //! * An idle connection is kept open for ever. dockerd has no way to know that it was closed
 //!   but to lose a call on it. (No timer is given to hyper, so it has no time-outs.)
-//! * A call that has begun is carried through, whether or not its caller still waits.
+//! * A call that has begun, its body having arrived, is carried through, whether or not its
+//!   caller still waits.
 
 mod answer;
+mod connections;
 pub mod control;
 mod endpoint;
 mod error;
@@ -26,12 +28,10 @@ mod lock;
 mod network;
 mod observe;
 mod opening;
-mod peers;
 mod plugin;
 mod sandbox;
 mod socket;
 
-use std::future::IntoFuture;
 use std::time::Duration;
 
 use axum::extract::Request;
@@ -44,7 +44,8 @@ pub use observe::Calls;
 pub use opening::Opening;
 pub use socket::{Error as SocketError, Holder, SocketFile, bind};
 
-use peers::Trusted;
+/// How long connections may be open once the last call has ended.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Calls were still running when the time for them was over.
 #[derive(Debug, thiserror::Error)]
@@ -73,7 +74,6 @@ pub fn router(driver: Opening, calls: Calls) -> Router {
         .merge(control::routes())
         .fallback(async |request: Request| Error::unknown_call(&request))
         .method_not_allowed_fallback(async |request: Request| Error::not_a_post(&request))
-        .layer(middleware::from_fn(json::whole_body))
         .layer(middleware::from_fn_with_state(calls, observe::call))
         .with_state(driver)
 }
@@ -91,12 +91,19 @@ pub async fn serve(
     drain_limit: Duration,
 ) -> Result<(), Undrained> {
     let calls = Calls::default();
-    let connections = axum::serve(Trusted(listener), router(driver.clone(), calls.clone()))
-        .with_graceful_shutdown(stop.clone().cancelled_owned())
-        .into_future();
+    let router = router(driver.clone(), calls.clone());
+    let connections = connections::serve(listener, router, stop.clone());
+    let no_more_calls = async {
+        stop.cancelled().await;
+        calls.drain().await;
+        // An answer is written once its call has ended, and what is half-asked is no call yet.
+        tokio::time::sleep(FAREWELL).await;
+    };
     let ended = async {
-        // Ends without error, and only once the last connection has: axum documents both.
-        let _ = connections.await;
+        tokio::select! {
+            () = connections => {}
+            () = no_more_calls => {}
+        }
         calls.drain().await;
         if let Some(driver) = driver.now() {
             driver.drain().await;
@@ -111,6 +118,12 @@ pub async fn serve(
             tracing::info!(calls = calls.answered(), failed = calls.failed(), "drained");
             Ok(())
         }
-        () = too_late => Err(Undrained { calls: calls.running(), limit: drain_limit }),
+        () = too_late => match calls.running() {
+            0 => {
+                tracing::warn!("no call is under way; what else is, is put right at the next start");
+                Ok(())
+            }
+            calls => Err(Undrained { calls, limit: drain_limit }),
+        },
     }
 }

@@ -13,14 +13,17 @@ use tracing::field::{Empty, display};
 use tracing::{Instrument, Span, info, info_span, warn};
 
 use super::error::{Error, Failure};
+use super::json::{self, Bodies};
 use crate::cnm::{EndpointId, NetworkId};
 use crate::crash;
 
-/// The calls that are running, and how many have ended. Clones share the count.
+/// The calls that are running, and how many have ended; and the memory for their bodies. Clones
+/// share all of it.
 #[derive(Debug, Clone, Default)]
 pub struct Calls {
     running: TaskTracker,
     ended: Arc<Ended>,
+    bodies: Bodies,
 }
 
 #[derive(Debug, Default)]
@@ -56,11 +59,22 @@ impl Calls {
 }
 
 /// Carries one call out, in a task that survives its connection: dockerd may vanish in the
-/// middle of a call, and an attachment that is half-made helps nobody.
+/// middle of a call, and an attachment that is half-made helps nobody. It is one once its body is
+/// here.
 pub(super) async fn call(State(calls): State<Calls>, request: Request, next: Next) -> Response {
     let method = request.uri().path().trim_start_matches('/');
     let span = info_span!("call", %method, network = Empty, endpoint = Empty);
-    let Calls { running, ended } = calls;
+    let Calls { running, ended, bodies } = calls;
+    let begun = Instant::now();
+    let (head, body) = request.into_parts();
+    let (request, room) = match json::whole(body, &bodies).await {
+        Ok((body, room)) => (Request::from_parts(head, body.into()), room),
+        Err(error) => {
+            let answer = error.into_response();
+            span.in_scope(|| ended.note(begun, &answer));
+            return answer;
+        }
+    };
     let work = {
         let uri = request.uri().clone();
         let ended = Arc::clone(&ended);
@@ -70,10 +84,10 @@ pub(super) async fn call(State(calls): State<Calls>, request: Request, next: Nex
             let answer = next.run(request).await;
             crash::point(format_args!("{}: done", uri.path()));
             ended.note(begun, &answer);
+            drop(room);
             answer
         }
     };
-    let begun = Instant::now();
     running.spawn(work.instrument(span.clone())).await.unwrap_or_else(|lost| {
         let answer = Error::Lost(lost).into_response();
         span.in_scope(|| ended.note(begun, &answer));

@@ -11,10 +11,10 @@
 //! dockerd tries a refused connection again with its call intact.
 
 use std::fmt;
-use std::fs;
+use std::fs::{self, DirBuilder, Permissions};
 use std::io;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt, PermissionsExt as _};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
@@ -93,14 +93,17 @@ pub fn bind(path: &Path) -> Result<(UnixListener, SocketFile), Error> {
     let (Some(folder), Some(_)) = (path.parent(), path.file_name()) else {
         return Err(Error::NoName { path: path.to_owned() });
     };
-    fs::create_dir_all(folder).map_err(failed("make the folder", folder))?;
+    make(folder).map_err(failed("make the folder", folder))?;
     let mut lock = path.as_os_str().to_owned();
     lock.push(".lock");
     let lock = Path::new(&lock);
-    let Some(held) = Lock::take(lock).map_err(failed("lock", lock))? else {
-        // Whoever answers is known for certain; the lock's word is for one who does not.
-        let holder = knock(path).unwrap_or_else(|_| Holder::of(Lock::holder(lock)));
-        return Err(Error::InUse { path: path.to_owned(), holder });
+    let held = match Lock::take(lock).map_err(failed("lock", lock))? {
+        Ok(held) => held,
+        Err(holder) => {
+            // Whoever answers is known for certain; the lock's word is for one who does not.
+            let holder = knock(path).unwrap_or_else(|_| Holder::of(holder));
+            return Err(Error::InUse { path: path.to_owned(), holder });
+        }
     };
     clear(path)?;
     let listener = listen(path).map_err(|errno| failed("listen on", path)(errno.into()))?;
@@ -111,6 +114,20 @@ pub fn bind(path: &Path) -> Result<(UnixListener, SocketFile), Error> {
 impl Drop for SocketFile {
     fn drop(&mut self) {
         self.made.remove(&self.path);
+    }
+}
+
+/// Makes the folder, if it is missing, and those that it is in, for root alone, whatever the umask.
+fn make(folder: &Path) -> io::Result<()> {
+    match DirBuilder::new().mode(0o700).create(folder) {
+        Ok(()) => fs::set_permissions(folder, Permissions::from_mode(0o700)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            // The root folder, and nothing, have no folder that they are in.
+            make(folder.parent().ok_or(error)?)?;
+            make(folder)
+        }
+        Err(_) if folder.is_dir() => Ok(()),
+        Err(error) => Err(error),
     }
 }
 
@@ -187,7 +204,6 @@ impl fmt::Display for Holder {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt;
     use std::os::unix::net::UnixStream;
     use tempfile::TempDir;
 
@@ -215,7 +231,8 @@ mod tests {
     fn the_socket_is_for_root_alone_and_nothing_stays_behind() {
         let (_folder, path) = somewhere();
         let (listener, file) = bind(&path).unwrap();
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(&path), mode(path.parent().unwrap())), (0o600, 0o700));
         UnixStream::connect(&path).unwrap();
         listener.accept().unwrap();
         assert_eq!(names(path.parent().unwrap()), ["cni.sock", "cni.sock.lock"]);

@@ -9,19 +9,25 @@
 //! A file is `{"version": N, "record": {…}}`. It is written beside its place, synced,
 //! renamed over it, and the folder is synced: after a crash there is the old record or the
 //! new one. What a record means is its owner's business.
+//!
+//! A record is obeyed by root. So it is believed only if it is root's alone: a regular file with
+//! one name, the right one, that nobody else can have written.
 
+mod file;
 mod private;
 
-use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::fs;
+use std::io;
 use std::marker::PhantomData;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::crash;
+
+use file::{failed, read_own, replace, set_aside, sync_folder_of};
 
 pub use private::{Private, PrivateError};
 
@@ -31,6 +37,9 @@ pub trait Record: Serialize + DeserializeOwned + Send + 'static {
     const FOLDER: &'static str;
     /// The version that this program writes, and the only one that it reads.
     const VERSION: u32;
+
+    /// What it is kept under.
+    fn key(&self) -> String;
 }
 
 /// The records of one kind.
@@ -75,7 +84,7 @@ pub struct Loaded<R> {
     pub set_aside: Vec<SetAside>,
 }
 
-/// A file that is no record of this version. Its content is kept.
+/// A file that is no record of this version, or not to be believed. Its content is kept.
 #[derive(Debug)]
 pub struct SetAside {
     /// Where the file is now.
@@ -103,16 +112,17 @@ impl<R: Record> Folder<R> {
     /// The folder cannot be made or listed. A record that cannot be read is no error: it
     /// is set aside.
     pub fn open(state_dir: &Path) -> Result<(Self, Loaded<R>), Error> {
-        Self::open_with(state_dir, |_| ())
+        Self::open_with(state_dir, |_| Ok(()))
     }
 
-    /// As [`Folder::open`], with something done to each record before the next one is read.
+    /// As [`Folder::open`], with something done to each record before the next one is read. One that
+    /// is found wanting then is set aside, with the reason.
     ///
     /// # Errors
     /// As [`Folder::open`].
     pub fn open_with(
         state_dir: &Path,
-        mut prepare: impl FnMut(&mut R),
+        mut prepare: impl FnMut(&mut R) -> Result<(), String>,
     ) -> Result<(Self, Loaded<R>), Error> {
         let path = state_dir.join(R::FOLDER);
         fs::DirBuilder::new()
@@ -124,19 +134,22 @@ impl<R: Record> Folder<R> {
         for entry in fs::read_dir(&path).map_err(failed("list folder", &path))? {
             let file = entry.map_err(failed("list folder", &path))?.path();
             let name = file.to_string_lossy();
-            if name.ends_with(TEMPORARY) {
-                fs::remove_file(&file).map_err(failed("remove", &file))?;
+            let read = if name.ends_with(TEMPORARY) {
+                if !fs::symlink_metadata(&file).is_ok_and(|found| found.is_dir()) {
+                    fs::remove_file(&file).map_err(failed("remove", &file))?;
+                    continue;
+                }
+                Err("it is a folder".to_owned())
             } else if name.ends_with(SUFFIX) {
-                match read(&file) {
-                    Ok(mut record) => {
-                        prepare(&mut record);
-                        loaded.records.push(record);
-                    }
-                    Err(reason) => {
-                        let path = PathBuf::from(format!("{name}{UNREADABLE}"));
-                        fs::rename(&file, &path).map_err(failed("set aside", &file))?;
-                        loaded.set_aside.push(SetAside { path, reason });
-                    }
+                read(&file).and_then(|mut record| prepare(&mut record).map(|()| record))
+            } else {
+                continue;
+            };
+            match read {
+                Ok(record) => loaded.records.push(record),
+                Err(reason) => {
+                    let path = set_aside(&file)?;
+                    loaded.set_aside.push(SetAside { path, reason });
                 }
             }
         }
@@ -223,55 +236,27 @@ impl<R: Record> Folder<R> {
 }
 
 fn read<R: Record>(file: &Path) -> Result<R, String> {
-    let bytes = fs::read(file).map_err(|error| error.to_string())?;
+    let bytes = read_own(file)?;
+    let record: R = decode(&bytes)?;
+    let key = record.key();
+    if file.file_name().is_none_or(|name| name != format!("{key}{SUFFIX}").as_str()) {
+        return Err(format!("it is the record of {key:?}, by another name"));
+    }
+    Ok(record)
+}
+
+/// Reads the content of a record's file.
+fn decode<R: Record>(bytes: &[u8]) -> Result<R, String> {
     // The version first, alone: a record of another version has other fields.
     let Versioned { version, .. } =
-        serde_json::from_slice::<Versioned<serde::de::IgnoredAny>>(&bytes)
+        serde_json::from_slice::<Versioned<serde::de::IgnoredAny>>(bytes)
             .map_err(|error| error.to_string())?;
     if version != R::VERSION {
         return Err(format!("version {version} (this program reads version {})", R::VERSION));
     }
     let versioned: Versioned<R> =
-        serde_json::from_slice(&bytes).map_err(|error| error.to_string())?;
+        serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
     Ok(versioned.record)
-}
-
-fn replace(kind: &str, path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    crash::point(format_args!("{kind}: write"));
-    let mut temporary = path.as_os_str().to_owned();
-    temporary.push(TEMPORARY);
-    let temporary = PathBuf::from(temporary);
-    let written = (|| {
-        let mut file = File::options()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&temporary)
-            .map_err(failed("create", &temporary))?;
-        file.write_all(bytes).map_err(failed("write", &temporary))?;
-        file.sync_all().map_err(failed("sync", &temporary))?;
-        crash::point(format_args!("{kind}: written"));
-        fs::rename(&temporary, path).map_err(failed("rename", &temporary))
-    })();
-    if written.is_err() {
-        // The first error is the one to tell; a left-over goes at the next start.
-        let _ = fs::remove_file(&temporary);
-    }
-    written?;
-    crash::point(format_args!("{kind}: renamed"));
-    sync_folder_of(path)?;
-    crash::point(format_args!("{kind}: kept"));
-    Ok(())
-}
-
-fn sync_folder_of(path: &Path) -> Result<(), Error> {
-    let folder = path.parent().unwrap_or(path);
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed("sync folder", folder))
-}
-
-fn failed<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> Error + 'a {
-    move |source| Error::Io { action, path: path.to_owned(), source }
 }
 
 async fn on_blocking_thread(
@@ -290,16 +275,21 @@ mod tests {
 
     #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
     struct Note {
+        key: String,
         text: String,
     }
 
     impl Record for Note {
         const FOLDER: &'static str = "notes";
         const VERSION: u32 = 3;
+
+        fn key(&self) -> String {
+            self.key.clone()
+        }
     }
 
     fn note(text: &str) -> Note {
-        Note { text: text.into() }
+        Note { key: "a".into(), text: text.into() }
     }
 
     fn open(dir: &Path) -> (Folder<Note>, Loaded<Note>) {
@@ -323,7 +313,7 @@ mod tests {
     async fn unreadable_records_are_set_aside_and_the_others_load() {
         let dir = tempfile::tempdir().unwrap();
         let (folder, _) = open(dir.path());
-        folder.put("good", &note("x")).await.unwrap();
+        folder.put("a", &note("x")).await.unwrap();
         let notes = dir.path().join("notes");
         fs::write(notes.join("garbage.json"), "{").unwrap();
         fs::write(notes.join("newer.json"), r#"{"version":4,"record":{"other":1}}"#).unwrap();

@@ -2,20 +2,19 @@
 //!
 //! Two drivers on the same records or the same pinned namespaces would undo each other's work,
 //! so a folder is locked; and whoever else could write there could have root run anything, so
-//! nobody else can.
+//! nobody else can, nor in a folder below it or above it.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::fs::{self, DirBuilder, File, Permissions};
 use std::io;
-use std::os::unix::fs::{
-    DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
-};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::Flock;
 use nix::unistd::geteuid;
 
 use super::{Error, failed};
-use crate::flock;
+use crate::flock::{self, Taken};
+use crate::trust::{Trust, Untrusted};
 
 /// A folder that is ours. The kernel frees it with the process, however that ends.
 #[derive(Debug)]
@@ -35,7 +34,7 @@ pub enum PrivateError {
         /// The folder.
         path: PathBuf,
         /// The process id that the other one wrote into the lock's file.
-        holder: Option<String>,
+        holder: Option<i32>,
     },
     /// It is somebody else's.
     #[error("{} belongs to user {owner}; give the driver a folder of its own", path.display())]
@@ -45,46 +44,67 @@ pub enum PrivateError {
         /// The user's number.
         owner: u32,
     },
+    /// Others could put another folder in its place.
+    #[error(transparent)]
+    Untrusted(#[from] Untrusted),
     /// The file system refused.
     #[error(transparent)]
     Io(#[from] Error),
 }
 
 impl Private {
-    /// Takes the folder. It is made if need be, and closed to everybody else (mode 0700). Its
-    /// lock's file stays: to remove it would let two hold locks on files of one name.
+    /// Takes the folder. It is made if need be, and closed to everybody else (mode 0700), with all
+    /// folders below it. Its lock's file stays: to remove it would let two hold locks on files of one name.
     ///
     /// # Errors
     /// See [`PrivateError`].
     pub fn take(folder: &Path) -> Result<Self, PrivateError> {
         let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
         made.map_err(failed("create folder", folder))?;
-        let found = fs::metadata(folder).map_err(failed("look at", folder))?;
-        if found.uid() != geteuid().as_raw() {
-            return Err(PrivateError::NotOurs { path: folder.to_owned(), owner: found.uid() });
-        }
-        if found.mode() & 0o077 != 0 {
-            tracing::warn!(folder = %folder.display(), mode = format!("{:o}", found.mode() & 0o777),
-                "others could look into the folder; it is closed to them");
-            let closed = fs::set_permissions(folder, Permissions::from_mode(0o700));
-            closed.map_err(failed("close", folder))?;
-        }
+        // Until it is closed, others could swap what its name leads to.
+        let Some(judged) = Trust::Root.judge_way(folder)? else {
+            return Err(failed("find", folder)(io::ErrorKind::NotFound.into()).into());
+        };
+        close(&judged.descriptor(), folder)?;
+        close_below(folder)?;
         lock(folder)
     }
+}
+
+/// Closes the folder at `at`, which is called `folder`.
+fn close(at: &Path, folder: &Path) -> Result<(), PrivateError> {
+    let found = fs::metadata(at).map_err(failed("look at", folder))?;
+    if found.uid() != geteuid().as_raw() {
+        return Err(PrivateError::NotOurs { path: folder.to_owned(), owner: found.uid() });
+    }
+    if found.mode() & 0o077 != 0 {
+        tracing::warn!(folder = %folder.display(), mode = format!("{:o}", found.mode() & 0o777),
+            "others could look into the folder; it is closed to them");
+        let closed = fs::set_permissions(at, Permissions::from_mode(0o700));
+        closed.map_err(failed("close", folder))?;
+    }
+    Ok(())
+}
+
+/// Closes the folders in a closed one. Links are not folders, and nobody else can make one any more.
+fn close_below(folder: &Path) -> Result<(), PrivateError> {
+    for entry in fs::read_dir(folder).map_err(failed("list folder", folder))? {
+        let path = entry.map_err(failed("list folder", folder))?.path();
+        let found = fs::symlink_metadata(&path).map_err(failed("look at", &path))?;
+        if found.is_dir() {
+            close(&path, &path)?;
+            close_below(&path)?;
+        }
+    }
+    Ok(())
 }
 
 fn lock(folder: &Path) -> Result<Private, PrivateError> {
     let path = folder.join("lock");
     let io = |source: io::Error| failed("lock", &path)(source);
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(false).mode(0o600);
-    match flock::take(options.open(&path).map_err(io)?).map_err(io)? {
-        Some(file) => Ok(Private { _lock: file }),
-        None => {
-            let holder = fs::read_to_string(&path).ok().map(|pid| pid.trim().to_owned());
-            let holder = holder.filter(|pid| !pid.is_empty());
-            Err(PrivateError::Taken { path: folder.to_owned(), holder })
-        }
+    match flock::take(&path).map_err(io)? {
+        Taken::Here(file) => Ok(Private { _lock: file }),
+        Taken::Elsewhere(holder) => Err(PrivateError::Taken { path: folder.to_owned(), holder }),
     }
 }
 
@@ -114,6 +134,35 @@ mod tests {
             let _taken = Private::take(&folder).unwrap();
             assert_eq!(mode(&folder), 0o700);
             assert_eq!(mode(&folder.join("lock")), 0o600);
+        }
+    }
+
+    #[test]
+    fn the_folders_below_it_are_closed_too_and_those_above_it_must_be() {
+        let dir = tempfile::tempdir().unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().mode() & 0o7777;
+        let open = |path: &Path| fs::set_permissions(path, Permissions::from_mode(0o777)).unwrap();
+        let (above, state) = (dir.path().join("above"), dir.path().join("above/state"));
+        let (below, elsewhere) = (state.join("networks/more"), dir.path().join("elsewhere"));
+        for folder in [&below, &elsewhere] {
+            fs::create_dir_all(folder).unwrap();
+            open(folder);
+        }
+        open(&state.join("networks"));
+        std::os::unix::fs::symlink(&elsewhere, state.join("link")).unwrap();
+        open(&above);
+        let error = Private::take(&state).unwrap_err();
+        assert!(error.to_string().contains("above, which can be written"), "{error}");
+        assert_eq!(mode(&below), 0o777, "nothing was touched");
+
+        fs::set_permissions(&above, Permissions::from_mode(0o755)).unwrap();
+        drop(Private::take(&state).unwrap());
+        assert_eq!((mode(&below), mode(&state.join("networks"))), (0o700, 0o700));
+        assert_eq!(mode(&elsewhere), 0o777, "no link was followed");
+        if geteuid().is_root() {
+            std::os::unix::fs::chown(&below, Some(65534), None).unwrap();
+            let error = Private::take(&state).unwrap_err().to_string();
+            assert!(error.contains("networks/more belongs to user 65534"), "{error}");
         }
     }
 }

@@ -14,6 +14,7 @@ mod cni;
 mod crash;
 mod docs;
 mod e2e;
+mod hostile;
 mod lifecycle;
 mod netlink;
 mod server;

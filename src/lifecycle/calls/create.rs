@@ -123,8 +123,8 @@ impl Driver {
         if self.endpoints.count() + self.removals.count() > most {
             return Err(Error::TooMany { what: "attachments", most, flag: "--max-attachments" });
         }
-        self.chains.make_sure_of_trust()?;
         let list = self.chains.conflist(Some(&network.conflist))?;
+        self.chains.find_plugins(&list)?;
         let list = match options.mtu.or(network.options.mtu) {
             Some(mtu) => translate::with_mtu(list, mtu)?,
             None => list,

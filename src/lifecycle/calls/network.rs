@@ -19,7 +19,6 @@ impl Driver {
         let options = NetworkOptions::read(&request.options)?;
         let CreateNetworkRequest { network_id: id, ipv4, ipv6, .. } = request;
         let make = async || {
-            self.chains.make_sure_of_trust()?;
             let list = self.chains.conflist(options.conflist.as_deref())?;
             self.chains.find_plugins(&list)?;
             translate::carries_over(&list)?;

@@ -3,7 +3,6 @@
 //! Any number of ADDs and DELs of a conflist run at once, or one GC ([`super::Turns`]).
 
 use std::collections::HashSet;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +10,7 @@ use tokio::time::timeout;
 
 use super::{Lists, Turns};
 use crate::cni::{
-    self, AttachResult, ConfDir, ConfigError, NetworkConfigList, Runtime, ValidAttachment,
+    self, AttachResult, ConfDir, ConfigError, NetworkConfigList, Runtime, Trust, ValidAttachment,
 };
 use crate::lifecycle::config::Config;
 use crate::lifecycle::error::{Error, Result};
@@ -39,33 +38,28 @@ pub(crate) struct Chains {
     lists: Lists,
     /// How long the ADD of a whole chain may take.
     add_within: Duration,
-    /// Folders that nobody but root may be able to change.
-    roots_folders: Vec<PathBuf>,
 }
 
 impl Chains {
     pub(crate) fn new(config: &Config, lists: Lists) -> Self {
-        let mut roots_folders = Vec::new();
-        if !config.allow_writable {
-            roots_folders.push(config.conf_dir.clone());
-            roots_folders.extend(config.cni_path.iter().cloned());
-        }
+        let trust = if config.allow_writable { Trust::Anybody } else { Trust::Root };
         Self {
-            conf_dir: ConfDir::new(config.conf_dir.clone()),
-            runtime: Runtime::new(config.cni_path.clone(), config.limits.clone()),
+            conf_dir: ConfDir::new(config.conf_dir.clone()).trusting(trust),
+            runtime: Runtime::trusting(config.cni_path.clone(), config.limits.clone(), trust),
             turns: Turns::default(),
             lists,
             add_within: config.add_within,
-            roots_folders,
         }
     }
 
-    /// Makes sure that only root decides what is run. What was attached is detached in any case.
-    ///
-    /// # Errors
-    /// Others can change a folder or a file in it.
-    pub(crate) fn make_sure_of_trust(&self) -> Result<()> {
-        self.roots_folders.iter().try_for_each(|folder| Ok(cni::is_roots(folder)?))
+    /// Tells at start what will not be obeyed, as others could change it.
+    pub(crate) fn warn_of_untrusted(&self) {
+        for problem in self.runtime.untrusted() {
+            tracing::warn!(%problem, "no such plugin will be run");
+        }
+        for problem in self.conf_dir.list().problems.iter().filter(|it| it.is_untrusted()) {
+            tracing::warn!(%problem, "no such configuration will be used");
+        }
     }
 
     /// The conflist of that name; without a name the first one in file-name order, as a
@@ -101,16 +95,11 @@ impl Chains {
     /// Looks for every plugin of the chain, and for the IPAM plugins that they run.
     ///
     /// # Errors
-    /// One is missing.
+    /// One is missing, or others than root could change it.
     pub(crate) fn find_plugins(&self, list: &NetworkConfigList) -> Result<()> {
-        let plugins = list.plugins().iter();
-        let mut types = plugins
-            .flat_map(|plugin| std::iter::once(plugin.plugin_type()).chain(plugin.ipam_type()));
-        types.try_for_each(|plugin_type| match self.runtime.find(plugin_type) {
-            Ok(_) => Ok(()),
-            Err(source) => {
-                Err(Error::Plugin { conflist: list.name().to_owned(), source: Box::new(source) })
-            }
+        self.runtime.find_all(list).map_err(|source| Error::Plugin {
+            conflist: list.name().to_owned(),
+            source: Box::new(source),
         })
     }
 
@@ -131,7 +120,7 @@ impl Chains {
         }
     }
 
-    /// Runs the chain's DEL.
+    /// Runs the chain's DEL; after an ADD that gave no result, of as many plugins as will.
     pub(crate) async fn del(
         &self,
         list: &NetworkConfigList,
@@ -139,7 +128,10 @@ impl Chains {
         result: Option<&AttachResult>,
     ) -> Result<()> {
         let _turn = self.turns.beside_others(list.name()).await;
-        Ok(self.runtime.del(list, parameters, result).await?)
+        match result {
+            Some(result) => Ok(self.runtime.del(list, parameters, Some(result)).await?),
+            None => Ok(self.runtime.undo(list, parameters).await?),
+        }
     }
 
     /// Runs the chain's CHECK.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ipnet::IpNet;
@@ -81,6 +81,28 @@ impl Attachment {
         }
     }
 
+    /// Whether it leads to nothing but its own pin: what is found there is unmounted and removed.
+    pub(crate) fn is_pinned_in(&self, netns_dir: &Path) -> Result<(), String> {
+        let own = netns_dir.join(self.id.to_string());
+        match () {
+            () if self.staging != own => Err(format!(
+                "its namespace is pinned at {}, not at {}: was it made with another --run-dir?",
+                self.staging.display(),
+                own.display()
+            )),
+            () if self.parameters.netns.as_ref() != Some(&own) => {
+                Err("its plugins are told of another namespace than its own".to_owned())
+            }
+            () if self.parameters.container_id != self.id.to_string()
+                || self.parameters.if_name != self.id.if_name() =>
+            {
+                Err("its plugins are told of another container, or interface, than its own"
+                    .to_owned())
+            }
+            () => Ok(()),
+        }
+    }
+
     /// It is to be deleted; for how long that has been tried, it keeps.
     pub(crate) fn begin_removal(&mut self) {
         self.phase = Phase::Deleting;
@@ -96,6 +118,10 @@ impl Attachment {
 impl Record for Attachment {
     const FOLDER: &'static str = "attachments";
     const VERSION: u32 = 1;
+
+    fn key(&self) -> String {
+        self.id.to_string()
+    }
 }
 
 /// A container's interface, as ADD left it, with what Docker decided.

@@ -21,4 +21,8 @@ pub(crate) struct Network {
 impl Record for Network {
     const FOLDER: &'static str = "networks";
     const VERSION: u32 = 1;
+
+    fn key(&self) -> String {
+        self.id.to_string()
+    }
 }

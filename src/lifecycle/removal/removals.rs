@@ -111,7 +111,7 @@ impl Removals {
         };
         let error = chain(error);
         let removal = attachment.removal.get_or_insert_with(Removal::begun_now);
-        removal.attempts += 1;
+        removal.attempts = removal.attempts.saturating_add(1);
         removal.error = Some(error.clone());
         let next = match removal.pause() {
             Some(pause) => format!("tried again in {} s", pause.as_secs()),

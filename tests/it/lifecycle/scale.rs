@@ -19,9 +19,11 @@ fn a_thousand_attachments_go_on_over_a_restart_with_nothing_run() {
             let id = record.file_stem().unwrap().to_string_lossy().into_owned();
             let (head, tail) = id.split_at(id.len() - 4);
             let tail = u16::from_str_radix(tail, 16).unwrap();
+            let if_name = |id: &str| format!("cni{}", &id.replace('-', "")[20..]);
             for n in 1..=1000 {
                 let other = format!("{head}{:04x}", tail ^ n);
-                let text = text.replace(&id, &other).replace("\"e1\"", &format!("\"x{n}\""));
+                let text = text.replace(&id, &other).replace(&if_name(&id), &if_name(&other));
+                let text = text.replace("\"e1\"", &format!("\"x{n}\""));
                 fs::write(record.with_file_name(format!("{other}.json")), text).unwrap();
             }
             bench.restart().await;

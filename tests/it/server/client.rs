@@ -67,6 +67,11 @@ impl Connection {
         self.stream.get_mut().write_all(bytes).await.expect("the driver closed the connection");
     }
 
+    /// Says that nothing more will come.
+    pub(crate) async fn close_its_end(&mut self) {
+        self.stream.get_mut().shutdown().await.unwrap();
+    }
+
     /// Reads one answer, whose length it states.
     pub(crate) async fn answer(&mut self) -> Answer {
         let first = self.line().await;

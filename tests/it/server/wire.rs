@@ -193,6 +193,44 @@ async fn a_connection_that_is_stuck_in_a_call_stops_no_other() {
 }
 
 #[tokio::test]
+async fn a_client_that_has_closed_its_end_gets_its_answer() {
+    let door = Door::open().await;
+    let mut half = door.connect().await;
+    half.send(b"POST /NetworkDriver.DiscoverNew HTTP/1.1\r\nHost: \r\nContent-Length: 2\r\n\r\n{}")
+        .await;
+    half.close_its_end().await;
+    assert_eq!(half.answer().await.status, 200);
+    door.close().await;
+}
+
+#[tokio::test]
+async fn many_half_sent_bodies_take_no_more_memory_than_there_is_for_all() {
+    let door = Door::open().await;
+    let mut half_sent = Vec::new();
+    for _ in 0..40 {
+        let mut connection = door.connect().await;
+        connection.begin("NetworkDriver.DiscoverNew", 1 << 20).await;
+        half_sent.push(connection);
+    }
+    // 16 MiB are taken for all bodies together.
+    let half = vec![b' '; 512 << 10];
+    for connection in &mut half_sent {
+        connection.send(&half).await;
+    }
+    let mut answers = Vec::new();
+    for connection in &mut half_sent {
+        connection.send(&half).await;
+        answers.push(connection.answer().await.status);
+    }
+    // Nothing but blanks is no body; and who came too late is told to try again.
+    assert!(answers.contains(&400) && answers.contains(&503), "{answers:?}");
+    let answer = door.connect().await.call("NetworkDriver.DiscoverNew", &json!({})).await;
+    assert_eq!(answer.status, 200);
+    drop(half_sent);
+    door.close().await;
+}
+
+#[tokio::test]
 async fn a_call_that_is_coming_in_when_the_driver_stops_is_answered() {
     let door = Door::open().await;
     let mut late = door.connect().await;

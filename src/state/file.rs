@@ -1,0 +1,102 @@
+//! One file of a record: read only if it is this program's own, replaced as a whole.
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use nix::fcntl::OFlag;
+use nix::unistd::geteuid;
+
+use super::{Error, TEMPORARY, UNREADABLE};
+use crate::crash;
+
+/// No record is near this size, in bytes.
+const MOST: u64 = 16 << 20;
+
+/// Reads a file that nobody but this program's user can have written. It is opened without waiting:
+/// a pipe has no end, and a device may not have one.
+pub(super) fn read_own(file: &Path) -> Result<Vec<u8>, String> {
+    let told = |error: io::Error| error.to_string();
+    let flags = (OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits();
+    let open = File::options().read(true).custom_flags(flags).open(file).map_err(told)?;
+    let found = open.metadata().map_err(told)?;
+    if !found.is_file() {
+        return Err("it is not a regular file".to_owned());
+    }
+    if found.uid() != geteuid().as_raw() {
+        return Err(format!("it belongs to user {}", found.uid()));
+    }
+    if found.mode() & 0o022 != 0 {
+        return Err(format!("others can write it (mode {:04o})", found.mode() & 0o7777));
+    }
+    if found.nlink() > 1 {
+        return Err("it has a second name (a hard link)".to_owned());
+    }
+    let mut bytes = Vec::new();
+    open.take(MOST + 1).read_to_end(&mut bytes).map_err(told)?;
+    if bytes.len() as u64 > MOST {
+        return Err(format!("it is larger than {MOST} bytes"));
+    }
+    Ok(bytes)
+}
+
+/// Gives the file a name under which it is not read. What has such a name already stays.
+pub(super) fn set_aside(file: &Path) -> Result<PathBuf, Error> {
+    let names = (0..).map(|attempt: u32| {
+        let mut name = OsString::from(file);
+        if attempt > 0 {
+            name.push(format!(".{attempt}"));
+        }
+        name.push(UNREADABLE);
+        PathBuf::from(name)
+    });
+    let mut free = names.filter(|name| fs::symlink_metadata(name).is_err());
+    // The numbers do not come to an end.
+    let path = free.next().unwrap_or_default();
+    fs::rename(file, &path).map_err(failed("set aside", file))?;
+    Ok(path)
+}
+
+pub(super) fn replace(kind: &str, path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    crash::point(format_args!("{kind}: write"));
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(TEMPORARY);
+    let temporary = PathBuf::from(temporary);
+    let written = (|| {
+        // What stands there is nothing that is wanted, and not followed either.
+        let _ = fs::remove_file(&temporary);
+        let mut file = File::options()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&temporary)
+            .map_err(failed("create", &temporary))?;
+        file.write_all(bytes).map_err(failed("write", &temporary))?;
+        file.sync_all().map_err(failed("sync", &temporary))?;
+        crash::point(format_args!("{kind}: written"));
+        fs::rename(&temporary, path).map_err(failed("rename", &temporary))
+    })();
+    if written.is_err() {
+        // The first error is the one to tell; a left-over goes at the next start.
+        let _ = fs::remove_file(&temporary);
+    }
+    written?;
+    crash::point(format_args!("{kind}: renamed"));
+    sync_folder_of(path)?;
+    crash::point(format_args!("{kind}: kept"));
+    Ok(())
+}
+
+pub(super) fn sync_folder_of(path: &Path) -> Result<(), Error> {
+    let folder = path.parent().unwrap_or(path);
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed("sync folder", folder))
+}
+
+pub(super) fn failed<'a>(
+    action: &'static str,
+    path: &'a Path,
+) -> impl FnOnce(io::Error) -> Error + 'a {
+    move |source| Error::Io { action, path: path.to_owned(), source }
+}

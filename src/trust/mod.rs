@@ -1,0 +1,327 @@
+//! Whom root would obey: plugins run as root, and configurations name them. So nobody but root may
+//! be able to change one.
+//!
+//! A file is judged with all that leads to it, as sshd judges what it reads (StrictModes): each
+//! folder from `/` down, along links. Each is opened in the one before it that was found to be
+//! root's, and judged by its descriptor: nobody else can swap what was judged for something else.
+//! In a folder that others can write and that is sticky, as `/tmp`, what is root's is safe.
+
+mod walk;
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
+use nix::unistd::geteuid;
+
+use walk::Walk;
+
+/// Somebody else could change what root obeys.
+#[derive(Debug, thiserror::Error)]
+pub enum Untrusted {
+    /// The file or folder belongs to somebody else.
+    #[error(
+        "{}belongs to user {owner}, who could have root run anything by it; run 'chown root {}'",
+        Subject(asked, path), path.display()
+    )]
+    Owner {
+        /// What was asked for.
+        asked: PathBuf,
+        /// What belongs to him: it, what it links to, or a folder on the way.
+        path: PathBuf,
+        /// The user's number.
+        owner: u32,
+    },
+    /// Others than its owner may write it.
+    #[error(
+        "{}can be written by others than root (mode {mode:04o}), who could have root run anything by \
+         it; run 'chmod go-w {}'",
+        Subject(asked, path), path.display()
+    )]
+    Writable {
+        /// What was asked for.
+        asked: PathBuf,
+        /// What they can write: it, what it links to, or a folder on the way.
+        path: PathBuf,
+        /// Its permissions.
+        mode: u32,
+    },
+    /// It cannot be looked at.
+    #[error("cannot look at {}: {source}", path.display())]
+    Io {
+        /// Which one.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+/// Begins the sentence about `.1`, on which `.0` depends.
+struct Subject<'a>(&'a Path, &'a Path);
+
+impl std::fmt::Display for Subject<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self(asked, path) = self;
+        if asked == path {
+            write!(f, "{} ", path.display())
+        } else {
+            write!(f, "{} depends on {}, which ", asked.display(), path.display())
+        }
+    }
+}
+
+/// Whose files are obeyed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trust {
+    /// Those that nobody but root can change, and the user that this program runs as.
+    Root,
+    /// Anybody's.
+    Anybody,
+}
+
+/// A file or folder that was found and judged. It stays this one, whatever becomes of its name.
+#[derive(Debug)]
+pub struct Judged {
+    file: OwnedFd,
+    path: PathBuf,
+    kind: SFlag,
+    mode: u32,
+}
+
+impl Trust {
+    /// Finds `path`, along links, and judges it and what leads to it. None if it is not there.
+    ///
+    /// # Errors
+    /// Somebody whose files are not obeyed could change it, or put it there; or it cannot be looked at.
+    pub fn judge(self, path: &Path) -> Result<Option<Judged>, Untrusted> {
+        let Some(judged) = self.judge_way(path)? else { return Ok(None) };
+        let counts = judged.is_file() || judged.kind == SFlag::S_IFDIR;
+        if self == Self::Root && counts && judged.mode & 0o022 != 0 {
+            let (asked, mode) = (absolute(path)?, judged.mode);
+            return Err(Untrusted::Writable { asked, path: judged.path, mode });
+        }
+        Ok(Some(judged))
+    }
+
+    /// As [`Trust::judge`], whatever the mode of `path` itself.
+    ///
+    /// # Errors
+    /// As [`Trust::judge`].
+    pub fn judge_way(self, path: &Path) -> Result<Option<Judged>, Untrusted> {
+        let io = |source| Untrusted::Io { path: path.to_owned(), source };
+        let absolute = absolute(path)?;
+        match self {
+            Self::Root => Walk::along(absolute),
+            Self::Anybody => match open(&absolute, LOOK, Mode::empty()) {
+                Ok(file) => {
+                    let stat = fstat(&file).map_err(|errno| io(errno.into()))?;
+                    Ok(Some(Judged::new(file, absolute, &stat)))
+                }
+                Err(Errno::ENOENT | Errno::ENOTDIR) => Ok(None),
+                Err(errno) => Err(io(errno.into())),
+            },
+        }
+    }
+}
+
+impl Judged {
+    fn new(file: OwnedFd, path: PathBuf, stat: &FileStat) -> Self {
+        Self { file, path, kind: kind(stat), mode: stat.st_mode & 0o7777 }
+    }
+
+    /// Where it is; no link is on the way, if it was judged.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The descriptor, as a path: what is opened or run by it is what was judged.
+    pub fn descriptor(&self) -> PathBuf {
+        format!("/proc/self/fd/{}", self.file.as_raw_fd()).into()
+    }
+
+    /// Whether it is a regular file.
+    pub fn is_file(&self) -> bool {
+        self.kind == SFlag::S_IFREG
+    }
+
+    /// Whether somebody may execute it.
+    pub fn is_program(&self) -> bool {
+        self.is_file() && self.mode & 0o111 != 0
+    }
+
+    /// Opens it for reading.
+    ///
+    /// # Errors
+    /// It may not be read, or is no regular file: a pipe or a device could have no end.
+    pub fn read(&self) -> io::Result<File> {
+        if !self.is_file() {
+            return Err(io::Error::other("it is not a regular file"));
+        }
+        File::open(self.descriptor())
+    }
+}
+
+/// Opens a file that this program itself has made or makes (mode 0600), to read and write. It is
+/// not cut, and no link is followed.
+///
+/// # Errors
+/// It is another user's, has a second name, or is no regular file.
+pub(crate) fn open_own(path: &Path) -> io::Result<File> {
+    let file = File::options()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .custom_flags((OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits())
+        .open(path)
+        .map_err(|error| match error.raw_os_error() {
+            Some(nix::libc::ELOOP) => io::Error::other("it is a link"),
+            _ => error,
+        })?;
+    let found = file.metadata()?;
+    match () {
+        () if !found.is_file() => Err(io::Error::other("it is not a regular file")),
+        () if found.uid() != geteuid().as_raw() => {
+            Err(io::Error::other(format!("it belongs to user {}", found.uid())))
+        }
+        () if found.nlink() > 1 => Err(io::Error::other("it has a second name (a hard link)")),
+        () => Ok(file),
+    }
+}
+
+const LOOK: OFlag = OFlag::O_PATH.union(OFlag::O_CLOEXEC);
+
+fn absolute(path: &Path) -> Result<PathBuf, Untrusted> {
+    let failed = |source| Untrusted::Io { path: path.to_owned(), source };
+    std::path::absolute(path).map_err(failed)
+}
+
+fn kind(stat: &FileStat) -> SFlag {
+    SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
+
+    fn mode(path: &Path, mode: u32) {
+        fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+    }
+
+    fn refusal(path: &Path) -> String {
+        Trust::Root.judge(path).unwrap_err().to_string()
+    }
+
+    /// A folder, and a file in a folder in it, all root's.
+    fn tree() -> (tempfile::TempDir, PathBuf, PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("net.d");
+        fs::create_dir(&folder).unwrap();
+        let file = folder.join("10-net.conflist");
+        fs::write(&file, "{}").unwrap();
+        mode(&folder, 0o755);
+        mode(&file, 0o644);
+        (dir, folder, file)
+    }
+
+    #[test]
+    fn what_others_can_write_is_refused_by_name() {
+        let (_dir, folder, file) = tree();
+        assert_eq!(Trust::Root.judge(&file).unwrap().unwrap().path(), file);
+        assert!(Trust::Root.judge(&folder.join("none")).unwrap().is_none());
+        mode(&file, 0o666);
+        let error = refusal(&file);
+        assert!(error.contains("10-net.conflist") && error.contains("0666"), "{error}");
+        assert!(error.contains(&format!("chmod go-w {}", file.display())), "{error}");
+        Trust::Anybody.judge(&file).unwrap().unwrap();
+        mode(&file, 0o644);
+        // Others could put anything there, sticky or not.
+        for open in [0o775, 0o1777] {
+            mode(&folder, open);
+            assert!(refusal(&folder).contains("net.d"));
+            assert!(refusal(&folder.join("none")).contains(&format!("{open:04o}")));
+        }
+        // They cannot take away what is root's in a sticky folder.
+        Trust::Root.judge(&file).unwrap().unwrap();
+    }
+
+    #[test]
+    fn every_folder_on_the_way_counts() {
+        let (dir, folder, file) = tree();
+        mode(dir.path(), 0o777);
+        for path in [&file, &folder, &folder.join("none")] {
+            let error = refusal(path);
+            assert!(error.contains(&format!("depends on {}, which", dir.path().display())));
+        }
+        mode(dir.path(), 0o1777);
+        Trust::Root.judge(&file).unwrap().unwrap();
+        if geteuid().is_root() {
+            chown(&folder, Some(65534), None).unwrap();
+            assert!(refusal(&file).contains("user 65534"));
+        }
+    }
+
+    #[test]
+    fn what_a_link_leads_through_and_to_counts_and_is_named() {
+        let (dir, folder, file) = tree();
+        let (elsewhere, link) = (dir.path().join("elsewhere"), folder.join("link"));
+        fs::create_dir(&elsewhere).unwrap();
+        fs::write(elsewhere.join("bridge"), "").unwrap();
+        symlink("../elsewhere/bridge", &link).unwrap();
+        let judged = Trust::Root.judge(&link).unwrap().unwrap();
+        assert_eq!(judged.path(), elsewhere.join("bridge"));
+        mode(&elsewhere, 0o777);
+        assert!(refusal(&link).contains(&format!("{}, which can be", elsewhere.display())));
+        mode(&elsewhere, 0o755);
+        mode(&elsewhere.join("bridge"), 0o606);
+        assert!(refusal(&link).contains("elsewhere/bridge, which can be"), "{}", refusal(&link));
+        let round = folder.join("round");
+        symlink("round", &round).unwrap();
+        assert!(matches!(Trust::Root.judge(&round), Err(Untrusted::Io { .. })));
+        // A folder's own `..` is followed on the disk, not in the text.
+        let detour = folder.join("../net.d/./10-net.conflist");
+        assert_eq!(Trust::Root.judge(&detour).unwrap().unwrap().path(), file);
+    }
+
+    #[test]
+    fn a_device_is_found_and_is_no_file() {
+        let (_dir, folder, _) = tree();
+        let mask = folder.join("20-masked.conflist");
+        symlink("/dev/null", &mask).unwrap();
+        let judged = Trust::Root.judge(&mask).unwrap().unwrap();
+        assert!(!judged.is_file() && judged.read().is_err());
+    }
+
+    #[test]
+    fn what_was_judged_stays_this_one() {
+        let (_dir, folder, file) = tree();
+        let judged = Trust::Root.judge(&file).unwrap().unwrap();
+        fs::rename(&file, folder.join("away")).unwrap();
+        fs::write(&file, "another").unwrap();
+        assert_eq!(fs::read_to_string(judged.descriptor()).unwrap(), "{}");
+        assert_eq!(io::read_to_string(judged.read().unwrap()).unwrap(), "{}");
+    }
+
+    #[test]
+    fn an_own_file_is_never_cut_nor_one_behind_a_link() {
+        let (_dir, folder, file) = tree();
+        let (link, second) = (folder.join("link"), folder.join("second"));
+        symlink(&file, &link).unwrap();
+        assert_eq!(open_own(&link).unwrap_err().to_string(), "it is a link");
+        fs::hard_link(&file, &second).unwrap();
+        assert!(open_own(&second).unwrap_err().to_string().contains("second name"));
+        fs::remove_file(&second).unwrap();
+        open_own(&file).unwrap();
+        assert_eq!(fs::read_to_string(&file).unwrap(), "{}");
+        nix::unistd::mkfifo(&second, Mode::S_IRUSR).unwrap();
+        assert!(open_own(&second).is_err());
+    }
+}
