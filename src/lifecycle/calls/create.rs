@@ -17,9 +17,10 @@ use crate::cnm::{
 use crate::lifecycle::host::forward;
 use crate::lifecycle::interface::capture::Fresh;
 use crate::lifecycle::ports::PortError;
-use crate::lifecycle::record::{Attachment, AttachmentId, Interface, Network, Phase};
+use crate::lifecycle::record::{Attachment, AttachmentId, Interface, Network, Phase, Settings};
 use crate::lifecycle::removal::{Claims, orphans};
 use crate::lifecycle::{Driver, Error, Inner, Result};
+use crate::netlink::sysctl::Sysctls;
 use crate::netlink::{Mac, Netlink};
 use crate::translate::PORT_MAPPINGS;
 use crate::{cni, netns, translate};
@@ -33,6 +34,8 @@ struct Wanted<'w> {
     mtu: Option<u32>,
     /// The addresses of the `ip` option.
     ips: &'w [IpAddr],
+    /// The interface's settings that the user has decided.
+    sysctls: &'w Sysctls,
 }
 
 impl Wanted<'_> {
@@ -103,7 +106,8 @@ impl Inner {
         let interface = &request.interface;
         let mac = interface.mac_address.as_deref().map(str::parse).transpose()?;
         let mtu = options.mtu.or(network.options.mtu);
-        let wanted = Wanted { interface, mac, mtu, ips: &options.ips };
+        let (ips, sysctls) = (&options.ips, &options.sysctls);
+        let wanted = Wanted { interface, mac, mtu, ips, sysctls };
         let attachment = self.intend(network, request.endpoint_id.clone(), options, interface)?;
         match self.attach(slot.insert(attachment), &wanted).await {
             Ok(interface) => Ok(interface),
@@ -273,7 +277,8 @@ impl Inner {
             snapshot.link.mac.map(|mac| mac.to_string()),
         )?;
         let told = wanted.interface.addresses().chain(answer.addresses()).collect();
-        Ok(Interface { answer, told, snapshot, settings: None })
+        let users = Settings { link: wanted.sysctls.clone(), ..Settings::default() };
+        Ok(Interface { answer, told, snapshot, settings: None, users })
     }
 
     /// Finds the interface that ADD made, and makes sure that it is as Docker decided: set

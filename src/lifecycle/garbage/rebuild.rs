@@ -11,7 +11,7 @@ use crate::cnm::EndpointInterface;
 use crate::lifecycle::garbage::remains::Remains;
 use crate::lifecycle::host::forward;
 use crate::lifecycle::interface::staging;
-use crate::lifecycle::record::{Attachment, AttachmentId, Interface, Phase, Removal};
+use crate::lifecycle::record::{Attachment, AttachmentId, Interface, Phase, Removal, Settings};
 use crate::lifecycle::{Inner, Result};
 use crate::netlink::{Address, Netlink, Snapshot};
 use crate::translate::PORT_MAPPINGS;
@@ -113,6 +113,7 @@ impl Inner {
                 told: Vec::new(),
                 snapshot,
                 settings: None,
+                users: Settings::default(),
             }),
             removal: Some(Removal::begun_now()),
             writing: Arc::default(),

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use tokio::sync::Mutex;
+
 use crate::lifecycle::interface::kernels::forget_the_kernels;
 use crate::lifecycle::record::{Attachment, Settings};
 use crate::lifecycle::{Error, Inner, Result};
@@ -15,6 +17,14 @@ pub(crate) struct Fresh {
     settings: Settings,
     /// Links that the kernel puts into every namespace.
     links: Vec<String>,
+    /// Held while another one is looked at.
+    looking: Mutex<()>,
+}
+
+impl Fresh {
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.settings
+    }
 }
 
 impl Inner {
@@ -63,6 +73,10 @@ impl Inner {
         })?;
         let Fresh { settings: fresh, .. } = self.fresh().await?;
         if let Some(interface) = &mut attachment.interface {
+            if let Some(setting) = interface.users.link.keys().find(|it| !link.contains_key(*it)) {
+                let setting = sysctl::name(&Scope::Link("IFNAME".to_owned()), setting);
+                return Err(Error::NoSetting { setting });
+            }
             interface.settings = Some(Settings {
                 link: changed(link, &fresh.link),
                 namespace: changed(namespace, &fresh.namespace),
@@ -74,6 +88,12 @@ impl Inner {
     /// What a fresh namespace is like; looked up once.
     pub(crate) async fn fresh(&self) -> Result<&Fresh> {
         self.fresh.get_or_try_init(|| Fresh::look(&self.netns_dir)).await
+    }
+
+    /// The settings of a fresh namespace, as the host makes them now: some are copied from its own.
+    pub(crate) async fn fresh_settings_now(&self) -> Result<Settings> {
+        let _alone = self.fresh().await?.looking.lock().await;
+        Ok(Fresh::look(&self.netns_dir).await?.settings)
     }
 }
 
@@ -98,7 +118,7 @@ impl Fresh {
             let namespace = sysctl::read(&path, &Scope::Namespace).await?;
             netlink.add_veth(LINK, "peer").await?;
             let link = sysctl::read(&path, &Scope::Link(LINK.into())).await?;
-            Ok(Self { settings: Settings { link, namespace }, links })
+            Ok(Self { settings: Settings { link, namespace }, links, looking: Mutex::default() })
         };
         let fresh = read.await;
         netns::remove(&path).await?;

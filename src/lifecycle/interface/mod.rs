@@ -7,5 +7,6 @@ pub(crate) mod reconcile;
 mod sandboxes;
 mod settle;
 pub(crate) mod staging;
+mod users;
 
 pub(crate) use sandboxes::Sandboxes;

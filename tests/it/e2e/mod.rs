@@ -22,6 +22,7 @@
 //! | `mac` | `--mac-address` |
 //! | `networks` | several networks on one container; gateway and ports move |
 //! | `internal` | `--internal` |
+//! | `ipv6` | chains that give IPv6 addresses alone |
 //! | `options` | what `-o` and `--driver-opt` say to plugins |
 //! | `names` | DNS, aliases, links, and what goes into `/etc` |
 //! | `compose` | `docker compose` |
@@ -57,6 +58,7 @@ mod garbage;
 mod install;
 mod internal;
 mod ipam;
+mod ipv6;
 mod lifecycle;
 mod mac;
 mod managed;
