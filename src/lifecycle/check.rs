@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::chain;
 use super::host::forward;
+use super::interface::announce;
 use super::interface::place::Place;
 use super::interface::reconcile::{Desired, Live};
 use super::record::{Attachment, AttachmentId, Interface, Phase, Settings};
@@ -243,6 +244,7 @@ impl Inner {
             let dockers = found.dockers(attachment);
             found.desired(attachment, &dockers).reconcile(&found.live()).await?;
             self.straighten(attachment, false).await?;
+            announce::soon(self, attachment, &found.link);
         }
         forward::complete(attachment).await
     }

@@ -1,5 +1,6 @@
 //! An attachment's interface: where it stands, what ADD left, and making it so again.
 
+pub(crate) mod announce;
 pub(crate) mod capture;
 pub(crate) mod kernels;
 pub(crate) mod place;

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use ipnet::{IpNet, Ipv6Net};
 
 use crate::cnm::JoinResponse;
+use crate::lifecycle::interface::announce;
 use crate::lifecycle::interface::kernels::own_rules;
 use crate::lifecycle::interface::place::Place;
 use crate::lifecycle::interface::reconcile::{Desired, Live};
@@ -60,6 +61,7 @@ impl Inner {
         attachment.phase = Phase::Settled;
         // A container waits for this; settling once more after a crash does no harm.
         self.keep_soon(attachment).await;
+        announce::soon(self, attachment, link);
         Ok(())
     }
 

@@ -20,6 +20,7 @@
 //! | `fidelity` | a container gets what a pod gets, chain by chain |
 //! | `ipam` | every way to choose addresses, and that all of them reach the container |
 //! | `mac` | `--mac-address` |
+//! | `neighbours` | a container is found at once where it was found before |
 //! | `networks` | several networks on one container; gateway and ports move |
 //! | `internal` | `--internal` |
 //! | `ipv6` | chains that give IPv6 addresses alone |
@@ -63,6 +64,7 @@ mod lifecycle;
 mod mac;
 mod managed;
 mod names;
+mod neighbours;
 mod networks;
 mod options;
 mod packages;

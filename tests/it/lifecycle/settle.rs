@@ -395,6 +395,54 @@ fn an_ipv6_gateway_that_docker_passed_over_is_the_default_route_where_there_is_n
 }
 
 #[test]
+fn neighbours_are_told_three_times_where_the_addresses_of_a_container_are() {
+    alone(
+        "lifecycle::settle::neighbours_are_told_three_times_where_the_addresses_of_a_container_are",
+        async {
+            let mut plugin = elaborate();
+            plugin["fake"]["host_addresses"] = json!(["10.22.0.1/16", "fd00:22::1/64"]);
+            let bench = Bench::with(json!([plugin])).await;
+            bench.create_endpoint("e1").await.unwrap();
+            let end = sh("ls /sys/class/net | grep fake").trim().to_owned();
+            let addresses = ["10.22.3.7", "10.22.3.8", "192.0.2.7", "fd00:22::7", "fd00:22::8"];
+            const OLD: &str = "02:00:00:00:00:77";
+            let forget = || {
+                for address in addresses {
+                    sh(&format!("ip neigh replace {address} lladdr {OLD} dev {end} nud stale"));
+                }
+            };
+            let known = || sh(&format!("ip neigh show dev {end}"));
+            make_sandbox();
+            let name = bench.join("e1", SANDBOX).await.unwrap().interface_name.src_name;
+            as_docker_moves_it(&name);
+            // The kernel takes its time to see that the other end is up.
+            until(|| !inside("ip link show eth0").contains("NO-CARRIER")).await;
+            forget();
+            let asked = Instant::now();
+            bench.program("e1").await.unwrap();
+            assert!(asked.elapsed() < Duration::from_secs(1), "nothing waits for it");
+            let eth0 = inside("ip -o link show eth0");
+            let mac = eth0.split("link/ether ").nth(1).unwrap().split(' ').next().unwrap();
+            for _ in 0..3 {
+                until(|| known().matches(mac).count() == addresses.len()).await;
+                forget();
+            }
+            tokio::time::sleep(Duration::from_millis(1500)).await;
+            assert_eq!(known().matches(OLD).count(), addresses.len(), "three times are enough");
+
+            // What is put back is told, too.
+            inside("ip addr del 10.22.3.8/16 dev eth0");
+            assert_eq!(bench.driver.check(&[], true).await[0].differences, [] as [&str; 0]);
+            until(|| known().matches(mac).count() == addresses.len()).await;
+            bench.leave("e1").await;
+            bench.delete_endpoint("e1").await;
+            bench.driver.drain().await;
+            bench.assert_nothing_is_left();
+        },
+    );
+}
+
+#[test]
 fn del_finds_all_that_add_left() {
     alone("lifecycle::settle::del_finds_all_that_add_left", async {
         let mut plugin = elaborate();
