@@ -78,8 +78,9 @@ impl Inner {
     /// Takes the rules back that were added to the container's namespace: unlike all else,
     /// they do not go with the interface.
     pub(crate) async fn unsettle(&self, attachment: &Attachment) -> Result<()> {
-        let (Phase::Settled, Some(snapshot)) = (attachment.phase, attachment.snapshot_in_sandbox())
-        else {
+        // Some may be there although settling has failed.
+        let is_inside = matches!(attachment.phase, Phase::Joined | Phase::Settled);
+        let Some(snapshot) = attachment.snapshot_in_sandbox().filter(|_| is_inside) else {
             return Ok(());
         };
         if own_rules(&snapshot, "").next().is_none() {

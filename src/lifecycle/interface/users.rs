@@ -28,13 +28,15 @@ impl Inner {
             return Ok(Settings::default());
         };
         let of_link = Scope::Link(link.name.clone());
-        let namespace = sysctl::read_again(sandbox, &Scope::Namespace, &chains.namespace).await?;
-        let of_this = sysctl::read_again(sandbox, &of_link, &chains.link).await?;
         let defaults: Sysctls = (chains.link.iter())
             .filter_map(|(setting, value)| Some((default_of(setting)?, value.clone())))
             .collect();
-        let defaults = sysctl::read_again(sandbox, &Scope::Namespace, &defaults).await?;
-        let actual = Settings { link: of_this, namespace };
+        let (namespace, link_now, defaults) = tokio::try_join!(
+            sysctl::read_again(sandbox, &Scope::Namespace, &chains.namespace),
+            sysctl::read_again(sandbox, &of_link, &chains.link),
+            sysctl::read_again(sandbox, &Scope::Namespace, &defaults),
+        )?;
+        let actual = Settings { link: link_now, namespace };
         let users = |fresh: &Settings| {
             let mut users = actual.clone();
             users.namespace.retain(|setting, value| {

@@ -110,7 +110,7 @@ pub(crate) struct Interface {
     /// Settings that the chain changed; none before Join.
     pub(crate) settings: Option<Settings>,
     /// Settings that the user has decided; in the container they win over the chain's.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Settings::is_empty")]
     pub(crate) users: Settings,
 }
 
