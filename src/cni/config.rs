@@ -1,5 +1,7 @@
 //! Network configuration lists: what a `.conflist` says, checked, and otherwise untouched.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -58,11 +60,15 @@ impl NetworkConfigList {
         })
     }
 
+    /// What stands for the interface's name in a sysctl of plugin `tuning`.
+    pub const IF_NAME: &str = "IFNAME";
+
     /// The same network for an interface that is called `if_name` in its namespace, and answers
-    /// to `CNI_IFNAME` as an alternative name only: see [`PluginConfig::with_sysctls_of`].
+    /// to `CNI_IFNAME` as an alternative name only, and where some sysctls were decided otherwise:
+    /// see [`PluginConfig::with_sysctls_of`].
     #[must_use]
-    pub fn with_sysctls_of(self, if_name: &str) -> Self {
-        self.map_plugins(|plugin| plugin.with_sysctls_of(if_name))
+    pub fn with_sysctls_of(self, if_name: &str, decided: &BTreeMap<String, String>) -> Self {
+        self.map_plugins(|plugin| plugin.with_sysctls_of(if_name, decided))
     }
 
     /// Reads the content of a `.conflist` whose plugins are all inlined.

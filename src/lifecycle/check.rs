@@ -10,6 +10,7 @@
 //! ([`end_interrupted`]), because Docker could not give the interface its name back.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
@@ -20,11 +21,13 @@ use super::driver::Driver;
 use super::error::chain;
 use super::error::{Error, Result};
 use super::host::forward;
+use super::interface::announce;
 use super::interface::place::Place;
 use super::interface::reconcile::{Desired, Live};
-use super::record::{Attachment, AttachmentId, Interface, Phase};
+use super::record::{Attachment, AttachmentId, Interface, Phase, Settings};
 use crate::cni::{self, AttachResult, NetworkConfigList};
 use crate::cnm::{EndpointId, JoinResponse, NetworkId};
+use crate::netlink::sysctl::{self, Scope};
 use crate::netlink::{Link, Netlink, Route, Snapshot};
 use crate::netns;
 
@@ -125,6 +128,7 @@ struct Found<'a> {
     link: Link,
     interface: &'a Interface,
     snapshot: Cow<'a, Snapshot>,
+    settings: Option<Settings>,
     result: &'a AttachResult,
     told: JoinResponse,
     gateways: Vec<IpAddr>,
@@ -221,6 +225,7 @@ impl Driver {
                     link,
                     interface,
                     snapshot,
+                    settings: interface.settings_in_sandbox(),
                     result,
                     told,
                     gateways,
@@ -239,6 +244,7 @@ impl Driver {
             let dockers = found.dockers(attachment);
             found.desired(attachment, &dockers).reconcile(&found.live()).await?;
             self.interfaces.align_default_route(attachment, false).await?;
+            announce::soon(&self.background, attachment, &found.link);
         }
         forward::complete(attachment).await
     }
@@ -269,7 +275,7 @@ impl Driver {
                 found.netlink.add_altname(found.link.index, &parameters.if_name).await?;
             }
             let list = NetworkConfigList::clone(&attachment.list);
-            let list = list.with_sysctls_of(&found.link.name);
+            let list = list.with_sysctls_of(&found.link.name, &found.users_sysctls());
             let result = as_it_was_made(attachment, found);
             self.chains.check(&list, parameters, &result).await
         };
@@ -295,7 +301,7 @@ impl Found<'_> {
         Desired {
             snapshot: &self.snapshot,
             addresses: &self.snapshot.addresses,
-            settings: self.interface.settings.as_ref(),
+            settings: self.settings.as_ref(),
             told: &self.told.static_routes,
             gateways: &self.gateways,
             dockers,
@@ -320,7 +326,18 @@ impl Found<'_> {
                 route(IpNet::new_assert(any, 0), Some(gateway))
             }));
         }
+        routes.extend(attachment.ipv6_default_route(&self.told, &self.link));
         routes
+    }
+
+    /// The settings that the user has decided, as plugin `tuning` names them.
+    fn users_sysctls(&self) -> BTreeMap<String, String> {
+        let users = &self.interface.users;
+        let of_link = Scope::Link(NetworkConfigList::IF_NAME.to_owned());
+        let link = users.link.iter().map(|(it, value)| (sysctl::name(&of_link, it), value));
+        let namespace = users.namespace.iter();
+        let namespace = namespace.map(|(it, value)| (sysctl::name(&Scope::Namespace, it), value));
+        link.chain(namespace).map(|(name, value)| (name.replace('/', "."), value.clone())).collect()
     }
 }
 

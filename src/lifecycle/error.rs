@@ -152,6 +152,14 @@ pub enum Error {
         /// `CNI_IFNAME`.
         if_name: String,
     },
+    /// The user decides on a setting that no interface has.
+    #[error(
+        "option com.docker.network.endpoint.sysctls: the kernel has no sysctl {setting:?} for the interface"
+    )]
+    NoSetting {
+        /// The setting, below `/proc/sys`.
+        setting: String,
+    },
     /// The stand-in for a lost interface was lost too.
     #[error("the stand-in for the lost interface {if_name} is gone: somebody removed it")]
     StandInGone {

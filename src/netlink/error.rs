@@ -1,6 +1,7 @@
 //! Why a netlink request failed.
 
 use std::io;
+use std::net::IpAddr;
 
 use nix::errno::Errno;
 use rtnetlink::packet_core::{DecodeError, ErrorMessage, NlasIterator, parse_string};
@@ -43,6 +44,16 @@ pub enum Error {
     #[error("cannot listen for changes in {place}: {source}")]
     Listen {
         /// Path of the namespace, or what else it is called.
+        place: String,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The neighbours could not be told of an address.
+    #[error("cannot announce {address} in {place}: {source}")]
+    Announce {
+        /// The address.
+        address: IpAddr,
+        /// Path of the namespace.
         place: String,
         /// Why not.
         source: io::Error,
@@ -99,6 +110,10 @@ impl Error {
                 matches!(error, netns::Error::NotFound { .. } | netns::Error::NotANamespace { .. })
             }
             Self::Open { .. } | Self::Listen { .. } => false,
+            Self::Announce { source, .. } => {
+                let gone = [Errno::ENODEV, Errno::ENXIO];
+                source.raw_os_error().is_some_and(|number| gone.contains(&Errno::from_raw(number)))
+            }
             Self::Request { source, .. } => source.is_not_found(),
             Self::Sysctl { source, .. } => source.kind() == io::ErrorKind::NotFound,
         }

@@ -15,6 +15,7 @@
 //! linux/rtnetlink.h), because CNI results carry them so.
 
 mod address;
+mod announce;
 pub mod conntrack;
 mod error;
 mod events;
@@ -29,6 +30,7 @@ mod socket;
 pub mod sysctl;
 
 pub use address::{Address, Lifetime};
+pub use announce::announce;
 pub use error::{Error, Failure};
 pub use events::Events;
 pub use link::Link;

@@ -81,6 +81,9 @@ pub async fn read(path: &Path, scope: &Scope) -> Result<Sysctls, Error> {
 ///
 /// As [`read`].
 pub async fn read_again(path: &Path, scope: &Scope, of: &Sysctls) -> Result<Sysctls, Error> {
+    if of.is_empty() {
+        return Ok(Sysctls::new());
+    }
     let (scope, settings) = (scope.clone(), of.keys().cloned().collect::<Vec<_>>());
     let read = netns::run_in(path, move || {
         let mut reader = Reader { found: Sysctls::new(), piece: [0; PIECE] };

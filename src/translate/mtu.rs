@@ -56,3 +56,51 @@ fn told(plugin: PluginConfig, mtu: u32) -> PluginConfig {
     delegate.insert("mtu".to_owned(), json!(mtu));
     plugin.with("delegate", Value::Object(delegate))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The chain of these plugins, told an MTU.
+    fn with_mtu_of(plugins: Value) -> Result<Value, Refusal> {
+        let list = json!({"cniVersion": "1.0.0", "name": "k8snet", "plugins": plugins});
+        let list = NetworkConfigList::parse(list.to_string().as_bytes()).unwrap();
+        with_mtu(list, 9000).map(|told| serde_json::to_value(told).unwrap()["plugins"].clone())
+    }
+
+    #[test]
+    fn the_plugin_that_makes_the_interface_is_told_the_mtu_and_whoever_would_change_it() {
+        for (chain, told) in [
+            (json!([{"type": "bridge"}]), json!([{"type": "bridge", "mtu": 9000}])),
+            (json!([{"type": "ptp", "MTU": 1400}]), json!([{"type": "ptp", "MTU": 9000}])),
+            (
+                json!([{"type": "bridge"}, {"type": "portmap"}, {"type": "tuning", "mtu": 1400}]),
+                json!([{"type": "bridge", "mtu": 9000}, {"type": "portmap"},
+                       {"type": "tuning", "mtu": 9000}]),
+            ),
+            (
+                json!([{"type": "host-device"}, {"type": "tuning"}]),
+                json!([{"type": "host-device"}, {"type": "tuning", "mtu": 9000}]),
+            ),
+            (
+                json!([{"type": "flannel", "delegate": {"hairpinMode": true}}]),
+                json!([{"type": "flannel", "delegate": {"hairpinMode": true, "mtu": 9000}}]),
+            ),
+            (json!([{"type": "theirs", "mtu": 0}]), json!([{"type": "theirs", "mtu": 9000}])),
+        ] {
+            assert_eq!(with_mtu_of(chain).unwrap(), told);
+        }
+    }
+
+    #[test]
+    fn an_mtu_that_no_plugin_would_make_is_refused() {
+        for chain in [
+            json!([{"type": "host-device"}]),
+            json!([{"type": "theirs"}, {"type": "tuning"}]),
+            json!([{"type": "dummy"}]),
+        ] {
+            let refused = with_mtu_of(chain.clone()).unwrap_err().to_string();
+            assert!(refused.contains("com.docker.network.driver.mtu"), "{chain}: {refused}");
+        }
+    }
+}

@@ -18,8 +18,9 @@ use crate::lifecycle::garbage::dockerds;
 use crate::lifecycle::host::forward;
 use crate::lifecycle::interface::Fresh;
 use crate::lifecycle::port_error::PortError;
-use crate::lifecycle::record::{Attachment, AttachmentId, Interface, Network, Phase};
+use crate::lifecycle::record::{Attachment, AttachmentId, Interface, Network, Phase, Settings};
 use crate::lifecycle::removal::{Claims, orphans};
+use crate::netlink::sysctl::Sysctls;
 use crate::netlink::{Mac, Netlink};
 use crate::translate::PORT_MAPPINGS;
 use crate::{cni, netns, translate};
@@ -33,6 +34,8 @@ struct Wanted<'w> {
     mtu: Option<u32>,
     /// The addresses of the `ip` option.
     ips: &'w [IpAddr],
+    /// The interface's settings that the user has decided.
+    sysctls: &'w Sysctls,
 }
 
 impl Wanted<'_> {
@@ -103,7 +106,8 @@ impl Driver {
         let interface = &request.interface;
         let mac = interface.mac_address.as_deref().map(str::parse).transpose()?;
         let mtu = options.mtu.or(network.options.mtu);
-        let wanted = Wanted { interface, mac, mtu, ips: &options.ips };
+        let (ips, sysctls) = (&options.ips, &options.sysctls);
+        let wanted = Wanted { interface, mac, mtu, ips, sysctls };
         let attachment = self.intend(network, request.endpoint_id.clone(), options, interface)?;
         match self.attach(slot.insert(attachment), &wanted).await {
             Ok(interface) => Ok(interface),
@@ -263,7 +267,8 @@ impl Driver {
             snapshot.link.mac.map(|mac| mac.to_string()),
         )?;
         let told = wanted.interface.addresses().chain(answer.addresses()).collect();
-        Ok(Interface { answer, told, snapshot, settings: None })
+        let users = Settings { link: wanted.sysctls.clone(), ..Settings::default() };
+        Ok(Interface { answer, told, snapshot, settings: None, users })
     }
 
     /// Finds the interface that ADD made, and makes sure that it is as Docker decided: set

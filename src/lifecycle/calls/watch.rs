@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use crate::cnm::{EndpointId, StaticRoute};
 use crate::lifecycle::driver::Driver;
 use crate::lifecycle::error::{Error, Result, chain};
+use crate::lifecycle::interface::announce;
 use crate::lifecycle::interface::place::Place;
 use crate::lifecycle::record::{Attachment, AttachmentId, Phase};
 use crate::netlink::{Events, Link, MAIN_TABLE, Netlink};
@@ -39,7 +40,7 @@ pub(crate) async fn settle(driver: &Driver, attachment: &mut Attachment) -> Resu
     }
     let settled = match driver.interfaces.locate(attachment).await {
         Ok(Place::Sandbox(netlink, link)) => {
-            driver.interfaces.settle_there(attachment, &netlink, &link).await
+            settle_there(driver, attachment, &netlink, &link).await
         }
         Ok(Place::Staging(..) | Place::Own(_)) => Ok(()),
         Ok(Place::Nowhere) => Err(attachment.gone()),
@@ -47,11 +48,22 @@ pub(crate) async fn settle(driver: &Driver, attachment: &mut Attachment) -> Resu
     };
     if attachment.phase == Phase::Joined {
         start(driver, attachment);
-    } else {
-        // A container waits for this; settling once more after a crash does no harm.
-        driver.records.keep_soon(attachment).await;
     }
     settled
+}
+
+/// Settles an interface that Docker has put in place.
+async fn settle_there(
+    driver: &Driver,
+    attachment: &mut Attachment,
+    netlink: &Netlink,
+    link: &Link,
+) -> Result<()> {
+    driver.interfaces.settle_there(attachment, netlink, link).await?;
+    // A container waits for this; settling once more after a crash does no harm.
+    driver.records.keep_soon(attachment).await;
+    announce::soon(&driver.background, attachment, link);
+    Ok(())
 }
 
 /// Settles an attachment as soon as Docker has set up its interface. Its endpoint is held by
@@ -181,8 +193,7 @@ impl Watch {
         if !ready(&Told::of(attachment, &netlink, &link).await?) {
             return Ok(false);
         }
-        self.driver.interfaces.settle_there(attachment, &netlink, &link).await?;
-        self.driver.records.keep_soon(attachment).await;
+        settle_there(&self.driver, attachment, &netlink, &link).await?;
         self.end();
         Ok(true)
     }

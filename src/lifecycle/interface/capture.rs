@@ -54,6 +54,10 @@ impl Interfaces {
         })?;
         let Fresh { settings: fresh, .. } = self.fresh().await?;
         if let Some(interface) = &mut attachment.interface {
+            if let Some(setting) = interface.users.link.keys().find(|it| !link.contains_key(*it)) {
+                let setting = sysctl::name(&Scope::Link("IFNAME".to_owned()), setting);
+                return Err(Error::NoSetting { setting });
+            }
             interface.settings = Some(Settings {
                 link: changed(link, &fresh.link),
                 namespace: changed(namespace, &fresh.namespace),

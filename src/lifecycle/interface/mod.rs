@@ -1,5 +1,6 @@
 //! An attachment's interface: where it stands, what ADD left, and making it so again.
 
+pub(crate) mod announce;
 mod capture;
 mod default_route;
 mod fresh;
@@ -10,6 +11,7 @@ pub(crate) mod reconcile;
 mod sandboxes;
 mod settle;
 pub(crate) mod staging;
+mod users;
 
 pub(crate) use fresh::Fresh;
 pub(crate) use interfaces::Interfaces;

@@ -135,6 +135,16 @@ pub(crate) struct Interface {
     pub(crate) snapshot: Snapshot,
     /// Settings that the chain changed; none before Join.
     pub(crate) settings: Option<Settings>,
+    /// Settings that the user has decided; in the container they win over the chain's.
+    #[serde(default, skip_serializing_if = "Settings::is_empty")]
+    pub(crate) users: Settings,
+}
+
+impl Interface {
+    /// The settings that the container is to have; none before Join.
+    pub(crate) fn settings_in_sandbox(&self) -> Option<Settings> {
+        self.settings.clone().map(|chains| chains.overlaid_with(&self.users))
+    }
 }
 
 /// How far an attachment has come. Written before the step that it names is begun.
