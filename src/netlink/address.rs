@@ -11,7 +11,7 @@ use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 use serde::{Deserialize, Serialize};
 
 use super::session::Session;
-use super::{Error, FAMILIES, Failure, Netlink, Turn, or_absent};
+use super::{Error, Failure, Netlink, Turn, family_of, or_absent};
 
 /// The flags that whoever adds an address chooses. The others tell its state (tentative,
 /// secondary, permanent), or how it was added (without duplicate address detection).
@@ -22,15 +22,13 @@ const CHOSEN: AddressFlags = AddressFlags::Optimistic
     .union(AddressFlags::Mcautojoin);
 
 /// An address of a link, as it must be known to be put back: `ip addr show`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Address {
     /// The address and the length of its prefix; host bits are kept.
     pub net: IpNet,
     /// The other end of a point-to-point link, where the prefix belongs to that.
-    #[serde(default)]
     pub peer: Option<IpAddr>,
     /// Broadcast address. The kernel sets none by itself.
-    #[serde(default)]
     pub broadcast: Option<Ipv4Addr>,
     /// Where it is valid: 0 everywhere, 253 on the link, 254 on this host (`RT_SCOPE_*`). The
     /// kernel decides on an IPv6 address's scope.
@@ -41,17 +39,14 @@ pub struct Address {
     #[serde(default)]
     pub flags: u32,
     /// An IPv4 label beyond the link's own name, such as `eth0:1`.
-    #[serde(default)]
     pub label: Option<String>,
     /// Metric of the route to its prefix.
-    #[serde(default)]
     pub metric: Option<u32>,
     /// Who added it (`IFAPROT_*`): 0 unknown, 1 the kernel for loopback, 2 a router's
     /// advertisement, 3 the kernel as link-local address.
     #[serde(default)]
     pub protocol: u8,
     /// When it expires; absent for ever.
-    #[serde(default)]
     pub lifetime: Option<Lifetime>,
 }
 
@@ -71,17 +66,7 @@ impl Lifetime {
 impl From<IpNet> for Address {
     /// A plain address: valid everywhere and for ever, as plugins set it.
     fn from(net: IpNet) -> Self {
-        Self {
-            net,
-            peer: None,
-            broadcast: None,
-            scope: 0,
-            flags: 0,
-            label: None,
-            metric: None,
-            protocol: 0,
-            lifetime: None,
-        }
+        Self { net, ..Self::default() }
     }
 }
 
@@ -89,9 +74,7 @@ impl Netlink {
     /// The addresses of a link, IPv4 first, in an order that gives the same list again when
     /// they are added: it decides which is primary, and which is preferred as a source.
     ///
-    /// # Errors
-    ///
-    /// [`Error::Request`]; [`Error::is_not_found`] if the link is not there.
+    /// Fails if the link is not there: [`Error::is_not_found`].
     pub async fn addresses(&self, index: u32) -> Result<Vec<Address>, Error> {
         let object = format!("the addresses of link {index}");
         self.run("list", object, move |mut turn: Turn| async move { list(&mut turn, index).await })
@@ -102,9 +85,7 @@ impl Netlink {
     /// else is asked whether they have it, since its owner gave it out: it is never tentative.
     /// The kernel makes the local route, by which it is reached, a moment later.
     ///
-    /// # Errors
-    ///
-    /// [`Error::Request`]; [`Error::is_not_found`] if the link is not there.
+    /// Fails if the link is not there: [`Error::is_not_found`].
     pub async fn add_address(&self, index: u32, address: &Address) -> Result<(), Error> {
         let (net, message) = (address.net, write(index, address));
         let request = move |netlink: &Handle| {
@@ -117,10 +98,6 @@ impl Netlink {
     }
 
     /// Removes an address from a link. Succeeds if it is gone.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Request`].
     pub async fn remove_address(&self, index: u32, address: &Address) -> Result<(), Error> {
         let message = write(index, address);
         let request = |netlink: &Handle| netlink.address().del(message).execute();
@@ -131,19 +108,15 @@ impl Netlink {
 
 /// The addresses of a link, in the order of [`Netlink::addresses`].
 pub(super) async fn list(session: &mut Session, index: u32) -> Result<Vec<Address>, Failure> {
-    let mut addresses = Vec::new();
-    for family in FAMILIES {
+    let request = |family| {
         let mut message = AddressMessage::default();
         message.header.family = family;
         message.header.index = index;
-        let request = RouteNetlinkMessage::GetAddress(message);
-        let mut of_family = session.dump(request, |one| read(one, family)).await?;
-        if family == AddressFamily::Inet6 {
-            // The kernel keeps the latest one in front.
-            of_family.reverse();
-        }
-        addresses.append(&mut of_family);
-    }
+        RouteNetlinkMessage::GetAddress(message)
+    };
+    let [mut addresses, v6] = session.dump_both(request, read).await?;
+    // The kernel keeps the latest one in front.
+    addresses.extend(v6.into_iter().rev());
     Ok(addresses)
 }
 
@@ -154,10 +127,7 @@ fn write(index: u32, address: &Address) -> AddressMessage {
     message.header.index = index;
     message.header.prefix_len = address.net.prefix_len();
     message.header.scope = address.scope.into();
-    message.header.family = match local {
-        IpAddr::V4(_) => AddressFamily::Inet,
-        IpAddr::V6(_) => AddressFamily::Inet6,
-    };
+    message.header.family = family_of(local);
     message.attributes = vec![
         AddressAttribute::Local(local),
         AddressAttribute::Address(address.peer.unwrap_or(local)),
@@ -196,11 +166,9 @@ fn read(message: RouteNetlinkMessage, family: AddressFamily) -> Option<Address> 
         return None;
     }
     let (mut local, mut far) = (None, None);
-    // Filled in below; the prefix needs an address first.
-    let mut address = Address::from(IpNet::default());
-    address.scope = message.header.scope.into();
-    address.flags =
-        (AddressFlags::from_bits_retain(message.header.flags.bits().into()) & CHOSEN).bits();
+    let flags = AddressFlags::from_bits_retain(message.header.flags.bits().into()) & CHOSEN;
+    let scope = message.header.scope.into();
+    let mut address = Address { scope, flags: flags.bits(), ..Address::default() };
     for attribute in message.attributes {
         match attribute {
             AddressAttribute::Local(ip) => local = Some(ip),

@@ -20,9 +20,12 @@ pub enum Error {
     /// The namespace could not be entered.
     #[error(transparent)]
     Namespace(#[from] netns::Error),
-    /// No socket could be opened.
-    #[error("cannot open a netlink socket in {place}: {source}")]
-    Open {
+    /// No socket could be opened, no news came any more, or a setting under `/proc/sys/net` could
+    /// not be read or set.
+    #[error("cannot {operation} in {place}: {source}")]
+    Io {
+        /// What was tried.
+        operation: String,
         /// Path of the namespace, or what else it is called.
         place: String,
         /// Why not.
@@ -40,31 +43,11 @@ pub enum Error {
         /// Why it failed.
         source: Failure,
     },
-    /// No news came any more.
-    #[error("cannot listen for changes in {place}: {source}")]
-    Listen {
-        /// Path of the namespace, or what else it is called.
-        place: String,
-        /// Why not.
-        source: io::Error,
-    },
     /// The neighbours could not be told of an address.
     #[error("cannot announce {address} in {place}: {source}")]
     Announce {
         /// The address.
         address: IpAddr,
-        /// Path of the namespace.
-        place: String,
-        /// Why not.
-        source: io::Error,
-    },
-    /// A setting under `/proc/sys/net` could not be read or set.
-    #[error("cannot {operation} sysctl {setting:?} in {place}: {source}")]
-    Sysctl {
-        /// What was tried, as the word before the setting.
-        operation: &'static str,
-        /// The setting, below `/proc/sys/net`, or the link that has none.
-        setting: String,
         /// Path of the namespace.
         place: String,
         /// Why not.
@@ -109,13 +92,12 @@ impl Error {
             Self::Namespace(error) => {
                 matches!(error, netns::Error::NotFound { .. } | netns::Error::NotANamespace { .. })
             }
-            Self::Open { .. } | Self::Listen { .. } => false,
             Self::Announce { source, .. } => {
                 let gone = [Errno::ENODEV, Errno::ENXIO];
                 source.raw_os_error().is_some_and(|number| gone.contains(&Errno::from_raw(number)))
             }
             Self::Request { source, .. } => source.is_not_found(),
-            Self::Sysctl { source, .. } => source.kind() == io::ErrorKind::NotFound,
+            Self::Io { source, .. } => source.kind() == io::ErrorKind::NotFound,
         }
     }
 
@@ -142,13 +124,8 @@ impl From<rtnetlink::Error> for Failure {
     }
 }
 
-/// The error at the end of a list: as in an error message, a negative error number, and attributes
-/// with words.
-pub(super) fn refusal(code: i32, attributes: &[u8]) -> Result<(), Failure> {
-    if code < 0 { Err(refused(code, attributes)) } else { Ok(()) }
-}
-
-fn refused(code: i32, attributes: &[u8]) -> Failure {
+/// The refusal in a message: a negative error number, and attributes with words.
+pub(super) fn refused(code: i32, attributes: &[u8]) -> Failure {
     let reason = NlasIterator::new(attributes)
         .flatten()
         .find(|attribute| attribute.kind() == ATTR_MSG)

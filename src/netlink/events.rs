@@ -34,37 +34,26 @@ pub struct Events {
 }
 
 impl Events {
-    /// Listens in this process's own namespace.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Open`].
+    /// Listens in this process's own namespace; else fails with [`Error::Io`].
     pub fn own() -> Result<Self, Error> {
         let news = runtime().and_then(listen).map_err(unopened(HOST))?;
         Ok(Self { news, place: HOST.into() })
     }
 
-    /// Listens in the namespace at `path`.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Namespace`]; [`Error::Open`].
+    /// Listens in the namespace at `path`. Fails as [`Netlink::in_netns`](super::Netlink::in_netns).
     pub async fn in_netns(path: &Path) -> Result<Self, Error> {
-        let place = path.display().to_string();
-        let runtime = runtime().map_err(unopened(&place))?;
-        let news = netns::run_in(path, || listen(runtime)).await?.map_err(unopened(&place))?;
+        let (runtime, place) = (runtime(), path.display().to_string());
+        let news = netns::run_in(path, || listen(runtime?)).await?.map_err(unopened(&place))?;
         Ok(Self { news, place })
     }
 
-    /// Waits until something has changed since this was last called, or since it was opened.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Listen`].
+    /// Waits until something has changed since this was last called, or since it was opened; else
+    /// fails with [`Error::Io`].
     pub async fn next(&mut self) -> Result<(), Error> {
         let gone = || Err(io::ErrorKind::BrokenPipe.into());
         let news = self.news.recv().await.unwrap_or_else(gone);
-        news.map_err(|source| Error::Listen { place: self.place.clone(), source })
+        let (operation, place) = ("listen for changes".to_owned(), self.place.clone());
+        news.map_err(|source| Error::Io { operation, place, source })
     }
 }
 

@@ -26,7 +26,7 @@ const ALTERNATIVE_NAME: u16 = 53;
 ///
 /// Its index and its state belong to the namespace that it is in; the rest moves with it,
 /// but for [`Link::controller`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Link {
     /// Its number in this namespace. Another one after every move.
     pub index: u32,
@@ -36,13 +36,10 @@ pub struct Link {
     #[serde(default)]
     pub alternative_names: Vec<String>,
     /// Free text (`ip link set … alias`). host-device keeps the host's name in it.
-    #[serde(default)]
     pub alias: Option<String>,
     /// What made it: `veth`, `macvlan`, `bridge`, `tun`; absent for physical devices and `lo`.
-    #[serde(default)]
     pub kind: Option<String>,
     /// Hardware address; absent for what has none, as a tunnel.
-    #[serde(default)]
     pub mac: Option<Mac>,
     /// Largest packet, in bytes.
     pub mtu: u32,
@@ -61,33 +58,22 @@ pub struct Link {
     /// Set to receive every multicast packet.
     pub all_multicast: bool,
     /// Index of the bridge, bond or VRF that it belongs to.
-    #[serde(default)]
     pub controller: Option<u32>,
     /// Index of the link below or opposite: a macvlan's parent, a veth's peer. In the
     /// namespace that [`Link::parent_namespace`] tells.
-    #[serde(default)]
     pub parent: Option<u32>,
     /// This namespace's number for the namespace of [`Link::parent`], where that is another.
-    #[serde(default)]
     pub parent_namespace: Option<i32>,
 }
 
 impl Netlink {
     /// All links.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Request`].
     pub async fn links(&self) -> Result<Vec<Link>, Error> {
         let work = |mut turn: Turn| async move { list(&mut turn).await };
         self.run("list", "the links".into(), work).await
     }
 
     /// The link of this name, or alternative name.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Request`].
     pub async fn link(&self, name: &str) -> Result<Option<Link>, Error> {
         let by = if name.len() > LONGEST_NAME {
             let bytes = [name.as_bytes(), b"\0"].concat();
@@ -99,10 +85,6 @@ impl Netlink {
     }
 
     /// The link of this index.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Request`].
     pub async fn link_by_index(&self, index: u32) -> Result<Option<Link>, Error> {
         self.one_link(numbered(index), index, None).await
     }
@@ -114,7 +96,7 @@ impl Netlink {
         by: Option<LinkAttribute>,
     ) -> Result<Option<Link>, Error> {
         let work = move |mut turn: Turn| async move {
-            let mut get = turn.handle().link().get().match_index(index);
+            let mut get = turn.handle.link().get().match_index(index);
             get.message_mut().attributes.extend(by.into_iter().chain([without_counters()]));
             let mut found = pin!(get.execute());
             Ok(turn.drive(found.try_next()).await??.map(read))
@@ -123,38 +105,22 @@ impl Netlink {
     }
 
     /// Brings a link up. Succeeds if it is.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Request`].
     pub async fn set_up(&self, index: u32) -> Result<(), Error> {
         self.change("bring up", numbered(index), about(index).up()).await
     }
 
     /// Takes a link down, and its IPv6 addresses and its routes with it. Succeeds if it is.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Request`].
     pub async fn set_down(&self, index: u32) -> Result<(), Error> {
         self.change("take down", numbered(index), about(index).down()).await
     }
 
     /// Sets a link's hardware address. Some drivers want the link down first.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Request`].
     pub async fn set_mac(&self, index: u32, mac: Mac) -> Result<(), Error> {
         let object = format!("{mac} of link {index}");
         self.change("set the MAC address", object, about(index).address(mac.0.to_vec())).await
     }
 
     /// Sets a link's MTU, in bytes.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Request`].
     pub async fn set_mtu(&self, index: u32, mtu: u32) -> Result<(), Error> {
         let object = format!("{mtu} of link {index}");
         self.change("set the MTU", object, about(index).mtu(mtu)).await
@@ -162,9 +128,7 @@ impl Netlink {
 
     /// Renames a link. Before Linux 6.2 it must be down.
     ///
-    /// # Errors
-    ///
-    /// [`Error::Request`]; [`Error::is_exists`] if another link answers to the name.
+    /// Fails if another link answers to the name: [`Error::is_exists`].
     pub async fn rename(&self, index: u32, name: &str) -> Result<(), Error> {
         let object = format!("{name} to link {index}");
         self.change("give the name", object, about(index).name(name)).await
@@ -182,9 +146,7 @@ impl Netlink {
 
     /// Gives a link one more name to be found by.
     ///
-    /// # Errors
-    ///
-    /// [`Error::Request`]; [`Error::is_exists`] if a link, this one too, answers to the name.
+    /// Fails if a link, this one too, answers to the name: [`Error::is_exists`].
     pub async fn add_altname(&self, index: u32, name: &str) -> Result<(), Error> {
         let (object, name) = (format!("{name} to link {index}"), name.to_owned());
         let request = move |netlink: &Handle| {
@@ -194,10 +156,6 @@ impl Netlink {
     }
 
     /// Takes an alternative name from a link. Succeeds if it does not have it.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Request`].
     pub async fn remove_altname(&self, index: u32, name: &str) -> Result<(), Error> {
         let (object, name) = (format!("{name} from link {index}"), name.to_owned());
         let request = move |netlink: &Handle| {
@@ -206,11 +164,8 @@ impl Netlink {
         or_absent(self.request("take the alternative name", object, request).await)
     }
 
-    /// Deletes a link, and its peer if it has one. Succeeds if it is gone.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Request`]; the kernel refuses for physical devices and for `lo`.
+    /// Deletes a link, and its peer if it has one. Succeeds if it is gone. The kernel refuses for
+    /// physical devices and for `lo`.
     pub async fn delete_link(&self, index: u32) -> Result<(), Error> {
         let request = move |netlink: &Handle| netlink.link().del(index).execute();
         or_absent(self.request("delete", numbered(index), request).await)
@@ -219,10 +174,8 @@ impl Netlink {
     /// Moves a link to another namespace, where it arrives down, under its name, with another
     /// index, and without addresses, routes, neighbours, and settings under `/proc/sys`.
     ///
-    /// # Errors
-    ///
-    /// [`Error::Request`]; [`Error::is_exists`] if a link there answers to its name, or to
-    /// one of its alternative names.
+    /// Fails if a link there answers to its name, or to one of its alternative names:
+    /// [`Error::is_exists`].
     pub async fn move_to(&self, index: u32, namespace: impl AsFd) -> Result<(), Error> {
         let duplicate = namespace.as_fd().try_clone_to_owned();
         crash::point(format_args!("interface: move"));
@@ -239,9 +192,7 @@ impl Netlink {
 
     /// Makes a pair of virtual Ethernet links, both down.
     ///
-    /// # Errors
-    ///
-    /// [`Error::Request`]; [`Error::is_exists`] if one of the names is taken.
+    /// Fails if one of the names is taken: [`Error::is_exists`].
     pub async fn add_veth(&self, name: &str, peer: &str) -> Result<(), Error> {
         let pair = LinkVeth::new(name, peer).build();
         let request = |netlink: &Handle| netlink.link().add(pair).execute();
@@ -277,22 +228,12 @@ fn read(message: LinkMessage) -> Link {
     let flags = message.header.flags;
     let mut link = Link {
         index: message.header.index,
-        name: String::new(),
-        alternative_names: Vec::new(),
-        alias: None,
-        kind: None,
-        mac: None,
-        mtu: 0,
-        tx_queue_len: 0,
-        group: 0,
         up: flags.contains(LinkFlags::Up),
         arp: !flags.contains(LinkFlags::Noarp),
         multicast: flags.contains(LinkFlags::Multicast),
         promiscuous: flags.contains(LinkFlags::Promisc),
         all_multicast: flags.contains(LinkFlags::Allmulti),
-        controller: None,
-        parent: None,
-        parent_namespace: None,
+        ..Link::default()
     };
     for attribute in message.attributes {
         match attribute {
@@ -306,18 +247,18 @@ fn read(message: LinkMessage) -> Link {
             LinkAttribute::Link(index) => link.parent = Some(index),
             LinkAttribute::LinkNetNsId(id) => link.parent_namespace = Some(id),
             LinkAttribute::PropList(properties) => {
-                link.alternative_names.extend(properties.into_iter().filter_map(|property| {
-                    match property {
-                        Prop::AltIfName(name) => Some(name),
-                        _ => None,
+                for property in properties {
+                    if let Prop::AltIfName(name) = property {
+                        link.alternative_names.push(name);
                     }
-                }));
+                }
             }
             LinkAttribute::LinkInfo(details) => {
-                link.kind = details.into_iter().find_map(|detail| match detail {
-                    LinkInfo::Kind(kind) => Some(kind.to_string()),
-                    _ => None,
-                });
+                for detail in details {
+                    if let LinkInfo::Kind(kind) = detail {
+                        link.kind = Some(kind.to_string());
+                    }
+                }
             }
             _ => {}
         }

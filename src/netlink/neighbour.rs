@@ -2,11 +2,11 @@
 
 use std::net::IpAddr;
 
-use rtnetlink::Handle;
+use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
 };
-use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
+use rtnetlink::{Handle, NeighbourAddRequest};
 use serde::{Deserialize, Serialize};
 
 use super::session::Session;
@@ -29,10 +29,6 @@ pub struct Neighbour {
 
 impl Netlink {
     /// The permanent neighbours of a link. What the kernel learnt by itself is left out.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Request`].
     pub async fn neighbours(&self, index: u32) -> Result<Vec<Neighbour>, Error> {
         let object = format!("the neighbours of link {index}");
         self.run("list", object, move |mut turn: Turn| async move { list(&mut turn, index).await })
@@ -41,29 +37,22 @@ impl Netlink {
 
     /// Adds a permanent neighbour, in place of what the link has for its address.
     ///
-    /// # Errors
-    ///
-    /// [`Error::Request`]; [`Error::is_not_found`] if the link is not there.
+    /// Fails if the link is not there: [`Error::is_not_found`].
     pub async fn add_neighbour(&self, index: u32, neighbour: &Neighbour) -> Result<(), Error> {
-        let (ip, message) = (neighbour.ip, write(index, neighbour));
-        let request = move |netlink: &Handle| {
-            let mut add = netlink.neighbours().add(index, ip).replace();
-            *add.message_mut() = message;
-            add.execute()
-        };
-        let object = format!("{ip} at {} to link {index}", neighbour.mac);
-        self.request("add the neighbour", object, request).await
+        let (ip, mac) = (neighbour.ip, neighbour.mac);
+        let neighbour = neighbour.clone();
+        let request = move |netlink: &Handle| write(netlink, index, &neighbour).execute();
+        self.request("add the neighbour", format!("{ip} at {mac} to link {index}"), request).await
     }
 
     /// Removes the entry for a neighbour's address. Succeeds if it is gone.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Request`].
     pub async fn remove_neighbour(&self, index: u32, neighbour: &Neighbour) -> Result<(), Error> {
-        let message = write(index, neighbour);
-        let request = |netlink: &Handle| netlink.neighbours().del(message).execute();
         let object = format!("{} from link {index}", neighbour.ip);
+        let neighbour = neighbour.clone();
+        let request = move |netlink: &Handle| {
+            let message = write(netlink, index, &neighbour).message_mut().clone();
+            netlink.neighbours().del(message).execute()
+        };
         or_absent(self.request("remove the neighbour", object, request).await)
     }
 }
@@ -75,24 +64,15 @@ pub(super) async fn list(session: &mut Session, index: u32) -> Result<Vec<Neighb
     session.dump(RouteNetlinkMessage::GetNeighbour(message), read).await
 }
 
-fn write(index: u32, neighbour: &Neighbour) -> NeighbourMessage {
-    let mut message = NeighbourMessage::default();
-    message.header.ifindex = index;
-    message.header.state = NeighbourState::Permanent;
+fn write(netlink: &Handle, index: u32, neighbour: &Neighbour) -> NeighbourAddRequest {
+    let add = netlink.neighbours().add(index, neighbour.ip).replace();
+    let mut add = add.link_layer_address(&neighbour.mac.0);
+    let message = add.message_mut();
     message.header.flags.set(NeighbourFlags::Router, neighbour.router);
-    let (family, ip) = match neighbour.ip {
-        IpAddr::V4(ip) => (AddressFamily::Inet, NeighbourAddress::Inet(ip)),
-        IpAddr::V6(ip) => (AddressFamily::Inet6, NeighbourAddress::Inet6(ip)),
-    };
-    message.header.family = family;
-    message.attributes = vec![
-        NeighbourAttribute::Destination(ip),
-        NeighbourAttribute::LinkLayerAddress(neighbour.mac.0.to_vec()),
-    ];
     if neighbour.protocol != 0 {
         message.attributes.push(NeighbourAttribute::Protocol(neighbour.protocol.into()));
     }
-    message
+    add
 }
 
 fn read(message: RouteNetlinkMessage) -> Option<Neighbour> {

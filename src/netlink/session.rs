@@ -15,25 +15,23 @@ use std::time::Duration;
 use futures_util::{FutureExt, StreamExt};
 use rtnetlink::Handle;
 use rtnetlink::packet_core::{
-    NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload,
+    NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload,
 };
-use rtnetlink::packet_route::RouteNetlinkMessage;
+use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::proto::Connection;
 use rtnetlink::proto::sys::AsyncSocket;
 use tokio::runtime::{Builder, Runtime};
 
-use super::error::{Failure, refusal};
+use super::error::{Failure, refused};
 use super::socket::Socket;
 
-/// So many namespaces are worked on at the same time. Most of such work is the kernel's, under a
-/// lock of its own.
+/// So many namespaces are worked on at the same time. The kernel has one lock for most of it.
 const THREADS: usize = 2;
 
 /// How often a dump that was disturbed is begun anew.
 const MOST_DUMPS: usize = 16;
 
-/// How long the kernel's answer may take from when it has been asked. It is there at once, or
-/// was lost.
+/// How long the kernel's answer may take. It is there as soon as it has been asked, or was lost.
 const LIMIT: Duration = Duration::from_secs(10);
 
 /// The runtime of all connections. It is started with the first, and ends with the process.
@@ -52,7 +50,8 @@ pub(super) fn runtime() -> io::Result<&'static Runtime> {
 /// between two requests there is nothing to read.
 pub(super) struct Session {
     connection: Connection<RouteNetlinkMessage, Socket>,
-    handle: Handle,
+    /// For the requests of [`Session::drive`].
+    pub(super) handle: Handle,
 }
 
 impl Session {
@@ -72,11 +71,6 @@ impl Session {
         Ok(Self { connection, handle })
     }
 
-    /// For the requests of [`Session::drive`].
-    pub(super) fn handle(&self) -> &Handle {
-        &self.handle
-    }
-
     /// Waits for one of rtnetlink's own requests that change something.
     pub(super) async fn execute<R>(
         &mut self,
@@ -87,15 +81,6 @@ impl Session {
     {
         let request = request(&self.handle);
         Ok(self.drive(request).await??)
-    }
-
-    /// Sends a request that rtnetlink has no words for.
-    pub(super) async fn request(
-        &mut self,
-        message: RouteNetlinkMessage,
-        flags: u16,
-    ) -> Result<(), Failure> {
-        self.exchange(message, NLM_F_REQUEST | NLM_F_ACK | flags, &Some).await.map(drop)
     }
 
     /// Reads a whole list, anew if it changed meanwhile. Each message is turned into the items that
@@ -109,34 +94,50 @@ impl Session {
         for _ in 0..MOST_DUMPS {
             let flags = NLM_F_REQUEST | NLM_F_DUMP;
             let answer = self.exchange(request.clone(), flags, &read).await?;
-            if !answer.disturbed {
-                return Ok(answer.items);
+            if let (items, false) = answer {
+                return Ok(items);
             }
         }
         Err(Failure::Unsteady)
     }
 
-    async fn exchange<I: IntoIterator>(
+    /// Reads the lists of IPv4 and of IPv6, in this order. A kernel without IPv6 answers the second
+    /// request with all that it has, so `read` looks at what comes.
+    pub(super) async fn dump_both<I: IntoIterator>(
+        &mut self,
+        request: impl Fn(AddressFamily) -> RouteNetlinkMessage,
+        read: impl Fn(RouteNetlinkMessage, AddressFamily) -> I,
+    ) -> Result<[Vec<I::Item>; 2], Failure> {
+        let [v4, v6] = [AddressFamily::Inet, AddressFamily::Inet6];
+        let first = self.dump(request(v4), |one| read(one, v4)).await?;
+        Ok([first, self.dump(request(v6), |one| read(one, v6)).await?])
+    }
+
+    /// Sends a request that rtnetlink has no words for. Returns what the kernel answers, and whether
+    /// that changed while it was read.
+    pub(super) async fn exchange<I: IntoIterator>(
         &mut self,
         message: RouteNetlinkMessage,
         flags: u16,
         read: &impl Fn(RouteNetlinkMessage) -> I,
-    ) -> Result<Answer<I::Item>, Failure> {
+    ) -> Result<(Vec<I::Item>, bool), Failure> {
         let mut message = NetlinkMessage::from(message);
         message.header.flags = flags;
         let mut messages = self.handle.request(message)?;
         let answer = async {
-            let mut answer = Answer { items: Vec::new(), disturbed: false };
+            let (mut items, mut disturbed) = (Vec::new(), false);
             while let Some(message) = messages.next().await {
-                answer.disturbed |= message.header.flags & NLM_F_DUMP_INTR != 0;
+                disturbed |= message.header.flags & NLM_F_DUMP_INTR != 0;
                 match message.payload {
-                    NetlinkPayload::InnerMessage(inner) => answer.items.extend(read(inner)),
-                    NetlinkPayload::Done(done) => refusal(done.code, &done.extended_ack)?,
+                    NetlinkPayload::InnerMessage(inner) => items.extend(read(inner)),
+                    NetlinkPayload::Done(done) if done.code < 0 => {
+                        return Err(refused(done.code, &done.extended_ack));
+                    }
                     NetlinkPayload::Error(error) => return Err(error.into()),
                     _ => {}
                 }
             }
-            Ok(answer)
+            Ok((items, disturbed))
         };
         self.drive(answer).await?
     }
@@ -152,22 +153,21 @@ impl Session {
         let answered = poll_fn(|cx| {
             loop {
                 if let Poll::Ready(answer) = request.as_mut().poll(cx) {
-                    return Poll::Ready(Some(answer));
+                    let failure = connection.socket_mut().failure();
+                    return Poll::Ready(failure.map_or(Ok(answer), Err));
                 }
                 let ended = connection.poll_unpin(cx).is_ready();
                 let socket = connection.socket_mut();
                 if !socket.has_moved() {
-                    let failed = ended || socket.has_failed();
-                    return if failed { Poll::Ready(None) } else { Poll::Pending };
+                    return match socket.failure() {
+                        Some(failure) => Poll::Ready(Err(failure)),
+                        None if ended => Poll::Ready(Err(Failure::NoAnswer)),
+                        None => Poll::Pending,
+                    };
                 }
             }
         });
-        let answer = tokio::time::timeout(LIMIT, answered).await;
-        match (connection.socket_mut().failure(), answer) {
-            (Some(failure), _) => Err(failure),
-            (None, Ok(Some(answer))) => Ok(answer),
-            (None, _) => Err(Failure::NoAnswer),
-        }
+        tokio::time::timeout(LIMIT, answered).await.unwrap_or(Err(Failure::NoAnswer))
     }
 }
 
@@ -177,15 +177,10 @@ impl fmt::Debug for Session {
     }
 }
 
-struct Answer<T> {
-    items: Vec<T>,
-    disturbed: bool,
-}
-
 #[cfg(test)]
 mod tests {
     use rtnetlink::LinkUnspec;
-    use rtnetlink::packet_route::AddressFamily;
+    use rtnetlink::packet_core::NLM_F_ACK;
     use rtnetlink::packet_route::route::RouteMessage;
 
     use super::super::tests::with_veth;
@@ -230,6 +225,7 @@ mod tests {
         let answer = session.exchange(request.clone(), NLM_F_REQUEST, &Some).await;
         assert!(matches!(answer, Err(Failure::NoAnswer)));
         tokio::time::resume();
-        session.request(request, 0).await.unwrap();
+        let flags = NLM_F_REQUEST | NLM_F_ACK;
+        assert_eq!(session.exchange(request, flags, &Some).await.unwrap(), (vec![], false));
     }
 }

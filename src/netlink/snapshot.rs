@@ -34,9 +34,7 @@ impl Netlink {
     /// Reads a link and what belongs to it, in one turn. The lists are
     /// read one after the other: nobody else should change the namespace meanwhile.
     ///
-    /// # Errors
-    ///
-    /// [`Error::Request`]; [`Error::is_not_found`] if the link is not there.
+    /// Fails if the link is not there: [`Error::is_not_found`].
     pub async fn snapshot(&self, index: u32) -> Result<Snapshot, Error> {
         self.run("read", format!("link {index}"), move |mut turn: Turn| async move {
             let session = &mut *turn;

@@ -40,10 +40,6 @@ impl Socket {
         self.moved.take()
     }
 
-    pub(super) fn has_failed(&self) -> bool {
-        self.failure.borrow().is_some()
-    }
-
     /// What went wrong first since this was last asked.
     pub(super) fn failure(&mut self) -> Option<Failure> {
         self.failure.take()
@@ -98,7 +94,7 @@ impl AsyncSocket for Socket {
     }
 
     fn poll_send(&self, cx: &mut Context<'_>, message: &[u8]) -> Poll<io::Result<usize>> {
-        self.poll_send_to(cx, message, &SocketAddr::new(0, 0))
+        self.socket.poll_send(cx, message)
     }
 
     fn poll_send_to(
@@ -154,8 +150,6 @@ impl AsyncSocket for Socket {
     }
 
     fn poll_recv_from_full(&self, cx: &mut Context<'_>) -> Poll<io::Result<(Vec<u8>, SocketAddr)>> {
-        let mut whole = Vec::with_capacity(DATAGRAM);
-        let from = ready!(self.poll_recv_from(cx, &mut whole))?;
-        Poll::Ready(Ok((whole, from)))
+        self.socket.poll_recv_from_full(cx)
     }
 }

@@ -4,16 +4,77 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use cnm_cni::netlink::{Error, Failure, Netlink};
+use cnm_cni::netlink::{Error, Failure, Netlink, Route};
+use ipnet::IpNet;
 
 use crate::alone::{alone, sh};
 
 /// A thousand virtual links beside `lo`, in pairs.
 fn make_a_thousand_links() {
     sh("for i in $(seq 500); do echo link add a$i type veth peer name b$i; done | ip -batch -");
+}
+
+#[test]
+fn an_error_tells_what_was_tried_on_what_where_and_the_kernels_words() {
+    alone("netlink::an_error_tells_what_was_tried_on_what_where_and_the_kernels_words", async {
+        sh("ip link add one type veth peer name two; ip link set one up; ip link set two up");
+        let netlink = Netlink::own().unwrap();
+        let index = netlink.link("one").await.unwrap().unwrap().index;
+        let gateway = Some("198.51.100.1".parse().unwrap());
+        let route = Route::new("192.0.2.0/24".parse().unwrap(), gateway, index);
+        let error = netlink.add_route(&route).await.unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            format!(
+                "cannot add the route to 192.0.2.0/24 over 198.51.100.1 on link {index} in the \
+                 host's namespace: ENETUNREACH: Network is unreachable (Nexthop has invalid gateway)"
+            )
+        );
+        assert!(!error.is_not_found() && !error.is_exists());
+    });
+}
+
+#[tokio::test]
+async fn a_handle_needs_a_namespace() {
+    let path = std::env::temp_dir().join("cnm-cni-no-such-namespace");
+    let error = Netlink::in_netns(&path).await.unwrap_err();
+    assert!(error.is_not_found(), "{error}");
+    let error = Netlink::in_netns(Path::new("/proc/self/comm")).await.unwrap_err();
+    assert!(error.is_not_found(), "{error}");
+}
+
+#[test]
+fn one_handle_serves_many_tasks_while_the_lists_change() {
+    alone("netlink::one_handle_serves_many_tasks_while_the_lists_change", async {
+        sh("ip link add one type veth peer name two; ip link set one up; ip link set two up");
+        let netlink = Netlink::own().unwrap();
+        let index = netlink.link("one").await.unwrap().unwrap().index;
+        for host in 1..=250 {
+            let net: IpNet = format!("10.1.1.{host}/32").parse().unwrap();
+            netlink.add_address(index, &net.into()).await.unwrap();
+        }
+        let mut tasks = tokio::task::JoinSet::new();
+        for task in 1..=8 {
+            let netlink = netlink.clone();
+            tasks.spawn(async move {
+                for host in 1..=20 {
+                    let net: IpNet = format!("10.2.{task}.{host}/32").parse().unwrap();
+                    netlink.add_address(index, &net.into()).await.unwrap();
+                    let seen = netlink.addresses(index).await.unwrap();
+                    assert!(seen.len() >= 250 && seen.contains(&net.into()));
+                    assert!(netlink.all_routes().await.unwrap().len() >= 250);
+                }
+            });
+        }
+        tasks.join_all().await;
+        let addresses = netlink.addresses(index).await.unwrap();
+        let v4 = addresses.iter().filter(|address| address.net.addr().is_ipv4());
+        assert_eq!(v4.count(), 250 + 8 * 20);
+    });
 }
 
 #[test]
