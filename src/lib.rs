@@ -24,11 +24,12 @@
 //! |---|---|
 //! | `cli` (with `main`) | everything |
 //! | `server` | `lifecycle`, `cnm`, `crash`, `flock` |
-//! | `lifecycle` | `translate`, `cni`, `netns`, `netlink`, `state`, `cnm`, `crash` |
+//! | `lifecycle` | `translate`, `cni`, `netns`, `netlink`, `state`, `cnm`, `process`, `crash` |
 //! | `translate` | the types of `cnm` and `cni` |
 //! | `netlink` | `netns`, `crash` |
 //! | `state` | `crash`, `flock` |
-//! | `cni`, `netns` | `crash` |
+//! | `cni` | `process`, `crash` |
+//! | `netns`, `process` | `crash` |
 //! | `cnm`, `flock`, `crash` (which is nothing in a release) | nobody |
 //!
 //! `tests/rooms.rs` reads the `use crate::` lines and fails on an arrow that points up.
@@ -41,6 +42,7 @@ mod flock;
 pub mod lifecycle;
 pub mod netlink;
 pub mod netns;
+mod process;
 pub mod server;
 pub mod state;
 pub mod translate;

@@ -11,7 +11,7 @@
 //!      ▼
 //!   request   what one plugin reads
 //!   plugins   find it, run it, hear it out
-//!   process   one process, its pipes, its deadline
+//!             (crate::process: one process, its pipes, its deadline)
 //!
 //!   cache     what ADD gave, as libcni keeps it; for whoever has no records of his own
 //!   turn      GC apart from ADD and DEL, among those
@@ -53,7 +53,6 @@ mod limits;
 mod name;
 mod plugin_config;
 mod plugins;
-mod process;
 #[cfg(test)]
 mod properties;
 mod request;

@@ -12,9 +12,9 @@ use tokio::sync::Semaphore;
 
 use super::error::code;
 use super::lenient::{Fields, Mismatch};
-use super::process::{Cut, Process, Run};
 use super::{Attachment, Failure, Limits, NotFound, PluginError, Verb};
 use crate::crash;
+use crate::process::{Cut, DEFAULT_PATH, Process, Run};
 
 /// Where plugins are, and what every execution has in common.
 pub(super) struct Plugins {
@@ -96,6 +96,7 @@ impl Plugins {
     async fn call_once(&self, program: &Path, call: Call<'_>) -> Result<Vec<u8>, Box<PluginError>> {
         let process = Process {
             program,
+            arguments: &[],
             env: &self.environment(call),
             stdin: call.stdin,
             deadline: self.limits.deadline(call.verb),
@@ -180,14 +181,13 @@ impl fmt::Debug for Plugins {
 /// There is always a `PATH`: plugins call `ip`, `iptables` and others by name.
 fn inherited(all: impl Iterator<Item = (OsString, OsString)>) -> Vec<(OsString, OsString)> {
     const OWN: [&str; 5] = ["CNI_", "CNM_CNI_", "LISTEN_", "NOTIFY_SOCKET", "WATCHDOG_"];
-    const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
     let is_own = |key: &OsStr| {
         let key = key.as_encoded_bytes();
         OWN.iter().any(|own| key.starts_with(own.as_bytes()))
     };
     let mut env: Vec<_> = all.filter(|(key, _)| !is_own(key)).collect();
     if !env.iter().any(|(key, _)| key == "PATH") {
-        env.push(("PATH".into(), PATH.into()));
+        env.push(("PATH".into(), DEFAULT_PATH.into()));
     }
     env
 }

@@ -1,7 +1,7 @@
 //! Plugins that a runtime which was killed has left running: their end.
 //!
 //! They are known by their environment, which whatever they run inherits. Each execution is a
-//! process group of its own (see `process`), and goes with all of it. What a plugin has made a
+//! process group of its own (see `crate::process`), and goes with all of it. What a plugin has made a
 //! daemon of leads a session of its own, and is left alone.
 
 use std::collections::HashSet;

@@ -1,4 +1,5 @@
-//! One run of one executable: started, fed, listened to, and gone when this is over.
+//! One run of one executable: started, fed, listened to, and gone when this is over. CNI plugins
+//! are run so, and the host's own programs ([`host`]).
 //!
 //! The process leads a process group of its own. Whatever ends the run early (its deadline,
 //! too much output, the caller that loses interest) ends the whole group, since plugins run
@@ -21,10 +22,17 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::crash;
 
+#[allow(dead_code, reason = "the commit that runs iptables by it takes this line away")]
+pub(crate) mod host;
+
+/// Where programs are looked for when this process has no `PATH`.
+pub(crate) const DEFAULT_PATH: &str =
+    "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
 /// How much of standard error is kept, in bytes; the rest is read and dropped.
 const STDERR_KEPT: usize = 64 << 10;
 
-/// How long a plugin's children may hold its pipes open once the plugin itself has exited.
+/// How long a program's children may hold its pipes open once the program itself has exited.
 const LINGER: Duration = Duration::from_secs(1);
 
 /// How long a killed process may take to go. One that is stuck in the kernel does not go,
@@ -38,28 +46,29 @@ const BUSY_PAUSE: Duration = Duration::from_millis(100);
 
 /// What to run.
 #[derive(Debug)]
-pub(super) struct Process<'a> {
-    pub(super) program: &'a Path,
+pub(crate) struct Process<'a> {
+    pub(crate) program: &'a Path,
+    pub(crate) arguments: &'a [&'a str],
     /// The whole environment: nothing is inherited.
-    pub(super) env: &'a [(OsString, OsString)],
-    pub(super) stdin: &'a [u8],
+    pub(crate) env: &'a [(OsString, OsString)],
+    pub(crate) stdin: &'a [u8],
     /// How long it may take, from its start until its pipes are closed and it is gone.
-    pub(super) deadline: Duration,
+    pub(crate) deadline: Duration,
     /// How many bytes it may write to standard output.
-    pub(super) max_stdout: usize,
+    pub(crate) max_stdout: usize,
 }
 
 /// What came of it.
 #[derive(Debug)]
-pub(super) struct Run {
-    pub(super) outcome: Result<ExitStatus, Cut>,
-    pub(super) stdout: Vec<u8>,
-    pub(super) stderr: Vec<u8>,
+pub(crate) struct Run {
+    pub(crate) outcome: Result<ExitStatus, Cut>,
+    pub(crate) stdout: Vec<u8>,
+    pub(crate) stderr: Vec<u8>,
 }
 
 /// Why there is no exit status that counts.
 #[derive(Debug)]
-pub(super) enum Cut {
+pub(crate) enum Cut {
     /// It could not be started.
     Unstarted(io::Error),
     /// Its pipes failed.
@@ -72,7 +81,7 @@ pub(super) enum Cut {
 
 impl Process<'_> {
     /// Runs it to its end. Dropping the future kills it with all its children.
-    pub(super) async fn run(&self) -> Run {
+    pub(crate) async fn run(&self) -> Run {
         let mut run = Run { outcome: Err(Cut::Deadline), stdout: Vec::new(), stderr: Vec::new() };
         run.outcome = match self.start().await {
             Ok(child) => self.attend(child, &mut run.stdout, &mut run.stderr).await,
@@ -89,6 +98,7 @@ impl Process<'_> {
     async fn start(&self) -> io::Result<Child> {
         let mut command = Command::new(self.program);
         command
+            .args(self.arguments)
             .env_clear()
             .envs(self.env.iter().map(|(key, value)| (key, value)))
             .stdin(Stdio::piped())
@@ -133,8 +143,8 @@ impl Process<'_> {
             () = group.outlived_by_its_pipes() => {
                 tracing::warn!(
                     program = %self.program.display(),
-                    "the plugin has exited, and what it started holds its output open: it is not waited \
-                     for, and killed unless it has left the plugin's process group"
+                    "the program has exited, and what it started holds its output open: it is not waited \
+                     for, and killed unless it has left the program's process group"
                 );
                 group.kill();
                 Ok(())
@@ -201,7 +211,7 @@ impl Drop for Group {
     }
 }
 
-/// Writes all of `input`. A plugin need not read it.
+/// Writes all of `input`. A program need not read it.
 async fn feed(pipe: Option<ChildStdin>, input: &[u8]) -> Result<(), Cut> {
     let Some(mut pipe) = pipe else { return Ok(()) };
     match pipe.write_all(input).await {
