@@ -29,6 +29,7 @@
 //! | [`network`](self) | CreateNetwork, DeleteNetwork; which conflist a network runs |
 //! | [`check`](self) | the chain's CHECK in a live container, and putting back what was damaged |
 
+mod blocking;
 mod calls;
 mod check;
 mod error;

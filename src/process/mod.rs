@@ -22,7 +22,6 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::crash;
 
-#[allow(dead_code, reason = "the commit that runs iptables by it takes this line away")]
 pub(crate) mod host;
 
 /// Where programs are looked for when this process has no `PATH`.

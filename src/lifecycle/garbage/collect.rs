@@ -6,15 +6,19 @@
 //! this driver's ([`super::remains`]), nothing that is younger than a grace time, and nothing
 //! whose address some namespace of the host still has.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::cni::NetworkConfigList;
+use crate::cni::{ConfigError, Listing, NetworkConfigList};
+use crate::lifecycle::blocking::on_blocking_thread;
 use crate::lifecycle::error::chain;
 use crate::lifecycle::garbage::dockerds::DOCKERS_PATIENCE;
-use crate::lifecycle::garbage::remains::{Survey, ids_in, in_use};
+use crate::lifecycle::garbage::in_use::InUse;
+use crate::lifecycle::garbage::remains::{Survey, ids_in};
+use crate::lifecycle::record::AttachmentId;
 use crate::lifecycle::{Driver, Inner, Result, embedded};
 
 /// What [`Driver::collect`] is to do.
@@ -119,24 +123,28 @@ impl Inner {
         grace: Duration,
         apply: bool,
     ) -> Result<Vec<Finding>> {
-        let lists = self.known_lists();
+        let (lists, unread) = self.known_lists().await?;
         // Also records that cannot be read: their containers may run. Before the survey and after
         // it, since attachments come and go meanwhile.
-        let mut on_record = ids_in(self.attachment_folder.path());
+        let mut on_record = self.ids_on_record().await?;
         let mut survey = Survey::take(&lists, &self.netns_dir, &self.own).await?;
-        on_record.extend(ids_in(self.attachment_folder.path()));
+        on_record.extend(self.ids_on_record().await?);
         survey.stray_links.retain(|name| !on_record.iter().any(|id| id.if_name() == *name));
         survey.attachments.retain(|id, _| !on_record.contains(id) && id.age() >= grace);
         let addresses = survey.attachments.values().flat_map(|remains| &remains.addresses);
-        let used = in_use(&addresses.copied().collect()).await?;
+        let used = InUse::among(&addresses.copied().collect()).await;
         let mut findings = Vec::new();
         for (id, remains) in survey.attachments {
-            let kept = match remains.addresses.iter().find(|address| used.contains(address)) {
-                Some(address) => {
-                    Some(format!("a namespace of this host has its address {address}"))
+            let chain_known = (remains.conflist.as_deref())
+                .is_some_and(|name| lists.iter().any(|list| list.name() == name));
+            let kept = match (used.keeps(&remains.addresses), &unread) {
+                (Some(reason), _) => Some(reason),
+                // Its chain's leases were not looked at, and its DEL cannot be run.
+                (None, Some(problem)) if !chain_known => {
+                    Some(format!("it may be of a configuration that cannot be read: {problem}"))
                 }
-                None if !remains.proven => Some("it may be another runtime's".to_owned()),
-                None => None,
+                (None, _) if !remains.proven => Some("it may be another runtime's".to_owned()),
+                (None, _) => None,
             };
             let outcome = match kept {
                 Some(reason) => Outcome::Kept(reason),
@@ -159,10 +167,25 @@ impl Inner {
         Ok(findings)
     }
 
-    /// The conflists of this machine, and the embedded one.
-    fn known_lists(&self) -> Vec<NetworkConfigList> {
-        let listed = self.conf_dir.list().networks.into_iter().map(|listed| listed.list);
-        listed.chain(embedded().ok()).collect()
+    /// The conflists of this machine, and the embedded one; and what is the matter with a file
+    /// that gives none.
+    async fn known_lists(&self) -> Result<(Vec<NetworkConfigList>, Option<String>)> {
+        let folder = self.conf_dir.clone();
+        on_blocking_thread(move || {
+            let Listing { networks, problems } = folder.list();
+            let lists = networks.into_iter().map(|listed| listed.list).chain(embedded().ok());
+            // What another file hides is read, and its leases are by the same name.
+            let unread =
+                problems.iter().find(|problem| !matches!(problem, ConfigError::Hidden { .. }));
+            Ok((lists.collect(), unread.map(|problem| chain(problem))))
+        })
+        .await
+    }
+
+    /// The attachments that have a record, whether or not it can be read.
+    pub(crate) async fn ids_on_record(&self) -> Result<HashSet<AttachmentId>> {
+        let folder = self.attachment_folder.path().to_owned();
+        on_blocking_thread(move || ids_in(&folder)).await
     }
 }
 

@@ -4,19 +4,25 @@
 //! follows from the other ([`AttachmentId::if_name`]). Something is proven to be this driver's
 //! if it has both, as a lease of `host-local` does, or is in a place where only this driver puts
 //! things: its folder of pinned namespaces, and rules with its comment.
+//!
+//! "Cannot tell" is never "not there": only what the kernel says is not there counts so. Whatever
+//! else keeps this from looking ends the survey, and nothing is removed.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs;
+use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use crate::cni::NetworkConfigList;
-use crate::lifecycle::Result;
+use crate::lifecycle::blocking::on_blocking_thread;
+use crate::lifecycle::error::chain;
 use crate::lifecycle::host::forward;
-use crate::lifecycle::host::forward::Table;
+use crate::lifecycle::host::tables::{Family, Table};
 use crate::lifecycle::record::AttachmentId;
+use crate::lifecycle::{Error, Result};
 use crate::netlink::Netlink;
-use crate::{netns, translate};
+use crate::translate;
 
 /// What is on the host of one attachment.
 #[derive(Debug, Default)]
@@ -43,34 +49,42 @@ impl Survey {
     /// Looks at the leases of these conflists, at pinned namespaces, rules and interfaces.
     ///
     /// # Errors
-    /// The kernel or `iptables` does not tell. A folder that is not there is empty.
+    /// A folder, the kernel or `iptables` does not tell. A folder that is not there is empty.
     pub(crate) async fn take(
         lists: &[NetworkConfigList],
         netns_dir: &Path,
         own: &Netlink,
     ) -> Result<Self> {
-        let mut survey = Self::default();
-        for list in lists {
-            survey.note_leases(list);
-        }
-        for id in ids_in(netns_dir) {
-            survey
-                .note(id, format!("namespace {}", netns_dir.join(id.to_string()).display()))
-                .proven = true;
-        }
+        let (lists, netns_dir) = (lists.to_vec(), netns_dir.to_owned());
+        let mut survey = on_blocking_thread(move || Self::of_folders(&lists, &netns_dir)).await?;
         for (id, address) in forward::marked().await? {
             let remains = survey.note(id, format!("rule of FORWARD for {address}"));
             remains.proven = true;
             remains.addresses.insert(address);
         }
-        for rule in forward::list(Table::Nat).await? {
-            if let Some((conflist, id)) = named_in(&rule) {
-                let remains = survey.note(id, format!("rule of nat: {rule}"));
-                remains.conflist.get_or_insert(conflist);
+        for family in Family::BOTH {
+            for rule in family.list(Table::Nat).await?.unwrap_or_default() {
+                if let Some((conflist, id)) = named_in(&rule) {
+                    let remains = survey.note(id, format!("rule of nat: {rule}"));
+                    remains.conflist.get_or_insert(conflist);
+                }
             }
         }
         for link in own.links().await? {
             survey.note_link(link.name);
+        }
+        Ok(survey)
+    }
+
+    fn of_folders(lists: &[NetworkConfigList], netns_dir: &Path) -> Result<Self> {
+        let mut survey = Self::default();
+        for list in lists {
+            survey.note_leases(list)?;
+        }
+        for id in ids_in(netns_dir)? {
+            survey
+                .note(id, format!("namespace {}", netns_dir.join(id.to_string()).display()))
+                .proven = true;
         }
         Ok(survey)
     }
@@ -81,13 +95,22 @@ impl Survey {
         remains
     }
 
-    /// `host-local` keeps a file for each address, with the container's id and the interface.
-    fn note_leases(&mut self, list: &NetworkConfigList) {
-        let Some(folder) = translate::lease_folder(list) else { return };
-        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-            let name = entry.file_name();
-            let Ok(address) = name.to_string_lossy().parse() else { continue };
-            let Ok(text) = fs::read_to_string(entry.path()) else { continue };
+    /// `host-local` keeps a file for each address, with the container's id and the interface: in
+    /// the folder that the chain names, or in its own, where a plugin of the chain delegates.
+    fn note_leases(&mut self, list: &NetworkConfigList) -> Result<()> {
+        let usual = Path::new(LEASES).join(list.name());
+        let folders =
+            BTreeSet::from([translate::lease_folder(list).unwrap_or(usual.clone()), usual]);
+        let mut leases = Vec::new();
+        for folder in folders {
+            leases.extend(entries(&folder)?);
+        }
+        for entry in leases {
+            let Some(Ok(address)) = entry.file_name().map(|name| name.to_string_lossy().parse())
+            else {
+                continue;
+            };
+            let Some(text) = unless_gone(&entry, fs::read_to_string(&entry))? else { continue };
             let mut lines = text.lines().map(str::trim);
             let (Some(id), Some(if_name)) =
                 (lines.next().and_then(AttachmentId::parse), lines.next())
@@ -95,12 +118,13 @@ impl Survey {
                 continue;
             };
             if if_name == id.if_name() {
-                let remains = self.note(id, format!("lease {}", entry.path().display()));
+                let remains = self.note(id, format!("lease {}", entry.display()));
                 remains.proven = true;
                 remains.addresses.insert(address);
                 remains.conflist = Some(list.name().to_owned());
             }
         }
+        Ok(())
     }
 
     /// An interface that was handed to Docker, or was given back by it.
@@ -119,64 +143,96 @@ impl Survey {
     }
 }
 
-/// The attachments that a folder's files are named after.
-pub(crate) fn ids_in(folder: &Path) -> HashSet<AttachmentId> {
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
-    names.filter_map(|name| AttachmentId::parse(name.split('.').next()?)).collect()
+/// Where `host-local` keeps its leases, unless the configuration says otherwise.
+const LEASES: &str = "/var/lib/cni/networks";
+
+/// The paths in a folder; none if it is not there.
+///
+/// # Errors
+/// It is there, and cannot be read.
+pub(super) fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
+    let Some(entries) = unless_gone(folder, fs::read_dir(folder))? else { return Ok(Vec::new()) };
+    let paths = entries.map(|entry| entry.map(|entry| entry.path()));
+    paths.collect::<io::Result<_>>().map_err(unseen(folder))
 }
 
-/// The addresses of an attachment that rules of nat translate yet.
-pub(crate) async fn masqueraded(id: AttachmentId) -> Result<HashSet<IpAddr>> {
-    let rules = forward::list(Table::Nat).await?;
-    let of_attachment = rules.iter().filter(|rule| named_in(rule).is_some_and(|(_, of)| of == id));
-    let addresses = of_attachment.filter_map(|rule| {
+/// None if there is nothing at `path`, or nothing any more: processes end, and leases are released.
+pub(super) fn unless_gone<T>(path: &Path, looked: io::Result<T>) -> Result<Option<T>> {
+    match looked {
+        // How /proc says it of a process that has just ended.
+        Err(error) if error.raw_os_error() == Some(nix::libc::ESRCH) => Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        looked => looked.map(Some).map_err(unseen(path)),
+    }
+}
+
+fn unseen(path: &Path) -> impl FnOnce(io::Error) -> Error {
+    let path = path.to_owned();
+    move |source| Error::Unseen { path, source }
+}
+
+/// The attachments that a folder's files are named after.
+///
+/// # Errors
+/// The folder is there, and cannot be read.
+pub(crate) fn ids_in(folder: &Path) -> Result<HashSet<AttachmentId>> {
+    let names = entries(folder)?.into_iter();
+    let ids = names.filter_map(|path| {
+        let name = path.file_name()?.to_string_lossy().into_owned();
+        AttachmentId::parse(name.split('.').next()?)
+    });
+    Ok(ids.collect())
+}
+
+/// The addresses of an attachment that rules of nat translate.
+#[derive(Debug, Default)]
+pub(crate) struct Masqueraded {
+    addresses: HashSet<IpAddr>,
+    /// Families of which that cannot be told.
+    untold: Vec<Family>,
+}
+
+impl Masqueraded {
+    /// Reads the rules.
+    pub(crate) async fn of(id: AttachmentId) -> Self {
+        let mut masqueraded = Self::default();
+        for family in Family::BOTH {
+            match family.list(Table::Nat).await {
+                Ok(Some(rules)) => masqueraded.addresses.extend(masqueraded_by(&rules, id)),
+                // Rules may be there whose program is not.
+                Ok(None) => masqueraded.untold.push(family),
+                Err(error) => {
+                    tracing::warn!(attachment = %id, error = chain(&error),
+                        "it cannot be told which of its addresses are translated");
+                    masqueraded.untold.push(family);
+                }
+            }
+        }
+        masqueraded
+    }
+
+    /// Whether there are rules for the address, as far as can be told.
+    pub(crate) fn may_have(&self, address: IpAddr) -> bool {
+        self.addresses.contains(&address) || self.untold.contains(&Family::of(address))
+    }
+}
+
+/// The addresses of an attachment whose packets are led to a chain of its own by these rules.
+pub(crate) fn masqueraded_by(rules: &[String], id: AttachmentId) -> impl Iterator<Item = IpAddr> {
+    let of_attachment =
+        rules.iter().filter(move |rule| named_in(rule).is_some_and(|(_, of)| of == id));
+    of_attachment.filter_map(|rule| {
         let address = rule.split_once("-s ")?.1.split(['/', ' ']).next()?;
         address.parse().ok()
-    });
-    Ok(addresses.collect())
+    })
 }
 
 /// The network and the attachment in the comment that the reference plugins give their rules:
 /// `name: "NETWORK" id: "CONTAINERID"`.
-fn named_in(rule: &str) -> Option<(String, AttachmentId)> {
+pub(crate) fn named_in(rule: &str) -> Option<(String, AttachmentId)> {
     let rule = rule.replace("\\\"", "\"");
     let quoted = |key: &str| Some(rule.split_once(key)?.1.split_once('"')?.0.to_owned());
     Some((quoted("name: \"")?, AttachmentId::parse(&quoted("id: \"")?)?))
-}
-
-/// Which of these addresses an interface of some other namespace of this host has.
-pub(crate) async fn in_use(addresses: &BTreeSet<IpAddr>) -> Result<HashSet<IpAddr>> {
-    let mut used = HashSet::new();
-    for namespace in other_namespaces()? {
-        // A process may end, and its namespace with it, while this looks.
-        let Ok(netlink) = Netlink::in_netns(&namespace).await else { continue };
-        for link in netlink.links().await.unwrap_or_default() {
-            let of_link = netlink.addresses(link.index).await.unwrap_or_default();
-            used.extend(of_link.iter().map(|address| address.net.addr()));
-        }
-    }
-    used.retain(|address| addresses.contains(address));
-    Ok(used)
-}
-
-/// A path to each network namespace that a process lives in, or that Docker has pinned, but
-/// for this process's own.
-fn other_namespaces() -> Result<Vec<PathBuf>> {
-    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
-    let processes = processes.map(|entry| entry.path().join("ns/net"));
-    let pinned = fs::read_dir("/run/docker/netns").into_iter().flatten().flatten();
-    let mut seen = HashSet::from([netns::identity(Path::new("/proc/self/ns/net"))?]);
-    let mut paths = Vec::new();
-    for path in processes.chain(pinned.map(|entry| entry.path())) {
-        // Not every folder of /proc is a process, and processes end.
-        if let Ok(Some(identity)) = netns::identity(&path)
-            && seen.insert(Some(identity))
-        {
-            paths.push(path);
-        }
-    }
-    Ok(paths)
 }
 
 #[cfg(test)]
