@@ -24,7 +24,7 @@
 //! | [`removal`] | DEL in the background, again and again; what an orphan keeps from others |
 //! | [`interface`] | where an interface stands, what ADD left, and making it so again |
 //! | [`ports`] | published ports: who holds which, and where they are published |
-//! | [`host`] | the exemption from the host's FORWARD policy; whose turn a conflist is |
+//! | [`host`] | the exemption from the host's FORWARD policy; whose turn a conflist is; the gate for background work |
 //! | [`record`] | what is kept on disk |
 //! | [`network`](self) | CreateNetwork, DeleteNetwork; which conflist a network runs |
 //! | [`check`](self) | the chain's CHECK in a live container, and putting back what was damaged |
@@ -66,7 +66,7 @@ pub use removal::orphans::{Orphan, Retried, orphans};
 
 use calls::Endpoints;
 use garbage::{collect, dockerds, start};
-use host::Turns;
+use host::{Gate, Turns};
 use interface::Sandboxes;
 use interface::capture::Fresh;
 use ports::Ports;
@@ -130,6 +130,8 @@ struct Inner {
     conf_dir: ConfDir,
     runtime: Runtime,
     turns: Turns,
+    /// Where work passes that Docker does not wait for.
+    gate: Gate,
     lists: Lists,
     /// Folder of the staging namespaces' pins.
     netns_dir: PathBuf,
@@ -224,6 +226,7 @@ impl Inner {
         }
         let inner = Self {
             conf_dir: ConfDir::new(config.conf_dir),
+            gate: Gate::new(config.limits.parallel),
             runtime: Runtime::new(config.cni_path, config.limits),
             turns: Turns::default(),
             lists,

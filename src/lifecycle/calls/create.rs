@@ -100,6 +100,7 @@ impl Inner {
         options: &EndpointOptions,
         request: &CreateEndpointRequest,
     ) -> Result<EndpointInterface> {
+        let _ahead = self.gate.ahead();
         let interface = &request.interface;
         let mac = interface.mac_address.as_deref().map(str::parse).transpose()?;
         let mtu = options.mtu.or(network.options.mtu);

@@ -17,6 +17,7 @@ impl Driver {
     /// The endpoint is unknown, or its interface cannot be moved; it stays in staging then.
     pub async fn join(&self, request: JoinRequest) -> Result<JoinResponse> {
         let inner = &self.inner;
+        let _ahead = inner.gate.ahead();
         inner.is_spoken_of(&request.endpoint_id);
         let mut slot = inner.endpoints.lock(&request.endpoint_id).await;
         let Some(attachment) = slot.as_mut() else {

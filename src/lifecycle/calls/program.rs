@@ -24,6 +24,7 @@ impl Driver {
         &self,
         request: ProgramExternalConnectivityRequest,
     ) -> Result<()> {
+        let _ahead = self.inner.gate.ahead();
         self.inner.is_spoken_of(&request.endpoint_id);
         let asked = EndpointOptions::read(&request.options)?.ports;
         match self.inner.endpoints.lock(&request.endpoint_id).await.as_mut() {
@@ -47,6 +48,7 @@ impl Driver {
     /// The chain cannot take the ports back; they stay the endpoint's.
     pub async fn revoke_external_connectivity(&self, request: EndpointRequest) -> Result<()> {
         let inner = &self.inner;
+        let _ahead = inner.gate.ahead();
         let mut slot = inner.endpoints.lock(&request.endpoint_id).await;
         let Some(attachment) = slot.as_mut() else { return Ok(()) };
         if attachment.is_gateway {
@@ -81,6 +83,7 @@ impl Driver {
         &self,
         request: EndpointRequest,
     ) -> Result<EndpointOperInfoResponse> {
+        let _ahead = self.inner.gate.ahead();
         self.inner.is_spoken_of(&request.endpoint_id);
         let mut slot = self.inner.endpoints.lock(&request.endpoint_id).await;
         let mut value = Map::new();
@@ -103,6 +106,7 @@ impl Driver {
     /// still inside; Docker takes it out after this. What would stay behind goes now. A
     /// namespace that is dying may refuse, which is no reason to keep Docker from leaving.
     pub async fn leave(&self, request: EndpointRequest) {
+        let _ahead = self.inner.gate.ahead();
         let slot = self.inner.endpoints.lock(&request.endpoint_id).await;
         if let Some(attachment) = slot.as_ref()
             && let Err(error) = self.inner.unsettle(attachment).await

@@ -1,7 +1,10 @@
-//! What the driver shares with the rest of the host: its FORWARD chain, and a conflist's plugins.
+//! What the driver shares with the rest of the host: its rules, a conflist's plugins, and its
+//! attention.
 
 pub(crate) mod forward;
+mod gate;
 pub(crate) mod tables;
 mod turns;
 
+pub(crate) use gate::Gate;
 pub(crate) use turns::Turns;

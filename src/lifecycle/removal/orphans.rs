@@ -238,10 +238,16 @@ impl Inner {
     pub(crate) fn remove_soon(self: &Arc<Self>, cell: Arc<Cell>) {
         let inner = Arc::clone(self);
         self.background.spawn(async move {
-            if inner.attempt(&cell).await.is_err() {
+            if inner.attempt_in_turn(&cell).await.is_err() {
                 retry(inner, cell).await;
             }
         });
+    }
+
+    /// Runs DEL once, when background work has a place for it.
+    async fn attempt_in_turn(&self, cell: &Cell) -> Result<()> {
+        let _pass = self.gate.enter().await;
+        self.attempt(cell).await
     }
 
     /// Runs DEL once, and notes what became of it.
@@ -356,7 +362,7 @@ async fn retry(inner: Arc<Inner>, cell: Arc<Cell>) {
             _ = state.wait_for(|state| state.gone) => return,
             () = inner.stop.cancelled() => return,
         }
-        if inner.attempt(&cell).await.is_ok() {
+        if inner.attempt_in_turn(&cell).await.is_ok() {
             return;
         }
     }
