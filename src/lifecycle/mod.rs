@@ -66,6 +66,7 @@ pub use removal::orphans::{Orphan, Retried, orphans};
 
 use calls::Endpoints;
 use garbage::{collect, dockerds, start};
+use host::side::Unseen;
 use host::{Gate, Turns};
 use interface::Sandboxes;
 use interface::capture::Fresh;
@@ -155,6 +156,8 @@ struct Inner {
     ports: Ports,
     sandboxes: Sandboxes,
     attachment_folder: Folder<Attachment>,
+    /// Whose side of the host is to be looked at.
+    unseen: Unseen,
     /// Held while garbage is collected.
     collecting: tokio::sync::Mutex<()>,
     background: TaskTracker,
@@ -175,7 +178,7 @@ impl Driver {
         let (inner, interrupted) = Inner::open(config)?;
         let inner = Arc::new(inner);
         Fresh::clear(&inner.netns_dir).await?;
-        if let Err(error) = check::end_interrupted(&inner.netns_dir).await {
+        if let Err(error) = check::chain::end_interrupted(&inner.netns_dir).await {
             tracing::error!(error = error::chain(&error), "an interrupted check cannot be ended");
         }
         start::remove(&inner, interrupted);
@@ -248,6 +251,7 @@ impl Inner {
             inherited: Mutex::default(),
             orphans: Orphans::default(),
             attachment_folder,
+            unseen: Unseen::default(),
             collecting: tokio::sync::Mutex::default(),
             background: TaskTracker::new(),
             stop: CancellationToken::new(),

@@ -168,6 +168,7 @@ impl Inner {
             tables: BTreeMap::new(),
             result: None,
             interface: None,
+            host_side: None,
             removal: None,
             writing: Arc::default(),
         })

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::cnm::{JoinRequest, JoinResponse};
 use crate::lifecycle::calls::watch;
-use crate::lifecycle::host::forward;
+use crate::lifecycle::host::{forward, side};
 use crate::lifecycle::interface::place::Place;
 use crate::lifecycle::record::{Attachment, Phase};
 use crate::lifecycle::{Driver, Error, Inner, Result};
@@ -35,6 +35,9 @@ impl Driver {
         };
         inner.ports.enter(&joined.endpoint, joined.sandbox.as_deref());
         inner.carry_out(attachment, joined).await?;
+        if attachment.host_side.is_none() {
+            side::look_soon(inner, &attachment.endpoint);
+        }
         if let Some(sandbox) = &attachment.sandbox
             && netns::identity(sandbox)?.is_none()
         {

@@ -114,6 +114,7 @@ impl Inner {
                 snapshot,
                 settings: None,
             }),
+            host_side: None,
             removal: Some(Removal::begun_now()),
             writing: Arc::default(),
         };

@@ -6,6 +6,7 @@ use std::fs;
 use std::sync::Arc;
 
 use crate::lifecycle::calls::watch;
+use crate::lifecycle::host::side;
 use crate::lifecycle::record::{Attachment, Phase};
 use crate::lifecycle::{Error, Inner, Result};
 
@@ -63,16 +64,19 @@ pub(crate) fn remove(inner: &Arc<Inner>, interrupted: Vec<Attachment>) {
 }
 
 /// Watches again what the last driver watched: Docker before version 28 may put an interface in
-/// place while no driver runs, and makes no call about it afterwards.
+/// place while no driver runs, and makes no call about it afterwards. And looks at what the last one
+/// had no time to look at.
 pub(crate) fn watch_again(inner: &Arc<Inner>) {
     for endpoint in inner.endpoints.ids() {
         // Nothing else holds one yet.
         let slot = inner.endpoints.try_lock(&endpoint);
-        if let Some(attachment) = slot.as_ref().and_then(|slot| slot.as_ref())
-            && attachment.phase == Phase::Joined
-            && attachment.sandbox.is_some()
-        {
+        let Some(attachment) = slot.as_ref().and_then(|slot| slot.as_ref()) else { continue };
+        if attachment.phase == Phase::Joined && attachment.sandbox.is_some() {
             watch::start(inner, attachment);
+        }
+        let is_joined = matches!(attachment.phase, Phase::Joined | Phase::Settled);
+        if is_joined && attachment.host_side.is_none() {
+            side::look_soon(inner, &endpoint);
         }
     }
 }

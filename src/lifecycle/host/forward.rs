@@ -144,7 +144,7 @@ pub(crate) fn is_of(rule: &str, id: AttachmentId) -> bool {
 
 /// An exempt attachment's rules for the addresses of one family that ADD gave, a line each, as
 /// `iptables -S` prints them, so that they are found again.
-fn rules(attachment: &Attachment, family: Family) -> String {
+pub(crate) fn rules(attachment: &Attachment, family: Family) -> String {
     let ips = attachment.result.iter().flat_map(|result| &result.ips);
     let addresses = ips
         .map(|ip| ip.address)

@@ -15,7 +15,7 @@ use crate::process::host;
 const WAIT: &str = "10";
 
 /// An address family, which has programs of its own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Family {
     V4,
     V6,

@@ -12,7 +12,7 @@ use tokio::sync::Mutex;
 use crate::cni;
 use crate::cni::{AttachResult, NetworkConfigList};
 use crate::cnm::{EndpointId, EndpointInterface, NetworkId, PortBinding};
-use crate::lifecycle::record::{AttachmentId, Removal, Settings};
+use crate::lifecycle::record::{AttachmentId, HostSide, Removal, Settings};
 use crate::netlink::Snapshot;
 use crate::state::Record;
 use crate::translate::PORT_MAPPINGS;
@@ -58,6 +58,9 @@ pub(crate) struct Attachment {
     pub(crate) result: Option<AttachResult>,
     /// The interface that ADD made, as it stood in the staging namespace.
     pub(crate) interface: Option<Interface>,
+    /// What ADD left on the host; none before that was looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) host_side: Option<HostSide>,
     /// How its removal goes, once it is [`Phase::Deleting`].
     #[serde(default)]
     pub(crate) removal: Option<Removal>,

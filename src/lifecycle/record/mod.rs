@@ -1,6 +1,7 @@
 //! What is kept on disk about networks and attachments.
 
 mod attachment;
+mod host_side;
 mod id;
 mod lists;
 mod network;
@@ -8,6 +9,7 @@ mod removal;
 mod settings;
 
 pub(crate) use attachment::{Attachment, Interface, Phase};
+pub(crate) use host_side::{HostLink, HostSide};
 pub(crate) use id::AttachmentId;
 pub(crate) use lists::Lists;
 pub(crate) use network::Network;
