@@ -14,6 +14,7 @@ use crate::cnm::{
     CreateEndpointRequest, CreateEndpointResponse, EndpointId, EndpointInterface, EndpointOptions,
     PortBinding,
 };
+use crate::lifecycle::blocking::on_blocking_thread;
 use crate::lifecycle::host::forward;
 use crate::lifecycle::interface::capture::Fresh;
 use crate::lifecycle::ports::PortError;
@@ -105,17 +106,30 @@ impl Inner {
         let mac = interface.mac_address.as_deref().map(str::parse).transpose()?;
         let mtu = options.mtu.or(network.options.mtu);
         let wanted = Wanted { interface, mac, mtu, ips: &options.ips };
-        let attachment = self.intend(network, request.endpoint_id.clone(), options, interface)?;
+        let list = self.read_chain(&network.conflist).await?;
+        let endpoint = request.endpoint_id.clone();
+        let attachment = self.intend(network, list, endpoint, options, interface)?;
         match self.attach(slot.insert(attachment), &wanted).await {
             Ok(interface) => Ok(interface),
             Err(cause) => Err(wanted.explained(cause).undone(self.detach(slot).await)),
         }
     }
 
+    /// The chain as its file has it now, if nobody but root can have changed that.
+    async fn read_chain(self: &Arc<Self>, conflist: &str) -> Result<NetworkConfigList> {
+        let (inner, conflist) = (Arc::clone(self), conflist.to_owned());
+        on_blocking_thread(move || {
+            inner.trusts_its_folders()?;
+            inner.conflist(Some(&conflist))
+        })
+        .await
+    }
+
     /// Settles what the chain will be told; changes nothing.
     fn intend(
         &self,
         network: &Network,
+        list: NetworkConfigList,
         endpoint: EndpointId,
         options: &EndpointOptions,
         interface: &EndpointInterface,
@@ -124,8 +138,6 @@ impl Inner {
         if self.endpoints.count() + self.orphans.count() > most {
             return Err(Error::TooMany { what: "attachments", most, flag: "--max-attachments" });
         }
-        self.trusts_its_folders()?;
-        let list = self.conflist(Some(&network.conflist))?;
         let mut arguments = translate::arguments(
             &list,
             &network.options.chain,

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use crate::cnm::{JoinRequest, JoinResponse};
 use crate::lifecycle::calls::watch;
+use crate::lifecycle::error::chain;
 use crate::lifecycle::host::{forward, side};
 use crate::lifecycle::interface::place::Place;
 use crate::lifecycle::record::{Attachment, Phase};
@@ -35,9 +36,7 @@ impl Driver {
         };
         inner.ports.enter(&joined.endpoint, joined.sandbox.as_deref());
         inner.carry_out(attachment, joined).await?;
-        if attachment.host_side.is_none() {
-            side::look_soon(inner, &attachment.endpoint);
-        }
+        side::look_soon(inner, attachment);
         if let Some(sandbox) = &attachment.sandbox
             && netns::identity(sandbox)?.is_none()
         {
@@ -71,6 +70,10 @@ impl Inner {
     /// what it was: no Leave follows a Join that failed.
     async fn carry_out(&self, attachment: &mut Attachment, mut joined: Attachment) -> Result<()> {
         let first = attachment.phase == Phase::Staged;
+        let unseen = |error: &Error| {
+            tracing::warn!(attachment = %attachment.id, error = chain(error),
+                "what it has on the host is not known, and will not be checked");
+        };
         let exempt = async {
             match first {
                 true => forward::exempt(attachment).await,
@@ -79,6 +82,13 @@ impl Inner {
             }
         };
         let keep = async {
+            let side = async {
+                match &joined.host_side {
+                    Some(side) => Some(side.clone()),
+                    None => side::see(&self.own, &joined).await.inspect_err(unseen).ok(),
+                }
+            };
+            joined.host_side = side.await;
             self.read_settings(&mut joined).await?;
             self.keep(&joined).await
         };

@@ -41,15 +41,17 @@ impl HostRules {
             let listed = told(family.list(Table::Filter).await);
             listed.map(|rules| rules.map(|rules| Filter::read(&rules)))
         };
-        let beside = nft::forward_chains().await.unwrap_or_else(|error| {
+        let (ipv4, ipv6, masquerade, beside) = tokio::join!(
+            filter(Family::V4),
+            filter(Family::V6),
+            Masquerade::read(),
+            nft::forward_chains()
+        );
+        let beside = beside.unwrap_or_else(|error| {
             tracing::warn!(error = chain(&error), "rules of nftables are not judged");
             Vec::new()
         });
-        Self {
-            filter: [filter(Family::V4).await, filter(Family::V6).await],
-            masquerade: Masquerade::read().await,
-            beside,
-        }
+        Self { filter: [ipv4, ipv6], masquerade, beside }
     }
 
     /// Whether the rules of `iptables` lead published ports to the container.
@@ -132,7 +134,7 @@ fn exemption(attachment: &Attachment, rules: &HostRules) -> Vec<String> {
                     differences.push(format!(
                         "rule {rule:?} of the host drops the container's packets before they come to \
                          its exemption in FORWARD, which cannot count behind that rule; let the policy \
-                         of the chain drop instead: run '{program} {}' and '{program} -P FORWARD DROP'",
+                         of the chain drop instead: run '{program} {} && {program} -P FORWARD DROP'",
                         rule.replacen("-A ", "-D ", 1)
                     ));
                 }
@@ -165,8 +167,9 @@ fn packets_of<'p>(exemption: &str, link: Option<&'p str>, publishes: bool) -> Op
 
 /// Addresses that were hidden behind the host's, and are not any more.
 fn masquerade(attachment: &Attachment, rules: &HostRules) -> Vec<String> {
-    let hidden: Vec<IpAddr> = match &attachment.host_side {
-        Some(side) => side.masqueraded.iter().copied().collect(),
+    let seen = attachment.host_side.as_ref().and_then(|side| side.masqueraded.as_ref());
+    let hidden: Vec<IpAddr> = match seen {
+        Some(seen) => seen.iter().copied().collect(),
         // Nobody has looked yet.
         None if translate::masquerades(&attachment.list) => attachment.addresses().collect(),
         None => Vec::new(),

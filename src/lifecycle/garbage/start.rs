@@ -74,10 +74,7 @@ pub(crate) fn watch_again(inner: &Arc<Inner>) {
         if attachment.phase == Phase::Joined && attachment.sandbox.is_some() {
             watch::start(inner, attachment);
         }
-        let is_joined = matches!(attachment.phase, Phase::Joined | Phase::Settled);
-        if is_joined && attachment.host_side.is_none() {
-            side::look_soon(inner, &endpoint);
-        }
+        side::look_soon(inner, attachment);
     }
 }
 

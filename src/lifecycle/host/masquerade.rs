@@ -27,13 +27,15 @@ impl Masquerade {
     /// Reads the rules.
     pub(crate) async fn read() -> Self {
         let mut read = Self::default();
-        for family in Family::BOTH {
-            match family.list(Table::Nat).await {
+        let (ipv4, ipv6, nft) =
+            tokio::join!(Family::V4.list(Table::Nat), Family::V6.list(Table::Nat), nft_table());
+        for (family, rules) in [(Family::V4, ipv4), (Family::V6, ipv6)] {
+            match rules {
                 Ok(rules) => read.note_iptables(family, &rules.unwrap_or_default()),
                 Err(error) => read.cannot_tell(family, &error),
             }
         }
-        match nft_table().await {
+        match nft {
             Ok(table) => read.note_nft(&table),
             Err(error) => Family::BOTH.iter().for_each(|family| read.cannot_tell(*family, &error)),
         }
@@ -174,10 +176,9 @@ mod tests {
         ];
         let id = AttachmentId::new();
         assert!(read(&RULES, id).publishes(Family::V4, id));
-        for missing in 0..RULES.len() {
-            let mut rules = RULES.to_vec();
-            rules.remove(missing);
-            assert!(!read(&rules, id).publishes(Family::V4, id), "without {}", RULES[missing]);
+        for missing in RULES {
+            let rules: Vec<_> = RULES.into_iter().filter(|rule| *rule != missing).collect();
+            assert!(!read(&rules, id).publishes(Family::V4, id), "without {missing}");
         }
     }
 

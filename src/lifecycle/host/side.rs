@@ -1,7 +1,8 @@
-//! What an attachment's ADD left on the host's side: seen once the container has joined, and kept,
-//! so that a check can tell what is not so any more.
+//! What an attachment's ADD left on the host's side: seen when its container joins, and kept, so that a
+//! check can tell what is not so any more.
 //!
-//! Nothing waits for it. The rules are read once for all that have joined meanwhile.
+//! Links, addresses and settings are asked of the kernel at once. For rules programs have to be run, and
+//! nothing waits for these: they are read in the background, once for all that have joined meanwhile.
 
 use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
@@ -10,7 +11,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::masquerade::Masquerade;
 use crate::cnm::EndpointId;
-use crate::lifecycle::error::chain;
 use crate::lifecycle::interface::kernels::is_kernels_route;
 use crate::lifecycle::record::{Attachment, HostLink, HostSide, Phase};
 use crate::lifecycle::{Inner, Result};
@@ -19,30 +19,31 @@ use crate::netlink::{Link, MAIN_TABLE, Netlink};
 /// How many bridges one above the other are followed.
 const MOST_LINKS: usize = 8;
 
-/// Those that have joined, and whose side of the host was not looked at yet.
+/// Those that have joined, and whose rules were not looked at yet.
 #[derive(Debug, Default)]
 pub(crate) struct Unseen {
     endpoints: Mutex<HashSet<EndpointId>>,
 }
 
-/// Has the host's side of an endpoint looked at in the background.
-pub(crate) fn look_soon(inner: &Arc<Inner>, endpoint: &EndpointId) {
+/// Has the rules for an endpoint looked at in the background, if its side is known but for these.
+pub(crate) fn look_soon(inner: &Arc<Inner>, attachment: &Attachment) {
+    if attachment.host_side.as_ref().is_none_or(|side| side.masqueraded.is_some()) {
+        return;
+    }
     let first = {
         // The set is whole even if a holder panicked: every change is one step.
         let unseen = inner.unseen.endpoints.lock();
         let mut unseen = unseen.unwrap_or_else(PoisonError::into_inner);
         let first = unseen.is_empty();
-        unseen.insert(endpoint.clone()) && first
+        unseen.insert(attachment.endpoint.clone()) && first
     };
     if first {
         let inner = Arc::clone(inner);
-        inner.background.clone().spawn(async move {
-            look(&inner).await;
-        });
+        inner.background.clone().spawn(async move { look(&inner).await });
     }
 }
 
-/// Looks at the side of all that have joined until now.
+/// Looks at the rules for all that have joined until now.
 async fn look(inner: &Arc<Inner>) {
     let pass = inner.gate.enter().await;
     let endpoints = {
@@ -53,30 +54,25 @@ async fn look(inner: &Arc<Inner>) {
     // Docker's calls, which this waits for, may wait for somebody who needs a place.
     drop(pass);
     for endpoint in endpoints {
-        let slot = inner.endpoints.lock_after_calls(&endpoint).await;
-        let Some(seen) = slot.and_then(|slot| slot.clone()) else { continue };
-        match see(&inner.own, &seen, &rules).await {
-            Ok(side) => keep(inner, &seen, side).await,
-            Err(error) => tracing::warn!(attachment = %seen.id, error = chain(&error),
-                "what it has on the host is not known, and will not be checked"),
+        let Some(mut slot) = inner.endpoints.lock_after_calls(&endpoint).await else { continue };
+        let Some(attachment) = slot.as_mut() else { continue };
+        let is_joined = matches!(attachment.phase, Phase::Joined | Phase::Settled);
+        let hidden = attachment
+            .addresses()
+            .filter(|address| rules.hides(attachment, *address) == Ok(true))
+            .collect();
+        if let Some(side) = attachment.host_side.as_mut().filter(|_| is_joined) {
+            side.masqueraded = Some(hidden);
+            inner.keep_soon(attachment).await;
         }
     }
 }
 
-async fn keep(inner: &Arc<Inner>, seen: &Attachment, side: HostSide) {
-    let mut slot = inner.endpoints.lock_after_calls(&seen.endpoint).await;
-    let same =
-        slot.as_mut().and_then(|slot| slot.as_mut()).filter(|attachment| attachment.id == seen.id);
-    if let Some(attachment) = same
-        && matches!(attachment.phase, Phase::Joined | Phase::Settled)
-    {
-        attachment.host_side = Some(side);
-        inner.keep_soon(attachment).await;
-    }
-}
-
-/// What there is of an attachment on the host.
-async fn see(own: &Netlink, attachment: &Attachment, rules: &Masquerade) -> Result<HostSide> {
+/// What there is of an attachment on the host, but for rules.
+///
+/// # Errors
+/// The kernel does not tell.
+pub(crate) async fn see(own: &Netlink, attachment: &Attachment) -> Result<HostSide> {
     let mut side = HostSide::default();
     for link in links_of(own, attachment).await? {
         let controller = match link.controller {
@@ -92,21 +88,14 @@ async fn see(own: &Netlink, attachment: &Attachment, rules: &Masquerade) -> Resu
         }
         for route in own.routes(link.index).await? {
             let leads = attachment.addresses().any(|address| route.destination.contains(&address));
-            if leads
-                && !route.is_default()
-                && route.table == MAIN_TABLE
-                && !is_kernels_route(&route)
-            {
+            let is_made = route.table == MAIN_TABLE && !is_kernels_route(&route);
+            if leads && is_made && !route.is_default() {
                 side.routes.push((link.name.clone(), route.destination));
             }
         }
         side.links.push(HostLink { name: link.name, up: link.up, controller });
     }
     side.settings = forwarding(&side).await;
-    side.masqueraded = attachment
-        .addresses()
-        .filter(|address| rules.hides(attachment, *address) == Ok(true))
-        .collect();
     Ok(side)
 }
 

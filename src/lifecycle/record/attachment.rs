@@ -58,7 +58,7 @@ pub(crate) struct Attachment {
     pub(crate) result: Option<AttachResult>,
     /// The interface that ADD made, as it stood in the staging namespace.
     pub(crate) interface: Option<Interface>,
-    /// What ADD left on the host; none before that was looked at.
+    /// What ADD left on the host; none before Join has looked at it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) host_side: Option<HostSide>,
     /// How its removal goes, once it is [`Phase::Deleting`].

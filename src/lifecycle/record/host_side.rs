@@ -19,8 +19,9 @@ pub(crate) struct HostSide {
     pub(crate) routes: Vec<(String, IpNet)>,
     /// Settings below `/proc/sys` that have its packets forwarded, as they were.
     pub(crate) settings: BTreeMap<String, String>,
-    /// The addresses of its that are hidden behind the host's.
-    pub(crate) masqueraded: BTreeSet<IpAddr>,
+    /// The addresses of its that are hidden behind the host's; none before the rules were read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) masqueraded: Option<BTreeSet<IpAddr>>,
 }
 
 /// A link of the host.
