@@ -24,10 +24,10 @@
 //! | [`removal`] | DEL in the background, again and again; what an orphan keeps from others |
 //! | [`interface`] | where an interface stands, what ADD left, and making it so again |
 //! | [`ports`] | published ports: who holds which, and where they are published |
-//! | [`host`] | the exemption from the host's FORWARD policy; whose turn a conflist is; the gate for background work |
+//! | [`host`] | the host's rules and what ADD left on it; whose turn a conflist is; the gate for background work |
 //! | [`record`] | what is kept on disk |
 //! | [`network`](self) | CreateNetwork, DeleteNetwork; which conflist a network runs |
-//! | [`check`](self) | the chain's CHECK in a live container, and putting back what was damaged |
+//! | [`check`](self) | the chain's CHECK in a live container, what it and the host have of what ADD left, and repair |
 
 mod blocking;
 mod calls;

@@ -123,6 +123,7 @@ impl Inner {
         grace: Duration,
         apply: bool,
     ) -> Result<Vec<Finding>> {
+        let pass = self.gate.enter().await;
         let (lists, unread) = self.known_lists().await?;
         // Also records that cannot be read: their containers may run. Before the survey and after
         // it, since attachments come and go meanwhile.
@@ -133,6 +134,8 @@ impl Inner {
         survey.attachments.retain(|id, _| !on_record.contains(id) && id.age() >= grace);
         let addresses = survey.attachments.values().flat_map(|remains| &remains.addresses);
         let used = InUse::among(&addresses.copied().collect()).await;
+        // Removals take places of their own.
+        drop(pass);
         let mut findings = Vec::new();
         for (id, remains) in survey.attachments {
             let chain_known = (remains.conflist.as_deref())

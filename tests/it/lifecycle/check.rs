@@ -28,18 +28,24 @@ fn elaborate() -> Value {
 
 /// An endpoint in a container, settled, and the gateway of it.
 pub(super) async fn attached(plugins: Value) -> Bench {
-    attached_with(plugins, |_| ()).await
+    attached_with(plugins, json!({}), |_| ()).await
 }
 
-/// The same, with something done before.
-pub(super) async fn attached_with(plugins: Value, prepare: impl FnOnce(&Bench)) -> Bench {
+/// The same with options of the endpoint's, and something done before.
+pub(super) async fn attached_with(
+    plugins: Value,
+    options: Value,
+    prepare: impl FnOnce(&Bench),
+) -> Bench {
     let bench = Bench::with(json!([scripted(json!({}))])).await;
     prepare(&bench);
     bench.write_conflist(plugins);
-    let options = json!({"com.docker.network.generic": {"forward": "always"}});
-    let network = json!({"NetworkID": NETWORK, "Options": options});
+    let forward = json!({"com.docker.network.generic": {"forward": "always"}});
+    let network = json!({"NetworkID": NETWORK, "Options": forward});
     bench.driver.create_network(read(network)).await.unwrap();
-    bench.create_endpoint("e1").await.unwrap();
+    let mut endpoint = json!({"NetworkID": NETWORK, "EndpointID": "e1", "Interface": {}});
+    endpoint["Options"] = options;
+    bench.driver.create_endpoint(read(endpoint)).await.unwrap();
     make_sandbox();
     let name = bench.join("e1", SANDBOX).await.unwrap().interface_name.src_name;
     as_docker_moves_it(&name);

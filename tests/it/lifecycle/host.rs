@@ -7,7 +7,7 @@ use std::time::Duration;
 use cnm_cni::lifecycle::ChainCheck;
 use serde_json::{Value, json};
 
-use super::check::{attached, check};
+use super::check::{attached, attached_with, check};
 use super::{Bench, SANDBOX, scripted, until};
 use crate::alone::{alone, sh};
 
@@ -272,7 +272,9 @@ fn the_known_mistake_of_a_plugins_own_is_told_and_not_counted() {
                 format!("{bin}/portmap"),
             );
         };
-        let bench = super::check::attached_with(chain("ipv6"), portmap_is).await;
+        let port = json!({"Proto": 6, "Port": 80, "HostPort": 8080, "HostPortEnd": 8080});
+        let ports = json!({"com.docker.network.portmap": [port]});
+        let bench = attached_with(chain("ipv6"), ports, portmap_is).await;
         let checked = check(&bench, false).await;
         assert!(checked.is_well() && checked.chain == ChainCheck::Ok, "{checked:#?}");
         assert!(checked.notes[0].contains("mistake of the plugin's own"), "{checked:#?}");
