@@ -30,7 +30,7 @@ impl Driver {
         };
         let (driver, interrupted) = opening.await.map_err(state::Error::Stopped)??;
         driver.interfaces.clear_fresh().await?;
-        if let Err(error) = check::end_interrupted(driver.interfaces.netns_dir()).await {
+        if let Err(error) = check::chain::end_interrupted(driver.interfaces.netns_dir()).await {
             tracing::error!(error = chain(&error), "an interrupted check cannot be ended");
         }
         start::remove(&driver, interrupted);
@@ -75,6 +75,7 @@ impl Driver {
             endpoints: Arc::new(Endpoints::holding(attachments.live)),
             inherited: Arc::default(),
             watched: Arc::default(),
+            unseen: Arc::default(),
             records,
             chains,
             interfaces,

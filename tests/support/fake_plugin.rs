@@ -18,6 +18,7 @@
 //! | `dns` | `dns` of the result |
 //! | `mtu`, `mac` | of the container's end; before `mtu` goes that of the configuration, at both ends; before `mac` go `runtimeConfig.mac`, `args.cni.mac` and `MAC` of `CNI_ARGS` |
 //! | `host_addresses` | list of addresses for the host's end |
+//! | `host_commands` | list of commands, run in the plugin's own namespace once the interface is made; `{host}` stands for the host's end, `{ifname}` for `CNI_IFNAME`, `{id}` for `CNI_CONTAINERID` |
 //! | `lease` | path of a file that ADD makes, and fails if it is another attachment's; DEL removes it |
 //! | `commands` | list of commands, run inside `CNI_NETNS` at the end of ADD; `{ifname}` stands for `CNI_IFNAME` |
 //!
@@ -255,6 +256,12 @@ impl Call<'_> {
             inside += "\n";
         }
         in_netns("ip", &["-batch", "-"], &inside)?;
+
+        for command in texts(&fake["host_commands"]) {
+            let id = env::var("CNI_CONTAINERID")?;
+            let command = command.replace("{host}", &host).replace("{id}", &id);
+            execute("sh", &["-ec", &command.replace("{ifname}", &inner)], "")?;
+        }
 
         let gateway = fake["gateway"].as_str();
         let ips: Vec<Value> = addresses

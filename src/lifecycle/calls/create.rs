@@ -108,7 +108,13 @@ impl Driver {
         let mtu = options.mtu.or(network.options.mtu);
         let (ips, sysctls) = (&options.ips, &options.sysctls);
         let wanted = Wanted { interface, mac, mtu, ips, sysctls };
-        let attachment = self.intend(network, request.endpoint_id.clone(), options, interface)?;
+        let list = self.chains.ready(&network.conflist).await?;
+        let list = match mtu {
+            Some(mtu) => translate::with_mtu(list, mtu)?,
+            None => list,
+        };
+        let endpoint = request.endpoint_id.clone();
+        let attachment = self.intend(network, list, endpoint, options, interface)?;
         match self.attach(slot.insert(attachment), &wanted).await {
             Ok(interface) => Ok(interface),
             Err(cause) => Err(wanted.explained(cause).undone(self.removals.detach(slot).await)),
@@ -119,6 +125,7 @@ impl Driver {
     fn intend(
         &self,
         network: &Network,
+        list: NetworkConfigList,
         endpoint: EndpointId,
         options: &EndpointOptions,
         interface: &EndpointInterface,
@@ -127,12 +134,6 @@ impl Driver {
         if self.endpoints.count() + self.removals.count() > most {
             return Err(Error::TooMany { what: "attachments", most, flag: "--max-attachments" });
         }
-        let list = self.chains.conflist(Some(&network.conflist))?;
-        self.chains.find_plugins(&list)?;
-        let list = match options.mtu.or(network.options.mtu) {
-            Some(mtu) => translate::with_mtu(list, mtu)?,
-            None => list,
-        };
         let mut arguments = translate::arguments(
             &list,
             &network.options.chain,
@@ -175,6 +176,7 @@ impl Driver {
             tables: BTreeMap::new(),
             result: None,
             interface: None,
+            host_side: None,
             removal: None,
             writing: Arc::default(),
         })

@@ -19,7 +19,7 @@ impl Driver {
         let options = NetworkOptions::read(&request.options)?;
         let CreateNetworkRequest { network_id: id, ipv4, ipv6, .. } = request;
         let make = async || {
-            let list = self.chains.conflist(options.conflist.as_deref())?;
+            let list = self.chains.read(options.conflist.as_deref()).await?;
             self.chains.find_plugins(&list)?;
             translate::carries_over(&list)?;
             translate::serves(&list, &ipv4)?;

@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::cnm::{EndpointId, StaticRoute};
+use crate::lifecycle::calls::host_side;
 use crate::lifecycle::driver::Driver;
 use crate::lifecycle::error::{Error, Result, chain};
 use crate::lifecycle::interface::announce;
@@ -86,17 +87,17 @@ pub(crate) fn start(driver: &Driver, attachment: &Attachment) {
 }
 
 /// Watches again what the last driver watched: Docker before version 28 may put an interface in
-/// place while no driver runs, and makes no call about it afterwards.
+/// place while no driver runs, and makes no call about it afterwards. And looks at what the last one
+/// had no time to look at.
 pub(crate) fn begin_again(driver: &Driver) {
     for endpoint in driver.endpoints.ids() {
         // Nothing else holds one yet.
         let slot = driver.endpoints.try_lock(&endpoint);
-        if let Some(attachment) = slot.as_ref().and_then(|slot| slot.as_ref())
-            && attachment.phase == Phase::Joined
-            && attachment.sandbox.is_some()
-        {
+        let Some(attachment) = slot.as_ref().and_then(|slot| slot.as_ref()) else { continue };
+        if attachment.phase == Phase::Joined && attachment.sandbox.is_some() {
             start(driver, attachment);
         }
+        host_side::look_soon(driver, attachment);
     }
 }
 

@@ -116,6 +116,7 @@ impl Driver {
                 settings: None,
                 users: Settings::default(),
             }),
+            host_side: None,
             removal: Some(Removal::begun_now()),
             writing: Arc::default(),
         };

@@ -16,7 +16,7 @@ use std::time::Duration;
 use crate::cnm::EndpointId;
 use crate::lifecycle::background::Background;
 use crate::lifecycle::error::chain;
-use crate::lifecycle::interface::kernels::is_link_local;
+use crate::lifecycle::host::kernels::is_link_local;
 use crate::lifecycle::record::Attachment;
 use crate::netlink::sysctl::{self, Scope, Sysctls};
 use crate::netlink::{self, Link, Netlink};

@@ -1,9 +1,9 @@
 //! What ADD left in the staging namespace, told apart from what every namespace has.
 
 use crate::lifecycle::error::{Error, Result};
+use crate::lifecycle::host::kernels::forget_the_kernels;
 use crate::lifecycle::interface::Interfaces;
 use crate::lifecycle::interface::fresh::Fresh;
-use crate::lifecycle::interface::kernels::forget_the_kernels;
 use crate::lifecycle::record::{Attachment, Settings};
 use crate::netlink::sysctl::{Scope, Sysctls};
 use crate::netlink::{Netlink, Snapshot, sysctl};

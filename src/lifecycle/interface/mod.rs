@@ -5,7 +5,6 @@ mod capture;
 mod default_route;
 mod fresh;
 mod interfaces;
-pub(crate) mod kernels;
 pub(crate) mod place;
 pub(crate) mod reconcile;
 mod sandboxes;

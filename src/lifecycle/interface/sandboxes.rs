@@ -27,7 +27,7 @@ use ipnet::IpNet;
 
 use crate::cnm::{EndpointId, JoinResponse, NetworkId};
 use crate::lifecycle::error::{Error, Result};
-use crate::lifecycle::interface::kernels::own_rules;
+use crate::lifecycle::host::kernels::own_rules;
 use crate::lifecycle::record::{Attachment, Interface};
 use crate::netlink::sysctl::Sysctls;
 use crate::netlink::{MAIN_TABLE, Route, Snapshot};

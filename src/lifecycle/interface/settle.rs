@@ -11,8 +11,8 @@ use ipnet::{IpNet, Ipv6Net};
 
 use crate::cnm::JoinResponse;
 use crate::lifecycle::error::Result;
+use crate::lifecycle::host::kernels::own_rules;
 use crate::lifecycle::interface::Interfaces;
-use crate::lifecycle::interface::kernels::own_rules;
 use crate::lifecycle::interface::place::Place;
 use crate::lifecycle::interface::reconcile::{Desired, Live};
 use crate::lifecycle::record::{Attachment, Phase};

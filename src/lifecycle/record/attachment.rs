@@ -12,8 +12,8 @@ use tokio::sync::Mutex;
 use crate::cni;
 use crate::cni::{AttachResult, NetworkConfigList};
 use crate::cnm::{EndpointId, EndpointInterface, NetworkId, PortBinding};
-use crate::lifecycle::Error;
-use crate::lifecycle::record::{AttachmentId, Removal, Settings};
+use crate::lifecycle::error::Error;
+use crate::lifecycle::record::{AttachmentId, HostSide, Removal, Settings};
 use crate::netlink::Snapshot;
 use crate::state::Record;
 use crate::translate::PORT_MAPPINGS;
@@ -59,6 +59,9 @@ pub(crate) struct Attachment {
     pub(crate) result: Option<AttachResult>,
     /// The interface that ADD made, as it stood in the staging namespace.
     pub(crate) interface: Option<Interface>,
+    /// What ADD left on the host; none before Join has looked at it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) host_side: Option<HostSide>,
     /// How its removal goes, once it is [`Phase::Deleting`].
     #[serde(default)]
     pub(crate) removal: Option<Removal>,

@@ -2,6 +2,7 @@
 
 mod attachment;
 mod endpoints;
+mod host_side;
 mod id;
 mod inherited;
 mod network;
@@ -9,10 +10,12 @@ mod networks;
 mod records;
 mod removal;
 mod settings;
+mod unseen;
 mod watched;
 
 pub(crate) use attachment::{Attachment, Interface, Phase};
 pub(crate) use endpoints::Endpoints;
+pub(crate) use host_side::{HostLink, HostSide};
 pub(crate) use id::AttachmentId;
 pub(crate) use inherited::Inherited;
 pub(crate) use network::Network;
@@ -20,4 +23,5 @@ pub(crate) use networks::Networks;
 pub(crate) use records::Records;
 pub(crate) use removal::Removal;
 pub(crate) use settings::Settings;
+pub(crate) use unseen::Unseen;
 pub(crate) use watched::Watched;

@@ -5,6 +5,7 @@ mod attach;
 mod check;
 mod collect;
 mod detach;
+mod host;
 mod networks;
 mod orphans;
 mod ports;
