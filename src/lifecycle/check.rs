@@ -128,6 +128,9 @@ struct Found<'a> {
     link: Link,
     interface: &'a Interface,
     snapshot: Cow<'a, Snapshot>,
+    /// Which settings are the user's.
+    users: Settings,
+    /// All that the container is to have, with these.
     settings: Option<Settings>,
     result: &'a AttachResult,
     told: JoinResponse,
@@ -219,13 +222,17 @@ impl Inner {
         match self.locate(attachment).await? {
             Place::Sandbox(netlink, link) => {
                 let gateways = told.gateways();
+                let users = self.users_settings_by_now(attachment, &link).await?;
+                let chains = interface.settings.clone();
+                let settings = chains.map(|chains| chains.overlaid_with(&users));
                 Ok(Ok(Found {
                     sandbox,
                     netlink,
                     link,
                     interface,
                     snapshot,
-                    settings: interface.settings_in_sandbox(),
+                    users,
+                    settings,
                     result,
                     told,
                     gateways,
@@ -332,7 +339,7 @@ impl Found<'_> {
 
     /// The settings that the user has decided, as plugin `tuning` names them.
     fn users_sysctls(&self) -> BTreeMap<String, String> {
-        let users = &self.interface.users;
+        let users = &self.users;
         let of_link = Scope::Link(NetworkConfigList::IF_NAME.to_owned());
         let link = users.link.iter().map(|(it, value)| (sysctl::name(&of_link, it), value));
         let namespace = users.namespace.iter();

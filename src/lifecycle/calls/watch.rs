@@ -174,6 +174,9 @@ impl Watch {
         if !ready(&Told::of(attachment, &netlink, &link).await?) {
             return Ok(false);
         }
+        if let Some(interface) = &mut attachment.interface {
+            interface.users_follow = true;
+        }
         self.inner.settle_there(attachment, &netlink, &link).await?;
         self.end();
         Ok(true)

@@ -114,6 +114,7 @@ impl Inner {
                 snapshot,
                 settings: None,
                 users: Settings::default(),
+                users_follow: false,
             }),
             removal: Some(Removal::begun_now()),
             writing: Arc::default(),
