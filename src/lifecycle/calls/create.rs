@@ -270,7 +270,8 @@ impl Driver {
         )?;
         let told = wanted.interface.addresses().chain(answer.addresses()).collect();
         let users = Settings { link: wanted.sysctls.clone(), ..Settings::default() };
-        Ok(Interface { answer, told, snapshot, settings: None, users })
+        let users_follow = false;
+        Ok(Interface { answer, told, snapshot, settings: None, users, users_follow })
     }
 
     /// Finds the interface that ADD made, and makes sure that it is as Docker decided: set

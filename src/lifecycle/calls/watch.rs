@@ -194,6 +194,9 @@ impl Watch {
         if !ready(&Told::of(attachment, &netlink, &link).await?) {
             return Ok(false);
         }
+        if let Some(interface) = &mut attachment.interface {
+            interface.users_follow = true;
+        }
         settle_there(&self.driver, attachment, &netlink, &link).await?;
         self.end();
         Ok(true)

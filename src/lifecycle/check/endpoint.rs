@@ -39,6 +39,9 @@ pub(super) struct Found<'a> {
     pub(super) link: Link,
     pub(super) interface: &'a Interface,
     snapshot: Cow<'a, Snapshot>,
+    /// Which settings are the user's.
+    users: Settings,
+    /// All that the container is to have, with these.
     settings: Option<Settings>,
     pub(super) result: &'a AttachResult,
     told: JoinResponse,
@@ -127,13 +130,17 @@ impl<'l> Look<'l> {
         match driver.interfaces.locate(attachment).await? {
             Place::Sandbox(netlink, link) => {
                 let gateways = told.gateways();
+                let users = driver.interfaces.users_settings_by_now(attachment, &link).await?;
+                let chains = interface.settings.clone();
+                let settings = chains.map(|chains| chains.overlaid_with(&users));
                 Ok(Ok(Found {
                     sandbox,
                     netlink,
                     link,
                     interface,
                     snapshot,
-                    settings: interface.settings_in_sandbox(),
+                    users,
+                    settings,
                     result,
                     told,
                     gateways,
@@ -206,7 +213,7 @@ impl Found<'_> {
 
     /// The settings that the user has decided, as plugin `tuning` names them.
     pub(super) fn users_sysctls(&self) -> BTreeMap<String, String> {
-        let users = &self.interface.users;
+        let users = &self.users;
         let of_link = Scope::Link(NetworkConfigList::IF_NAME.to_owned());
         let link = users.link.iter().map(|(it, value)| (sysctl::name(&of_link, it), value));
         let namespace = users.namespace.iter();

@@ -115,6 +115,7 @@ impl Driver {
                 snapshot,
                 settings: None,
                 users: Settings::default(),
+                users_follow: false,
             }),
             host_side: None,
             removal: Some(Removal::begun_now()),

@@ -2,7 +2,7 @@
 //!
 //! Of the interface's own Docker tells us, by the option `com.docker.network.endpoint.sysctls`. Those
 //! of the namespace (`--sysctl`) it tells nobody; from Docker 28 on they are set before we are
-//! called. A value there that is neither the chain's, nor the kernel's for a new namespace or
+//! called, and before that at about the time that we settle, so that a check looks for them again. A value there that is neither the chain's, nor the kernel's for a new namespace or
 //! interface, nor Docker's for every container, nor another network's, is the user's. One that the user has set to just what
 //! it would be anyway cannot be told from one that nobody has set: there the chain's wins.
 
@@ -17,6 +17,19 @@ const DOCKERS: [(&str, &str); 2] =
     [("ipv4/ip_unprivileged_port_start", "0"), ("ipv4/ping_group_range", "0\t2147483647")];
 
 impl Interfaces {
+    /// The settings that the user has decided, in a container that runs.
+    pub(crate) async fn users_settings_by_now(
+        &self,
+        attachment: &Attachment,
+        link: &Link,
+    ) -> Result<Settings> {
+        let Some(interface) = &attachment.interface else { return Ok(Settings::default()) };
+        if !interface.users_follow {
+            return Ok(interface.users.clone());
+        }
+        Ok(self.users_settings(attachment, link).await?.overlaid_with(&interface.users))
+    }
+
     /// Those of the chain's settings that the user has set otherwise in the container, with
     /// the user's values. To be asked before any of them is set.
     pub(crate) async fn users_settings(

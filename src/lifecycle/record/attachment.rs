@@ -141,6 +141,10 @@ pub(crate) struct Interface {
     /// Settings that the user has decided; in the container they win over the chain's.
     #[serde(default, skip_serializing_if = "Settings::is_empty")]
     pub(crate) users: Settings,
+    /// Docker before version 28 started the container: the user's settings came about when it was
+    /// settled, or after that.
+    #[serde(default)]
+    pub(crate) users_follow: bool,
 }
 
 impl Interface {

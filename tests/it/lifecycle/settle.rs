@@ -327,6 +327,34 @@ fn a_setting_of_the_users_stays_whatever_the_chain_has_set() {
 }
 
 #[test]
+fn a_setting_that_docker_20_sets_after_settling_is_the_users_too() {
+    alone(
+        "lifecycle::settle::a_setting_that_docker_20_sets_after_settling_is_the_users_too",
+        async {
+            let commands = ["sysctl -q -w net.core.somaxconn=611"];
+            let bench = Bench::with(json!([scripted(json!({"commands": commands}))])).await;
+            bench.create_endpoint("e1").await.unwrap();
+            let name = bench.join("e1", SANDBOX).await.unwrap().interface_name.src_name;
+            bench.program("e1").await.unwrap();
+            make_sandbox();
+            as_docker_moves_it(&name);
+            let record = || fs::read_to_string(&bench.records()[0]).unwrap();
+            until(|| record().contains("Settled")).await;
+            let somaxconn = || inside("sysctl -n net.core.somaxconn").trim().to_owned();
+            assert_eq!(somaxconn(), "611");
+            inside("sysctl -q -w net.core.somaxconn=2048");
+            let check = bench.driver.check(&[], true).await.remove(0);
+            assert!(check.is_well() && check.repaired.is_empty(), "{check:?}");
+            assert_eq!(somaxconn(), "2048");
+            bench.leave("e1").await;
+            bench.delete_endpoint("e1").await;
+            bench.driver.drain().await;
+            bench.assert_nothing_is_left();
+        },
+    );
+}
+
+#[test]
 fn a_setting_that_no_interface_has_is_refused_before_the_container_starts() {
     alone(
         "lifecycle::settle::a_setting_that_no_interface_has_is_refused_before_the_container_starts",
