@@ -55,10 +55,10 @@ fn main() -> Result<ExitCode> {
     ];
 
     let mut table = Table::default();
-    let mut running = [sides[0].start()?, sides[1].start()?];
+    let running = [sides[0].start()?, sides[1].start()?];
     for turn in 0..TURNS + WARM_UP {
         for side in in_turns(turn) {
-            sides[side].life(&format!("{turn:064x}"))?;
+            sides[side].life(&format!("{turn:012x}{:052x}", 0))?;
         }
     }
     for (side, mut parts) in sides.iter().map(Side::parts).enumerate() {
@@ -74,21 +74,20 @@ fn main() -> Result<ExitCode> {
             }
         }
     }
-    for (side, child) in sides.iter().zip(&mut running) {
+    for (side, driver) in sides.iter().zip(running) {
         side.create("seed")?;
-        stop(child)?;
+        drop(driver);
         side.multiply_records()?;
     }
     for start in 0..STARTS {
         for side in in_turns(start) {
             let begin = Instant::now();
-            let mut child = sides[side].start()?;
+            let driver = sides[side].start()?;
             let ms = begin.elapsed().as_secs_f64() * 1000.0;
             table.row("5. start with 1,000 records, ms").values[side].push(ms);
-            sides[side].life(&format!("{start:064x}"))?;
-            let kib = memory(&child)?;
+            sides[side].life(&format!("{start:012x}{:052x}", 0))?;
+            let kib = memory(&driver)?;
             table.row("6. memory with 1,000 attachments, KiB").values[side].push(kib);
-            stop(&mut child)?;
         }
     }
     Ok(table.print())
@@ -121,7 +120,7 @@ impl Side {
     }
 
     /// Starts it, and waits until it has read its records.
-    fn start(&self) -> Result<Child> {
+    fn start(&self) -> Result<Running> {
         let path = |name: &str| self.folder.join(name).into_os_string();
         let mut command = Command::new(&self.program);
         command.args(["serve", "--gc-interval=0", "--max-attachments=2000"]);
@@ -135,7 +134,8 @@ impl Side {
             command.arg(flag).arg(path(name));
         }
         let log = File::options().create(true).append(true).open(path("log"))?;
-        let child = command.env("NO_COLOR", "1").stderr(log).stdin(Stdio::null()).spawn()?;
+        command.env("NO_COLOR", "1").stderr(log).stdin(Stdio::null());
+        let running = Running(command.spawn()?);
         let deadline = Instant::now() + Duration::from_secs(30);
         let network = json!({
             "NetworkID": NETWORK,
@@ -148,7 +148,7 @@ impl Side {
             ensure!(Instant::now() < deadline, "{} does not answer", self.program.display());
             thread::sleep(Duration::from_micros(200));
         }
-        Ok(child)
+        Ok(running)
     }
 
     fn call(&self, method: &str, request: &Value) -> Result<Value> {
@@ -197,7 +197,8 @@ impl Side {
 
     /// How many ms so many containers take that are started at once.
     fn burst(&self, number: usize) -> Result<f64> {
-        let endpoints: Vec<_> = (0..AT_ONCE).map(|n| format!("b{number:031x}{n:032x}")).collect();
+        let endpoints: Vec<_> =
+            (0..AT_ONCE).map(|n| format!("b{number:07x}{n:04x}{:052x}", 0)).collect();
         let begin = Instant::now();
         thread::scope(|scope| {
             let started = endpoints.iter().map(|endpoint| {
@@ -292,16 +293,20 @@ fn clock(line: &str) -> Option<f64> {
     Some(((next()? * 60.0 + next()?) * 60.0 + next()?) * 1000.0)
 }
 
-fn memory(child: &Child) -> Result<f64> {
-    let status = fs::read_to_string(format!("/proc/{}/status", child.id()))?;
+fn memory(driver: &Running) -> Result<f64> {
+    let status = fs::read_to_string(format!("/proc/{}/status", driver.0.id()))?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
     Ok(line.trim().trim_end_matches(" kB").parse()?)
 }
 
-fn stop(child: &mut Child) -> Result<()> {
-    child.kill()?;
-    child.wait()?;
-    Ok(())
+/// A driver that runs, and is killed when it is dropped.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 fn sh(line: &str) -> Result<()> {

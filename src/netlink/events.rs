@@ -1,7 +1,7 @@
 //! News that something changed in a namespace, without what it was: whoever waits looks
 //! for himself, and misses nothing when the kernel drops a message.
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::path::Path;
 use std::task::Poll;
@@ -9,7 +9,6 @@ use std::task::Poll;
 use futures_util::FutureExt;
 use nix::libc::ENOBUFS;
 use rtnetlink::{MulticastGroup, new_multicast_connection_with_socket};
-use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 
 use super::session::runtime;
@@ -29,22 +28,30 @@ const GROUPS: [MulticastGroup; 5] = [
 /// Changes of the links, addresses and routes of one namespace. It keeps the namespace alive.
 #[derive(Debug)]
 pub struct Events {
-    news: mpsc::Receiver<io::Result<()>>,
+    news: News,
     place: String,
 }
 
 impl Events {
     /// Listens in this process's own namespace; else fails with [`Error::Io`].
     pub fn own() -> Result<Self, Error> {
-        let news = runtime().and_then(listen).map_err(unopened(HOST))?;
-        Ok(Self { news, place: HOST.into() })
+        Self::new(HOST, open())
     }
 
     /// Listens in the namespace at `path`. Fails as [`Netlink::in_netns`](super::Netlink::in_netns).
     pub async fn in_netns(path: &Path) -> Result<Self, Error> {
-        let (runtime, place) = (runtime(), path.display().to_string());
-        let news = netns::run_in(path, || listen(runtime?)).await?.map_err(unopened(&place))?;
-        Ok(Self { news, place })
+        Self::new(&path.display().to_string(), netns::run_in(path, open).await?)
+    }
+
+    fn new(
+        place: &str,
+        opened: io::Result<(impl Future<Output = ()> + Send + 'static, News)>,
+    ) -> Result<Self, Error> {
+        let spawned = opened.and_then(|(listening, news)| {
+            runtime()?.spawn(listening);
+            Ok(news)
+        });
+        Ok(Self { news: spawned.map_err(unopened(place))?, place: place.into() })
     }
 
     /// Waits until something has changed since this was last called, or since it was opened; else
@@ -57,14 +64,18 @@ impl Events {
     }
 }
 
-/// Begins to listen in the namespace of the calling thread. There is room for one piece of news:
-/// more would say the same.
-fn listen(runtime: &Runtime) -> io::Result<mpsc::Receiver<io::Result<()>>> {
-    let _reactor = runtime.enter();
+/// There is room for one piece of news: more would say the same.
+type News = mpsc::Receiver<io::Result<()>>;
+
+/// Opens a connection in the namespace of the calling thread; and what listens on it.
+fn open() -> io::Result<(impl Future<Output = ()> + Send + 'static, News)> {
     let (mut connection, _, mut messages) =
         new_multicast_connection_with_socket::<Socket>(&GROUPS)?;
     let (news, heard) = mpsc::channel(1);
-    runtime.spawn(async move {
+    let listening = async move {
+        if let Err(error) = connection.socket_mut().watch() {
+            return drop(news.send(Err(error)).await);
+        }
         let listening = poll_fn(|cx| {
             let ended = connection.poll_unpin(cx).is_ready();
             while messages.try_recv().is_ok() {}
@@ -87,30 +98,6 @@ fn listen(runtime: &Runtime) -> io::Result<mpsc::Receiver<io::Result<()>>> {
             error = listening => drop(news.send(Err(error)).await),
             () = news.closed() => {}
         }
-    });
-    Ok(heard)
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::super::tests::{ip, with_veth};
-    use super::*;
-
-    #[tokio::test]
-    async fn every_kind_of_change_is_news_and_quiet_is_none() {
-        let (pinned, _, _) = with_veth().await;
-        let mut events = Events::in_netns(&pinned.path).await.unwrap();
-        for command in [
-            "link set two alias x",
-            "addr add 10.9.0.2/24 dev one",
-            "route add 10.10.0.0/24 via 10.9.0.1",
-            "addr add fd09::2/64 dev one nodad",
-        ] {
-            ip(&pinned.path, command);
-            let news = tokio::time::timeout(Duration::from_secs(5), events.next()).await;
-            news.unwrap_or_else(|_| panic!("no news of: {command}")).unwrap();
-        }
-    }
+    };
+    Ok((listening, heard))
 }

@@ -72,14 +72,13 @@ pub struct Netlink {
 impl Netlink {
     /// Opens a handle on this process's own namespace; else fails with [`Error::Io`].
     pub fn own() -> Result<Self, Error> {
-        Self::new(HOST, runtime().and_then(Session::open))
+        Self::new(HOST, Session::open())
     }
 
     /// Opens a handle on the namespace at `path`. Fails with [`Error::Namespace`] if there is none,
     /// or it cannot be entered; with [`Error::Io`].
     pub async fn in_netns(path: &Path) -> Result<Self, Error> {
-        let runtime = runtime();
-        let session = netns::run_in(path, || Session::open(runtime?)).await?;
+        let session = netns::run_in(path, Session::open).await?;
         Self::new(&path.display().to_string(), session)
     }
 

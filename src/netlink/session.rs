@@ -36,8 +36,8 @@ const LIMIT: Duration = Duration::from_secs(10);
 
 /// The runtime of all connections. It is started with the first, and ends with the process.
 ///
-/// Its threads stay in the namespace of the one that asks first, and keep that alive: ask before
-/// a namespace is entered.
+/// Its threads stay in the namespace of the one that asks first, and keep that alive: not for
+/// threads that have entered another.
 pub(super) fn runtime() -> io::Result<&'static Runtime> {
     static RUNTIME: LazyLock<io::Result<Runtime>> = LazyLock::new(|| {
         let mut builder = Builder::new_multi_thread();
@@ -57,8 +57,7 @@ pub(super) struct Session {
 impl Session {
     /// Opens one in the namespace of the calling thread, as
     /// [`rtnetlink::new_connection_with_strict_check`] does on its own kind of socket.
-    pub(super) fn open(runtime: &Runtime) -> io::Result<Self> {
-        let _reactor = runtime.enter();
+    pub(super) fn open() -> io::Result<Self> {
         let (mut connection, handle, _) = rtnetlink::new_connection_with_socket::<Socket>()?;
         // What ends a list tells whether it is one.
         connection.set_forward_done(true);
@@ -188,8 +187,7 @@ mod tests {
     use crate::netns::{self, tests::Pinned};
 
     async fn open(place: &Pinned) -> Session {
-        let runtime = runtime().unwrap();
-        netns::run_in(&place.path, || Session::open(runtime)).await.unwrap().unwrap()
+        netns::run_in(&place.path, Session::open).await.unwrap().unwrap()
     }
 
     #[tokio::test]

@@ -1,9 +1,9 @@
 //! The socket below rtnetlink's connections.
 //!
-//! It is rtnetlink's own, and differs in what a connection sees of it:
+//! It differs from rtnetlink's own kind in what a connection sees of it:
 //!
-//! * The kernel has queued its answer when `send` returns. So the socket is read at once, and
-//!   not only when the runtime has heard that there is something to read.
+//! * The kernel has queued its answer when `send` returns. So the socket is read at once, and the
+//!   runtime watches it only for [`Socket::watch`], since news come at any time.
 //! * A connection reads until there is nothing left, and would have all of a list in memory,
 //!   some ten KiB for a link, before its reader gets the first piece. Here it gets one datagram,
 //!   and the next one when [`Socket::has_moved`] has been asked.
@@ -13,13 +13,16 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 use std::task::{Context, Poll, ready};
 
 use bytes::BufMut;
 use rtnetlink::packet_core::{NetlinkBuffer, NetlinkMessage};
 use rtnetlink::packet_route::RouteNetlinkMessage;
-use rtnetlink::proto::sys::{AsyncSocket, TokioSocket};
+use rtnetlink::proto::sys::AsyncSocket;
 use rtnetlink::sys::SocketAddr;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 
 use super::error::Failure;
 
@@ -28,7 +31,9 @@ const DATAGRAM: usize = 32 * 1024;
 
 /// An rtnetlink socket. It belongs to the namespace of the thread that opened it.
 pub(super) struct Socket {
-    socket: TokioSocket,
+    socket: rtnetlink::sys::Socket,
+    /// The same, where the runtime watches it.
+    watched: Option<AsyncFd<OwnedFd>>,
     datagram: RefCell<Vec<u8>>,
     moved: Cell<bool>,
     failure: RefCell<Option<Failure>>,
@@ -49,8 +54,32 @@ impl Socket {
     /// has got rid of the last one.
     pub(super) fn forget(&mut self) {
         let datagram = self.datagram.get_mut();
-        while self.socket.socket_ref().recv_from(datagram, 0).is_ok() {
+        while self.socket.recv_from(datagram, 0).is_ok() {
             datagram.clear();
+        }
+    }
+
+    /// Has the runtime that this is called in tell when something can be read.
+    pub(super) fn watch(&mut self) -> io::Result<()> {
+        let same = self.socket.as_fd().try_clone_to_owned()?;
+        // SAFETY: the `AsyncFd` owns the descriptor, which is open until it is dropped.
+        let watched = unsafe { AsyncFd::register_with_interest(same, Interest::READABLE) }?;
+        self.watched = Some(watched);
+        Ok(())
+    }
+
+    fn poll_datagram(&self, cx: &mut Context<'_>) -> Poll<io::Result<SocketAddr>> {
+        let mut datagram = self.datagram.borrow_mut();
+        loop {
+            datagram.clear();
+            match self.socket.recv_from(&mut *datagram, 0) {
+                Ok((_, from)) => return Poll::Ready(Ok(from)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => match &self.watched {
+                    Some(watched) => ready!(watched.poll_read_ready(cx))?.clear_ready(),
+                    None => return Poll::Pending,
+                },
+                Err(error) => return Poll::Ready(Err(error)),
+            }
         }
     }
 
@@ -77,16 +106,19 @@ impl Socket {
 
 impl AsyncSocket for Socket {
     fn socket_ref(&self) -> &rtnetlink::sys::Socket {
-        self.socket.socket_ref()
+        &self.socket
     }
 
     fn socket_mut(&mut self) -> &mut rtnetlink::sys::Socket {
-        self.socket.socket_mut()
+        &mut self.socket
     }
 
     fn new(protocol: isize) -> io::Result<Self> {
+        let socket = rtnetlink::sys::Socket::new(protocol)?;
+        socket.set_non_blocking(true)?;
         Ok(Self {
-            socket: TokioSocket::new(protocol)?,
+            socket,
+            watched: None,
             datagram: RefCell::new(Vec::with_capacity(DATAGRAM)),
             moved: Cell::default(),
             failure: RefCell::default(),
@@ -94,22 +126,16 @@ impl AsyncSocket for Socket {
     }
 
     fn poll_send(&self, cx: &mut Context<'_>, message: &[u8]) -> Poll<io::Result<usize>> {
-        self.socket.poll_send(cx, message)
+        self.poll_send_to(cx, message, &SocketAddr::new(0, 0))
     }
 
     fn poll_send_to(
         &self,
-        cx: &mut Context<'_>,
+        _: &mut Context<'_>,
         message: &[u8],
         to: &SocketAddr,
     ) -> Poll<io::Result<usize>> {
-        let sent = match self.socket_ref().send_to(message, to, 0) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                ready!(self.socket.poll_send_to(cx, message, to))
-            }
-            sent => sent,
-        };
-        match sent {
+        match self.socket.send_to(message, to, 0) {
             Ok(_) => self.moved.set(true),
             Err(error) => self.fail(error),
         }
@@ -128,18 +154,10 @@ impl AsyncSocket for Socket {
         if self.moved.get() {
             return Poll::Pending;
         }
-        let mut datagram = self.datagram.borrow_mut();
-        datagram.clear();
-        let received = match self.socket_ref().recv_from(&mut *datagram, 0) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                ready!(self.socket.poll_recv_from(cx, &mut *datagram))
-            }
-            received => received.map(|(_, from)| from),
-        };
-        match received {
+        match ready!(self.poll_datagram(cx)) {
             Ok(from) => {
                 self.moved.set(true);
-                self.hand_on(&datagram, to);
+                self.hand_on(&self.datagram.borrow(), to);
                 Poll::Ready(Ok(from))
             }
             Err(error) => {
@@ -150,6 +168,7 @@ impl AsyncSocket for Socket {
     }
 
     fn poll_recv_from_full(&self, cx: &mut Context<'_>) -> Poll<io::Result<(Vec<u8>, SocketAddr)>> {
-        self.socket.poll_recv_from_full(cx)
+        let mut whole = Vec::new();
+        self.poll_recv_from(cx, &mut whole).map_ok(|from| (whole, from))
     }
 }

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use cnm_cni::netlink::{Error, Failure, Netlink, Route};
+use cnm_cni::netlink::{Error, Events, Failure, Netlink, Route};
 use ipnet::IpNet;
 
 use crate::alone::{alone, sh};
@@ -74,6 +74,25 @@ fn one_handle_serves_many_tasks_while_the_lists_change() {
         let addresses = netlink.addresses(index).await.unwrap();
         let v4 = addresses.iter().filter(|address| address.net.addr().is_ipv4());
         assert_eq!(v4.count(), 250 + 8 * 20);
+    });
+}
+
+#[test]
+fn every_kind_of_change_is_news_also_one_that_is_not_understood() {
+    alone("netlink::every_kind_of_change_is_news_also_one_that_is_not_understood", async {
+        sh("ip link add one type veth peer name two; ip link set one up; ip link set two up");
+        let mut events = Events::own().unwrap();
+        for command in [
+            "ip link set two alias x",
+            "ip link set two alias $(printf '\\377')",
+            "ip addr add 10.9.0.2/24 dev one",
+            "ip route add 10.10.0.0/24 via 10.9.0.1",
+            "ip addr add fd09::2/64 dev one nodad",
+        ] {
+            sh(command);
+            let news = tokio::time::timeout(Duration::from_secs(5), events.next()).await;
+            news.unwrap_or_else(|_| panic!("no news of: {command}")).unwrap();
+        }
     });
 }
 
