@@ -9,11 +9,13 @@ SUDO := sudo --preserve-env
 endif
 SUITE ?= bookworm
 
-.PHONY: help build release install uninstall deb demo test test-install lint e2e fidelity crash soak bench
+.PHONY: help build release install uninstall deb demo check test test-one test-install lint e2e fidelity crash soak bench
 
 help:
 	@echo 'make demo           a guided tour, in a test host: this machine and its Docker stay as they are'
 	@echo 'make demo HOST=1    the same tour, with the Docker of this machine'
+	@echo 'make check          format, lints and unit tests: the loop of a change, in under a minute'
+	@echo 'make test-one T=…   the tests whose name contains that, with what they need'
 	@echo 'make test           everything that must hold: format, lints, all tests with real Dockers'
 	@echo 'make e2e            only the tests with real Dockers'
 	@echo 'make fidelity       chain by chain: what a container gets, and what a pod gets'
@@ -132,6 +134,19 @@ lint:
 # The tests make namespaces: cargo runs as you are, and what it has built runs as root.
 RUNNER = $(if $(SUDO),CARGO_TARGET_$(shell rustc -vV | sed -n 's/^host: //p' | tr a-z- A-Z_)_RUNNER='$(SUDO)')
 NEXTEST = $(shell cargo nextest --version >/dev/null 2>&1 && echo yes)
+
+# The loop of a change; CONTRIBUTING.md has more.
+check:
+	$(call install,gcc libc6-dev iproute2)
+	cargo fmt --check
+	cargo clippy --all-targets --locked --quiet -- -D warnings
+	$(RUNNER) cargo test --locked --quiet --lib --test rooms
+
+# The first test on a Docker makes the Debian folder that it needs.
+test-one:
+	$(if $(T),,$(error T is missing: a part of a test's name, as in 'make test-one T=e2e::mac::docker_28_5'))
+	$(call install,gcc libc6-dev iptables $(TESTBED))
+	$(RUNNER) cargo $(if $(NEXTEST),nextest run,test) --locked $(T)
 
 test: lint testbed
 	$(if $(NEXTEST),$(RUNNER) cargo test --locked --quiet --doc)

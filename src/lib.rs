@@ -34,7 +34,8 @@
 //! | `netns` | `crash` |
 //! | `cnm`, `trust`, `plain`, `crash` (which is nothing in a release) | nobody |
 //!
-//! `tests/rooms.rs` reads the `use crate::` lines and fails on an arrow that points up.
+//! `tests/rooms` reads this table and the one of `lifecycle`, and fails on an arrow that points up, or on
+//! files that use each other in a circle.
 
 pub mod cli;
 pub mod cni;

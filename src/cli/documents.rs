@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use clap::CommandFactory;
+use clap::Command;
 use clap_complete::{Shell, generate_to};
 
 /// Write man pages and completions for bash, zsh and fish into a folder
@@ -21,20 +21,19 @@ pub(super) struct Args {
     folder: PathBuf,
 }
 
-/// Writes all of them; those that are there are replaced.
-pub(super) fn run(args: &Args) -> anyhow::Result<()> {
-    fs::create_dir_all(&args.folder).and_then(|()| write_to(&args.folder)).with_context(|| {
-        format!("cannot write man pages and completions into {}", args.folder.display())
-    })
+/// Writes those of `command`, the whole command line; files that are there are replaced.
+pub(super) fn run(args: &Args, command: &Command) -> anyhow::Result<()> {
+    fs::create_dir_all(&args.folder).and_then(|()| write_to(&args.folder, command)).with_context(
+        || format!("cannot write man pages and completions into {}", args.folder.display()),
+    )
 }
 
-fn write_to(folder: &Path) -> std::io::Result<()> {
-    let mut command = super::Cli::command();
+fn write_to(folder: &Path, command: &Command) -> std::io::Result<()> {
     for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
-        generate_to(shell, &mut command, "cnm-cni", folder)?;
+        generate_to(shell, &mut command.clone(), "cnm-cni", folder)?;
     }
     // 'cnm-cni help serve' is the page of 'serve' again.
-    let command = super::Cli::command()
+    let command = (command.clone())
         .disable_help_subcommand(true)
         .mut_subcommands(|verb| verb.disable_help_subcommand(true));
     clap_mangen::generate_to(command, folder)

@@ -99,7 +99,7 @@ pub fn main() -> ExitCode {
         Verb::Orphans(args) => orphans::run(args),
         Verb::Gc(args) => gc::run(&args),
         Verb::Check(args) => check::run(&args),
-        Verb::Documents(args) => documents::run(&args).map(|()| ExitCode::SUCCESS),
+        Verb::Documents(args) => documents::run(&args, &Cli::command()).map(|()| ExitCode::SUCCESS),
         Verb::Validate(args) => validate::run(args),
         Verb::Cni(args) => cni::run(args),
     };

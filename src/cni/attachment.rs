@@ -27,6 +27,17 @@ pub struct Attachment {
     pub capability_args: Map<String, Value>,
 }
 
+/// An attachment that is still in use, as GC tells plugins of it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ValidAttachment {
+    /// `CNI_CONTAINERID` at ADD.
+    #[serde(rename = "containerID")]
+    pub container_id: String,
+    /// `CNI_IFNAME` at ADD.
+    #[serde(rename = "ifname")]
+    pub if_name: String,
+}
+
 /// An attachment's parameters cannot be handed to a plugin.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidAttachment {

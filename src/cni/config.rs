@@ -69,7 +69,7 @@ impl NetworkConfigList {
     ///
     /// [`ConfigError`] says what is wrong and where; also when there are no plugins.
     pub fn parse(bytes: &[u8]) -> Result<Self> {
-        object(lenient::parse(bytes)?)?.try_into()
+        lenient::object(lenient::parse(bytes)?)?.try_into()
     }
 
     /// The network's name, which satisfies the specification's rules for names.
@@ -142,7 +142,7 @@ impl NetworkConfigList {
 
     /// Reads a `.conflist` whose plugins may come from other files too.
     pub(super) fn parse_inlined(bytes: &[u8]) -> Result<Inlined> {
-        Inlined::read(&object(lenient::parse(bytes)?)?)
+        Inlined::read(&lenient::object(lenient::parse(bytes)?)?)
     }
 
     /// Makes a list of the content of a `.conf`: one plugin, which carries the network's name
@@ -152,7 +152,7 @@ impl NetworkConfigList {
     ///
     /// [`ConfigError`] says what is wrong.
     pub fn up_convert(bytes: &[u8]) -> Result<Self> {
-        let plugin = object(lenient::parse(bytes)?)?;
+        let plugin = lenient::object(lenient::parse(bytes)?)?;
         let has = |key: &str| lenient::get(&plugin, key).is_some();
         if has("plugins") && !has("type") {
             return Err(ConfigError::List);
@@ -206,14 +206,6 @@ impl Inlined {
             plugins,
         };
         Ok(Self { list, only })
-    }
-}
-
-/// The fields of a configuration, which can be nothing but an object.
-pub(super) fn object(json: Value) -> Result<Map<String, Value>> {
-    match json {
-        Value::Object(object) => Ok(object),
-        other => Err(Mismatch::new("the configuration", "an object", &other).into()),
     }
 }
 

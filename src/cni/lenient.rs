@@ -37,6 +37,14 @@ impl Mismatch {
 
 type Result<T> = std::result::Result<T, Mismatch>;
 
+/// The fields of a configuration, which can be nothing but an object.
+pub(super) fn object(json: Value) -> Result<Map<String, Value>> {
+    match json {
+        Value::Object(object) => Ok(object),
+        other => Err(Mismatch::new("the configuration", "an object", &other)),
+    }
+}
+
 /// Reads a JSON text. Bytes that are no UTF-8 stand in names and comments, if anywhere.
 pub(super) fn parse(bytes: &[u8]) -> serde_json::Result<Value> {
     serde_json::from_str(&String::from_utf8_lossy(bytes))

@@ -10,8 +10,7 @@
 //!      │  └── result, conversion                             AttachResult, in any version
 //!      ▼
 //!   request   what one plugin reads
-//!   programs  find it, judge it
-//!   plugins   run it, hear it out
+//!   plugins   find it, judge it, run it, hear it out
 //!             (crate::process: one process, its pipes, its deadline)
 //!
 //!   cache     what ADD gave, as libcni keeps it; for whoever has no records of his own
@@ -54,7 +53,7 @@ mod limits;
 mod name;
 mod plugin_config;
 mod plugins;
-mod programs;
+mod program;
 #[cfg(test)]
 mod properties;
 mod request;
@@ -67,7 +66,7 @@ mod validate;
 mod verb;
 mod version;
 
-pub use attachment::{Attachment, InvalidAttachment};
+pub use attachment::{Attachment, InvalidAttachment, ValidAttachment};
 pub use cache::{Cache, CacheError, CachedAttachment};
 pub use conf_dir::{ConfDir, Listed, Listing};
 pub use config::NetworkConfigList;
@@ -79,7 +78,7 @@ pub use limits::Limits;
 pub use name::InvalidName;
 pub use plugin_config::PluginConfig;
 pub use result::{AttachResult, Dns, Interface, IpConfig, Route};
-pub use runtime::{Runtime, ValidAttachment};
+pub use runtime::Runtime;
 pub use turn::Turn;
 pub use validate::{Unusable, ValidatedPlugin, Validation};
 pub use verb::Verb;

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::lenient::{self, Mismatch};
-use super::{ConfigError, config, name};
+use super::{ConfigError, name};
 
 /// One plugin's object in a network configuration list.
 ///
@@ -30,7 +30,7 @@ impl PluginConfig {
     /// The value is no object, `type` is missing or is no file name, `capabilities` is not
     /// an object of booleans, or `ipam` is no object with a proper `type`.
     pub fn from_json(json: Value) -> Result<Self, ConfigError> {
-        let json = config::object(json)?;
+        let json = lenient::object(json)?;
         let plugin_type = match lenient::text(&json, "type")? {
             None | Some("") => return Err(ConfigError::NoType),
             Some(plugin_type) => plugin_type.to_owned(),

@@ -16,16 +16,15 @@ use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::plugins::{Call, Plugins};
-use super::programs::Program;
+use super::program::Program;
 use super::request::Request;
 use super::strays;
 use super::{
     AttachResult, Attachment, Error, Failure, Limits, NetworkConfigList, PluginConfig, PluginError,
-    Verb,
+    ValidAttachment, Verb,
 };
 use crate::trust::Trust;
 
@@ -33,17 +32,6 @@ use crate::trust::Trust;
 #[derive(Debug, Clone)]
 pub struct Runtime {
     pub(super) plugins: Arc<Plugins>,
-}
-
-/// An attachment that is still in use, as GC tells plugins of it.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct ValidAttachment {
-    /// `CNI_CONTAINERID` at ADD.
-    #[serde(rename = "containerID")]
-    pub container_id: String,
-    /// `CNI_IFNAME` at ADD.
-    #[serde(rename = "ifname")]
-    pub if_name: String,
 }
 
 type Result<T> = std::result::Result<T, Error>;

@@ -5,6 +5,7 @@
 //! unknown fields are ignored, and `null` stands for an absent value.
 
 mod endpoint;
+mod host_port;
 mod id;
 mod network;
 mod options;
@@ -15,6 +16,7 @@ pub use endpoint::{
     CreateEndpointRequest, CreateEndpointResponse, EndpointInterface, EndpointOperInfoResponse,
     EndpointRequest,
 };
+pub use host_port::HostPort;
 pub use id::{EndpointId, Id, InvalidId, NetworkId};
 pub use network::{
     Capabilities, CreateNetworkRequest, DeleteNetworkRequest, Empty, GwAllocCheckResponse,

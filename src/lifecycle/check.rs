@@ -12,16 +12,17 @@
 use std::borrow::Cow;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use super::driver::Driver;
 use super::error::chain;
-use super::place::Place;
-use super::reconcile::{Desired, Live};
+use super::error::{Error, Result};
+use super::host::forward;
+use super::interface::place::Place;
+use super::interface::reconcile::{Desired, Live};
 use super::record::{Attachment, AttachmentId, Interface, Phase};
-use super::{Driver, Error, Inner, Result, forward};
 use crate::cni::{self, AttachResult, NetworkConfigList};
 use crate::cnm::{EndpointId, JoinResponse, NetworkId};
 use crate::netlink::{Link, Netlink, Route, Snapshot};
@@ -78,19 +79,19 @@ impl Driver {
     /// A check is finished even if the caller stops waiting for it. What goes wrong with an
     /// endpoint's is one of its differences.
     pub async fn check(&self, which: &[String], repair: bool) -> Vec<Check> {
-        let mut ids = self.inner.endpoints.ids();
+        let mut ids = self.endpoints.ids();
         ids.sort_by(|one, other| one.as_str().cmp(other.as_str()));
         // All at once: the engine bounds how many plugins run.
         let checks: Vec<_> = (ids.into_iter())
             .map(|endpoint| {
-                let (inner, which) = (Arc::clone(&self.inner), which.to_vec());
-                self.inner.background.spawn(async move {
-                    let slot = inner.endpoints.lock(&endpoint).await;
+                let (driver, which) = (self.clone(), which.to_vec());
+                self.background.spawn(async move {
+                    let slot = driver.endpoints.lock(&endpoint).await;
                     let attachment = slot.as_ref()?;
                     let named =
                         which.is_empty() || which.iter().any(|name| attachment.answers_to(name));
                     match named {
-                        true => Some(inner.check(attachment, repair).await),
+                        true => Some(driver.check_one(attachment, repair).await),
                         false => None,
                     }
                 })
@@ -129,8 +130,8 @@ struct Found<'a> {
     gateways: Vec<IpAddr>,
 }
 
-impl Inner {
-    async fn check(self: &Arc<Self>, attachment: &Attachment, repair: bool) -> Check {
+impl Driver {
+    async fn check_one(&self, attachment: &Attachment, repair: bool) -> Check {
         let before = self.look(attachment).await;
         if !repair || before.is_well() {
             return before;
@@ -191,7 +192,7 @@ impl Inner {
         attachment: &'a Attachment,
     ) -> Result<std::result::Result<Found<'a>, &'static str>> {
         // Of a check that could not be ended: the interface would be found in staging.
-        if netns::stacked(&self.netns_dir)?.contains(&attachment.staging) {
+        if netns::stacked(self.interfaces.netns_dir())?.contains(&attachment.staging) {
             end(&attachment.staging, &attachment.parameters.if_name).await?;
         }
         match attachment.phase {
@@ -211,7 +212,7 @@ impl Inner {
         if netns::identity(sandbox)?.is_none() {
             return Ok(Err("the container's namespace is gone"));
         }
-        match self.locate(attachment).await? {
+        match self.interfaces.locate(attachment).await? {
             Place::Sandbox(netlink, link) => {
                 let gateways = told.gateways();
                 Ok(Ok(Found {
@@ -233,11 +234,11 @@ impl Inner {
     }
 
     /// Puts back all that settling would.
-    async fn repair(self: &Arc<Self>, attachment: &Attachment) -> Result<()> {
+    async fn repair(&self, attachment: &Attachment) -> Result<()> {
         if let Ok(found) = self.find(attachment).await? {
             let dockers = found.dockers(attachment);
             found.desired(attachment, &dockers).reconcile(&found.live()).await?;
-            self.straighten(attachment, false).await?;
+            self.interfaces.align_default_route(attachment, false).await?;
         }
         forward::complete(attachment).await
     }
@@ -270,7 +271,7 @@ impl Inner {
             let list = NetworkConfigList::clone(&attachment.list);
             let list = list.with_sysctls_of(&found.link.name);
             let result = as_it_was_made(attachment, found);
-            Ok(self.runtime.check(&list, parameters, &result).await?)
+            self.chains.check(&list, parameters, &result).await
         };
         let checked = checked.await;
         let ended = end(staging, &parameters.if_name).await;
@@ -363,7 +364,7 @@ async fn end(staging: &Path, if_name: &str) -> Result<()> {
 }
 
 /// Ends the checks that a driver was killed in.
-pub(super) async fn end_interrupted(netns_dir: &Path) -> Result<()> {
+pub(crate) async fn end_interrupted(netns_dir: &Path) -> Result<()> {
     for staging in netns::stacked(netns_dir)? {
         let id = staging.file_name().and_then(|name| name.to_str());
         if let Some(id) = id.and_then(AttachmentId::parse) {

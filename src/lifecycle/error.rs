@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::PortError;
+use super::port_error::PortError;
 use crate::cnm::{EndpointId, InvalidOption, NetworkId};
 use crate::translate::{OtherAddress, Refusal};
 use crate::{cni, netlink, netns, state};
+
+pub(crate) type Result<T> = std::result::Result<T, Error>;
 
 /// Why a call failed.
 #[derive(Debug, thiserror::Error)]
@@ -204,7 +206,7 @@ pub enum Error {
 
 impl Error {
     /// This error, after an attempt to undo the steps before it.
-    pub(super) fn undone(self, undo: Result<(), Self>) -> Self {
+    pub(crate) fn undone(self, undo: Result<()>) -> Self {
         match undo {
             Ok(()) => self,
             Err(undo) => Self::Undo { cause: Box::new(self), undo: Box::new(undo) },

@@ -5,7 +5,7 @@ use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-use super::json::{self, Json};
+use super::answer;
 use crate::lifecycle::{self, chain};
 use crate::plain;
 
@@ -50,8 +50,11 @@ pub enum Error {
     )]
     EmptyBody,
     /// No call of Docker's is nearly as large as the limit.
-    #[error("the body is larger than {} bytes, which is the limit", json::LIMIT)]
-    BodyTooLarge,
+    #[error("the body is larger than {limit} bytes, which is the limit")]
+    BodyTooLarge {
+        /// The limit, in bytes.
+        limit: usize,
+    },
     /// The body did not come in time.
     #[error("the body has not arrived within a minute")]
     BodySlow,
@@ -105,7 +108,7 @@ impl Error {
             Self::Driver(_) => StatusCode::OK,
             Self::UnknownCall { .. } => StatusCode::NOT_FOUND,
             Self::NotAPost { .. } => StatusCode::METHOD_NOT_ALLOWED,
-            Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodySlow => StatusCode::REQUEST_TIMEOUT,
             Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
             Self::EmptyBody | Self::BodyBroken(_) | Self::NotJson(_) | Self::Mismatch { .. } => {
@@ -120,7 +123,9 @@ impl IntoResponse for Error {
     fn into_response(self) -> Response {
         // A plugin's words are in it, and it is shown on terminals.
         let text = plain::line(&chain(&self)).into_owned();
-        let mut response = (self.status(), Json(Refusal { err: &text })).into_response();
+        // Text is JSON in any case.
+        let mut response = answer::response(self.status(), &Refusal { err: &text })
+            .unwrap_or_else(|_| self.status().into_response());
         response.extensions_mut().insert(Failure(text));
         response
     }

@@ -18,6 +18,8 @@
 //! * A call that has begun, its body having arrived, is carried through, whether or not its
 //!   caller still waits.
 
+mod answer;
+mod body;
 mod connections;
 pub mod control;
 mod endpoint;

@@ -32,6 +32,7 @@
 //! | `packages` | each way of installation that builds first: `make test-install` |
 //! | `managed` | the managed plugin, from a registry; upgraded; in a swarm |
 //! | `podman`, `containerd` | other runtimes on the same conflists and leases |
+//! | `contributing` | a test host that is kept up, by the steps of CONTRIBUTING.md |
 //! | `routed` | a gateway outside the subnet, as pod networks without a bridge have it |
 //!
 //! Needs root. `make test` prepares the Debian folders; without it the first test does.
@@ -48,6 +49,7 @@ mod check;
 mod compose;
 mod conflists;
 mod containerd;
+mod contributing;
 mod crash;
 mod daemon;
 mod demo;

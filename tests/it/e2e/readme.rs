@@ -42,6 +42,14 @@ impl Steps {
         Self { title: format!("{page}, {name}"), commands }
     }
 
+    /// The same steps with another name in place of one that stands there as a word.
+    pub(super) fn renamed(self, name: &str, other: &str) -> Self {
+        let commands = self.commands.replace(&format!(" {name} "), &format!(" {other} "));
+        let commands = commands.replace(&format!(" {name})"), &format!(" {other})"));
+        let commands = commands.replace(&format!(" {name}\n"), &format!(" {other}\n"));
+        Self { commands, ..self }
+    }
+
     /// Does them in a host, as root in [`FOLDER`]; each must succeed. What they printed.
     #[track_caller]
     pub(super) fn on(&self, host: &Host) -> String {

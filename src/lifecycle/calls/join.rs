@@ -1,0 +1,113 @@
+//! Join: the interface is handed to Docker.
+
+use std::path::PathBuf;
+
+use crate::cnm::{JoinRequest, JoinResponse};
+use crate::lifecycle::calls::watch;
+use crate::lifecycle::driver::Driver;
+use crate::lifecycle::error::{Error, Result};
+use crate::lifecycle::host::forward;
+use crate::lifecycle::interface::place::Place;
+use crate::lifecycle::record::{Attachment, Phase};
+use crate::netns;
+
+impl Driver {
+    /// `NetworkDriver.Join`: hands the interface to Docker, with the gateways and routes.
+    ///
+    /// # Errors
+    /// The endpoint is unknown, or its interface cannot be moved; it stays in staging then.
+    pub async fn join(&self, request: JoinRequest) -> Result<JoinResponse> {
+        let _ahead = self.gate.ahead();
+        self.inherited.seen_by_dockerd(&request.endpoint_id);
+        let mut slot = self.endpoints.lock(&request.endpoint_id).await;
+        let Some(attachment) = slot.as_mut() else {
+            return Err(Error::UnknownEndpoint(request.endpoint_id));
+        };
+        if !attachment.phase.is_live() {
+            return Err(Error::UnknownEndpoint(request.endpoint_id));
+        }
+        let sandbox: Option<PathBuf> =
+            (!request.sandbox_key.is_empty()).then(|| request.sandbox_key.into());
+        self.publisher.publish_what_waited(attachment, sandbox.as_deref()).await?;
+        let joined = self.as_joined(attachment, sandbox).await?;
+        let Some(answer) = joined.join_answer() else {
+            return Err(Error::UnknownEndpoint(request.endpoint_id));
+        };
+        self.ports.enter(&joined.endpoint, joined.sandbox.as_deref());
+        self.carry_out(attachment, joined).await?;
+        if let Some(sandbox) = &attachment.sandbox
+            && netns::identity(sandbox)?.is_none()
+        {
+            watch::start(self, attachment);
+        }
+        Ok(answer)
+    }
+}
+
+impl Driver {
+    /// The attachment as it is to be in that sandbox, beside the container's other networks.
+    async fn as_joined(
+        &self,
+        attachment: &Attachment,
+        sandbox: Option<PathBuf>,
+    ) -> Result<Attachment> {
+        // Not as wide as at an earlier Join.
+        let mut joined =
+            Attachment { phase: Phase::Joined, sandbox, widened: 0, ..attachment.clone() };
+        self.interfaces.sandboxes.check_overlap(&joined)?;
+        let live = self.interfaces.live_routes(&joined).await?;
+        joined.widened = self.interfaces.sandboxes.widening(&joined, &live);
+        let again = attachment.phase == Phase::Settled && attachment.sandbox == joined.sandbox;
+        if !again {
+            joined.tables = self.interfaces.sandboxes.renumbering(&joined, &live);
+        }
+        Ok(joined)
+    }
+
+    /// Makes the attachment what it is to be, and Docker find its interface. After an error it is
+    /// what it was: no Leave follows a Join that failed.
+    async fn carry_out(&self, attachment: &mut Attachment, mut joined: Attachment) -> Result<()> {
+        let first = attachment.phase == Phase::Staged;
+        let exempt = async {
+            match first {
+                true => forward::exempt(attachment).await,
+                // The earlier one has written the rules, or was about to when the driver ended.
+                false => forward::complete(attachment).await,
+            }
+        };
+        let keep = async {
+            self.interfaces.read_settings(&mut joined).await?;
+            self.records.keep(&joined).await
+        };
+        // Before the interface moves: its settings are on record then, wherever a crash leaves it.
+        // Both to their end, so that an undo does not meet a step that is under way.
+        let (kept, exempted) = tokio::join!(keep, exempt);
+        let handed_over = match kept.and(exempted) {
+            Ok(()) => self.hand_over(&joined).await,
+            failed => failed,
+        };
+        if let Err(cause) = handed_over {
+            let withdraw =
+                async { if first { forward::withdraw(attachment).await } else { Ok(()) } };
+            let (kept, withdrawn) = tokio::join!(self.records.keep(attachment), withdraw);
+            return Err(cause.undone(kept.and(withdrawn)));
+        }
+        self.interfaces.sandboxes.enter(&joined);
+        *attachment = joined;
+        Ok(())
+    }
+
+    /// Moves the interface to where Docker looks for it, unless it is there or further on.
+    async fn hand_over(&self, attachment: &Attachment) -> Result<()> {
+        match self.interfaces.locate(attachment).await? {
+            Place::Staging(staging, link) => {
+                Ok(staging.move_to(link.index, &netns::own()?).await?)
+            }
+            Place::Own(_) | Place::Sandbox(..) => Ok(()),
+            Place::Nowhere => Err(Error::InterfaceGone {
+                endpoint: attachment.endpoint.clone(),
+                if_name: attachment.parameters.if_name.clone(),
+            }),
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! One file for each of Docker's calls, and for the operator's.
+
+mod create;
+mod delete;
+mod join;
+mod network;
+mod orphans;
+mod program;
+pub(crate) mod watch;

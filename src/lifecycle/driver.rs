@@ -1,0 +1,46 @@
+//! The driver and its parts.
+
+use std::sync::Arc;
+
+use super::background::{Background, Gate};
+use super::config::Most;
+use super::host::Chains;
+use super::interface::Interfaces;
+use super::ports::{Ports, Publisher};
+use super::record::{Endpoints, Inherited, Networks, Records};
+use super::removal::Removals;
+
+/// The driver: every method of the remote driver protocol, without the wire.
+///
+/// Every method may be called again with the same identities, at any time, and then
+/// answers as it did the first time: dockerd repeats a call when the connection fails.
+///
+/// Each part owns its state; a call is a short story over the parts. Clones are the same driver.
+#[derive(Debug, Clone)]
+pub struct Driver {
+    /// The kernel's name for the present boot.
+    pub(crate) boot_id: Arc<str>,
+    pub(crate) most: Most,
+    /// Whether DeleteEndpoint is answered only once DEL has run.
+    pub(crate) sync_delete: bool,
+    pub(crate) networks: Arc<Networks>,
+    pub(crate) endpoints: Arc<Endpoints>,
+    pub(crate) inherited: Arc<Inherited>,
+    pub(crate) records: Arc<Records>,
+    pub(crate) chains: Arc<Chains>,
+    pub(crate) interfaces: Arc<Interfaces>,
+    pub(crate) ports: Arc<Ports>,
+    pub(crate) publisher: Arc<Publisher>,
+    pub(crate) removals: Arc<Removals>,
+    /// Held while garbage is collected.
+    pub(crate) collecting: Arc<tokio::sync::Mutex<()>>,
+    pub(crate) gate: Gate,
+    pub(crate) background: Background,
+}
+
+impl Driver {
+    /// Waits until the work in the background has ended.
+    pub async fn drain(&self) {
+        self.background.drain().await;
+    }
+}

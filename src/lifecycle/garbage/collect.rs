@@ -1,0 +1,187 @@
+//! Garbage collection: what crashes, a killed dockerd or a lost state folder left on the host.
+//!
+//! Whatever an attachment of this driver's made is removed by the chain's own DEL. What has no
+//! record any more gets one again, from what is found of it, and is then an orphan like any
+//! other. Three things keep what is alive from harm: nothing is touched that is not proven to be
+//! this driver's ([`super::remains`]), nothing that is younger than a grace time, and nothing
+//! whose address some namespace of the host still has.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::lifecycle::driver::Driver;
+use crate::lifecycle::error::Result;
+use crate::lifecycle::error::chain;
+use crate::lifecycle::garbage::dockerds::DOCKERS_PATIENCE;
+use crate::lifecycle::garbage::lost;
+use crate::lifecycle::garbage::remains::{Survey, in_use};
+
+/// What [`Driver::collect`] is to do.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Collection {
+    /// Remove what is found; else only tell.
+    pub apply: bool,
+    /// How old it must be at least, in seconds, to be taken for garbage.
+    pub grace: u64,
+    /// Also have the plugins collect (CNI's GC), for every conflist that a Docker network is on:
+    /// whatever is neither this driver's nor in libcni's cache goes.
+    pub exclusive: bool,
+}
+
+/// What was found, and what became of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finding {
+    /// What it is: an attachment by its id, an interface by its name, a network.
+    pub what: String,
+    /// Why it is garbage, or seems to be.
+    pub reason: String,
+    /// The traces of it on the host.
+    pub found: Vec<String>,
+    /// What became of it.
+    pub outcome: Outcome,
+}
+
+/// What became of a finding.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "is", content = "why")]
+pub enum Outcome {
+    /// It is gone.
+    Removed,
+    /// It would be removed, if that were asked for.
+    Garbage,
+    /// It is not touched, for this reason.
+    Kept(String),
+    /// It could not be removed, for this reason.
+    Failed(String),
+}
+
+impl Outcome {
+    fn of(removal: Result<()>) -> Self {
+        match removal {
+            Ok(()) => Self::Removed,
+            Err(error) => Self::Failed(chain(&error)),
+        }
+    }
+}
+
+/// How old something must be before it is taken for garbage without anybody's asking: longer
+/// than dockerd takes from CreateEndpoint to a running container, and than plugins may take.
+const GRACE: Duration = Duration::from_secs(600);
+
+impl Driver {
+    /// Looks for what attachments have left on the host that nothing will remove any more, and
+    /// removes it if that is asked for.
+    ///
+    /// # Errors
+    /// The host does not tell what is there.
+    pub async fn collect(&self, wanted: &Collection) -> Result<Vec<Finding>> {
+        // One at a time: two would both give the same remains a record.
+        let _alone = self.collecting.lock().await;
+        let grace = Duration::from_secs(wanted.grace);
+        let mut findings = self.collect_attachments(grace, wanted.apply).await;
+        findings.extend(self.collect_remains(grace, wanted.apply).await?);
+        if wanted.exclusive {
+            findings.extend(self.collect_exclusively(wanted.apply).await);
+        }
+        Ok(findings)
+    }
+
+    /// Attachments on record whose container has gone, or never came.
+    async fn collect_attachments(&self, grace: Duration, apply: bool) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        for endpoint in self.endpoints.ids() {
+            // Whatever holds an endpoint is at work on it.
+            let Some(mut slot) = self.endpoints.try_lock(&endpoint) else { continue };
+            let Some(attachment) = slot.as_ref().filter(|attachment| attachment.id.age() >= grace)
+            else {
+                continue;
+            };
+            let Some(reason) = lost::reason(&self.interfaces, attachment).await else { continue };
+            let what = format!("attachment {}", attachment.id);
+            let found = vec![format!("endpoint {}", endpoint.short())];
+            let outcome = if apply {
+                Outcome::of(self.removals.detach(&mut slot).await)
+            } else {
+                Outcome::Garbage
+            };
+            findings.push(Finding { what, reason: reason.to_owned(), found, outcome });
+        }
+        findings
+    }
+
+    /// What is left of attachments that are not on record.
+    async fn collect_remains(&self, grace: Duration, apply: bool) -> Result<Vec<Finding>> {
+        let lists = self.chains.known();
+        // Also records that cannot be read: their containers may run. Before the survey and after
+        // it, since attachments come and go meanwhile.
+        let mut on_record = self.records.ids();
+        let mut survey =
+            Survey::take(&lists, self.interfaces.netns_dir(), &self.interfaces.own).await?;
+        on_record.extend(self.records.ids());
+        survey.stray_links.retain(|name| !on_record.iter().any(|id| id.if_name() == *name));
+        survey.attachments.retain(|id, _| !on_record.contains(id) && id.age() >= grace);
+        let addresses = survey.attachments.values().flat_map(|remains| &remains.addresses);
+        let used = in_use(&addresses.copied().collect()).await?;
+        let mut findings = Vec::new();
+        for (id, remains) in survey.attachments {
+            let kept = match remains.addresses.iter().find(|address| used.contains(address)) {
+                Some(address) => {
+                    Some(format!("a namespace of this host has its address {address}"))
+                }
+                None if !remains.proven => Some("it may be another runtime's".to_owned()),
+                None => None,
+            };
+            let outcome = match kept {
+                Some(reason) => Outcome::Kept(reason),
+                None if apply => Outcome::of(self.remove_remains(id, &remains, &lists).await),
+                None => Outcome::Garbage,
+            };
+            findings.push(Finding {
+                what: format!("attachment {id}"),
+                reason: "it is not on record".to_owned(),
+                found: remains.found,
+                outcome,
+            });
+        }
+        findings.extend(survey.stray_links.into_iter().map(|name| Finding {
+            what: format!("interface {name}"),
+            reason: "it is named like this driver's, and belongs to no attachment".to_owned(),
+            found: Vec::new(),
+            outcome: Outcome::Kept("nothing proves that it is this driver's".to_owned()),
+        }));
+        Ok(findings)
+    }
+}
+
+/// Collects at intervals, until the driver stops; and before that once what Docker gave up on
+/// because the last driver died in the middle of a call: it asks neither for the end of an
+/// endpoint whose CreateEndpoint was not answered, nor twice for that of one whose DeleteEndpoint
+/// was not. What is older than this driver is seen through by then.
+pub(crate) async fn at_intervals(driver: Driver, interval: Duration) {
+    let (mut pause, mut grace) = (DOCKERS_PATIENCE, DOCKERS_PATIENCE);
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = driver.background.stopped() => return,
+        }
+        collect_and_log(&driver, grace).await;
+        (pause, grace) = (interval, GRACE);
+    }
+}
+
+async fn collect_and_log(driver: &Driver, grace: Duration) {
+    let wanted = Collection { apply: true, grace: grace.as_secs(), exclusive: false };
+    match driver.collect(&wanted).await {
+        Err(error) => tracing::warn!(error = chain(&error), "cannot look for garbage"),
+        Ok(findings) => findings.into_iter().for_each(log),
+    }
+}
+
+fn log(Finding { what, reason, found, outcome }: Finding) {
+    match outcome {
+        Outcome::Removed => tracing::info!(what, reason, ?found, "garbage removed"),
+        Outcome::Failed(why) => tracing::warn!(what, reason, why, "garbage cannot be removed"),
+        Outcome::Garbage | Outcome::Kept(_) => {}
+    }
+}

@@ -1,0 +1,95 @@
+//! What is done when a new dockerd first calls.
+
+use std::time::Duration;
+
+use crate::cnm::EndpointId;
+use crate::lifecycle::driver::Driver;
+use crate::lifecycle::error::chain;
+use crate::lifecycle::garbage::lost::{self, lost_its_sandbox};
+use crate::lifecycle::record::Attachment;
+use crate::lifecycle::removal::Claims;
+
+/// For how long after the driver's start dockerd may have a call to repeat that the last driver
+/// did not answer; it does so for 30 s.
+pub(crate) const DOCKERS_PATIENCE: Duration = Duration::from_secs(45);
+
+/// Begins the removal of every attachment whose container has gone without Docker's saying
+/// so: a dockerd that was killed forgets the endpoints of drivers that it has not called yet.
+/// What it died over, before the container had its interface, is left to the new one for a while.
+pub(crate) fn sweep(driver: &Driver) {
+    let endpoints = driver.endpoints.ids();
+    driver.inherited.extend(endpoints.iter().cloned());
+    for endpoint in endpoints.clone() {
+        // At once, so that a container that is started again finds an orphan to wait for.
+        match driver.endpoints.try_lock(&endpoint) {
+            Some(mut slot) => end_if_lost(driver, &mut slot),
+            None => {
+                let driver = driver.clone();
+                driver.background.clone().spawn(async move {
+                    end_if_lost(&driver, &mut *driver.endpoints.lock(&endpoint).await);
+                });
+            }
+        }
+    }
+    let driver = driver.clone();
+    driver.background.clone().spawn(async move {
+        let patience = tokio::time::sleep(DOCKERS_PATIENCE);
+        if driver.background.until_stopped(patience).await.is_some() {
+            for endpoint in endpoints {
+                give_up(&driver, &endpoint, None).await;
+                driver.inherited.seen_by_dockerd(&endpoint);
+            }
+        }
+    });
+}
+
+/// Makes an orphan of an attachment whose container has gone, and has it removed in the background.
+fn end_if_lost(driver: &Driver, slot: &mut Option<Attachment>) {
+    let Some(mut attachment) = slot.take_if(|attachment| lost_its_sandbox(attachment)) else {
+        return;
+    };
+    tracing::info!(
+        endpoint = attachment.endpoint.short(),
+        "removing the attachment: its container ended while dockerd was away"
+    );
+    attachment.begin_removal();
+    driver.interfaces.sandboxes.leave(&attachment.endpoint);
+    let intent = attachment.clone();
+    let orphan = driver.removals.begin(attachment);
+    let driver = driver.clone();
+    driver.background.clone().spawn(async move {
+        if let Err(error) = driver.records.keep(&intent).await {
+            tracing::warn!(attachment = %intent.id, error = chain(&error), "its record is behind");
+        }
+        driver.removals.soon(orphan);
+    });
+}
+
+/// Begins the removal of what the previous dockerd has left half-made, if a new endpoint claims
+/// the same: the user's next attempt at what failed then.
+pub(crate) async fn evict_inherited(driver: &Driver, claims: &Claims) {
+    for endpoint in driver.inherited.all() {
+        give_up(driver, &endpoint, Some(claims)).await;
+    }
+}
+
+/// Begins the removal of an inherited endpoint's attachment, if no container has it, and, if
+/// there are any, it has what these claim. One that a call is at work on is left alone.
+async fn give_up(driver: &Driver, endpoint: &EndpointId, claims: Option<&Claims>) {
+    let Some(mut slot) = driver.endpoints.try_lock(endpoint) else { return };
+    let Some(attachment) = slot.as_ref() else { return };
+    let wanted = claims
+        .is_none_or(|claims| claims.shared_with(&Claims::of_attachment(attachment)).is_some());
+    if !wanted || !driver.inherited.contains(endpoint) {
+        return;
+    }
+    let Some(reason) = lost::reason(&driver.interfaces, attachment).await else { return };
+    tracing::info!(
+        endpoint = endpoint.short(),
+        reason,
+        "removing the attachment, which the previous dockerd has left"
+    );
+    if let Some(orphan) = driver.removals.release(&mut slot).await {
+        driver.removals.soon(orphan);
+    }
+}

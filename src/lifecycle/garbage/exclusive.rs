@@ -1,0 +1,78 @@
+//! CNI's GC, which removes whatever is not valid: only on request, since other runtimes may share
+//! a conflist.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use crate::cni::{Cache, ValidAttachment};
+use crate::lifecycle::driver::Driver;
+use crate::lifecycle::error::Result;
+use crate::lifecycle::error::chain;
+use crate::lifecycle::garbage::collect::{Finding, Outcome};
+
+/// Where libcni and its users keep their attachments.
+const LIBCNI_CACHE: &str = "/var/lib/cni";
+
+impl Driver {
+    /// Has the plugins of every conflist that a Docker network is on collect what is not valid.
+    pub(crate) async fn collect_exclusively(&self, apply: bool) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        for name in self.networks.conflists() {
+            let mut found = Vec::new();
+            let outcome = self.collect_conflist(&name, apply, &mut found).await;
+            findings.push(Finding {
+                what: format!("conflist {name}"),
+                reason: "the plugins remove whatever is not among the valid attachments".to_owned(),
+                found,
+                outcome: outcome.unwrap_or_else(|error| Outcome::Failed(chain(&error))),
+            });
+        }
+        findings
+    }
+
+    /// Has the plugins of one conflist collect, and tells what is valid.
+    async fn collect_conflist(
+        &self,
+        name: &str,
+        apply: bool,
+        found: &mut Vec<String>,
+    ) -> Result<Outcome> {
+        let list = self.chains.conflist(Some(name))?;
+        if list.disables_gc() {
+            return Ok(Outcome::Kept("the conflist says disableGC".to_owned()));
+        }
+        if !list.has_gc() {
+            let version = list.cni_version();
+            let why = format!("its cniVersion is {version}, and plugins collect from 1.1.0 on");
+            return Ok(Outcome::Kept(why));
+        }
+        let cache = Cache::new(Path::new(LIBCNI_CACHE));
+        // Nothing becomes valid, or ceases to be, from here on. Only to look, nobody has to wait.
+        let _turns = match apply {
+            true => Some((self.chains.alone(name).await, cache.turn_for_gc().await?)),
+            false => None,
+        };
+        let valid = self.valid_attachments(name, &cache)?;
+        let names = valid.iter().map(|one| format!("valid: {} {}", one.container_id, one.if_name));
+        found.extend(names);
+        if !apply {
+            return Ok(Outcome::Garbage);
+        }
+        self.chains.gc(&list, &valid).await?;
+        Ok(Outcome::Removed)
+    }
+
+    /// The attachments of a conflist: this driver's, and those in libcni's cache.
+    fn valid_attachments(&self, conflist: &str, cache: &Cache) -> Result<Vec<ValidAttachment>> {
+        let records = self.records.look()?;
+        // What cannot be read may be of any conflist, and its container may run.
+        let mut own: BTreeSet<_> = self.records.ids().into_iter().collect();
+        for record in records.iter().filter(|record| record.list.name() != conflist) {
+            own.remove(&record.id);
+        }
+        let own = own
+            .into_iter()
+            .map(|id| ValidAttachment { container_id: id.to_string(), if_name: id.if_name() });
+        Ok(own.chain(cache.valid_of_network(conflist)?).collect())
+    }
+}

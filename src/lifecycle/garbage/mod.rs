@@ -1,0 +1,9 @@
+//! Attachments that nobody will ask to be removed any more, and what they left on the host.
+
+pub(crate) mod collect;
+pub(crate) mod dockerds;
+mod exclusive;
+pub(crate) mod lost;
+mod rebuild;
+pub(crate) mod remains;
+pub(crate) mod start;

@@ -1,0 +1,124 @@
+//! A record again for what is left of an attachment, so that its chain's DEL can run.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use serde_json::json;
+
+use crate::cni::NetworkConfigList;
+use crate::cnm::EndpointInterface;
+use crate::lifecycle::driver::Driver;
+use crate::lifecycle::error::Result;
+use crate::lifecycle::garbage::remains::Remains;
+use crate::lifecycle::host::forward;
+use crate::lifecycle::interface::staging;
+use crate::lifecycle::record::{Attachment, AttachmentId, Interface, Phase, Removal};
+use crate::netlink::{Address, Netlink, Snapshot};
+use crate::translate::PORT_MAPPINGS;
+use crate::{cni, netns, translate};
+
+impl Driver {
+    /// Removes what is left of an attachment: by its chain's DEL, where the chain is known.
+    pub(crate) async fn remove_remains(
+        &self,
+        id: AttachmentId,
+        remains: &Remains,
+        lists: &[NetworkConfigList],
+    ) -> Result<()> {
+        let list = lists.iter().find(|list| remains.conflist.as_deref() == Some(list.name()));
+        let Some(list) = list else {
+            forward::withdraw_all(id).await?;
+            if let Some(link) = self.interfaces.own.link(&id.if_name()).await? {
+                self.interfaces.own.delete_link(link.index).await?;
+            }
+            return Ok(netns::remove(&self.interfaces.staging(id)).await?);
+        };
+        let attachment = self.again_on_record(id, remains, list).await?;
+        self.removals.now(self.removals.begin(attachment)).await
+    }
+
+    /// An interface for DEL to find: what is left of the attachment's own, or a stand-in, with the
+    /// addresses that are left of it.
+    async fn staged_again(
+        &self,
+        id: AttachmentId,
+        remains: &Remains,
+        list: &NetworkConfigList,
+    ) -> Result<Snapshot> {
+        let staging = self.interfaces.staging(id);
+        let if_name = id.if_name();
+        staging::stage(&staging).await?;
+        if let Some(link) = self.interfaces.own.link(&if_name).await? {
+            self.interfaces.own.move_to(link.index, &netns::open(&staging)?).await?;
+        }
+        let netlink = Netlink::in_netns(&staging).await?;
+        let link = match netlink.link(&if_name).await? {
+            Some(link) => link,
+            None => staging::stand_in(&netlink, &if_name).await?,
+        };
+        let subnets = translate::prospects(list).subnets;
+        for address in &remains.addresses {
+            let subnet = subnets.iter().find(|subnet| subnet.contains(address));
+            let prefix_len =
+                subnet.map_or(if address.is_ipv4() { 32 } else { 128 }, IpNet::prefix_len);
+            // Within what its family allows: it was a subnet's.
+            if let Ok(net) = IpNet::new(*address, prefix_len) {
+                netlink.add_address(link.index, &Address::from(net)).await?;
+            }
+        }
+        Ok(netlink.snapshot(link.index).await?)
+    }
+
+    /// A record for what is left of an attachment.
+    async fn again_on_record(
+        &self,
+        id: AttachmentId,
+        remains: &Remains,
+        list: &NetworkConfigList,
+    ) -> Result<Attachment> {
+        let snapshot = self.staged_again(id, remains, list).await?;
+        let staging = self.interfaces.staging(id);
+        let mut capability_args = serde_json::Map::new();
+        if list.declares(PORT_MAPPINGS) {
+            // portmap finds its rules by the attachment's id, and only if it is told of a port.
+            let any = json!([{"hostPort": 1, "containerPort": 1, "protocol": "tcp"}]);
+            capability_args.insert(PORT_MAPPINGS.to_owned(), any);
+        }
+        let attachment = Attachment {
+            id,
+            // Docker's own ids for them went with the record.
+            network: id.without_dashes(),
+            endpoint: id.without_dashes(),
+            phase: Phase::Deleting,
+            boot_id: self.boot_id.to_string(),
+            list: self.chains.share(list.clone()),
+            parameters: cni::Attachment {
+                container_id: id.to_string(),
+                netns: Some(staging.clone()),
+                if_name: id.if_name(),
+                args: Vec::new(),
+                capability_args,
+            },
+            ports: Vec::new(),
+            staging,
+            sandbox: None,
+            internal: false,
+            forwarded: true,
+            is_gateway: false,
+            widened: 0,
+            tables: BTreeMap::new(),
+            result: None,
+            interface: Some(Interface {
+                answer: EndpointInterface::default(),
+                told: Vec::new(),
+                snapshot,
+                settings: None,
+            }),
+            removal: Some(Removal::begun_now()),
+            writing: Arc::default(),
+        };
+        self.records.keep(&attachment).await?;
+        Ok(attachment)
+    }
+}

@@ -1,0 +1,69 @@
+//! What is done at start, the driver's and dockerd's: every attachment that something
+//! interrupted is brought to its end, each on its own, in the background. What still runs is
+//! not touched.
+
+use std::fs;
+
+use crate::lifecycle::driver::Driver;
+use crate::lifecycle::error::{Error, Result};
+use crate::lifecycle::record::{Attachment, Phase};
+
+/// Parts the attachments that go on from those that something interrupted.
+pub(crate) fn part(attachments: Vec<Attachment>, boot_id: &str) -> Parted {
+    let mut parted = Parted::default();
+    for mut attachment in attachments {
+        let Some(reason) = interrupted(&attachment, boot_id) else {
+            parted.live.push(attachment);
+            continue;
+        };
+        tracing::info!(attachment = %attachment.id, endpoint = attachment.endpoint.short(), reason,
+            "removing the attachment");
+        attachment.begin_removal();
+        parted.interrupted.push(attachment);
+    }
+    parted
+}
+
+/// Attachments, as they were found on disk.
+#[derive(Debug, Default)]
+pub(crate) struct Parted {
+    pub(crate) live: Vec<Attachment>,
+    /// To be removed.
+    pub(crate) interrupted: Vec<Attachment>,
+}
+
+/// Why the attachment cannot go on; none if it can.
+fn interrupted(attachment: &Attachment, boot_id: &str) -> Option<&'static str> {
+    match attachment.phase {
+        Phase::Adding => Some("its ADD was interrupted"),
+        Phase::Deleting => Some("its DEL was interrupted, or failed"),
+        Phase::Staged | Phase::Joined | Phase::Settled => {
+            (attachment.boot_id != boot_id).then_some("the host has been booted since")
+        }
+    }
+}
+
+/// Removes what was interrupted, in the background. Until then it is known as an orphan.
+pub(crate) fn remove(driver: &Driver, interrupted: Vec<Attachment>) {
+    if interrupted.is_empty() {
+        return;
+    }
+    let strays = interrupted.iter().map(|attachment| attachment.id.to_string()).collect();
+    let cells: Vec<_> =
+        interrupted.into_iter().map(|attachment| driver.removals.begin(attachment)).collect();
+    let driver = driver.clone();
+    driver.background.clone().spawn(async move {
+        // A DEL that runs beside the last driver's ADD would not see what that is about to make.
+        driver.chains.end_strays(strays).await;
+        for cell in cells {
+            driver.removals.soon(cell);
+        }
+    });
+}
+
+/// The kernel's name for the present boot (`random(4)`).
+pub(crate) fn boot_id() -> Result<String> {
+    fs::read_to_string("/proc/sys/kernel/random/boot_id")
+        .map(|id| id.trim().to_owned())
+        .map_err(Error::BootId)
+}

@@ -1,0 +1,201 @@
+//! The conflists of this host, and running their plugins.
+//!
+//! Any number of ADDs and DELs of a conflist run at once, or one GC ([`super::Turns`]).
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use super::{Lists, Turns};
+use crate::cni::{
+    self, AttachResult, ConfDir, ConfigError, NetworkConfigList, Runtime, Trust, ValidAttachment,
+};
+use crate::lifecycle::config::Config;
+use crate::lifecycle::error::{Error, Result};
+use crate::translate::PORT_MAPPINGS;
+
+/// The conflist of a host that has none: bridge, host-local and portmap.
+const EMBEDDED: &[u8] = include_bytes!("../../../conflists/cnm-cni-default.conflist");
+/// The name inside it.
+const EMBEDDED_NAME: &str = "cnm-cni-default";
+
+/// The built-in configuration, which serves a host that has none.
+///
+/// # Errors
+/// None but by a mistake in this program; a test reads it.
+pub fn embedded() -> std::result::Result<NetworkConfigList, ConfigError> {
+    NetworkConfigList::parse(EMBEDDED)
+}
+
+/// The conflists of this host and their plugins.
+#[derive(Debug)]
+pub(crate) struct Chains {
+    conf_dir: ConfDir,
+    runtime: Runtime,
+    turns: Turns,
+    lists: Lists,
+    /// How long the ADD of a whole chain may take.
+    add_within: Duration,
+}
+
+impl Chains {
+    pub(crate) fn new(config: &Config, lists: Lists) -> Self {
+        let trust = if config.allow_writable { Trust::Anybody } else { Trust::Root };
+        Self {
+            conf_dir: ConfDir::new(config.conf_dir.clone()).trusting(trust),
+            runtime: Runtime::trusting(config.cni_path.clone(), config.limits.clone(), trust),
+            turns: Turns::default(),
+            lists,
+            add_within: config.add_within,
+        }
+    }
+
+    /// Tells what will not be obeyed, as others could change it.
+    pub(crate) fn warn_of_untrusted(&self) {
+        for problem in self.runtime.untrusted() {
+            tracing::warn!(%problem, "no such plugin will be run");
+        }
+        for problem in self.conf_dir.list().problems.iter().filter(|it| it.is_untrusted()) {
+            tracing::warn!(%problem, "no such configuration will be used");
+        }
+    }
+
+    /// The conflist of that name; without a name the first one in file-name order, as a
+    /// kubelet chooses. The embedded one stands behind both.
+    pub(crate) fn conflist(&self, name: Option<&str>) -> Result<NetworkConfigList> {
+        let found = match name {
+            Some(EMBEDDED_NAME) => match self.conf_dir.load(EMBEDDED_NAME) {
+                Err(ConfigError::NotFound { .. }) => None,
+                found => Some(found?),
+            },
+            Some(name) => Some(self.conf_dir.load(name)?),
+            None => self.conf_dir.first()?,
+        };
+        let list = match found {
+            Some(list) => list,
+            None => embedded()?,
+        };
+        // The loopback interface of a container is Docker's; that of staging is up already.
+        Ok(list.without("loopback"))
+    }
+
+    /// The conflists of this host, and the embedded one.
+    pub(crate) fn known(&self) -> Vec<NetworkConfigList> {
+        let listed = self.conf_dir.list().networks.into_iter().map(|listed| listed.list);
+        listed.chain(embedded().ok()).collect()
+    }
+
+    /// The conflist that is equal to `list` and that an attachment has already, or `list` itself.
+    pub(crate) fn share(&self, list: NetworkConfigList) -> Arc<NetworkConfigList> {
+        self.lists.share(list)
+    }
+
+    /// Looks for every plugin of the chain, and for the IPAM plugins that they run.
+    ///
+    /// # Errors
+    /// One is missing, or others than root could change it.
+    pub(crate) fn find_plugins(&self, list: &NetworkConfigList) -> Result<()> {
+        self.runtime.find_all(list).map_err(|source| Error::Plugin {
+            conflist: list.name().to_owned(),
+            source: Box::new(source),
+        })
+    }
+
+    /// Runs the chain's ADD, within the time that all of it may take.
+    pub(crate) async fn add(
+        &self,
+        list: &NetworkConfigList,
+        parameters: &cni::Attachment,
+    ) -> Result<AttachResult> {
+        let _turn = self.turns.beside_others(list.name()).await;
+        // The plugin that runs when the time is over is killed with all its children.
+        match timeout(self.add_within, self.runtime.add(list, parameters)).await {
+            Ok(ended) => Ok(ended?),
+            Err(_) => {
+                let conflist = list.name().to_owned();
+                Err(Error::TooSlow { conflist, limit: self.add_within })
+            }
+        }
+    }
+
+    /// Runs the chain's DEL; without a result, as the undo of an ADD that failed.
+    pub(crate) async fn del(
+        &self,
+        list: &NetworkConfigList,
+        parameters: &cni::Attachment,
+        result: Option<&AttachResult>,
+    ) -> Result<()> {
+        let _turn = self.turns.beside_others(list.name()).await;
+        match result {
+            Some(_) => Ok(self.runtime.del(list, parameters, result).await?),
+            None => Ok(self.runtime.undo(list, parameters).await?),
+        }
+    }
+
+    /// Runs the chain's CHECK.
+    pub(crate) async fn check(
+        &self,
+        list: &NetworkConfigList,
+        parameters: &cni::Attachment,
+        result: &AttachResult,
+    ) -> Result<()> {
+        Ok(self.runtime.check(list, parameters, result).await?)
+    }
+
+    /// Publishes the ports of `parameters`: runs ADD of the plugins that declare `portMappings`, on
+    /// top of the chain's result.
+    pub(crate) async fn publish(
+        &self,
+        list: &NetworkConfigList,
+        parameters: &cni::Attachment,
+        result: &AttachResult,
+    ) -> Result<()> {
+        let _turn = self.turns.beside_others(list.name()).await;
+        Ok(self.runtime.add_capability(list, parameters, PORT_MAPPINGS, result).await?)
+    }
+
+    /// Takes published ports back: runs DEL of the plugins that declare `portMappings`.
+    pub(crate) async fn unpublish(
+        &self,
+        list: &NetworkConfigList,
+        parameters: &cni::Attachment,
+        result: &AttachResult,
+    ) -> Result<()> {
+        let _turn = self.turns.beside_others(list.name()).await;
+        Ok(self.runtime.del_capability(list, parameters, PORT_MAPPINGS, result).await?)
+    }
+
+    /// Runs the chain's GC. No other verb of the conflist runs meanwhile, if the caller has
+    /// [`Chains::alone`].
+    pub(crate) async fn gc(
+        &self,
+        list: &NetworkConfigList,
+        valid: &[ValidAttachment],
+    ) -> Result<()> {
+        Ok(self.runtime.gc(list, valid).await?)
+    }
+
+    /// Waits until no verb of the conflist runs, and keeps others from beginning.
+    pub(crate) async fn alone(&self, conflist: &str) -> tokio::sync::OwnedRwLockWriteGuard<()> {
+        self.turns.alone(conflist).await
+    }
+
+    /// Ends what an earlier driver's plugins still do for these attachments.
+    pub(crate) async fn end_strays(&self, attachments: HashSet<String>) {
+        self.runtime.end_strays(attachments).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_embedded_conflist_is_sound_and_publishes_ports() {
+        let list = embedded().unwrap();
+        assert_eq!(list.name(), EMBEDDED_NAME);
+        assert!(list.declares("portMappings"));
+    }
+}

@@ -1,0 +1,44 @@
+//! Equal conflists, kept once: a thousand attachments of one network have one between them.
+
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use crate::cni::NetworkConfigList;
+
+/// The conflists that some attachment has.
+#[derive(Debug, Default)]
+pub(crate) struct Lists {
+    known: Mutex<Vec<Weak<NetworkConfigList>>>,
+}
+
+impl Lists {
+    /// The one that is equal to `list`, or `list` itself if it is the first of its kind.
+    pub(crate) fn share(&self, list: impl Into<Arc<NetworkConfigList>>) -> Arc<NetworkConfigList> {
+        let list = list.into();
+        // Whole even if a holder panicked: every change is one step.
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|list| list.strong_count() > 0);
+        if let Some(equal) = known.iter().filter_map(Weak::upgrade).find(|it| *it == list) {
+            return equal;
+        }
+        known.push(Arc::downgrade(&list));
+        list
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lifecycle::embedded;
+
+    #[test]
+    fn equal_lists_are_one_as_long_as_somebody_has_it() {
+        let lists = Lists::default();
+        let first = lists.share(embedded().unwrap());
+        assert!(Arc::ptr_eq(&first, &lists.share(embedded().unwrap())));
+        let other = lists.share(embedded().unwrap().without("portmap"));
+        assert!(!Arc::ptr_eq(&first, &other));
+        drop((first, other));
+        lists.share(embedded().unwrap());
+        assert_eq!(lists.known.lock().unwrap().len(), 1);
+    }
+}

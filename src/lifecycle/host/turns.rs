@@ -1,0 +1,31 @@
+//! Whose turn it is with a conflist's plugins: any number of ADDs and DELs at once, or one GC
+//! (SPEC.md section 3, "Lifecycle & Ordering").
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
+
+/// A lock for each conflist that was used since the start.
+#[derive(Debug, Default)]
+pub(crate) struct Turns {
+    locks: Mutex<HashMap<String, Arc<RwLock<()>>>>,
+}
+
+impl Turns {
+    /// For ADD and DEL.
+    pub(crate) async fn beside_others(&self, conflist: &str) -> OwnedRwLockReadGuard<()> {
+        self.of(conflist).read_owned().await
+    }
+
+    /// For GC.
+    pub(crate) async fn alone(&self, conflist: &str) -> OwnedRwLockWriteGuard<()> {
+        self.of(conflist).write_owned().await
+    }
+
+    fn of(&self, conflist: &str) -> Arc<RwLock<()>> {
+        // The map is whole even if a holder panicked: every change is one insert.
+        let mut locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(locks.entry(conflist.to_owned()).or_default())
+    }
+}

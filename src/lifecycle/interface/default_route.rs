@@ -1,0 +1,67 @@
+//! The default route of a container, and the way to its gateway.
+
+use super::Interfaces;
+use super::place::Place;
+use super::sandboxes::{covers, on_link};
+use crate::lifecycle::error::Result;
+use crate::lifecycle::record::Attachment;
+use crate::netlink::{MAIN_TABLE, Netlink, Route};
+use crate::netns;
+
+impl Interfaces {
+    /// The routes in a sandbox that Docker has made already.
+    pub(crate) async fn live_routes(&self, attachment: &Attachment) -> Result<Vec<Route>> {
+        match &attachment.sandbox {
+            Some(sandbox) if netns::identity(sandbox)?.is_some() => {
+                Ok(Netlink::in_netns(sandbox).await?.all_routes().await?)
+            }
+            _ => Ok(Vec::new()),
+        }
+    }
+
+    /// Makes the default route and the narrowest route to its gateway leave by the same link,
+    /// so that Docker finds the one by the other. `is_gateway` says that it is to be this
+    /// endpoint's link; otherwise it is the one that has the default route.
+    pub(crate) async fn align_default_route(
+        &self,
+        attachment: &Attachment,
+        is_gateway: bool,
+    ) -> Result<()> {
+        let Some(answer) = attachment.join_answer() else { return Ok(()) };
+        if on_link(attachment).is_empty() || !self.sandboxes.is_shared(attachment) {
+            return Ok(());
+        }
+        let Place::Sandbox(netlink, link) = self.locate(attachment).await? else { return Ok(()) };
+        for gateway in answer.gateways() {
+            let mut routes = netlink.all_routes().await?;
+            routes.retain(|route| route.table == MAIN_TABLE && route.link.is_some());
+            let Some(default) =
+                routes.iter().find(|route| route.is_default() && route.gateway == Some(gateway))
+            else {
+                continue;
+            };
+            let wanted = if is_gateway { Some(link.index) } else { default.link };
+            let mut ways: Vec<&Route> = (routes.iter())
+                .filter(|route| route.gateway.is_none() && covers(&route.destination, gateway))
+                .collect();
+            ways.sort_by_key(|route| std::cmp::Reverse(route.destination.prefix_len()));
+            let (Some(&first), Some(&ours)) =
+                (ways.first(), ways.iter().find(|route| route.link == wanted))
+            else {
+                continue;
+            };
+            if first.link != wanted {
+                netlink
+                    .replace_route(&Route { link: wanted, source: None, ..first.clone() })
+                    .await?;
+                let theirs = Route { link: first.link, source: None, ..ours.clone() };
+                netlink.replace_route(&theirs).await?;
+            }
+            if default.link != wanted {
+                let moved = Route { link: wanted, source: None, ..default.clone() };
+                netlink.replace_route(&moved).await?;
+            }
+        }
+        Ok(())
+    }
+}

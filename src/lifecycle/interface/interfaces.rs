@@ -1,0 +1,61 @@
+//! The interfaces of all attachments: what they have in common.
+
+use std::path::{Path, PathBuf};
+
+use tokio::sync::OnceCell;
+
+use super::fresh::Fresh;
+use super::sandboxes::Sandboxes;
+use crate::lifecycle::error::Result;
+use crate::lifecycle::record::{Attachment, AttachmentId};
+use crate::netlink::Netlink;
+
+/// Finds, reads and moves the interfaces of attachments.
+#[derive(Debug)]
+pub(crate) struct Interfaces {
+    /// Links of the namespace that dockerd and this program share.
+    pub(crate) own: Netlink,
+    /// Folder of the staging namespaces' pins.
+    netns_dir: PathBuf,
+    pub(crate) sandboxes: Sandboxes,
+    /// What a namespace has before any plugin has run in it.
+    fresh: OnceCell<Fresh>,
+}
+
+impl Interfaces {
+    /// `live` are the attachments that some container has.
+    ///
+    /// # Errors
+    /// The kernel gives no netlink socket.
+    pub(crate) fn new<'a>(
+        netns_dir: PathBuf,
+        live: impl Iterator<Item = &'a Attachment>,
+    ) -> Result<Self> {
+        Ok(Self {
+            own: Netlink::own()?,
+            netns_dir,
+            sandboxes: Sandboxes::of(live),
+            fresh: OnceCell::new(),
+        })
+    }
+
+    /// Folder of the staging namespaces' pins.
+    pub(crate) fn netns_dir(&self) -> &Path {
+        &self.netns_dir
+    }
+
+    /// Where the staging namespace of an attachment is pinned.
+    pub(crate) fn staging(&self, id: AttachmentId) -> PathBuf {
+        self.netns_dir.join(id.to_string())
+    }
+
+    /// What a fresh namespace is like; looked up once.
+    pub(crate) async fn fresh(&self) -> Result<&Fresh> {
+        self.fresh.get_or_try_init(|| Fresh::look(&self.netns_dir)).await
+    }
+
+    /// Removes what a crash left of looking that up.
+    pub(crate) async fn clear_fresh(&self) -> Result<()> {
+        Fresh::clear(&self.netns_dir).await
+    }
+}

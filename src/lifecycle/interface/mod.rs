@@ -1,0 +1,15 @@
+//! An attachment's interface: where it stands, what ADD left, and making it so again.
+
+mod capture;
+mod default_route;
+mod fresh;
+mod interfaces;
+pub(crate) mod kernels;
+pub(crate) mod place;
+pub(crate) mod reconcile;
+mod sandboxes;
+mod settle;
+pub(crate) mod staging;
+
+pub(crate) use fresh::Fresh;
+pub(crate) use interfaces::Interfaces;

@@ -1,0 +1,70 @@
+//! Where an attachment's interface stands.
+//!
+//! Docker takes an interface from its own namespace only, on every version, so that is
+//! where Join puts it. Afterwards Docker moves it into the container, and back before it
+//! calls DeleteEndpoint; a container that dies badly may keep it or lose it. So its place
+//! is looked up each time.
+
+use std::path::Path;
+
+use crate::lifecycle::error::Result;
+use crate::lifecycle::interface::Interfaces;
+use crate::lifecycle::record::Attachment;
+use crate::netlink::{Link, Netlink};
+use crate::netns;
+
+/// Where an interface stands, with a handle to change it there.
+pub(crate) enum Place {
+    /// In the staging namespace.
+    Staging(Netlink, Link),
+    /// In the namespace that dockerd and this program share.
+    Own(Link),
+    /// In the container's namespace, under a name that Docker gave it.
+    Sandbox(Netlink, Link),
+    /// Nowhere: it was deleted, or went with its namespace.
+    Nowhere,
+}
+
+impl Interfaces {
+    /// Looks for the interface in every place where it can be.
+    pub(crate) async fn locate(&self, attachment: &Attachment) -> Result<Place> {
+        let if_name = &attachment.parameters.if_name;
+        if let Some(staging) = inside(&attachment.staging).await?
+            && let Some(link) = staging.link(if_name).await?
+        {
+            return Ok(Place::Staging(staging, link));
+        }
+        if let Some(link) = self.own.link(if_name).await? {
+            return Ok(Place::Own(link));
+        }
+        let (Some(sandbox), Some(interface)) = (&attachment.sandbox, &attachment.interface) else {
+            return Ok(Place::Nowhere);
+        };
+        if let Some(sandbox) = inside(sandbox).await?
+            && let Some(link) = renamed(&interface.snapshot.link, sandbox.links().await?)
+        {
+            return Ok(Place::Sandbox(sandbox, link));
+        }
+        Ok(Place::Nowhere)
+    }
+}
+
+/// A handle on the namespace at `path`; none if there is none, or none any more: containers end
+/// while they are looked at.
+async fn inside(path: &Path) -> Result<Option<Netlink>> {
+    if netns::identity(path)?.is_none() {
+        return Ok(None);
+    }
+    match Netlink::in_netns(path).await {
+        Err(error) if error.is_not_found() => Ok(None),
+        opened => Ok(Some(opened?)),
+    }
+}
+
+/// The one of a container's links that ADD made. Docker renamed it, and was told its MAC. What a
+/// container makes on top of it, as a bridge or a VLAN, has the same one; but no other link is of
+/// the same kind and has the same one below or opposite.
+fn renamed(made: &Link, links: Vec<Link>) -> Option<Link> {
+    let links = links.into_iter().filter(|link| made.mac.is_some() && link.mac == made.mac);
+    links.min_by_key(|link| (link.kind != made.kind, link.parent != made.parent))
+}

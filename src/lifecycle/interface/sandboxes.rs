@@ -1,0 +1,238 @@
+//! What the endpoints of one sandbox must not both tell Docker.
+//!
+//! A gateway outside of every subnet needs a route on the link, and pod networks all have the
+//! same one, 169.254.1.1. Docker adds such a route exclusively: the second network of a container
+//! would fail with "file exists". So the second endpoint is given a wider one, 169.254.1.0/31,
+//! the third a /30. Each leads over its own link, so the gateway can be reached over that
+//! one whichever endpoint Docker sets up first, and when the others go.
+//!
+//! Docker looks up by which link a gateway is reached, to set its default route and to remove
+//! it again, and the narrowest route wins. [`super::Interfaces::align_default_route`] makes that the one of the
+//! endpoint that holds the default route.
+//!
+//! A plugin that routes by source, as `sbr`, takes the first routing table that is free, from
+//! 100 on. In its staging namespace that is 100, every time. So the second endpoint's gets another
+//! number in the container, as it would have in a pod.
+//!
+//! Subnets that overlap Docker refuses, in words about routes and sandboxes. So they are
+//! refused here, before Docker tries.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use ipnet::IpNet;
+
+use crate::cnm::{EndpointId, JoinResponse, NetworkId};
+use crate::lifecycle::error::{Error, Result};
+use crate::lifecycle::interface::kernels::own_rules;
+use crate::lifecycle::record::{Attachment, Interface};
+use crate::netlink::{MAIN_TABLE, Route, Snapshot};
+use crate::translate;
+
+/// Which endpoint told Docker which routes on the link, in which sandbox.
+#[derive(Debug, Default)]
+pub(crate) struct Sandboxes {
+    told: Mutex<HashMap<EndpointId, Told>>,
+}
+
+#[derive(Debug)]
+struct Told {
+    sandbox: PathBuf,
+    network: NetworkId,
+    on_link: Vec<IpNet>,
+    /// With prefix lengths.
+    addresses: Vec<IpNet>,
+    /// Routing tables that are this endpoint's alone.
+    tables: Vec<u32>,
+}
+
+impl Attachment {
+    /// What ADD left, with the numbers that routing tables have in the container; none before
+    /// ADD has succeeded.
+    pub(crate) fn snapshot_in_sandbox(&self) -> Option<Cow<'_, Snapshot>> {
+        let snapshot = &self.interface.as_ref()?.snapshot;
+        if self.tables.is_empty() {
+            return Some(Cow::Borrowed(snapshot));
+        }
+        let mut renumbered = snapshot.clone();
+        let routes = renumbered.routes.iter_mut().map(|route| &mut route.table);
+        for table in routes.chain(renumbered.rules.iter_mut().map(|rule| &mut rule.table)) {
+            *table = self.tables.get(table).copied().unwrap_or(*table);
+        }
+        Some(Cow::Owned(renumbered))
+    }
+
+    /// The routing tables that ADD made for the attachment alone: it has routes in them, and
+    /// rules that lead there.
+    fn own_tables(&self) -> Vec<u32> {
+        let Some(Interface { snapshot, .. }) = &self.interface else { return Vec::new() };
+        let mut tables: Vec<u32> = (own_rules(snapshot, &snapshot.link.name))
+            .map(|rule| rule.table)
+            .filter(|table| !EVERYBODYS.contains(table))
+            .filter(|table| snapshot.routes.iter().any(|route| route.table == *table))
+            .collect();
+        tables.sort_unstable();
+        tables.dedup();
+        tables
+    }
+
+    /// The answer to Join; none before ADD has succeeded.
+    pub(crate) fn join_answer(&self) -> Option<JoinResponse> {
+        let result = self.result.as_ref()?;
+        let told = self.interface.as_ref().map(|it| it.told.as_slice()).unwrap_or_default();
+        let answer = translate::join_answer(result, &self.parameters.if_name, told, self.internal);
+        Some(translate::widened(answer, self.widened))
+    }
+}
+
+impl Sandboxes {
+    /// What these attachments told, after a start.
+    pub(crate) fn of<'a>(attachments: impl Iterator<Item = &'a Attachment>) -> Self {
+        let sandboxes = Self::default();
+        for attachment in attachments.filter(|attachment| attachment.phase.is_live()) {
+            sandboxes.enter(attachment);
+        }
+        sandboxes
+    }
+
+    /// By how many bits an attachment's routes to its gateways have to be wider than host
+    /// routes: by more than all others in the sandbox, so that where Docker finds the way to
+    /// the gateway does not change under it. `live` are the routes that are there.
+    pub(crate) fn widening(&self, attachment: &Attachment, live: &[Route]) -> u8 {
+        let Some(sandbox) = &attachment.sandbox else { return 0 };
+        let told = self.told();
+        let told = others(&told, &attachment.endpoint, sandbox).flat_map(|other| &other.on_link);
+        let live = live.iter().filter(|route| route.gateway.is_none());
+        let present: Vec<IpNet> =
+            told.copied().chain(live.map(|route| route.destination)).collect();
+        let widths = on_link(attachment).into_iter().filter(is_host).flat_map(|ours| {
+            let covering = present.iter().filter(move |other| covers(other, ours.addr()));
+            covering.map(|other| other.max_prefix_len() - other.prefix_len() + 1)
+        });
+        widths.max().unwrap_or(0)
+    }
+
+    /// The numbers that an attachment's routing tables have to get in its sandbox, because their
+    /// own are another endpoint's there, or somebody's else. `live` are the routes that are there.
+    pub(crate) fn renumbering(
+        &self,
+        attachment: &Attachment,
+        live: &[Route],
+    ) -> BTreeMap<u32, u32> {
+        let Some(sandbox) = &attachment.sandbox else { return BTreeMap::new() };
+        let own = attachment.own_tables();
+        let told = self.told();
+        let mut taken: HashSet<u32> = others(&told, &attachment.endpoint, sandbox)
+            .flat_map(|other| other.tables.iter().copied())
+            .chain(live.iter().map(|route| route.table))
+            .collect();
+        let mut renumbered = BTreeMap::new();
+        for table in own.iter().copied() {
+            if taken.contains(&table) {
+                let free = |number: &u32| {
+                    !taken.contains(number) && !own.contains(number) && !EVERYBODYS.contains(number)
+                };
+                // There are more numbers than routes fit into memory.
+                if let Some(number) = (table..u32::MAX).find(free) {
+                    taken.insert(number);
+                    renumbered.insert(table, number);
+                }
+            }
+        }
+        renumbered
+    }
+
+    /// Makes sure that an attachment's subnets are not also another endpoint's of its sandbox.
+    ///
+    /// # Errors
+    /// They are; the error tells whose.
+    pub(crate) fn check_overlap(&self, attachment: &Attachment) -> Result<()> {
+        let Some(sandbox) = &attachment.sandbox else { return Ok(()) };
+        let told = self.told();
+        for ours in attachment.interface.iter().flat_map(|interface| &interface.told) {
+            for other in others(&told, &attachment.endpoint, sandbox) {
+                if let Some(theirs) = other.addresses.iter().find(|theirs| overlap(ours, theirs)) {
+                    return Err(Error::Overlap {
+                        ours: ours.trunc(),
+                        network: attachment.network.clone(),
+                        theirs: theirs.trunc(),
+                        other: other.network.clone(),
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether there is another endpoint in the attachment's sandbox.
+    pub(crate) fn is_shared(&self, attachment: &Attachment) -> bool {
+        let Some(sandbox) = &attachment.sandbox else { return false };
+        others(&self.told(), &attachment.endpoint, sandbox).next().is_some()
+    }
+
+    /// Remembers what an attachment tells.
+    pub(crate) fn enter(&self, attachment: &Attachment) {
+        if let Some(sandbox) = &attachment.sandbox {
+            let interface = attachment.interface.as_ref();
+            let told = Told {
+                sandbox: sandbox.clone(),
+                network: attachment.network.clone(),
+                on_link: on_link(attachment),
+                addresses: interface.map(|interface| interface.told.clone()).unwrap_or_default(),
+                tables: (attachment.own_tables().into_iter())
+                    .map(|table| attachment.tables.get(&table).copied().unwrap_or(table))
+                    .collect(),
+            };
+            self.told().insert(attachment.endpoint.clone(), told);
+        }
+    }
+
+    /// Forgets what an endpoint told.
+    pub(crate) fn leave(&self, endpoint: &EndpointId) {
+        self.told().remove(endpoint);
+    }
+
+    fn told(&self) -> MutexGuard<'_, HashMap<EndpointId, Told>> {
+        // The map is whole even if a holder panicked: every change is one insert or remove.
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What the other endpoints of a sandbox told.
+fn others<'t>(
+    told: &'t HashMap<EndpointId, Told>,
+    endpoint: &'t EndpointId,
+    sandbox: &'t PathBuf,
+) -> impl Iterator<Item = &'t Told> {
+    told.iter()
+        .filter(move |(other, told)| *other != endpoint && told.sandbox == *sandbox)
+        .map(|(_, told)| told)
+}
+
+fn overlap(one: &IpNet, other: &IpNet) -> bool {
+    one.contains(&other.trunc().addr()) || other.contains(&one.trunc().addr())
+}
+
+pub(super) fn on_link(attachment: &Attachment) -> Vec<IpNet> {
+    let routes = attachment.join_answer().map(|answer| answer.static_routes).unwrap_or_default();
+    let routes = routes.into_iter().filter(|route| route.next_hop.is_none());
+    routes.map(|route| route.destination).collect()
+}
+
+/// The routing tables that are nobody's own: unspecified, default, main and local.
+const EVERYBODYS: [u32; 4] = [0, 253, MAIN_TABLE, 255];
+
+/// So many networks with the same gateway can one container have; a subnet is no narrower.
+const MOST: u8 = 16;
+
+fn is_host(net: &IpNet) -> bool {
+    net.prefix_len() == net.max_prefix_len()
+}
+
+/// Whether a route is one to this gateway, or was widened from one.
+pub(super) fn covers(net: &IpNet, gateway: IpAddr) -> bool {
+    net.contains(&gateway) && net.max_prefix_len() - net.prefix_len() < MOST
+}

@@ -1,0 +1,103 @@
+//! The staging namespace: ADD and DEL run in it, and find the interface there.
+
+use std::borrow::Cow;
+use std::path::Path;
+
+use crate::lifecycle::error::{Error, Result};
+use crate::lifecycle::host::nat;
+use crate::lifecycle::interface::Interfaces;
+use crate::lifecycle::interface::place::Place;
+use crate::lifecycle::interface::reconcile::{Desired, Live};
+use crate::lifecycle::record::{Attachment, Removal};
+use crate::netlink::{Address, Link, Netlink};
+use crate::{netns, translate};
+
+impl Interfaces {
+    /// Makes the staging namespace what it was after ADD: the interface with its addresses.
+    pub(crate) async fn restore(&self, attachment: &Attachment) -> Result<()> {
+        let path = &attachment.staging;
+        let if_name = &attachment.parameters.if_name;
+        let place = self.locate(attachment).await?;
+        let given_back = matches!(place, Place::Own(_) | Place::Sandbox(..));
+        stage(path).await?;
+        let staging = match place {
+            Place::Staging(staging, _) => staging,
+            Place::Own(link) => {
+                self.own.move_to(link.index, &netns::open(path)?).await?;
+                Netlink::in_netns(path).await?
+            }
+            // After a crash; it was taken out before otherwise.
+            Place::Sandbox(sandbox, link) => {
+                take_out(&sandbox, &link, attachment).await?;
+                Netlink::in_netns(path).await?
+            }
+            Place::Nowhere => Netlink::in_netns(path).await?,
+        };
+        // Before ADD has succeeded there is nothing to put back.
+        let Some(interface) = &attachment.interface else { return Ok(()) };
+        let mut wanted = Cow::Borrowed(&interface.snapshot.addresses);
+        let first = attachment.removal.as_ref().is_none_or(Removal::is_first_attempt);
+        if translate::masquerades(&attachment.list) && !(given_back && first) {
+            // After a reboot, or a DEL that was cut short, rules are gone that the plugins insist
+            // on finding for each live address.
+            let left = nat::masqueraded(attachment.id).await?;
+            wanted.to_mut().retain(|address| left.contains(&address.net.addr()));
+        }
+        let link = match staging.link(if_name).await? {
+            Some(link) => link,
+            None if wanted.is_empty() => return Ok(()),
+            None => stand_in(&staging, if_name).await?,
+        };
+        self.restore_in_staging(attachment, &wanted, &staging, &link).await
+    }
+
+    /// Makes the interface in staging what ADD made it, for DEL to find, with these addresses.
+    pub(crate) async fn restore_in_staging(
+        &self,
+        attachment: &Attachment,
+        addresses: &[Address],
+        staging: &Netlink,
+        link: &Link,
+    ) -> Result<()> {
+        let Some(interface) = &attachment.interface else { return Ok(()) };
+        let desired = Desired {
+            snapshot: &interface.snapshot,
+            addresses,
+            settings: interface.settings.as_ref(),
+            told: &[],
+            gateways: &[],
+            dockers: &[],
+            others_have_host_routes: false,
+            default_routes: true,
+        };
+        desired.reconcile(&Live { path: &attachment.staging, netlink: staging, link }).await
+    }
+}
+
+/// Makes the staging namespace, unless it is there.
+pub(crate) async fn stage(path: &Path) -> Result<()> {
+    if netns::identity(path)?.is_none() {
+        netns::create(path).await?;
+    }
+    Ok(())
+}
+
+/// Moves the interface from the container's namespace into staging, under its CNI name.
+pub(crate) async fn take_out(
+    sandbox: &Netlink,
+    link: &Link,
+    attachment: &Attachment,
+) -> Result<()> {
+    stage(&attachment.staging).await?;
+    sandbox.set_down(link.index).await?;
+    sandbox.rename(link.index, &attachment.parameters.if_name).await?;
+    Ok(sandbox.move_to(link.index, &netns::open(&attachment.staging)?).await?)
+}
+
+/// An interface in the place of one that was lost, for DEL to find and to delete.
+pub(crate) async fn stand_in(staging: &Netlink, if_name: &str) -> Result<Link> {
+    const PEER: &str = "peer";
+    staging.add_veth(if_name, PEER).await?;
+    let gone = || Error::StandInGone { if_name: if_name.to_owned() };
+    staging.link(if_name).await?.ok_or_else(gone)
+}

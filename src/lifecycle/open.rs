@@ -1,0 +1,94 @@
+//! A driver is opened: its records are read, and what was interrupted goes on or is ended.
+
+use std::sync::Arc;
+
+use super::background::{Background, Gate};
+use super::calls::watch;
+use super::check;
+use super::config::Config;
+use super::driver::Driver;
+use super::error::{Result, chain};
+use super::garbage::{collect, dockerds, start};
+use super::host::{Chains, Lists};
+use super::interface::Interfaces;
+use super::ports::{Ports, Publisher};
+use super::record::{Attachment, Endpoints, Network, Networks, Records};
+use super::removal::Removals;
+use crate::state::{self, Folder};
+
+impl Driver {
+    /// Opens the records, and starts to bring every attachment that a crash or a reboot
+    /// interrupted to its end, in the background.
+    ///
+    /// # Errors
+    /// The state folder cannot be opened, or the kernel gives no netlink socket.
+    pub async fn open(config: Config) -> Result<Self> {
+        // Not on this thread, which hears of a signal meanwhile: there may be many records.
+        let collect_every = config.collect_every;
+        let reading = tokio::task::spawn_blocking(move || Self::read(&config));
+        let (driver, interrupted) = reading.await.map_err(state::Error::Stopped)??;
+        driver.interfaces.clear_fresh().await?;
+        if let Err(error) = check::end_interrupted(driver.interfaces.netns_dir()).await {
+            tracing::error!(error = chain(&error), "an interrupted check cannot be ended");
+        }
+        start::remove(&driver, interrupted);
+        watch::begin_again(&driver);
+        if let Some(interval) = collect_every {
+            driver.background.spawn(collect::at_intervals(driver.clone(), interval));
+        }
+        Ok(driver)
+    }
+
+    /// Also returns the attachments that have to be removed.
+    fn read(config: &Config) -> Result<(Self, Vec<Attachment>)> {
+        let (network_folder, networks) = Folder::<Network>::open(&config.state_dir)?;
+        let (lists, netns_dir) = (Lists::default(), config.run_dir.join("netns"));
+        let (attachment_folder, attachments) =
+            Folder::<Attachment>::open_with(&config.state_dir, |attachment| {
+                attachment.is_pinned_in(&netns_dir)?;
+                attachment.list = lists.share(Arc::clone(&attachment.list));
+                // A copy has no room to spare, and lies close.
+                *attachment = attachment.clone();
+                Ok(())
+            })?;
+        for aside in networks.set_aside.iter().chain(&attachments.set_aside) {
+            tracing::error!(file = %aside.path.display(), reason = aside.reason,
+                "a record cannot be read, and was set aside");
+        }
+        let boot_id = start::boot_id()?;
+        let ports = Arc::new(Ports::of(attachments.records.iter()));
+        let attachments = start::part(attachments.records, &boot_id);
+        let background = Background::default();
+        let gate = Gate::new(config.limits.parallel);
+        let records = Arc::new(Records::new(attachment_folder, background.clone()));
+        let chains = Arc::new(Chains::new(config, lists));
+        let interfaces = Arc::new(Interfaces::new(netns_dir, attachments.live.iter())?);
+        let publisher = Publisher::new(&ports, &chains, &records);
+        let removals = Removals::new(&chains, &interfaces, &ports, &records, &gate, &background);
+        let driver = Self {
+            boot_id: boot_id.into(),
+            most: config.most,
+            sync_delete: config.sync_delete,
+            networks: Arc::new(Networks::new(network_folder, networks.records)),
+            endpoints: Arc::new(Endpoints::holding(attachments.live)),
+            inherited: Arc::default(),
+            records,
+            chains,
+            interfaces,
+            ports,
+            publisher: Arc::new(publisher),
+            removals: Arc::new(removals),
+            collecting: Arc::default(),
+            gate,
+            background,
+        };
+        driver.chains.warn_of_untrusted();
+        Ok((driver, attachments.interrupted))
+    }
+
+    /// `Plugin.Activate`, which every dockerd calls before it calls anything else. What the
+    /// last one left behind is removed in the background.
+    pub fn activate(&self) {
+        dockerds::sweep(self);
+    }
+}

@@ -1,0 +1,165 @@
+//! One port of the host, held by sockets that are bound to it and never listen.
+//!
+//! The ports that a chain publishes are rules of the firewall, and the kernel's own list of
+//! ports knows nothing of them. A bound socket keeps other processes from the port, and the
+//! kernel from choosing it for an outgoing connection. Rules that translate addresses come
+//! before the delivery to a socket, so no packet that they match ever reaches it. What they
+//! do not match is refused, as if nobody were there: the TCP socket does not listen. (To a
+//! UDP socket it is lost.)
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::{AsRawFd as _, OwnedFd};
+
+use nix::errno::Errno;
+use nix::sys::socket::sockopt::{Ipv6V6Only, RcvBuf, ReuseAddr};
+use nix::sys::socket::{
+    AddressFamily, SockFlag, SockProtocol, SockType, SockaddrStorage, bind, setsockopt, socket,
+};
+
+use crate::cnm::{HostPort, Protocol};
+
+/// A port that nobody else can have until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Hold {
+    pub(crate) port: HostPort,
+    /// None where the kernel has no sockets of the family or the protocol: then no other
+    /// process can have the port either.
+    sockets: Vec<OwnedFd>,
+}
+
+impl Hold {
+    /// # Errors
+    /// `EADDRINUSE` if another process has the port, `EADDRNOTAVAIL` if the host does not
+    /// have the address.
+    pub(crate) fn take(port: HostPort) -> Result<Self, Errno> {
+        let every = [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)];
+        let one = port.ip.map(|ip| [ip]);
+        let addresses = one.as_ref().map_or(&every[..], |one| &one[..]);
+        let mut sockets = Vec::new();
+        for address in addresses {
+            match bound(port.protocol, SocketAddr::new(*address, port.number)) {
+                Ok(socket) => sockets.push(socket),
+                Err(Errno::EPROTONOSUPPORT | Errno::EAFNOSUPPORT | Errno::ESOCKTNOSUPPORT) => {}
+                // The host has no IPv6 addresses at all.
+                Err(Errno::EADDRNOTAVAIL) if port.ip.is_none() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Self { port, sockets })
+    }
+
+    /// How many files it has open.
+    pub(crate) fn files(&self) -> usize {
+        self.sockets.len()
+    }
+
+    /// The port without a socket, for where none can be had any more.
+    pub(crate) fn in_name_only(port: HostPort) -> Self {
+        Self { port, sockets: Vec::new() }
+    }
+}
+
+fn bound(protocol: Protocol, to: SocketAddr) -> Result<OwnedFd, Errno> {
+    match try_bind(protocol, to, false) {
+        // Perhaps only old connections have it, in their minutes of TIME_WAIT: what shares
+        // it with those does not share it with a server.
+        Err(Errno::EADDRINUSE) if protocol == Protocol::Tcp => try_bind(protocol, to, true),
+        outcome => outcome,
+    }
+}
+
+fn try_bind(protocol: Protocol, to: SocketAddr, share: bool) -> Result<OwnedFd, Errno> {
+    let (kind, number) = match protocol {
+        Protocol::Tcp => (SockType::Stream, SockProtocol::Tcp),
+        Protocol::Udp => (SockType::Datagram, SockProtocol::Udp),
+        Protocol::Sctp => (SockType::Stream, SockProtocol::Sctp),
+    };
+    let family = if to.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+    let socket = socket(family, kind, SockFlag::SOCK_CLOEXEC, number)?;
+    if to.is_ipv6() {
+        setsockopt(&socket, Ipv6V6Only, &true)?;
+    }
+    if protocol == Protocol::Udp {
+        // Nobody reads what arrives; the kernel makes this its least size.
+        setsockopt(&socket, RcvBuf, &0)?;
+    }
+    setsockopt(&socket, ReuseAddr, &share)?;
+    bind(socket.as_raw_fd(), &SockaddrStorage::from(to))?;
+    Ok(socket)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::ErrorKind;
+    use std::net::{TcpListener, TcpStream, UdpSocket};
+
+    use super::*;
+
+    fn port(protocol: Protocol, ip: &str, number: u16) -> HostPort {
+        HostPort { protocol, ip: ip.parse().ok(), number }
+    }
+
+    /// A TCP port that is free, or was just now.
+    fn free() -> u16 {
+        TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    }
+
+    #[test]
+    fn a_held_port_is_taken_for_others_and_refuses_connections() {
+        let number = free();
+        let hold = Hold::take(port(Protocol::Tcp, "", number)).unwrap();
+        for address in ["127.0.0.1", "0.0.0.0"] {
+            // The standard library sets SO_REUSEADDR, as most servers do.
+            let error = TcpListener::bind((address, number)).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::AddrInUse, "{address}");
+        }
+        let error = TcpStream::connect(("127.0.0.1", number)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
+        drop(hold);
+        TcpListener::bind(("0.0.0.0", number)).unwrap();
+    }
+
+    #[test]
+    fn a_port_of_another_process_cannot_be_held() {
+        let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+        let number = tcp.local_addr().unwrap().port();
+        for ip in ["", "127.0.0.1"] {
+            assert_eq!(Hold::take(port(Protocol::Tcp, ip, number)).unwrap_err(), Errno::EADDRINUSE);
+        }
+        Hold::take(port(Protocol::Tcp, "127.0.0.2", number)).unwrap();
+
+        let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let number = udp.local_addr().unwrap().port();
+        assert_eq!(Hold::take(port(Protocol::Udp, "", number)).unwrap_err(), Errno::EADDRINUSE);
+    }
+
+    #[test]
+    fn a_port_with_nothing_but_old_connections_can_be_held() {
+        let server = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = server.local_addr().unwrap();
+        let client = TcpStream::connect(address).unwrap();
+        let (accepted, _) = server.accept().unwrap();
+        // Who closes first is the one that waits.
+        drop(accepted);
+        drop(client);
+        drop(server);
+        Hold::take(port(Protocol::Tcp, "", address.port())).unwrap();
+    }
+
+    #[test]
+    fn an_address_that_is_not_the_hosts_is_refused() {
+        let nowhere = port(Protocol::Tcp, "192.0.2.1", free());
+        assert_eq!(Hold::take(nowhere).unwrap_err(), Errno::EADDRNOTAVAIL);
+    }
+
+    #[test]
+    fn ports_overlap_where_the_kernel_says_so() {
+        let tcp = |ip, number| port(Protocol::Tcp, ip, number);
+        assert!(tcp("", 80).overlaps(&tcp("127.0.0.1", 80)));
+        assert!(tcp("::1", 80).overlaps(&tcp("::1", 80)));
+        assert!(!tcp("127.0.0.1", 80).overlaps(&tcp("127.0.0.2", 80)));
+        assert!(!tcp("", 80).overlaps(&tcp("", 81)));
+        assert!(!tcp("", 80).overlaps(&port(Protocol::Udp, "", 80)));
+        assert_eq!(tcp("::1", 80).to_string(), "[::1]:80/tcp");
+    }
+}

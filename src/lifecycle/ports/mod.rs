@@ -1,0 +1,8 @@
+//! Published ports: who holds which, and where they are published.
+
+mod hold;
+pub(crate) mod publish;
+mod table;
+
+pub(crate) use publish::Publisher;
+pub(crate) use table::Ports;

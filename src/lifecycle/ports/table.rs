@@ -1,0 +1,364 @@
+//! The host ports of all endpoints: who holds which, and choosing one.
+//!
+//! A port is held from before the endpoint is set up until its DEL has succeeded, so that no
+//! two endpoints publish the same one, and no process of the host takes it ([`super::hold`]).
+//! The kernel gives the ports back when the driver ends; the next one takes them again when it
+//! opens.
+//!
+//! Docker tells every network of a container the same published ports, and not which container
+//! it is. So whether a second endpoint on *another* network, with the same list, is the
+//! same container is seen only at Join, when both name their sandbox. Until then it waits,
+//! without ports; [`super::publish`] has what follows.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use nix::errno::Errno;
+use nix::sys::resource::{Resource, getrlimit};
+
+use super::hold::Hold;
+use crate::cnm::{EndpointId, HostPort, NetworkId, PortBinding};
+use crate::lifecycle::port_error::PortError;
+use crate::lifecycle::record::Attachment;
+
+/// Every port that is held.
+#[derive(Debug, Default)]
+pub(crate) struct Ports {
+    holders: Mutex<HashMap<EndpointId, Holder>>,
+    /// Where the search for any free port begins: a port is not given out again at once.
+    next: AtomicU32,
+}
+
+#[derive(Debug)]
+struct Holder {
+    network: NetworkId,
+    /// What it publishes; each with the port that was chosen.
+    ports: Vec<PortBinding>,
+    /// The container's namespace, from Join on.
+    sandbox: Option<PathBuf>,
+    holds: Vec<Hold>,
+}
+
+type Holders = HashMap<EndpointId, Holder>;
+
+impl Ports {
+    /// Takes the ports of these attachments again, after a start.
+    pub(crate) fn of<'a>(attachments: impl Iterator<Item = &'a Attachment>) -> Self {
+        let ports = Self::default();
+        let (mut files, most) = (0, most_files());
+        // Also those that are to be deleted: their rules stand until DEL has run.
+        for attachment in attachments.filter(|attachment| attachment.publishes()) {
+            let holds = attachment.ports.iter().map(|binding| {
+                let port = HostPort::of(binding);
+                let taken = if files < most { Hold::take(port) } else { Err(Errno::EMFILE) };
+                let hold = taken.unwrap_or_else(|errno| {
+                    tracing::warn!(
+                        %port, endpoint = attachment.endpoint.short(), reason = errno.desc(),
+                        "a published port cannot be kept from other processes"
+                    );
+                    Hold::in_name_only(port)
+                });
+                files += hold.files();
+                hold
+            });
+            let holder = Holder {
+                network: attachment.network.clone(),
+                ports: attachment.ports.clone(),
+                sandbox: attachment.sandbox.clone(),
+                holds: holds.collect(),
+            };
+            ports.holders().insert(attachment.endpoint.clone(), holder);
+        }
+        ports
+    }
+
+    /// Takes the ports that an endpoint asks for, all or none, and says which they are: where
+    /// Docker leaves a choice, a free one is chosen.
+    ///
+    /// # Errors
+    /// Somebody else has one of them, or it cannot be had at all.
+    pub(crate) fn hold(
+        &self,
+        endpoint: &EndpointId,
+        network: &NetworkId,
+        asked: &[PortBinding],
+    ) -> Result<Vec<PortBinding>, PortError> {
+        if asked.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut holders = self.holders();
+        let (mut holds, mut settled) = (Vec::<Hold>::new(), Vec::new());
+        let held = holders.values().flat_map(|holder| &holder.holds);
+        let (mut files, most) = (held.map(Hold::files).sum(), most_files());
+        for (position, binding) in asked.iter().enumerate() {
+            if asked[..position].contains(binding) {
+                continue;
+            }
+            if files >= most {
+                return Err(PortError::TooManyFiles { port: HostPort::of(binding), files });
+            }
+            let hold = self.hold_one(&holders, &holds, endpoint, binding)?;
+            files += hold.files();
+            let number = hold.port.number;
+            if number != binding.host_port {
+                tracing::info!(port = %hold.port, container_port = binding.port,
+                    endpoint = endpoint.short(), "chose a host port");
+            }
+            settled.push(PortBinding {
+                host_port: number,
+                host_port_end: number,
+                ..binding.clone()
+            });
+            holds.push(hold);
+        }
+        let (network, ports) = (network.clone(), settled.clone());
+        holders.insert(endpoint.clone(), Holder { network, ports, sandbox: None, holds });
+        Ok(settled)
+    }
+
+    fn hold_one(
+        &self,
+        holders: &Holders,
+        own: &[Hold],
+        endpoint: &EndpointId,
+        binding: &PortBinding,
+    ) -> Result<Hold, PortError> {
+        let first = binding.host_port;
+        let last = binding.host_port_end.max(first);
+        let (first, last, start) = match first {
+            0 => {
+                let (first, last) = any();
+                (first, last, self.next.fetch_add(1, Ordering::Relaxed))
+            }
+            _ => (first, last, 0),
+        };
+        let count = u32::from(last - first) + 1;
+        for offset in 0..count {
+            // Below `count`, which the addition to `first` does not take beyond `last`.
+            let offset = (start.wrapping_add(offset) % count) as u16;
+            let port = HostPort { number: first + offset, ..HostPort::of(binding) };
+            let refusal = match holder_of(holders, endpoint, &port) {
+                Some((endpoint, Holder { network, .. })) => {
+                    PortError::Held { port, endpoint: endpoint.clone(), network: network.clone() }
+                }
+                None if own.iter().any(|hold| hold.port.overlaps(&port)) => PortError::Twice(port),
+                None => match Hold::take(port) {
+                    Ok(hold) => return Ok(hold),
+                    Err(Errno::EADDRINUSE) => PortError::InUse(port),
+                    Err(Errno::EADDRNOTAVAIL) => return Err(PortError::NoAddress(port)),
+                    Err(errno) => return Err(PortError::Socket { port, errno }),
+                },
+            };
+            if count == 1 {
+                return Err(refusal);
+            }
+        }
+        Err(PortError::NoneFree { first, last, protocol: binding.proto.name() })
+    }
+
+    /// Whether the container that asks for these ports on a network may have them already, at
+    /// its end in another one.
+    pub(crate) fn may_be_had(&self, network: &NetworkId, asked: &[PortBinding]) -> bool {
+        let holders = self.holders();
+        holders.values().any(|holder| holder.network != *network && same(&holder.ports, asked))
+    }
+
+    /// Whether an endpoint in this sandbox has the ports that another one asks for.
+    pub(crate) fn are_had_in(&self, sandbox: Option<&Path>, asked: &[PortBinding]) -> bool {
+        let holders = self.holders();
+        let mut inside = holders.values().filter(|holder| holder.sandbox.as_deref() == sandbox);
+        sandbox.is_some() && inside.any(|holder| same(&holder.ports, asked))
+    }
+
+    /// An endpoint enters its sandbox.
+    pub(crate) fn enter(&self, endpoint: &EndpointId, sandbox: Option<&Path>) {
+        if let Some(holder) = self.holders().get_mut(endpoint) {
+            holder.sandbox = sandbox.map(Path::to_owned);
+        }
+    }
+
+    /// Lets go of everything that the endpoint holds.
+    pub(crate) fn release(&self, endpoint: &EndpointId) {
+        self.holders().remove(endpoint);
+    }
+
+    fn holders(&self) -> MutexGuard<'_, Holders> {
+        // The map is whole even if a holder panicked: every change is one insert or remove.
+        self.holders.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether the ports may have been chosen by this list, in whatever order: Docker keeps them in
+/// a map.
+fn same(ports: &[PortBinding], asked: &[PortBinding]) -> bool {
+    let chosen_by = |port: &PortBinding, asked: &PortBinding| {
+        let first = asked.host_port;
+        (port.proto, port.port, port.host_ip) == (asked.proto, asked.port, asked.host_ip)
+            && (first == 0 || (first..=asked.host_port_end.max(first)).contains(&port.host_port))
+    };
+    ports.iter().all(|port| asked.iter().any(|asked| chosen_by(port, asked)))
+        && asked.iter().all(|asked| ports.iter().any(|port| chosen_by(port, asked)))
+}
+
+/// Which other endpoint has the port, or a part of it.
+fn holder_of<'h>(
+    holders: &'h Holders,
+    asking: &EndpointId,
+    port: &HostPort,
+) -> Option<(&'h EndpointId, &'h Holder)> {
+    holders
+        .iter()
+        .filter(|(endpoint, _)| *endpoint != asking)
+        .find(|(_, holder)| holder.holds.iter().any(|hold| hold.port.overlaps(port)))
+}
+
+/// How many files the sockets that hold ports may be: a driver that could open none any more would
+/// not even hear of a container's end.
+fn most_files() -> usize {
+    /// For connections, pipes to plugins and netlink.
+    const RESERVE: usize = 512;
+    let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(limit, _)| limit);
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    limit - RESERVE.min(limit / 2)
+}
+
+/// The ports to choose any from: those that the kernel chooses from, as Docker does.
+fn any() -> (u16, u16) {
+    /// The kernel's own default.
+    const DEFAULT: (u16, u16) = (32768, 60999);
+    let Ok(text) = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range") else {
+        return DEFAULT;
+    };
+    let mut numbers = text.split_whitespace().map(str::parse);
+    match (numbers.next(), numbers.next()) {
+        (Some(Ok(first)), Some(Ok(last))) if 0 < first && first <= last => (first, last),
+        _ => DEFAULT,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn id<T: std::str::FromStr<Err: std::fmt::Debug>>(text: &str) -> T {
+        text.parse().unwrap()
+    }
+
+    fn asked(json: Value) -> Vec<PortBinding> {
+        serde_json::from_value(json).unwrap()
+    }
+
+    /// A port that is free, or was just now.
+    fn free() -> u16 {
+        TcpListener::bind("0.0.0.0:0").unwrap().local_addr().unwrap().port()
+    }
+
+    fn fixed(number: u16) -> Vec<PortBinding> {
+        asked(json!([{"Proto": 6, "Port": 80, "HostPort": number}]))
+    }
+
+    #[test]
+    fn a_second_endpoint_is_told_who_has_the_port() {
+        let (ports, number) = (Ports::default(), free());
+        ports.hold(&id("e1"), &id("n1"), &fixed(number)).unwrap();
+        let error = ports.hold(&id("e2"), &id("n1"), &fixed(number)).unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .starts_with(&format!("port {number}/tcp is held by endpoint e1 of network n1")),
+            "{error}"
+        );
+        ports.release(&id("e1"));
+        ports.hold(&id("e2"), &id("n1"), &fixed(number)).unwrap();
+    }
+
+    #[test]
+    fn all_ports_are_held_or_none() {
+        let (ports, number) = (Ports::default(), free());
+        let other = TcpListener::bind("0.0.0.0:0").unwrap();
+        let taken = other.local_addr().unwrap().port();
+        let both = [fixed(number), fixed(taken)].concat();
+        let error = ports.hold(&id("e1"), &id("n1"), &both).unwrap_err();
+        assert!(error.to_string().contains("in use by another process"), "{error}");
+        ports.hold(&id("e2"), &id("n1"), &fixed(number)).unwrap();
+    }
+
+    #[test]
+    fn a_free_port_is_chosen_where_docker_leaves_the_choice() {
+        let ports = Ports::default();
+        let any = asked(json!([{"Proto": 6, "Port": 80}, {"Proto": 17, "Port": 53},
+                               {"Proto": 132, "Port": 99}]));
+        let one = ports.hold(&id("e1"), &id("n1"), &any).unwrap();
+        let other = ports.hold(&id("e2"), &id("n1"), &any).unwrap();
+        for (one, other) in one.iter().zip(&other) {
+            assert!(one.host_port > 1024 && other.host_port > 1024);
+            assert_ne!(one.host_port, other.host_port);
+            assert_eq!(one.host_port, one.host_port_end);
+        }
+    }
+
+    #[test]
+    fn the_first_free_port_of_a_range_is_chosen_until_none_is() {
+        let (ports, first) = (Ports::default(), 20_000);
+        let range = asked(json!([
+            {"Proto": 132, "Port": 80, "HostPort": first, "HostPortEnd": first + 1}]));
+        let number = |endpoint| {
+            ports.hold(&id(endpoint), &id("n1"), &range).map(|settled| settled[0].host_port)
+        };
+        assert_eq!(number("e1"), Ok(first));
+        assert_eq!(number("e2"), Ok(first + 1));
+        let error = number("e3").unwrap_err().to_string();
+        assert!(error.contains("20000 to 20001/sctp"), "{error}");
+    }
+
+    #[test]
+    fn a_port_twice_on_one_command_line_is_one_or_an_error() {
+        let (ports, number) = (Ports::default(), free());
+        let same = [fixed(number), fixed(number)].concat();
+        assert_eq!(ports.hold(&id("e1"), &id("n1"), &same).unwrap().len(), 1);
+        ports.release(&id("e1"));
+        let other = asked(json!([{"Proto": 6, "Port": 81, "HostPort": number}]));
+        let error = ports.hold(&id("e2"), &id("n1"), &[same, other].concat()).unwrap_err();
+        assert!(error.to_string().contains("twice"), "{error}");
+    }
+
+    #[test]
+    fn the_ends_of_one_container_are_told_apart_from_two_containers_at_join() {
+        let (ports, number) = (Ports::default(), free());
+        let asked = fixed(number);
+        ports.hold(&id("e1"), &id("n1"), &asked).unwrap();
+        let had_in =
+            |sandbox, asked: &[PortBinding]| ports.are_had_in(Some(Path::new(sandbox)), asked);
+        assert!(!had_in("/netns/a", &asked), "not before Join");
+        ports.enter(&id("e1"), Some(Path::new("/netns/a")));
+        assert!(had_in("/netns/a", &asked) && !had_in("/netns/b", &asked));
+        assert!(!ports.are_had_in(None, &asked));
+
+        assert!(ports.may_be_had(&id("n2"), &asked));
+        assert!(!ports.may_be_had(&id("n1"), &asked), "one end per network");
+        let (one, other) = (fixed(free()), fixed(free()));
+        ports.hold(&id("e3"), &id("n1"), &[one.clone(), other.clone()].concat()).unwrap();
+        assert!(ports.may_be_had(&id("n2"), &[other, one].concat()), "in any order");
+        let more = [asked.clone(), fixed(free())].concat();
+        assert!(!ports.may_be_had(&id("n2"), &more), "other ports");
+    }
+
+    #[test]
+    fn the_ends_of_one_container_ask_for_the_same_choice() {
+        let ports = Ports::default();
+        let any = self::asked(json!([{"Proto": 6, "Port": 80}, {"Proto": 6, "Port": 80},
+            {"Proto": 17, "Port": 53, "HostPort": 20_010, "HostPortEnd": 20_019}]));
+        ports.hold(&id("e1"), &id("n1"), &any).unwrap();
+        assert!(ports.may_be_had(&id("n2"), &any));
+        assert!(!ports.may_be_had(&id("n2"), &any[..2]), "fewer ports");
+        let other = self::asked(json!([{"Proto": 6, "Port": 81}]));
+        assert!(!ports.may_be_had(&id("n2"), &other), "another port of the container's");
+    }
+}

@@ -1,0 +1,21 @@
+//! What is known about networks and attachments: on disk, and in memory.
+
+mod attachment;
+mod endpoints;
+mod id;
+mod inherited;
+mod network;
+mod networks;
+mod records;
+mod removal;
+mod settings;
+
+pub(crate) use attachment::{Attachment, Interface, Phase};
+pub(crate) use endpoints::Endpoints;
+pub(crate) use id::AttachmentId;
+pub(crate) use inherited::Inherited;
+pub(crate) use network::Network;
+pub(crate) use networks::Networks;
+pub(crate) use records::Records;
+pub(crate) use removal::Removal;
+pub(crate) use settings::Settings;

@@ -1,0 +1,28 @@
+//! A Docker network, as it is kept on disk.
+
+use serde::{Deserialize, Serialize};
+
+use crate::cnm::{IpamData, NetworkId, NetworkOptions};
+use crate::state::Record;
+
+/// A Docker network. Docker never tells about it again, so this is all there is.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Network {
+    pub(crate) id: NetworkId,
+    /// Name of the conflist that its containers are attached by: read anew for each, as a
+    /// kubelet does.
+    pub(crate) conflist: String,
+    pub(crate) options: NetworkOptions,
+    /// The pools that Docker's IPAM has for the network.
+    #[serde(default)]
+    pub(crate) pools: Vec<IpamData>,
+}
+
+impl Record for Network {
+    const FOLDER: &'static str = "networks";
+    const VERSION: u32 = 1;
+
+    fn key(&self) -> String {
+        self.id.to_string()
+    }
+}

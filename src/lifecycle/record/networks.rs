@@ -1,0 +1,79 @@
+//! The networks that Docker has made.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::Network;
+use crate::cnm::NetworkId;
+use crate::lifecycle::error::{Error, Result};
+use crate::state::Folder;
+
+/// The networks, in memory and on disk.
+#[derive(Debug)]
+pub(crate) struct Networks {
+    folder: Folder<Network>,
+    known: Mutex<HashMap<NetworkId, Arc<Network>>>,
+    /// Held while a network is made or removed: the record and the map change together.
+    changing: tokio::sync::Mutex<()>,
+}
+
+impl Networks {
+    pub(crate) fn new(folder: Folder<Network>, networks: Vec<Network>) -> Self {
+        let known = networks.into_iter().map(|network| (network.id.clone(), Arc::new(network)));
+        Self { folder, known: Mutex::new(known.collect()), changing: tokio::sync::Mutex::default() }
+    }
+
+    /// The network of that id.
+    ///
+    /// # Errors
+    /// There is none.
+    pub(crate) fn get(&self, id: &NetworkId) -> Result<Arc<Network>> {
+        self.known().get(id).cloned().ok_or_else(|| Error::UnknownNetwork(id.clone()))
+    }
+
+    /// The conflists that some network is on.
+    pub(crate) fn conflists(&self) -> BTreeSet<String> {
+        self.known().values().map(|network| network.conflist.clone()).collect()
+    }
+
+    /// Keeps the network that `make` makes, if there are fewer than `most` or it is known already.
+    ///
+    /// # Errors
+    /// There are too many; `make` fails; the record cannot be written.
+    pub(crate) async fn add(
+        &self,
+        id: &NetworkId,
+        most: usize,
+        make: impl FnOnce() -> Result<Network>,
+    ) -> Result<()> {
+        // Docker makes few of them.
+        let _alone = self.changing.lock().await;
+        let (is_known, count) = {
+            let known = self.known();
+            (known.contains_key(id), known.len())
+        };
+        if !is_known && count >= most {
+            return Err(Error::TooMany { what: "networks", most, flag: "--max-networks" });
+        }
+        let network = make()?;
+        self.folder.put(id.as_str(), &network).await?;
+        self.known().insert(id.clone(), Arc::new(network));
+        Ok(())
+    }
+
+    /// Forgets the network, if it is known.
+    ///
+    /// # Errors
+    /// The record cannot be removed.
+    pub(crate) async fn remove(&self, id: &NetworkId) -> Result<()> {
+        let _alone = self.changing.lock().await;
+        self.folder.remove(id.as_str()).await?;
+        self.known().remove(id);
+        Ok(())
+    }
+
+    fn known(&self) -> MutexGuard<'_, HashMap<NetworkId, Arc<Network>>> {
+        // The map is whole even if a holder panicked: every change is one insert or remove.
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
