@@ -15,7 +15,7 @@ use crate::lifecycle::error::Result;
 use crate::lifecycle::error::chain;
 use crate::lifecycle::garbage::dockerds::DOCKERS_PATIENCE;
 use crate::lifecycle::garbage::lost;
-use crate::lifecycle::garbage::remains::{Survey, in_use};
+use crate::lifecycle::garbage::remains::{Survey, in_use, pinned_elsewhere, sees_processes};
 
 /// What [`Driver::collect`] is to do.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -122,15 +122,25 @@ impl Driver {
         survey.stray_links.retain(|name| !on_record.iter().any(|id| id.if_name() == *name));
         survey.attachments.retain(|id, _| !on_record.contains(id) && id.age() >= grace);
         let addresses = survey.attachments.values().flat_map(|remains| &remains.addresses);
-        let used = in_use(&addresses.copied().collect()).await?;
+        let netns_dir = self.interfaces.netns_dir();
+        let used = in_use(&addresses.copied().collect(), netns_dir).await?;
+        let elsewhere = pinned_elsewhere(netns_dir)?;
         let mut findings = Vec::new();
         for (id, remains) in survey.attachments {
-            let kept = match remains.addresses.iter().find(|address| used.contains(address)) {
-                Some(address) => {
+            let address = remains.addresses.iter().find(|address| used.contains(address));
+            let kept = match (elsewhere.get(&id), address) {
+                (Some(pin), _) => {
+                    Some(format!("another driver has it, with its namespace at {}", pin.display()))
+                }
+                (None, Some(address)) => {
                     Some(format!("a namespace of this host has its address {address}"))
                 }
-                None if !remains.proven => Some("it may be another runtime's".to_owned()),
-                None => None,
+                _ if !remains.addresses.is_empty() && !sees_processes() => Some(
+                    "a process of the host may have its address, and from a container none is seen"
+                        .to_owned(),
+                ),
+                _ if !remains.proven => Some("it may be another runtime's".to_owned()),
+                _ => None,
             };
             let outcome = match kept {
                 Some(reason) => Outcome::Kept(reason),

@@ -5,10 +5,11 @@
 //! if it has both, as a lease of `host-local` does, or is in a place where only this driver puts
 //! things: its folder of pinned namespaces, and rules with its comment.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fs;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::process;
 
 use crate::cni::NetworkConfigList;
 use crate::lifecycle::error::Result;
@@ -120,10 +121,40 @@ impl Survey {
     }
 }
 
-/// Which of these addresses an interface of some other namespace of this host has.
-pub(crate) async fn in_use(addresses: &BTreeSet<IpAddr>) -> Result<HashSet<IpAddr>> {
+/// Whether this process sees the host's others. The first one of a PID namespace, as in a container
+/// or in Docker's managed plugin, sees none of them.
+pub(crate) fn sees_processes() -> bool {
+    process::id() != 1
+}
+
+/// Attachments whose namespace somebody has pinned outside of `netns_dir`, with the path: another
+/// driver, with folders of its own.
+///
+/// # Errors
+/// The kernel does not tell.
+pub(crate) fn pinned_elsewhere(netns_dir: &Path) -> Result<HashMap<AttachmentId, PathBuf>> {
+    let pins = pins_outside(netns_dir)?.into_iter();
+    Ok(pins
+        .filter_map(|pin| Some((AttachmentId::parse(pin.file_name()?.to_str()?)?, pin)))
+        .collect())
+}
+
+fn pins_outside(netns_dir: &Path) -> Result<Vec<PathBuf>> {
+    // The kernel tells real paths.
+    let own = fs::canonicalize(netns_dir).unwrap_or_else(|_| netns_dir.to_owned());
+    let mut pins = netns::pins()?;
+    pins.retain(|pin| pin.parent() != Some(&own));
+    Ok(pins)
+}
+
+/// Which of these addresses an interface of some other namespace of this host has, which is not
+/// pinned in `netns_dir`.
+pub(crate) async fn in_use(
+    addresses: &BTreeSet<IpAddr>,
+    netns_dir: &Path,
+) -> Result<HashSet<IpAddr>> {
     let mut used = HashSet::new();
-    for namespace in other_namespaces()? {
+    for namespace in other_namespaces(netns_dir)? {
         // A process may end, and its namespace with it, while this looks.
         let Ok(netlink) = Netlink::in_netns(&namespace).await else { continue };
         for link in netlink.links().await.unwrap_or_default() {
@@ -135,15 +166,16 @@ pub(crate) async fn in_use(addresses: &BTreeSet<IpAddr>) -> Result<HashSet<IpAdd
     Ok(used)
 }
 
-/// A path to each network namespace that a process lives in, or that Docker has pinned, but
-/// for this process's own.
-fn other_namespaces() -> Result<Vec<PathBuf>> {
+/// A path to each network namespace that a process lives in, or that Docker or somebody else has
+/// pinned, but for this process's own.
+fn other_namespaces(netns_dir: &Path) -> Result<Vec<PathBuf>> {
     let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
     let processes = processes.map(|entry| entry.path().join("ns/net"));
-    let pinned = fs::read_dir("/run/docker/netns").into_iter().flatten().flatten();
+    let dockers = fs::read_dir("/run/docker/netns").into_iter().flatten().flatten();
+    let pinned = dockers.map(|entry| entry.path()).chain(pins_outside(netns_dir)?);
     let mut seen = HashSet::from([netns::identity(Path::new("/proc/self/ns/net"))?]);
     let mut paths = Vec::new();
-    for path in processes.chain(pinned.map(|entry| entry.path())) {
+    for path in processes.chain(pinned) {
         // Not every folder of /proc is a process, and processes end.
         if let Ok(Some(identity)) = netns::identity(&path)
             && seen.insert(Some(identity))
