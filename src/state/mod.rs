@@ -182,8 +182,8 @@ impl<R: Record> Folder<R> {
     /// The file system refused; the record that was there is untouched.
     pub async fn put(&self, key: &str, record: &R) -> Result<(), Error> {
         let path = self.file(key);
-        let bytes = serde_json::to_vec(&Versioned { version: R::VERSION, record })
-            .map_err(|source| Error::Encode { path: path.clone(), source })?;
+        let bytes =
+            encode(record).map_err(|source| Error::Encode { path: path.clone(), source })?;
         on_blocking_thread(move || replace(R::FOLDER, &path, &bytes)).await
     }
 
@@ -220,8 +220,19 @@ fn read<R: Record>(file: &Path) -> Result<R, String> {
     Ok(record)
 }
 
+/// Writes the content of a record's file.
+///
+/// # Errors
+/// The record has no JSON form.
+pub fn encode<R: Record>(record: &R) -> Result<Vec<u8>, serde_json::Error> {
+    serde_json::to_vec(&Versioned { version: R::VERSION, record })
+}
+
 /// Reads the content of a record's file.
-fn decode<R: Record>(bytes: &[u8]) -> Result<R, String> {
+///
+/// # Errors
+/// Why it is none.
+pub fn decode<R: Record>(bytes: &[u8]) -> Result<R, String> {
     // The version first, alone: a record of another version has other fields.
     let Versioned { version, .. } =
         serde_json::from_slice::<Versioned<serde::de::IgnoredAny>>(bytes)

@@ -8,6 +8,7 @@ mod network;
 mod networks;
 mod records;
 mod removal;
+mod reread;
 mod settings;
 
 pub(crate) use attachment::{Attachment, Interface, Phase};
@@ -18,4 +19,5 @@ pub(crate) use network::Network;
 pub(crate) use networks::Networks;
 pub(crate) use records::Records;
 pub(crate) use removal::Removal;
+pub use reread::reread_record;
 pub(crate) use settings::Settings;
