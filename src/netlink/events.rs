@@ -42,6 +42,7 @@ impl Events {
     }
 
     fn new(place: String, socket: io::Result<netlink_sys::Socket>) -> Result<Self, Error> {
+        #[allow(unsafe_code, reason = "only the caller can know that a descriptor stays open")]
         // SAFETY: the socket owns its descriptor, which is open until it is dropped, and the
         // `AsyncFd` owns the socket; nothing here replaces the one or takes out the other.
         let registered = socket.and_then(|socket| Ok(unsafe { AsyncFd::register(socket) }?));
