@@ -196,7 +196,8 @@ testbed:
 	$(SUDO) tests/testbed/host clean
 
 # The engine beside libcni, on a plugin that does nothing; and the driver beside Docker's own bridge, in a
-# test host. See benches/README.md.
+# test host. OLD=FILE puts another build of the driver beside this one. See benches/README.md.
+OLD ?=
 bench:
 	$(call install,gcc libc6-dev golang-go golang-github-appc-cni-dev)
 	mkdir -p target/bench
@@ -205,3 +206,6 @@ bench:
 	cargo bench --locked --bench engine -- $(CURDIR)/target/bench/nothing $(CURDIR)/target/bench/libcni
 	$(call install,iptables $(TESTBED))
 	$(RUNNER) cargo bench --locked --bench burst
+	$(if $(OLD),cargo build --locked --example fake-plugin)
+	$(if $(OLD),cargo build --locked --release)
+	$(if $(OLD),$(RUNNER) cargo bench --locked --bench beside -- $(CURDIR)/target/debug/examples/fake-plugin $(abspath $(OLD)) $(CURDIR)/target/release/cnm-cni)

@@ -12,8 +12,9 @@ use crate::server::control::{CHECK, WhatToCheck};
 /// Check that containers still have what their networks gave them, and repair what can be
 ///
 /// The running driver runs the plugins' own CHECK in each container, compares the interface,
-/// addresses, routes, rules and sysctls there with what ADD left, and looks for its rules in
-/// the host's chain FORWARD. Exit status 1 if anything differs.
+/// addresses, routes, rules and sysctls there with what ADD left, and likewise what the host has for
+/// it: its links, the gateway's addresses, forwarding, masquerading, and the rules in the chain
+/// FORWARD with what goes before them. Exit status 1 if anything differs.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Containers by name or id; endpoints by the beginning of their id, by sandbox or by
@@ -22,7 +23,7 @@ pub(super) struct Args {
     which: Vec<String>,
 
     /// Put back what is missing, remove what is too much, and check again; what only a plugin's
-    /// ADD could make again stays amiss
+    /// ADD could make again, and what is the host's own, stays amiss, and is told with the remedy
     #[arg(long)]
     repair: bool,
 
@@ -93,7 +94,8 @@ fn table(checks: &[Check]) -> String {
             check.differences.iter().map(move |what| line(&format!("{endpoint}: {what}")));
         let repaired =
             check.repaired.iter().map(move |what| line(&format!("{endpoint}: repaired: {what}")));
-        plugins.into_iter().chain(differences).chain(repaired)
+        let notes = check.notes.iter().map(move |what| line(&format!("{endpoint}: note: {what}")));
+        plugins.into_iter().chain(differences).chain(repaired).chain(notes)
     });
     columns(head, rows) + &details.collect::<String>()
 }
@@ -112,6 +114,7 @@ mod tests {
             addresses: vec!["10.22.0.5/16".parse().unwrap()],
             chain: ChainCheck::Ok,
             differences: Vec::new(),
+            notes: Vec::new(),
             repaired: Vec::new(),
         }
     }

@@ -2,17 +2,18 @@
 //! container has, which only a tool may do: Docker waits for its drivers.
 
 use std::collections::HashMap;
+use std::os::unix::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, bail};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
-use hyper::client::conn::http1;
-use hyper::{Request, Response};
-use hyper_util::rt::TokioIo;
+use hyper::header::HOST;
+use hyper::{Method, Request, Response};
+use hyper_util::client::legacy::Client;
+use hyperlocal::{UnixClientExt, Uri};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use tokio::net::UnixStream;
 
 /// Where the driver listens.
 #[derive(Debug, clap::Args)]
@@ -41,10 +42,8 @@ impl Socket {
         request: &impl Serialize,
     ) -> anyhow::Result<Answer> {
         let body = serde_json::to_vec(request).context("cannot write the request")?;
-        let request = Request::post(format!("/{method}"))
-            .header("host", "cnm-cni")
-            .body(Full::new(Bytes::from(body)))?;
-        let answer = exchange(&self.socket, request).with_context(|| {
+        let path = format!("/{method}");
+        let answer = exchange(&self.socket, Method::POST, &path, body).with_context(|| {
             format!(
                 "no driver answers on {}: is 'cnm-cni serve' running, and are you root?",
                 self.socket.display()
@@ -87,12 +86,10 @@ pub(super) fn endpoints_of(container: &str) -> Vec<String> {
     if !container.chars().all(is_name) {
         return Vec::new();
     }
-    let request = Request::get(format!("/containers/{container}/json"))
-        .header("host", "docker")
-        .body(Full::default());
-    let container: Option<Container> = request
+    let path = format!("/containers/{container}/json");
+    let answer = exchange(Path::new(DOCKER), Method::GET, &path, Vec::new());
+    let container: Option<Container> = answer
         .ok()
-        .and_then(|request| exchange(Path::new(DOCKER), request).ok())
         .filter(|answer| answer.status().is_success())
         .and_then(|answer| serde_json::from_slice(answer.body()).ok());
     let networks = container.map(|container| container.network_settings.networks);
@@ -101,26 +98,81 @@ pub(super) fn endpoints_of(container: &str) -> Vec<String> {
 }
 
 /// One request over a Unix socket.
-fn exchange(socket: &Path, request: Request<Full<Bytes>>) -> anyhow::Result<Response<Bytes>> {
+fn exchange(
+    socket: &Path,
+    method: Method,
+    path: &str,
+    body: Vec<u8>,
+) -> anyhow::Result<Response<Bytes>> {
+    // The library takes any text for a path, and its own form of it for a host.
+    SocketAddr::from_pathname(socket)?;
+    let uri = Uri::new(socket.to_str().context("its path is not UTF-8")?, path);
+    let request = Request::builder()
+        .method(method)
+        .uri(uri)
+        .header(HOST, "localhost")
+        .body(Full::new(Bytes::from(body)))?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
     runtime.block_on(async {
-        let stream = UnixStream::connect(socket).await?;
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-        let answer = async {
-            let (head, body) = sender.send_request(request).await?.into_parts();
-            Ok::<_, hyper::Error>(Response::from_parts(head, body.collect().await?.to_bytes()))
-        };
-        tokio::select! {
-            // The answer first: the connection ends with it.
-            biased;
-            answer = answer => answer.context("it went away before it answered"),
-            ended = connection => Err(match ended {
-                Err(error) => anyhow!(error).context("the connection broke"),
-                Ok(()) => anyhow!("it closed the connection before it answered"),
-            }),
-        }
+        let (head, body) = Client::unix().request(request).await?.into_parts();
+        let body = body.collect().await.context("it went away before it answered")?;
+        Ok(Response::from_parts(head, body.to_bytes()))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::os::unix::net::UnixListener;
+    use std::thread;
+
+    use super::*;
+
+    /// Answers one call on a socket with `answer`; returns what was asked for, and the answer.
+    fn called(method: Method, body: &str, answer: &str) -> (String, Response<Bytes>) {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("a socket.sock");
+        let listener = UnixListener::bind(&socket).unwrap();
+        let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{answer}", answer.len());
+        let body = body.as_bytes().to_vec();
+        let end = if body.is_empty() { b"\r\n\r\n".to_vec() } else { body.clone() };
+        let server = thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut asked = Vec::new();
+            while !asked.ends_with(&end) {
+                let mut piece = [0; 1024];
+                let length = stream.read(&mut piece).unwrap();
+                assert!(length > 0, "it ends with {:?}", String::from_utf8_lossy(&asked));
+                asked.extend(&piece[..length]);
+            }
+            stream.write_all(answer.as_bytes()).unwrap();
+            String::from_utf8(asked).unwrap()
+        });
+        let answer = exchange(&socket, method, "/some/path", body).unwrap();
+        (server.join().unwrap(), answer)
+    }
+
+    #[test]
+    fn a_call_names_a_host_that_every_server_takes() {
+        for (method, body) in [(Method::GET, ""), (Method::POST, r#"{"a": 1}"#)] {
+            let (asked, answer) = called(method.clone(), body, r#"{"b": 2}"#);
+            let (head, sent) = asked.split_once("\r\n\r\n").unwrap();
+            let mut lines = head.lines();
+            assert_eq!(lines.next(), Some(format!("{method} /some/path HTTP/1.1").as_str()));
+            let hosts: Vec<_> =
+                lines.filter(|line| line.to_ascii_lowercase().starts_with("host:")).collect();
+            assert_eq!(hosts, ["host: localhost"]);
+            assert_eq!((sent, &answer.body()[..]), (body, &br#"{"b": 2}"#[..]));
+        }
+    }
+
+    #[test]
+    fn a_path_that_can_be_no_socket_is_an_error() {
+        for path in ["/nowhere/cni.sock", &format!("/{}", "x".repeat(70_000))] {
+            assert!(exchange(Path::new(path), Method::GET, "/", Vec::new()).is_err(), "{path}");
+        }
+    }
 }

@@ -140,6 +140,8 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
     limit_arenas();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
+        // For files and mounts, which wait for a disk or for other processors, not for each other.
+        .max_blocking_threads(12)
         .enable_all()
         .build()
         .context("cannot start the runtime")?;

@@ -1,5 +1,7 @@
 //! Network configuration lists: what a `.conflist` says, checked, and otherwise untouched.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -37,30 +39,36 @@ pub(super) struct Inlined {
 type Result<T> = std::result::Result<T, ConfigError>;
 
 impl NetworkConfigList {
+    /// The same network with each of its plugins changed, in the order of the chain.
+    #[must_use]
+    pub fn map_plugins(mut self, change: impl FnMut(PluginConfig) -> PluginConfig) -> Self {
+        self.plugins = self.plugins.into_iter().map(change).collect();
+        self
+    }
+
     /// The same network with every plugin that `choose` picks having `args.cni.KEY` set.
     #[must_use]
     pub fn with_cni_arg(
-        mut self,
+        self,
         choose: impl Fn(&PluginConfig) -> bool,
         key: &str,
         value: &Value,
     ) -> Self {
-        self.plugins = (self.plugins.into_iter())
-            .map(|plugin| match choose(&plugin) {
-                true => plugin.with_cni_arg(key, value.clone()),
-                false => plugin,
-            })
-            .collect();
-        self
+        self.map_plugins(|plugin| match choose(&plugin) {
+            true => plugin.with_cni_arg(key, value.clone()),
+            false => plugin,
+        })
     }
 
+    /// What stands for the interface's name in a sysctl of plugin `tuning`.
+    pub const IF_NAME: &str = "IFNAME";
+
     /// The same network for an interface that is called `if_name` in its namespace, and answers
-    /// to `CNI_IFNAME` as an alternative name only: see [`PluginConfig::with_sysctls_of`].
+    /// to `CNI_IFNAME` as an alternative name only, and where some sysctls were decided otherwise:
+    /// see [`PluginConfig::with_sysctls_of`].
     #[must_use]
-    pub fn with_sysctls_of(mut self, if_name: &str) -> Self {
-        let plugins = self.plugins.into_iter();
-        self.plugins = plugins.map(|plugin| plugin.with_sysctls_of(if_name)).collect();
-        self
+    pub fn with_sysctls_of(self, if_name: &str, decided: &BTreeMap<String, String>) -> Self {
+        self.map_plugins(|plugin| plugin.with_sysctls_of(if_name, decided))
     }
 
     /// Reads the content of a `.conflist` whose plugins are all inlined.

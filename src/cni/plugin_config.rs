@@ -4,11 +4,13 @@
 //! the keys that nobody here knows; [`super::request`] derives from it what the plugin is
 //! sent.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::lenient::{self, Mismatch};
-use super::{ConfigError, name};
+use super::{ConfigError, NetworkConfigList, name};
 
 /// One plugin's object in a network configuration list.
 ///
@@ -82,6 +84,14 @@ impl PluginConfig {
         lenient::get(&self.json, key)
     }
 
+    /// The same configuration with `value` under `key`, in the place of what was there.
+    #[must_use]
+    pub fn with(mut self, key: &str, value: Value) -> Self {
+        let present = self.json.keys().find(|written| lenient::is_key(written, key)).cloned();
+        self.json.insert(present.unwrap_or_else(|| key.to_owned()), value);
+        self
+    }
+
     /// The same configuration with `args.cni.KEY` (CONVENTIONS.md, "args") set to `value`.
     #[must_use]
     pub fn with_cni_arg(mut self, key: &str, value: Value) -> Self {
@@ -102,16 +112,21 @@ impl PluginConfig {
 
     /// The same configuration of `tuning` with its sysctls those of the interface `if_name`.
     /// It finds a setting of the interface by name (`net.ipv4.conf.IFNAME.…`), and the kernel
-    /// has no folder of settings for an alternative name.
+    /// has no folder of settings for an alternative name. What was `decided` otherwise, by the same
+    /// names, is what it is to find.
     #[must_use]
-    pub fn with_sysctls_of(mut self, if_name: &str) -> Self {
-        const PLACEHOLDER: &str = "IFNAME";
+    pub fn with_sysctls_of(mut self, if_name: &str, decided: &BTreeMap<String, String>) -> Self {
         if self.plugin_type == "tuning"
             && let Some(Value::Object(sysctls)) = self.json.get_mut("sysctl")
         {
             *sysctls = std::mem::take(sysctls)
                 .into_iter()
-                .map(|(key, value)| (key.replacen(PLACEHOLDER, if_name, 1), value))
+                .map(|(key, value)| {
+                    // The plugin takes slashes too.
+                    let decided = decided.get(&key.replace('/', "."));
+                    let value = decided.map_or(value, |decided| decided.clone().into());
+                    (key.replacen(NetworkConfigList::IF_NAME, if_name, 1), value)
+                })
                 .collect();
         }
         self

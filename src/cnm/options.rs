@@ -7,11 +7,13 @@
 //! | `com.docker.network.driver.mtu` | network `-o`, endpoint `--driver-opt` | MTU of the container's interface |
 //! | `cni.args.KEY` | network `-o`, endpoint `--driver-opt` | one pair of `CNI_ARGS` |
 //! | `cni.capability.NAME` | network `-o`, endpoint `--driver-opt` | a capability argument, as JSON |
+//! | `com.docker.network.endpoint.sysctls` | endpoint `--driver-opt` | settings of the interface, as `net.ipv4.conf.IFNAME.arp_filter=0`, and more after commas |
 //! | `ip` | endpoint `--driver-opt` | the address to ask the conflist's IPAM for, or several, as `10.22.0.50+fd00::50` |
 //!
 //! A key that begins with `cni.` and is not in the table is an error. Keys of others are
 //! passed over: Docker and its tools add their own.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use serde::{Deserialize, Deserializer, Serialize};
@@ -85,6 +87,9 @@ pub struct EndpointOptions {
     pub ips: Vec<IpAddr>,
     /// MTU of the container's interface, in bytes; wins over the network's.
     pub mtu: Option<u32>,
+    /// Settings of the container's interface: their path below `/proc/sys/net` without the
+    /// interface's name, as `ipv4/conf/arp_filter`.
+    pub sysctls: BTreeMap<String, String>,
     /// What this attachment passes to its plugins.
     pub chain: ChainOptions,
 }
@@ -204,6 +209,7 @@ const BETWEEN_IPS: char = '+';
 const ARGS: &str = "cni.args.";
 const CAPABILITY: &str = "cni.capability.";
 const OURS: &str = "cni.";
+const SYSCTLS: &str = "com.docker.network.endpoint.sysctls";
 const MTU: &str = "com.docker.network.driver.mtu";
 const GENERIC: &str = "com.docker.network.generic";
 const INTERNAL: &str = "com.docker.network.internal";
@@ -267,6 +273,7 @@ impl EndpointOptions {
                     })?;
                 }
                 MTU => read.mtu = Some(mtu(key, text(key, value)?)?),
+                SYSCTLS => read.sysctls = sysctls(key, text(key, value)?)?,
                 CONFLIST | FORWARD => return Err(elsewhere(key, "a network's", "a container's")),
                 _ if key.starts_with(OURS) => read.chain.take(key, text(key, value)?)?,
                 _ => {}
@@ -297,6 +304,33 @@ impl ChainOptions {
 fn mtu(key: &str, text: &str) -> Result<u32, InvalidOption> {
     let mtu = text.parse().ok().filter(|mtu| (68..=65535).contains(mtu));
     mtu.ok_or_else(|| invalid(key, text, "expected a number of bytes from 68 to 65535"))
+}
+
+/// Reads settings as Docker writes them: `net.ipv4.conf.IFNAME.arp_filter=0,…`.
+fn sysctls(key: &str, text: &str) -> Result<BTreeMap<String, String>, InvalidOption> {
+    let is_plain = |part: &&str| {
+        !part.is_empty()
+            && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte))
+    };
+    let settings = text.split(',').map(|pair| {
+        let (name, value) = pair.split_once('=')?;
+        let parts: Vec<_> = name.trim().split('.').filter(is_plain).collect();
+        match parts[..] {
+            // Command lines of Docker before 28 turn options of `--network` into lower case.
+            ["net", family, table, placeholder, leaf]
+                if placeholder.eq_ignore_ascii_case("IFNAME") && name.split('.').count() == 5 =>
+            {
+                Some((format!("{family}/{table}/{leaf}"), value.trim().to_owned()))
+            }
+            _ => None,
+        }
+    });
+    let settings: Option<_> = settings.collect();
+    settings.ok_or_else(|| {
+        let expected = "expected settings of the interface, as net.ipv4.conf.IFNAME.arp_filter=0, \
+                        with commas between them";
+        invalid(key, text, expected)
+    })
 }
 
 fn elsewhere(key: &str, whose: &'static str, not: &'static str) -> InvalidOption {
@@ -380,6 +414,27 @@ mod tests {
         for text in ["", "10.22.0.50+", "10.22.0.50/16", "10.22.0.50;fd00::50"] {
             let error = ips(text).unwrap_err().to_string();
             assert!(error.contains("10.22.0.50+fd00::50"), "{error}");
+        }
+    }
+
+    #[test]
+    fn settings_of_the_interface_are_read_as_docker_writes_them() {
+        let read = |text: &str| endpoint(json!({SYSCTLS: text})).map(|read| read.sysctls);
+        let both = "net.ipv4.conf.IFNAME.arp_filter=0,net.ipv6.neigh.IFNAME.app_solicit=2";
+        let wanted = [("ipv4/conf/arp_filter", "0"), ("ipv6/neigh/app_solicit", "2")];
+        let wanted = wanted.map(|(setting, value)| (setting.to_owned(), value.to_owned()));
+        assert_eq!(read(both).unwrap(), wanted.clone().into());
+        assert_eq!(read(&both.to_lowercase()).unwrap(), wanted.into());
+        for text in [
+            "",
+            "net.ipv4.conf.IFNAME.arp_filter",
+            "net.ipv4.conf.eth0.arp_filter=0",
+            "net.ipv4.conf.IFNAME.a/b=0",
+            "net.ipv4.conf.IFNAME..=0",
+            "kernel.a.b.IFNAME.c=0",
+        ] {
+            let error = read(text).unwrap_err().to_string();
+            assert!(error.contains("net.ipv4.conf.IFNAME.arp_filter=0"), "{error}");
         }
     }
 

@@ -7,7 +7,7 @@ use super::config::Most;
 use super::host::Chains;
 use super::interface::Interfaces;
 use super::ports::{Ports, Publisher};
-use super::record::{Endpoints, Inherited, Networks, Records};
+use super::record::{Endpoints, Inherited, Networks, Records, Unseen, Watched};
 use super::removal::Removals;
 
 /// The driver: every method of the remote driver protocol, without the wire.
@@ -26,6 +26,8 @@ pub struct Driver {
     pub(crate) networks: Arc<Networks>,
     pub(crate) endpoints: Arc<Endpoints>,
     pub(crate) inherited: Arc<Inherited>,
+    pub(crate) watched: Arc<Watched>,
+    pub(crate) unseen: Arc<Unseen>,
     pub(crate) records: Arc<Records>,
     pub(crate) chains: Arc<Chains>,
     pub(crate) interfaces: Arc<Interfaces>,

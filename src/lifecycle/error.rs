@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -116,6 +117,20 @@ pub enum Error {
         /// `CNI_IFNAME`.
         if_name: String,
     },
+    /// The chain made an interface that is not what Docker decided.
+    #[error(
+        "conflist {conflist:?} was told to make the interface with {wanted}, and made it with {made}; {remedy}"
+    )]
+    OtherInterface {
+        /// The network configuration list.
+        conflist: String,
+        /// What was decided, as `MAC 02:42:ac:11:00:02`.
+        wanted: String,
+        /// What the interface has.
+        made: String,
+        /// What to do about it.
+        remedy: &'static str,
+    },
     /// The chain made more links in the container's namespace than its interface.
     #[error(
         "conflist {conflist:?} left a further interface {name:?} in the container's namespace, \
@@ -137,6 +152,14 @@ pub enum Error {
         endpoint: EndpointId,
         /// `CNI_IFNAME`.
         if_name: String,
+    },
+    /// The user decides on a setting that no interface has.
+    #[error(
+        "option com.docker.network.endpoint.sysctls: the kernel has no sysctl {setting:?} for the interface"
+    )]
+    NoSetting {
+        /// The setting, below `/proc/sys`.
+        setting: String,
     },
     /// The stand-in for a lost interface was lost too.
     #[error("the stand-in for the lost interface {if_name} is gone: somebody removed it")]
@@ -182,23 +205,39 @@ pub enum Error {
     /// The operator's word for an orphan fits several.
     #[error("several orphans begin with {0:?}; give more of the id, see 'cnm-cni orphans'")]
     SeveralOrphans(String),
-    /// The exemption from the FORWARD policy cannot be written.
-    #[error("cannot exempt the container from the host's FORWARD policy: {command}: {reason}")]
-    Forward {
-        /// What was run.
+    /// The host's rules cannot be read or written.
+    #[error("cannot {operation}: {command}: {reason}")]
+    HostRules {
+        /// What was tried.
+        operation: &'static str,
+        /// What was run for it.
         command: &'static str,
         /// What it said.
         reason: String,
     },
+    /// What is on the host cannot be seen, and so not be judged.
+    #[error("cannot look at {}: {source}", path.display())]
+    Unseen {
+        /// Where it would be.
+        path: PathBuf,
+        /// Why it cannot be seen.
+        source: io::Error,
+    },
+    /// The driver ends, and begins nothing new.
+    #[error("the driver is stopping")]
+    Stopping,
     /// The kernel does not tell which boot this is.
     #[error("cannot read /proc/sys/kernel/random/boot_id")]
     BootId(#[source] io::Error),
     /// A step failed, and so did taking back the steps before it.
-    #[error("{cause}; and undoing it failed: {undo}; it is tried again, see 'cnm-cni orphans'")]
+    #[error(
+        "{}; and undoing it failed: {}; it is tried again, see 'cnm-cni orphans'",
+        chain(call),
+        chain(undo)
+    )]
     Undo {
-        /// Why the call failed.
-        #[source]
-        cause: Box<Self>,
+        /// Why the call failed. No `source`: the message tells both with their causes.
+        call: Box<Self>,
         /// Why the undo failed.
         undo: Box<Self>,
     },
@@ -209,7 +248,7 @@ impl Error {
     pub(crate) fn undone(self, undo: Result<()>) -> Self {
         match undo {
             Ok(()) => self,
-            Err(undo) => Self::Undo { cause: Box::new(self), undo: Box::new(undo) },
+            Err(undo) => Self::Undo { call: Box::new(self), undo: Box::new(undo) },
         }
     }
 }
@@ -222,7 +261,7 @@ pub fn chain(error: &dyn std::error::Error) -> String {
     let mut cause = error.source();
     while let Some(error) = cause {
         let said = error.to_string();
-        if !text.ends_with(&said) {
+        if !text.contains(&said) {
             text = format!("{text}: {said}");
         }
         cause = error.source();
@@ -242,10 +281,39 @@ mod tests {
     #[error("cannot make the {0}: {1}")]
     struct Quoting(&'static str, #[source] io::Error);
 
+    #[derive(Debug, thiserror::Error)]
+    #[error("cannot make the {0}: {1}; the disk is full")]
+    struct Advising(&'static str, #[source] io::Error);
+
     #[test]
     fn causes_follow_their_effects_and_none_is_said_twice() {
         let cause = || io::Error::other("no space");
         assert_eq!(chain(&Quiet("bridge", cause())), "cannot make the bridge: no space");
         assert_eq!(chain(&Quoting("bridge", cause())), "cannot make the bridge: no space");
+        let advice = "cannot make the bridge: no space; the disk is full";
+        assert_eq!(chain(&Advising("bridge", cause())), advice);
+    }
+
+    #[test]
+    fn a_failed_undo_is_told_after_the_error_and_each_with_its_cause_once() {
+        let boot_id = || Error::BootId(io::Error::other("no /proc"));
+        let list = || netns::Error::Failed {
+            operation: "make",
+            path: "/run/pin".into(),
+            source: io::Error::other("no space"),
+        };
+        let undone = boot_id().undone(Err(list().into()));
+        let told = chain(&undone);
+        for (said, times) in [
+            ("cannot read /proc/sys/kernel/random/boot_id: no /proc; and undoing it failed", 1),
+            ("no /proc", 1),
+            ("undoing it failed: cannot make /run/pin: no space; it is tried again", 1),
+            ("no space", 1),
+        ] {
+            assert_eq!(told.matches(said).count(), times, "{said}: {told}");
+        }
+        // An undo of what was undone already.
+        let told = chain(&undone.undone(Err(boot_id())));
+        assert_eq!(told.matches("no space").count(), 1, "{told}");
     }
 }

@@ -21,23 +21,26 @@
 //! |---|---|---|
 //! | `open` | the records are read, and what was interrupted is taken up | everything |
 //! | `calls` | one file for each of Docker's calls, and for the operator's | `garbage`, `driver`, and what that may use |
-//! | `check` | the chain's CHECK in a live container, and putting back what was damaged | `driver`, and what that may use |
+//! | `check` | the chain's CHECK in a live container, what it and the host have of what ADD left, and repair | `driver`, and what that may use |
 //! | `garbage` | what nobody will ask to be removed any more | `driver`, and what that may use |
 //! | `driver` | the driver, and the parts that it is made of | `removal`, and what that may use; `config` |
 //! | `removal` | DEL in the background, again and again; what an orphan keeps from others | `ports`, `interface`, and what those may use |
 //! | `ports` | published ports: who holds which, and where they are published | `host`, and what that may use |
 //! | `interface` | where an interface stands, what ADD left, and making it so again | `host`, and what that may use |
-//! | `host` | the host's conflists and plugins, its FORWARD chain and its nat table | `record`, and what that may use; `config` |
-//! | `record` | what is known of networks and attachments, on disk and in memory | `background`, `error`, and what those may use |
+//! | `host` | the host's conflists and plugins, and its rules | `record`, and what that may use; `config` |
+//! | `record` | what is known of networks and attachments, on disk and in memory | `background`, `blocking`, `files`, and what those may use |
+//! | `blocking`, `files` | work that blocks; looking into folders | `error`, and what that may use |
 //! | `error` | why a call failed | `port_error` |
 //! | `background`, `config`, `port_error` | tasks and their gate; what the operator decides; why a port cannot be published | nobody |
 
 mod background;
+mod blocking;
 mod calls;
 mod check;
 mod config;
 mod driver;
 mod error;
+mod files;
 mod garbage;
 mod host;
 mod interface;

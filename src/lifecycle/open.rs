@@ -24,16 +24,18 @@ impl Driver {
     /// The state folder cannot be opened, or the kernel gives no netlink socket.
     pub async fn open(config: Config) -> Result<Self> {
         // Not on this thread, which hears of a signal meanwhile: there may be many records.
-        let collect_every = config.collect_every;
-        let reading = tokio::task::spawn_blocking(move || Self::read(&config));
-        let (driver, interrupted) = reading.await.map_err(state::Error::Stopped)??;
+        let opening = {
+            let config = config.clone();
+            tokio::task::spawn_blocking(move || Self::read(&config))
+        };
+        let (driver, interrupted) = opening.await.map_err(state::Error::Stopped)??;
         driver.interfaces.clear_fresh().await?;
-        if let Err(error) = check::end_interrupted(driver.interfaces.netns_dir()).await {
+        if let Err(error) = check::chain::end_interrupted(driver.interfaces.netns_dir()).await {
             tracing::error!(error = chain(&error), "an interrupted check cannot be ended");
         }
         start::remove(&driver, interrupted);
         watch::begin_again(&driver);
-        if let Some(interval) = collect_every {
+        if let Some(interval) = config.collect_every {
             driver.background.spawn(collect::at_intervals(driver.clone(), interval));
         }
         Ok(driver)
@@ -72,6 +74,8 @@ impl Driver {
             networks: Arc::new(Networks::new(network_folder, networks.records)),
             endpoints: Arc::new(Endpoints::holding(attachments.live)),
             inherited: Arc::default(),
+            watched: Arc::default(),
+            unseen: Arc::default(),
             records,
             chains,
             interfaces,

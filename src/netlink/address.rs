@@ -3,15 +3,15 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
-use netlink_packet_core::{NLM_F_CREATE, NLM_F_REPLACE};
-use netlink_packet_route::address::{
+use rtnetlink::Handle;
+use rtnetlink::packet_route::address::{
     AddressAttribute, AddressFlags, AddressMessage, AddressProtocol, CacheInfo,
 };
-use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 use serde::{Deserialize, Serialize};
 
-use super::socket::Socket;
-use super::{Error, FAMILIES, Failure, Netlink, or_absent};
+use super::session::Session;
+use super::{Error, Failure, Netlink, Turn, family_of, or_absent};
 
 /// The flags that whoever adds an address chooses. The others tell its state (tentative,
 /// secondary, permanent), or how it was added (without duplicate address detection).
@@ -22,15 +22,13 @@ const CHOSEN: AddressFlags = AddressFlags::Optimistic
     .union(AddressFlags::Mcautojoin);
 
 /// An address of a link, as it must be known to be put back: `ip addr show`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Address {
     /// The address and the length of its prefix; host bits are kept.
     pub net: IpNet,
     /// The other end of a point-to-point link, where the prefix belongs to that.
-    #[serde(default)]
     pub peer: Option<IpAddr>,
     /// Broadcast address. The kernel sets none by itself.
-    #[serde(default)]
     pub broadcast: Option<Ipv4Addr>,
     /// Where it is valid: 0 everywhere, 253 on the link, 254 on this host (`RT_SCOPE_*`). The
     /// kernel decides on an IPv6 address's scope.
@@ -41,17 +39,14 @@ pub struct Address {
     #[serde(default)]
     pub flags: u32,
     /// An IPv4 label beyond the link's own name, such as `eth0:1`.
-    #[serde(default)]
     pub label: Option<String>,
     /// Metric of the route to its prefix.
-    #[serde(default)]
     pub metric: Option<u32>,
     /// Who added it (`IFAPROT_*`): 0 unknown, 1 the kernel for loopback, 2 a router's
     /// advertisement, 3 the kernel as link-local address.
     #[serde(default)]
     pub protocol: u8,
     /// When it expires; absent for ever.
-    #[serde(default)]
     pub lifetime: Option<Lifetime>,
 }
 
@@ -71,17 +66,7 @@ impl Lifetime {
 impl From<IpNet> for Address {
     /// A plain address: valid everywhere and for ever, as plugins set it.
     fn from(net: IpNet) -> Self {
-        Self {
-            net,
-            peer: None,
-            broadcast: None,
-            scope: 0,
-            flags: 0,
-            label: None,
-            metric: None,
-            protocol: 0,
-            lifetime: None,
-        }
+        Self { net, ..Self::default() }
     }
 }
 
@@ -89,56 +74,49 @@ impl Netlink {
     /// The addresses of a link, IPv4 first, in an order that gives the same list again when
     /// they are added: it decides which is primary, and which is preferred as a source.
     ///
-    /// # Errors
-    ///
-    /// [`Error::Request`]; [`Error::is_not_found`] if the link is not there.
+    /// Fails if the link is not there: [`Error::is_not_found`].
     pub async fn addresses(&self, index: u32) -> Result<Vec<Address>, Error> {
         let object = format!("the addresses of link {index}");
-        self.run("list", object, move |socket| list(socket, index)).await
+        self.run("list", object, move |mut turn: Turn| async move { list(&mut turn, index).await })
+            .await
     }
 
     /// Adds an address to a link, or updates the one that is there. For an IPv6 address nobody
     /// else is asked whether they have it, since its owner gave it out: it is never tentative.
     /// The kernel makes the local route, by which it is reached, a moment later.
     ///
-    /// # Errors
-    ///
-    /// [`Error::Request`]; [`Error::is_not_found`] if the link is not there.
+    /// Fails if the link is not there: [`Error::is_not_found`].
     pub async fn add_address(&self, index: u32, address: &Address) -> Result<(), Error> {
-        let request = RouteNetlinkMessage::NewAddress(write(index, address));
-        let object = format!("{} to link {index}", address.net);
-        self.request("add the address", object, request, NLM_F_CREATE | NLM_F_REPLACE)
-            .await
-            .map(drop)
+        let (net, message) = (address.net, write(index, address));
+        let request = move |netlink: &Handle| {
+            let add = netlink.address().add(index, net.addr(), net.prefix_len());
+            let mut add = add.replace();
+            *add.message_mut() = message;
+            add.execute()
+        };
+        self.request("add the address", format!("{net} to link {index}"), request).await
     }
 
     /// Removes an address from a link. Succeeds if it is gone.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Request`].
     pub async fn remove_address(&self, index: u32, address: &Address) -> Result<(), Error> {
-        let request = RouteNetlinkMessage::DelAddress(write(index, address));
+        let message = write(index, address);
+        let request = |netlink: &Handle| netlink.address().del(message).execute();
         let object = format!("{} from link {index}", address.net);
-        or_absent(self.request("remove the address", object, request, 0).await).map(drop)
+        or_absent(self.request("remove the address", object, request).await)
     }
 }
 
 /// The addresses of a link, in the order of [`Netlink::addresses`].
-pub(super) fn list(socket: &mut Socket, index: u32) -> Result<Vec<Address>, Failure> {
-    let mut addresses = Vec::new();
-    for family in FAMILIES {
+pub(super) async fn list(session: &mut Session, index: u32) -> Result<Vec<Address>, Failure> {
+    let request = |family| {
         let mut message = AddressMessage::default();
         message.header.family = family;
         message.header.index = index;
-        let request = RouteNetlinkMessage::GetAddress(message);
-        let mut of_family = socket.dump(&request, |one| read(one, family))?;
-        if family == AddressFamily::Inet6 {
-            // The kernel keeps the latest one in front.
-            of_family.reverse();
-        }
-        addresses.append(&mut of_family);
-    }
+        RouteNetlinkMessage::GetAddress(message)
+    };
+    let [mut addresses, v6] = session.dump_both(request, read).await?;
+    // The kernel keeps the latest one in front.
+    addresses.extend(v6.into_iter().rev());
     Ok(addresses)
 }
 
@@ -149,10 +127,7 @@ fn write(index: u32, address: &Address) -> AddressMessage {
     message.header.index = index;
     message.header.prefix_len = address.net.prefix_len();
     message.header.scope = address.scope.into();
-    message.header.family = match local {
-        IpAddr::V4(_) => AddressFamily::Inet,
-        IpAddr::V6(_) => AddressFamily::Inet6,
-    };
+    message.header.family = family_of(local);
     message.attributes = vec![
         AddressAttribute::Local(local),
         AddressAttribute::Address(address.peer.unwrap_or(local)),
@@ -191,11 +166,9 @@ fn read(message: RouteNetlinkMessage, family: AddressFamily) -> Option<Address> 
         return None;
     }
     let (mut local, mut far) = (None, None);
-    // Filled in below; the prefix needs an address first.
-    let mut address = Address::from(IpNet::default());
-    address.scope = message.header.scope.into();
-    address.flags =
-        (AddressFlags::from_bits_retain(message.header.flags.bits().into()) & CHOSEN).bits();
+    let flags = AddressFlags::from_bits_retain(message.header.flags.bits().into()) & CHOSEN;
+    let scope = message.header.scope.into();
+    let mut address = Address { scope, flags: flags.bits(), ..Address::default() };
     for attribute in message.attributes {
         match attribute {
             AddressAttribute::Local(ip) => local = Some(ip),

@@ -1,26 +1,26 @@
 //! The kernel's list of connections (ctnetlink, linux/netfilter/nfnetlink_conntrack.h).
 //!
-//! One verb on it is needed, and so few of its words that they are written here. Numbers in
-//! attributes are in network byte order; those in headers are the machine's.
+//! rtnetlink knows nothing of it. One verb on it is needed, and so few of its words that they are
+//! written here, over a plain socket of the library below rtnetlink. Numbers in attributes are in network byte order; those in headers are the machine's.
 
 use std::io;
 use std::net::IpAddr;
 
-use netlink_packet_core::{NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST};
-use netlink_sys::protocols::NETLINK_NETFILTER;
-use netlink_sys::{Socket, SocketAddr};
 use nix::errno::Errno;
 use nix::libc::MSG_DONTWAIT;
+use rtnetlink::packet_core::{
+    NLA_F_NESTED, NLA_TYPE_MASK, NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR,
+};
+use rtnetlink::sys::protocols::NETLINK_NETFILTER;
+use rtnetlink::sys::{Socket, SocketAddr};
 
-use super::{Error, Failure};
+use super::{Error, Failure, HOST};
 
 /// `NFNL_SUBSYS_CTNETLINK`, in the upper byte of a message's type.
 const CONNTRACK: u16 = 1 << 8;
 const CT_NEW: u16 = CONNTRACK;
 const CT_GET: u16 = CONNTRACK | 1;
 const CT_DELETE: u16 = CONNTRACK | 2;
-const NLMSG_ERROR: u16 = 2;
-const NLMSG_DONE: u16 = 3;
 
 const CTA_TUPLE_ORIG: u16 = 1;
 const CTA_TUPLE_REPLY: u16 = 2;
@@ -30,8 +30,6 @@ const CTA_TUPLE_PROTO: u16 = 2;
 const CTA_IP_V4_SRC: u16 = 1;
 const CTA_IP_V6_SRC: u16 = 3;
 const CTA_PROTO_NUM: u16 = 1;
-/// `NLA_F_NESTED` is a mark on an attribute's type, and no part of it.
-const TYPE: u16 = 0x3fff;
 
 /// The headers before the attributes: `nlmsghdr`, and `nfgenmsg` behind it.
 const NLMSGHDR: usize = 16;
@@ -41,10 +39,6 @@ const UDP: u8 = 17;
 
 /// Forgets every UDP flow that is answered from one of these addresses, in this process's
 /// own namespace. How many they were.
-///
-/// # Errors
-///
-/// [`Error::Request`].
 pub async fn forget_udp_to(addresses: Vec<IpAddr>) -> Result<usize, Error> {
     let object = format!("UDP flows to {addresses:?}");
     let work = tokio::task::spawn_blocking(move || {
@@ -70,7 +64,7 @@ pub async fn forget_udp_to(addresses: Vec<IpAddr>) -> Result<usize, Error> {
         Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
         Err(_) => Err(Failure::Stopped),
     };
-    let place = "the host's namespace".to_owned();
+    let place = HOST.to_owned();
     outcome.map_err(|source| Error::Request { operation: "forget", object, place, source })
 }
 
@@ -166,7 +160,7 @@ fn messages(mut datagram: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
 fn find(mut attributes: &[u8], kind: u16) -> Option<&[u8]> {
     loop {
         let length = usize::from(u16::from_ne_bytes(*attributes.first_chunk()?));
-        let found = u16::from_ne_bytes(*attributes.get(2..)?.first_chunk()?) & TYPE;
+        let found = u16::from_ne_bytes(*attributes.get(2..)?.first_chunk()?) & NLA_TYPE_MASK;
         let value = attributes.get(4..length)?;
         if found == kind {
             return Some(value);
@@ -176,9 +170,7 @@ fn find(mut attributes: &[u8], kind: u16) -> Option<&[u8]> {
 }
 
 fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
-    /// `NLA_F_NESTED`
-    const NESTED: u16 = 1 << 15;
-    let mark = if kind == CTA_TUPLE_ORIG { NESTED } else { 0 };
+    let mark = if kind == CTA_TUPLE_ORIG { NLA_F_NESTED } else { 0 };
     // The values are the kernel's own, and so no longer than an attribute can be.
     let length = (value.len() + 4) as u16;
     let mut bytes = [length.to_ne_bytes(), (kind | mark).to_ne_bytes()].concat();

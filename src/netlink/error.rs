@@ -1,11 +1,18 @@
 //! Why a netlink request failed.
 
 use std::io;
+use std::net::IpAddr;
 
-use netlink_packet_core::DecodeError;
 use nix::errno::Errno;
+use rtnetlink::packet_core::{DecodeError, ErrorMessage, NlasIterator, parse_string};
 
 use crate::netns;
+
+/// `NLMSGERR_ATTR_MSG` of linux/netlink.h: the kernel's own words on an error.
+const ATTR_MSG: u16 = 1;
+
+/// What precedes the attributes of an error message: the header of the request.
+const HEADER: usize = 16;
 
 /// Why a netlink request failed: what was tried, on what, where, and what the kernel said.
 #[derive(Debug, thiserror::Error)]
@@ -13,9 +20,12 @@ pub enum Error {
     /// The namespace could not be entered.
     #[error(transparent)]
     Namespace(#[from] netns::Error),
-    /// No socket could be opened.
-    #[error("cannot open a netlink socket in {place}: {source}")]
-    Open {
+    /// No socket could be opened, no news came any more, or a setting under `/proc/sys/net` could
+    /// not be read or set.
+    #[error("cannot {operation} in {place}: {source}")]
+    Io {
+        /// What was tried.
+        operation: String,
         /// Path of the namespace, or what else it is called.
         place: String,
         /// Why not.
@@ -33,21 +43,11 @@ pub enum Error {
         /// Why it failed.
         source: Failure,
     },
-    /// No news came any more.
-    #[error("cannot listen for changes in {place}: {source}")]
-    Listen {
-        /// Path of the namespace, or what else it is called.
-        place: String,
-        /// Why not.
-        source: io::Error,
-    },
-    /// A setting under `/proc/sys/net` could not be read or set.
-    #[error("cannot {operation} sysctl {setting:?} in {place}: {source}")]
-    Sysctl {
-        /// What was tried, as the word before the setting.
-        operation: &'static str,
-        /// The setting, below `/proc/sys/net`, or the link that has none.
-        setting: String,
+    /// The neighbours could not be told of an address.
+    #[error("cannot announce {address} in {place}: {source}")]
+    Announce {
+        /// The address.
+        address: IpAddr,
         /// Path of the namespace.
         place: String,
         /// Why not.
@@ -92,9 +92,12 @@ impl Error {
             Self::Namespace(error) => {
                 matches!(error, netns::Error::NotFound { .. } | netns::Error::NotANamespace { .. })
             }
-            Self::Open { .. } | Self::Listen { .. } => false,
+            Self::Announce { source, .. } => {
+                let gone = [Errno::ENODEV, Errno::ENXIO];
+                source.raw_os_error().is_some_and(|number| gone.contains(&Errno::from_raw(number)))
+            }
             Self::Request { source, .. } => source.is_not_found(),
-            Self::Sysctl { source, .. } => source.kind() == io::ErrorKind::NotFound,
+            Self::Io { source, .. } => source.kind() == io::ErrorKind::NotFound,
         }
     }
 
@@ -103,6 +106,31 @@ impl Error {
     pub fn is_exists(&self) -> bool {
         matches!(self, Self::Request { source: Failure::Refused { errno: Errno::EEXIST, .. }, .. })
     }
+}
+
+impl From<ErrorMessage> for Failure {
+    fn from(message: ErrorMessage) -> Self {
+        refused(message.raw_code(), message.header.get(HEADER..).unwrap_or_default())
+    }
+}
+
+impl From<rtnetlink::Error> for Failure {
+    fn from(error: rtnetlink::Error) -> Self {
+        match error {
+            rtnetlink::Error::NetlinkError(message) => message.into(),
+            // The connection has ended, or has an answer to another question.
+            _ => Self::NoAnswer,
+        }
+    }
+}
+
+/// The refusal in a message: a negative error number, and attributes with words.
+pub(super) fn refused(code: i32, attributes: &[u8]) -> Failure {
+    let reason = NlasIterator::new(attributes)
+        .flatten()
+        .find(|attribute| attribute.kind() == ATTR_MSG)
+        .and_then(|attribute| parse_string(attribute.value()).ok());
+    Failure::Refused { errno: Errno::from_raw(-code), reason }
 }
 
 impl Failure {

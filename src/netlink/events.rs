@@ -1,87 +1,94 @@
 //! News that something changed in a namespace, without what it was: whoever waits looks
 //! for himself, and misses nothing when the kernel drops a message.
 
+use std::future::poll_fn;
 use std::io;
 use std::path::Path;
+use std::task::Poll;
 
-use netlink_sys::protocols::NETLINK_ROUTE;
+use futures_util::FutureExt;
 use nix::libc::ENOBUFS;
-use tokio::io::unix::AsyncFd;
+use rtnetlink::{MulticastGroup, new_multicast_connection_with_socket};
+use tokio::runtime::Runtime;
+use tokio::sync::mpsc;
 
-use super::Error;
+use super::session::runtime;
+use super::socket::Socket;
+use super::{Error, Failure, HOST, unopened};
 use crate::netns;
 
-/// The multicast groups that are listened to (linux/rtnetlink.h): links, IPv4 addresses and
-/// routes, IPv6 addresses and routes.
-const GROUPS: [u32; 5] = [1, 5, 7, 9, 11];
+/// The multicast groups that are listened to.
+const GROUPS: [MulticastGroup; 5] = [
+    MulticastGroup::Link,
+    MulticastGroup::Ipv4Ifaddr,
+    MulticastGroup::Ipv4Route,
+    MulticastGroup::Ipv6Ifaddr,
+    MulticastGroup::Ipv6Route,
+];
 
 /// Changes of the links, addresses and routes of one namespace. It keeps the namespace alive.
 #[derive(Debug)]
 pub struct Events {
-    socket: AsyncFd<netlink_sys::Socket>,
+    news: mpsc::Receiver<io::Result<()>>,
     place: String,
 }
 
 impl Events {
-    /// Listens in this process's own namespace.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Open`].
+    /// Listens in this process's own namespace; else fails with [`Error::Io`].
     pub fn own() -> Result<Self, Error> {
-        Self::new("the host's namespace".into(), listen())
+        let news = runtime().and_then(listen).map_err(unopened(HOST))?;
+        Ok(Self { news, place: HOST.into() })
     }
 
-    /// Listens in the namespace at `path`.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Namespace`]; [`Error::Open`].
+    /// Listens in the namespace at `path`. Fails as [`Netlink::in_netns`](super::Netlink::in_netns).
     pub async fn in_netns(path: &Path) -> Result<Self, Error> {
-        Self::new(path.display().to_string(), netns::run_in(path, listen).await?)
+        let (runtime, place) = (runtime(), path.display().to_string());
+        let news = netns::run_in(path, || listen(runtime?)).await?.map_err(unopened(&place))?;
+        Ok(Self { news, place })
     }
 
-    fn new(place: String, socket: io::Result<netlink_sys::Socket>) -> Result<Self, Error> {
-        #[allow(unsafe_code, reason = "only the caller can know that a descriptor stays open")]
-        // SAFETY: the socket owns its descriptor, which is open until it is dropped, and the
-        // `AsyncFd` owns the socket; nothing here replaces the one or takes out the other.
-        let registered = socket.and_then(|socket| Ok(unsafe { AsyncFd::register(socket) }?));
-        match registered {
-            Ok(socket) => Ok(Self { socket, place }),
-            Err(source) => Err(Error::Open { place, source }),
-        }
-    }
-
-    /// Waits until something has changed since this was last called, or since it was opened.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Listen`].
+    /// Waits until something has changed since this was last called, or since it was opened; else
+    /// fails with [`Error::Io`].
     pub async fn next(&mut self) -> Result<(), Error> {
-        let failed = |source| Error::Listen { place: self.place.clone(), source };
-        let mut ready = self.socket.readable_mut().await.map_err(failed)?;
-        let mut message = Vec::with_capacity(4096);
-        loop {
-            message.clear();
-            match ready.try_io(|socket| socket.get_ref().recv(&mut message, 0)) {
-                Ok(Ok(_)) => {}
-                // There was too much news to keep, which is news.
-                Ok(Err(error)) if error.raw_os_error() == Some(ENOBUFS) => {}
-                Ok(Err(error)) => return Err(failed(error)),
-                Err(_drained) => return Ok(()),
-            }
-        }
+        let gone = || Err(io::ErrorKind::BrokenPipe.into());
+        let news = self.news.recv().await.unwrap_or_else(gone);
+        let (operation, place) = ("listen for changes".to_owned(), self.place.clone());
+        news.map_err(|source| Error::Io { operation, place, source })
     }
 }
 
-fn listen() -> io::Result<netlink_sys::Socket> {
-    let mut socket = netlink_sys::Socket::new(NETLINK_ROUTE)?;
-    socket.bind_auto()?;
-    for group in GROUPS {
-        socket.add_membership(group)?;
-    }
-    socket.set_non_blocking(true)?;
-    Ok(socket)
+/// Begins to listen in the namespace of the calling thread. There is room for one piece of news:
+/// more would say the same.
+fn listen(runtime: &Runtime) -> io::Result<mpsc::Receiver<io::Result<()>>> {
+    let _reactor = runtime.enter();
+    let (mut connection, _, mut messages) =
+        new_multicast_connection_with_socket::<Socket>(&GROUPS)?;
+    let (news, heard) = mpsc::channel(1);
+    runtime.spawn(async move {
+        let listening = poll_fn(|cx| {
+            let ended = connection.poll_unpin(cx).is_ready();
+            while messages.try_recv().is_ok() {}
+            let socket = connection.socket_mut();
+            match (socket.has_moved(), socket.failure()) {
+                // There was too much news to keep, which is news.
+                (_, Some(Failure::Socket(error))) if error.raw_os_error() != Some(ENOBUFS) => {
+                    return Poll::Ready(error);
+                }
+                (false, None) if ended => return Poll::Ready(io::ErrorKind::BrokenPipe.into()),
+                (false, None) => return Poll::Pending,
+                _ => {}
+            }
+            // If there is no room, nobody has asked for the last.
+            let _ = news.try_send(Ok(()));
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        });
+        tokio::select! {
+            error = listening => drop(news.send(Err(error)).await),
+            () = news.closed() => {}
+        }
+    });
+    Ok(heard)
 }
 
 #[cfg(test)]

@@ -1,17 +1,19 @@
 //! Links: network interfaces.
 
 use std::os::fd::{AsFd, AsRawFd};
+use std::pin::pin;
 
-use netlink_packet_core::{DefaultNla, NLM_F_CREATE, NLM_F_EXCL};
-use netlink_packet_route::RouteNetlinkMessage;
-use netlink_packet_route::link::{
-    InfoData, InfoKind, InfoVeth, LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo, LinkMessage,
-    Prop,
+use futures_util::TryStreamExt;
+use rtnetlink::packet_core::DefaultNla;
+use rtnetlink::packet_route::RouteNetlinkMessage;
+use rtnetlink::packet_route::link::{
+    LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo, LinkMessage, Prop,
 };
+use rtnetlink::{Handle, LinkMessageBuilder, LinkUnspec, LinkVeth};
 use serde::{Deserialize, Serialize};
 
-use super::socket::Socket;
-use super::{Error, Failure, Mac, Netlink, or_absent};
+use super::session::Session;
+use super::{Error, Failure, Mac, Netlink, Turn, or_absent};
 use crate::crash;
 
 /// The longest name of a link, in bytes; alternative names may be longer.
@@ -24,7 +26,7 @@ const ALTERNATIVE_NAME: u16 = 53;
 ///
 /// Its index and its state belong to the namespace that it is in; the rest moves with it,
 /// but for [`Link::controller`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Link {
     /// Its number in this namespace. Another one after every move.
     pub index: u32,
@@ -34,13 +36,10 @@ pub struct Link {
     #[serde(default)]
     pub alternative_names: Vec<String>,
     /// Free text (`ip link set … alias`). host-device keeps the host's name in it.
-    #[serde(default)]
     pub alias: Option<String>,
     /// What made it: `veth`, `macvlan`, `bridge`, `tun`; absent for physical devices and `lo`.
-    #[serde(default)]
     pub kind: Option<String>,
     /// Hardware address; absent for what has none, as a tunnel.
-    #[serde(default)]
     pub mac: Option<Mac>,
     /// Largest packet, in bytes.
     pub mtu: u32,
@@ -59,253 +58,182 @@ pub struct Link {
     /// Set to receive every multicast packet.
     pub all_multicast: bool,
     /// Index of the bridge, bond or VRF that it belongs to.
-    #[serde(default)]
     pub controller: Option<u32>,
     /// Index of the link below or opposite: a macvlan's parent, a veth's peer. In the
     /// namespace that [`Link::parent_namespace`] tells.
-    #[serde(default)]
     pub parent: Option<u32>,
     /// This namespace's number for the namespace of [`Link::parent`], where that is another.
-    #[serde(default)]
     pub parent_namespace: Option<i32>,
 }
 
 impl Netlink {
     /// All links.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Request`].
     pub async fn links(&self) -> Result<Vec<Link>, Error> {
-        self.run("list", "the links".into(), list).await
+        let work = |mut turn: Turn| async move { list(&mut turn).await };
+        self.run("list", "the links".into(), work).await
     }
 
     /// The link of this name, or alternative name.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Request`].
     pub async fn link(&self, name: &str) -> Result<Option<Link>, Error> {
-        let mut message = question(0);
-        message.attributes.push(if name.len() > LONGEST_NAME {
+        let by = if name.len() > LONGEST_NAME {
             let bytes = [name.as_bytes(), b"\0"].concat();
             LinkAttribute::Other(DefaultNla::new(ALTERNATIVE_NAME, bytes))
         } else {
             LinkAttribute::IfName(name.into())
-        });
-        self.one_link(format!("link {name}"), message).await
+        };
+        self.one_link(format!("link {name}"), 0, Some(by)).await
     }
 
     /// The link of this index.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Request`].
     pub async fn link_by_index(&self, index: u32) -> Result<Option<Link>, Error> {
-        self.one_link(numbered(index), question(index)).await
+        self.one_link(numbered(index), index, None).await
     }
 
-    async fn one_link(&self, object: String, message: LinkMessage) -> Result<Option<Link>, Error> {
-        let request = RouteNetlinkMessage::GetLink(message);
-        let answer = or_absent(self.request("look up", object, request, 0).await)?;
-        Ok(answer.into_iter().find_map(read))
+    async fn one_link(
+        &self,
+        object: String,
+        index: u32,
+        by: Option<LinkAttribute>,
+    ) -> Result<Option<Link>, Error> {
+        let work = move |mut turn: Turn| async move {
+            let mut get = turn.handle.link().get().match_index(index);
+            get.message_mut().attributes.extend(by.into_iter().chain([without_counters()]));
+            let mut found = pin!(get.execute());
+            Ok(turn.drive(found.try_next()).await??.map(read))
+        };
+        or_absent(self.run("look up", object, work).await)
     }
 
     /// Brings a link up. Succeeds if it is.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Request`].
     pub async fn set_up(&self, index: u32) -> Result<(), Error> {
-        let mut message = about(index);
-        message.header.flags = LinkFlags::Up;
-        message.header.change_mask = LinkFlags::Up;
-        self.change("bring up", numbered(index), message).await
+        self.change("bring up", numbered(index), about(index).up()).await
     }
 
     /// Takes a link down, and its IPv6 addresses and its routes with it. Succeeds if it is.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Request`].
     pub async fn set_down(&self, index: u32) -> Result<(), Error> {
-        let mut message = about(index);
-        message.header.change_mask = LinkFlags::Up;
-        self.change("take down", numbered(index), message).await
+        self.change("take down", numbered(index), about(index).down()).await
     }
 
     /// Sets a link's hardware address. Some drivers want the link down first.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Request`].
     pub async fn set_mac(&self, index: u32, mac: Mac) -> Result<(), Error> {
-        let mut message = about(index);
-        message.attributes.push(LinkAttribute::Address(mac.0.to_vec()));
-        self.change("set the MAC address", format!("{mac} of link {index}"), message).await
+        let object = format!("{mac} of link {index}");
+        self.change("set the MAC address", object, about(index).address(mac.0.to_vec())).await
     }
 
     /// Sets a link's MTU, in bytes.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Request`].
     pub async fn set_mtu(&self, index: u32, mtu: u32) -> Result<(), Error> {
-        let mut message = about(index);
-        message.attributes.push(LinkAttribute::Mtu(mtu));
-        self.change("set the MTU", format!("{mtu} of link {index}"), message).await
+        let object = format!("{mtu} of link {index}");
+        self.change("set the MTU", object, about(index).mtu(mtu)).await
     }
 
     /// Renames a link. Before Linux 6.2 it must be down.
     ///
-    /// # Errors
-    ///
-    /// [`Error::Request`]; [`Error::is_exists`] if another link answers to the name.
+    /// Fails if another link answers to the name: [`Error::is_exists`].
     pub async fn rename(&self, index: u32, name: &str) -> Result<(), Error> {
-        let mut message = about(index);
-        message.attributes.push(LinkAttribute::IfName(name.into()));
-        self.change("give the name", format!("{name} to link {index}"), message).await
-    }
-
-    /// Gives a link one more name to be found by.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Request`]; [`Error::is_exists`] if a link, this one too, answers to the name.
-    pub async fn add_altname(&self, index: u32, name: &str) -> Result<(), Error> {
-        let request = RouteNetlinkMessage::NewLinkProp(with_altname(index, name));
         let object = format!("{name} to link {index}");
-        let flags = NLM_F_CREATE | NLM_F_EXCL;
-        self.request("give the alternative name", object, request, flags).await.map(drop)
-    }
-
-    /// Takes an alternative name from a link. Succeeds if it does not have it.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Request`].
-    pub async fn remove_altname(&self, index: u32, name: &str) -> Result<(), Error> {
-        let request = RouteNetlinkMessage::DelLinkProp(with_altname(index, name));
-        let object = format!("{name} from link {index}");
-        or_absent(self.request("take the alternative name", object, request, 0).await).map(drop)
-    }
-
-    /// Deletes a link, and its peer if it has one. Succeeds if it is gone.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Request`]; the kernel refuses for physical devices and for `lo`.
-    pub async fn delete_link(&self, index: u32) -> Result<(), Error> {
-        let request = RouteNetlinkMessage::DelLink(about(index));
-        or_absent(self.request("delete", numbered(index), request, 0).await).map(drop)
-    }
-
-    /// Moves a link to another namespace, where it arrives down, under its name, with another
-    /// index, and without addresses, routes, neighbours, and settings under `/proc/sys`.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Request`]; [`Error::is_exists`] if a link there answers to its name, or to
-    /// one of its alternative names.
-    pub async fn move_to(&self, index: u32, namespace: impl AsFd) -> Result<(), Error> {
-        let object = numbered(index);
-        let duplicate = namespace.as_fd().try_clone_to_owned();
-        crash::point(format_args!("interface: move"));
-        self.run("move", object, move |socket| {
-            // The number must stay ours until the kernel has read it, even if the caller goes.
-            let namespace = duplicate?;
-            let mut message = about(index);
-            message.attributes.push(LinkAttribute::NetNsFd(namespace.as_raw_fd()));
-            socket.request(RouteNetlinkMessage::SetLink(message), 0)?;
-            crash::point(format_args!("interface: moved"));
-            Ok(())
-        })
-        .await
-    }
-
-    /// Makes a pair of virtual Ethernet links, both down.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Request`]; [`Error::is_exists`] if one of the names is taken.
-    pub async fn add_veth(&self, name: &str, peer: &str) -> Result<(), Error> {
-        let mut opposite = LinkMessage::default();
-        opposite.attributes.push(LinkAttribute::IfName(peer.into()));
-        let mut message = LinkMessage::default();
-        message.attributes = vec![
-            LinkAttribute::IfName(name.into()),
-            LinkAttribute::LinkInfo(vec![
-                LinkInfo::Kind(InfoKind::Veth),
-                LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(opposite))),
-            ]),
-        ];
-        let request = RouteNetlinkMessage::NewLink(message);
-        let object = format!("{name} and {peer}");
-        self.request("make the veth pair", object, request, NLM_F_CREATE | NLM_F_EXCL)
-            .await
-            .map(drop)
+        self.change("give the name", object, about(index).name(name)).await
     }
 
     async fn change(
         &self,
         operation: &'static str,
         object: String,
-        message: LinkMessage,
+        link: LinkMessageBuilder<LinkUnspec>,
     ) -> Result<(), Error> {
-        let request = RouteNetlinkMessage::SetLink(message);
-        self.request(operation, object, request, 0).await.map(drop)
+        let request = |netlink: &Handle| netlink.link().change(link.build()).execute();
+        self.request(operation, object, request).await
+    }
+
+    /// Gives a link one more name to be found by.
+    ///
+    /// Fails if a link, this one too, answers to the name: [`Error::is_exists`].
+    pub async fn add_altname(&self, index: u32, name: &str) -> Result<(), Error> {
+        let (object, name) = (format!("{name} to link {index}"), name.to_owned());
+        let request = move |netlink: &Handle| {
+            netlink.link().property_add(index).alt_ifname(&[&name]).execute()
+        };
+        self.request("give the alternative name", object, request).await
+    }
+
+    /// Takes an alternative name from a link. Succeeds if it does not have it.
+    pub async fn remove_altname(&self, index: u32, name: &str) -> Result<(), Error> {
+        let (object, name) = (format!("{name} from link {index}"), name.to_owned());
+        let request = move |netlink: &Handle| {
+            netlink.link().property_del(index).alt_ifname(&[&name]).execute()
+        };
+        or_absent(self.request("take the alternative name", object, request).await)
+    }
+
+    /// Deletes a link, and its peer if it has one. Succeeds if it is gone. The kernel refuses for
+    /// physical devices and for `lo`.
+    pub async fn delete_link(&self, index: u32) -> Result<(), Error> {
+        let request = move |netlink: &Handle| netlink.link().del(index).execute();
+        or_absent(self.request("delete", numbered(index), request).await)
+    }
+
+    /// Moves a link to another namespace, where it arrives down, under its name, with another
+    /// index, and without addresses, routes, neighbours, and settings under `/proc/sys`.
+    ///
+    /// Fails if a link there answers to its name, or to one of its alternative names:
+    /// [`Error::is_exists`].
+    pub async fn move_to(&self, index: u32, namespace: impl AsFd) -> Result<(), Error> {
+        let duplicate = namespace.as_fd().try_clone_to_owned();
+        crash::point(format_args!("interface: move"));
+        let work = move |mut turn: Turn| async move {
+            // The number must stay ours until the kernel has read it, even if the caller goes.
+            let namespace = duplicate?;
+            let link = about(index).setns_by_fd(namespace.as_raw_fd()).build();
+            turn.execute(|netlink| netlink.link().change(link).execute()).await?;
+            crash::point(format_args!("interface: moved"));
+            Ok(())
+        };
+        self.run("move", numbered(index), work).await
+    }
+
+    /// Makes a pair of virtual Ethernet links, both down.
+    ///
+    /// Fails if one of the names is taken: [`Error::is_exists`].
+    pub async fn add_veth(&self, name: &str, peer: &str) -> Result<(), Error> {
+        let pair = LinkVeth::new(name, peer).build();
+        let request = |netlink: &Handle| netlink.link().add(pair).execute();
+        self.request("make the veth pair", format!("{name} and {peer}"), request).await
     }
 }
 
 /// All links.
-pub(super) fn list(socket: &mut Socket) -> Result<Vec<Link>, Failure> {
-    socket.dump(&RouteNetlinkMessage::GetLink(question(0)), read)
+pub(super) async fn list(session: &mut Session) -> Result<Vec<Link>, Failure> {
+    let mut message = LinkMessage::default();
+    message.attributes.push(without_counters());
+    let links = session.dump(RouteNetlinkMessage::GetLink(message), |one| match one {
+        RouteNetlinkMessage::NewLink(message) => Some(read(message)),
+        _ => None,
+    });
+    links.await
 }
 
 fn numbered(index: u32) -> String {
     format!("link {index}")
 }
 
-fn about(index: u32) -> LinkMessage {
-    let mut message = LinkMessage::default();
-    message.header.index = index;
-    message
+fn about(index: u32) -> LinkMessageBuilder<LinkUnspec> {
+    LinkUnspec::new_with_index(index)
 }
 
-fn question(index: u32) -> LinkMessage {
-    let mut message = about(index);
-    // Counters are half of an answer, and nobody reads them here.
-    message.attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
-    message
+/// Counters are half of an answer, and nobody reads them here.
+fn without_counters() -> LinkAttribute {
+    LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats])
 }
 
-fn with_altname(index: u32, name: &str) -> LinkMessage {
-    let mut message = about(index);
-    message.attributes.push(LinkAttribute::PropList(vec![Prop::AltIfName(name.into())]));
-    message
-}
-
-fn read(message: RouteNetlinkMessage) -> Option<Link> {
-    let RouteNetlinkMessage::NewLink(message) = message else { return None };
+fn read(message: LinkMessage) -> Link {
     let flags = message.header.flags;
     let mut link = Link {
         index: message.header.index,
-        name: String::new(),
-        alternative_names: Vec::new(),
-        alias: None,
-        kind: None,
-        mac: None,
-        mtu: 0,
-        tx_queue_len: 0,
-        group: 0,
         up: flags.contains(LinkFlags::Up),
         arp: !flags.contains(LinkFlags::Noarp),
         multicast: flags.contains(LinkFlags::Multicast),
         promiscuous: flags.contains(LinkFlags::Promisc),
         all_multicast: flags.contains(LinkFlags::Allmulti),
-        controller: None,
-        parent: None,
-        parent_namespace: None,
+        ..Link::default()
     };
     for attribute in message.attributes {
         match attribute {
@@ -319,23 +247,23 @@ fn read(message: RouteNetlinkMessage) -> Option<Link> {
             LinkAttribute::Link(index) => link.parent = Some(index),
             LinkAttribute::LinkNetNsId(id) => link.parent_namespace = Some(id),
             LinkAttribute::PropList(properties) => {
-                link.alternative_names.extend(properties.into_iter().filter_map(|property| {
-                    match property {
-                        Prop::AltIfName(name) => Some(name),
-                        _ => None,
+                for property in properties {
+                    if let Prop::AltIfName(name) = property {
+                        link.alternative_names.push(name);
                     }
-                }));
+                }
             }
             LinkAttribute::LinkInfo(details) => {
-                link.kind = details.into_iter().find_map(|detail| match detail {
-                    LinkInfo::Kind(kind) => Some(kind.to_string()),
-                    _ => None,
-                });
+                for detail in details {
+                    if let LinkInfo::Kind(kind) = detail {
+                        link.kind = Some(kind.to_string());
+                    }
+                }
             }
             _ => {}
         }
     }
-    Some(link)
+    link
 }
 
 #[cfg(test)]

@@ -6,15 +6,18 @@
 //! kernel nothing; every verb is one request, and lists are filtered by the kernel.
 //!
 //! The verbs do what they are told and know no policy: what to add or to remove, and what
-//! belongs to whom, is decided above. The kernel works inside the call, up to some 30 ms when
-//! an interface is moved or deleted, so requests run on the runtime's blocking threads; one
-//! that was begun is finished, even if the caller stops waiting for it.
+//! belongs to whom, is decided above. They go over rtnetlink, on a runtime of their own
+//! (`session.rs` says why). A whole verb is one task there: it costs one change of threads, and
+//! one that was begun is finished, even if the caller stops waiting for it.
+//!
+//! Every verb fails with [`Error::Request`]; what is worth telling apart, it says.
 //!
 //! [`Link`], [`Address`], [`Route`], [`Rule`] and [`Neighbour`] hold all that is needed to make
 //! the same thing again, and can be written to disk. Numbers are the kernel's own (linux/if_addr.h,
 //! linux/rtnetlink.h), because CNI results carry them so.
 
 mod address;
+mod announce;
 pub mod conntrack;
 mod error;
 mod events;
@@ -23,11 +26,13 @@ mod mac;
 mod neighbour;
 mod route;
 mod rule;
+mod session;
 mod snapshot;
 mod socket;
 pub mod sysctl;
 
 pub use address::{Address, Lifetime};
+pub use announce::announce;
 pub use error::{Error, Failure};
 pub use events::Events;
 pub use link::Link;
@@ -37,84 +42,87 @@ pub use route::{MAIN_TABLE, Route};
 pub use rule::{Family, Rule, RuleDetail};
 pub use snapshot::Snapshot;
 
+use std::future::Future;
+use std::io;
+use std::net::IpAddr;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use rtnetlink::Handle;
+use rtnetlink::packet_route::AddressFamily;
+use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use crate::netns;
-use socket::Socket;
+use session::{Session, runtime};
 
-/// The families that lists are read for. A kernel without IPv6 answers the second request
-/// with all that it has, so whoever asks for a family looks at what comes.
-const FAMILIES: [AddressFamily; 2] = [AddressFamily::Inet, AddressFamily::Inet6];
+fn family_of(ip: IpAddr) -> AddressFamily {
+    if ip.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 }
+}
 
 /// A handle on the network configuration of one namespace.
 ///
-/// Cheap to clone; clones share one socket, and their requests wait for each other. The
-/// socket is closed with the last clone, and keeps its namespace alive until then.
+/// Cheap to clone; clones share one connection, and their requests wait for each other. It is
+/// closed with the last clone, and keeps its namespace alive until then.
 #[derive(Debug, Clone)]
 pub struct Netlink {
-    socket: Arc<Mutex<Socket>>,
+    session: Arc<Mutex<Session>>,
     place: Arc<str>,
 }
 
 impl Netlink {
-    /// Opens a handle on this process's own namespace.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Open`].
+    /// Opens a handle on this process's own namespace; else fails with [`Error::Io`].
     pub fn own() -> Result<Self, Error> {
-        Self::new("the host's namespace", Socket::open())
+        Self::new(HOST, runtime().and_then(Session::open))
     }
 
-    /// Opens a handle on the namespace at `path`.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Namespace`] if there is none, or it cannot be entered; [`Error::Open`].
+    /// Opens a handle on the namespace at `path`. Fails with [`Error::Namespace`] if there is none,
+    /// or it cannot be entered; with [`Error::Io`].
     pub async fn in_netns(path: &Path) -> Result<Self, Error> {
-        let socket = netns::run_in(path, Socket::open).await?;
-        Self::new(&path.display().to_string(), socket)
+        let runtime = runtime();
+        let session = netns::run_in(path, || Session::open(runtime?)).await?;
+        Self::new(&path.display().to_string(), session)
     }
 
-    fn new(place: &str, socket: std::io::Result<Socket>) -> Result<Self, Error> {
-        match socket {
-            Ok(socket) => Ok(Self { socket: Arc::new(Mutex::new(socket)), place: place.into() }),
-            Err(source) => Err(Error::Open { place: place.into(), source }),
-        }
+    fn new(place: &str, session: io::Result<Session>) -> Result<Self, Error> {
+        let session = Arc::new(Mutex::new(session.map_err(unopened(place))?));
+        Ok(Self { session, place: place.into() })
     }
 
-    /// Sends one request, and returns what the kernel answers to it.
-    async fn request(
+    /// Has rtnetlink do one of its own requests.
+    async fn request<R>(
         &self,
         operation: &'static str,
         object: String,
-        message: RouteNetlinkMessage,
-        flags: u16,
-    ) -> Result<Vec<RouteNetlinkMessage>, Error> {
-        self.run(operation, object, move |socket| socket.request(message, flags)).await
+        request: impl FnOnce(&Handle) -> R + Send + 'static,
+    ) -> Result<(), Error>
+    where
+        R: Future<Output = Result<(), rtnetlink::Error>> + Send,
+    {
+        let work = |mut turn: Turn| async move { turn.execute(request).await };
+        self.run(operation, object, work).await
     }
 
-    /// Has the socket to itself for as long as `work` runs.
-    async fn run<T: Send + 'static>(
+    /// Has the connection to itself for as long as `work` runs.
+    async fn run<T, W>(
         &self,
         operation: &'static str,
         object: String,
-        work: impl FnOnce(&mut Socket) -> Result<T, Failure> + Send + 'static,
-    ) -> Result<T, Error> {
-        let socket = Arc::clone(&self.socket);
-        let done = tokio::task::spawn_blocking(move || {
-            // A panic does no harm to the socket: it forgets what a failed request left.
-            work(&mut socket.lock().unwrap_or_else(PoisonError::into_inner))
-        });
-        let outcome = match done.await {
-            Ok(outcome) => outcome,
-            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-            Err(_) => Err(Failure::Stopped),
+        work: impl FnOnce(Turn) -> W + Send + 'static,
+    ) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        W: Future<Output = Result<T, Failure>> + Send,
+    {
+        let session = Arc::clone(&self.session);
+        let done = async {
+            let task = runtime()?.spawn(async move { work(session.lock_owned().await).await });
+            match task.await {
+                Ok(outcome) => outcome,
+                Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+                Err(_) => Err(Failure::Stopped),
+            }
         };
-        outcome.map_err(|source| Error::Request {
+        done.await.map_err(|source| Error::Request {
             operation,
             object,
             place: self.place.to_string(),
@@ -122,6 +130,18 @@ impl Netlink {
         })
     }
 }
+
+/// What this process's own namespace is called.
+const HOST: &str = "the host's namespace";
+
+/// An [`Error::Io`], for `map_err`.
+fn unopened(place: &str) -> impl FnOnce(io::Error) -> Error {
+    let (operation, place) = ("open a netlink socket".to_owned(), place.to_owned());
+    move |source| Error::Io { operation, place, source }
+}
+
+/// The connection, while others wait for it.
+type Turn = OwnedMutexGuard<Session>;
 
 /// Turns the failure to find something that was to go into success.
 fn or_absent<T: Default>(result: Result<T, Error>) -> Result<T, Error> {
@@ -183,35 +203,6 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_error_tells_what_was_tried_on_what_where_and_the_kernels_words() {
-        let (pinned, netlink, index) = with_veth().await;
-        let route = Route::new(
-            "192.0.2.0/24".parse().unwrap(),
-            Some("198.51.100.1".parse().unwrap()),
-            index,
-        );
-        let error = netlink.add_route(&route).await.unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            format!(
-                "cannot add the route to 192.0.2.0/24 over 198.51.100.1 on link {index} in {}: \
-                 ENETUNREACH: Network is unreachable (Nexthop has invalid gateway)",
-                pinned.path.display()
-            )
-        );
-        assert!(!error.is_not_found() && !error.is_exists());
-    }
-
-    #[tokio::test]
-    async fn a_handle_needs_a_namespace() {
-        let path = std::env::temp_dir().join("cnm-cni-no-such-namespace");
-        let error = Netlink::in_netns(&path).await.unwrap_err();
-        assert!(error.is_not_found(), "{error}");
-        let error = Netlink::in_netns(Path::new("/proc/self/comm")).await.unwrap_err();
-        assert!(error.is_not_found(), "{error}");
-    }
-
-    #[tokio::test]
     async fn a_handle_keeps_its_namespace_alive_and_lets_it_go() {
         let pinned = Pinned::new().await;
         let inside = Netlink::in_netns(&pinned.path).await.unwrap();
@@ -233,27 +224,21 @@ mod tests {
         .await;
     }
 
-    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn one_handle_serves_many_tasks_while_the_lists_change() {
-        let (_pinned, netlink, index) = with_veth().await;
-        for host in 1..=250 {
-            let net: ipnet::IpNet = format!("10.1.1.{host}/32").parse().unwrap();
-            netlink.add_address(index, &net.into()).await.unwrap();
-        }
+    #[tokio::test]
+    async fn work_in_one_namespace_does_not_wait_for_work_in_another() {
+        let places = [Pinned::new().await, Pinned::new().await];
+        // As in a move, the thread is the kernel's until both are at it.
+        let both = Arc::new(std::sync::Barrier::new(2));
         let mut tasks = tokio::task::JoinSet::new();
-        for task in 1..=8 {
-            let netlink = netlink.clone();
+        for place in &places {
+            let netlink = Netlink::in_netns(&place.path).await.unwrap();
+            let both = Arc::clone(&both);
             tasks.spawn(async move {
-                for host in 1..=20 {
-                    let net: ipnet::IpNet = format!("10.2.{task}.{host}/32").parse().unwrap();
-                    netlink.add_address(index, &net.into()).await.unwrap();
-                    let seen = netlink.addresses(index).await.unwrap();
-                    assert!(seen.len() >= 250 && seen.contains(&net.into()));
-                    assert!(netlink.all_routes().await.unwrap().len() >= 250);
-                }
+                let meet = move |_: Turn| async move { Ok(both.wait()) };
+                netlink.run("meet", "the other".into(), meet).await.unwrap();
             });
         }
-        tasks.join_all().await;
-        assert_eq!(netlink.addresses(index).await.unwrap().len(), 250 + 8 * 20);
+        let met = tokio::time::timeout(std::time::Duration::from_secs(10), tasks.join_all());
+        met.await.expect("the second waits for the first");
     }
 }

@@ -2,15 +2,15 @@
 
 use std::net::IpAddr;
 
-use netlink_packet_core::{NLM_F_CREATE, NLM_F_REPLACE};
-use netlink_packet_route::neighbour::{
+use rtnetlink::packet_route::RouteNetlinkMessage;
+use rtnetlink::packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
 };
-use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use rtnetlink::{Handle, NeighbourAddRequest};
 use serde::{Deserialize, Serialize};
 
-use super::socket::Socket;
-use super::{Error, Failure, Mac, Netlink, or_absent};
+use super::session::Session;
+use super::{Error, Failure, Mac, Netlink, Turn, or_absent};
 
 /// A permanent entry of a link's neighbour table: `ip neighbour show nud permanent`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,65 +29,50 @@ pub struct Neighbour {
 
 impl Netlink {
     /// The permanent neighbours of a link. What the kernel learnt by itself is left out.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Request`].
     pub async fn neighbours(&self, index: u32) -> Result<Vec<Neighbour>, Error> {
         let object = format!("the neighbours of link {index}");
-        self.run("list", object, move |socket| list(socket, index)).await
+        self.run("list", object, move |mut turn: Turn| async move { list(&mut turn, index).await })
+            .await
     }
 
     /// Adds a permanent neighbour, in place of what the link has for its address.
     ///
-    /// # Errors
-    ///
-    /// [`Error::Request`]; [`Error::is_not_found`] if the link is not there.
+    /// Fails if the link is not there: [`Error::is_not_found`].
     pub async fn add_neighbour(&self, index: u32, neighbour: &Neighbour) -> Result<(), Error> {
-        let request = RouteNetlinkMessage::NewNeighbour(write(index, neighbour));
-        let object = format!("{} at {} to link {index}", neighbour.ip, neighbour.mac);
-        self.request("add the neighbour", object, request, NLM_F_CREATE | NLM_F_REPLACE)
-            .await
-            .map(drop)
+        let (ip, mac) = (neighbour.ip, neighbour.mac);
+        let neighbour = neighbour.clone();
+        let request = move |netlink: &Handle| write(netlink, index, &neighbour).execute();
+        self.request("add the neighbour", format!("{ip} at {mac} to link {index}"), request).await
     }
 
     /// Removes the entry for a neighbour's address. Succeeds if it is gone.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Request`].
     pub async fn remove_neighbour(&self, index: u32, neighbour: &Neighbour) -> Result<(), Error> {
-        let request = RouteNetlinkMessage::DelNeighbour(write(index, neighbour));
         let object = format!("{} from link {index}", neighbour.ip);
-        or_absent(self.request("remove the neighbour", object, request, 0).await).map(drop)
+        let neighbour = neighbour.clone();
+        let request = move |netlink: &Handle| {
+            let message = write(netlink, index, &neighbour).message_mut().clone();
+            netlink.neighbours().del(message).execute()
+        };
+        or_absent(self.request("remove the neighbour", object, request).await)
     }
 }
 
 /// The permanent neighbours of a link.
-pub(super) fn list(socket: &mut Socket, index: u32) -> Result<Vec<Neighbour>, Failure> {
+pub(super) async fn list(session: &mut Session, index: u32) -> Result<Vec<Neighbour>, Failure> {
     let mut message = NeighbourMessage::default();
     message.attributes.push(NeighbourAttribute::IfIndex(index));
-    socket.dump(&RouteNetlinkMessage::GetNeighbour(message), read)
+    session.dump(RouteNetlinkMessage::GetNeighbour(message), read).await
 }
 
-fn write(index: u32, neighbour: &Neighbour) -> NeighbourMessage {
-    let mut message = NeighbourMessage::default();
-    message.header.ifindex = index;
-    message.header.state = NeighbourState::Permanent;
+fn write(netlink: &Handle, index: u32, neighbour: &Neighbour) -> NeighbourAddRequest {
+    let add = netlink.neighbours().add(index, neighbour.ip).replace();
+    let mut add = add.link_layer_address(&neighbour.mac.0);
+    let message = add.message_mut();
     message.header.flags.set(NeighbourFlags::Router, neighbour.router);
-    let (family, ip) = match neighbour.ip {
-        IpAddr::V4(ip) => (AddressFamily::Inet, NeighbourAddress::Inet(ip)),
-        IpAddr::V6(ip) => (AddressFamily::Inet6, NeighbourAddress::Inet6(ip)),
-    };
-    message.header.family = family;
-    message.attributes = vec![
-        NeighbourAttribute::Destination(ip),
-        NeighbourAttribute::LinkLayerAddress(neighbour.mac.0.to_vec()),
-    ];
     if neighbour.protocol != 0 {
         message.attributes.push(NeighbourAttribute::Protocol(neighbour.protocol.into()));
     }
-    message
+    add
 }
 
 fn read(message: RouteNetlinkMessage) -> Option<Neighbour> {

@@ -3,16 +3,17 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
-use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
-use netlink_packet_route::route::{
+use rtnetlink::Handle;
+use rtnetlink::packet_core::{NLM_F_ACK, NLM_F_CREATE, NLM_F_REQUEST};
+use rtnetlink::packet_route::route::{
     RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteMetric, RouteNextHop,
     RouteNextHopFlags, RouteVia,
 };
-use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 use serde::{Deserialize, Serialize};
 
-use super::socket::Socket;
-use super::{Error, FAMILIES, Failure, Netlink, or_absent};
+use super::session::Session;
+use super::{Error, Failure, Netlink, Turn, family_of, or_absent};
 
 /// The table that routes are in when nobody says otherwise (`RT_TABLE_MAIN`).
 pub const MAIN_TABLE: u32 = 254;
@@ -27,20 +28,17 @@ const UNICAST: u8 = 1;
 const MTU_LOCK: u32 = 1 << 2;
 
 /// A route, as it must be known to be put back: `ip route show table all`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Route {
     /// Where it leads; `0.0.0.0/0` or `::/0` is a default route.
     pub destination: IpNet,
     /// Routing table; see [`MAIN_TABLE`].
     pub table: u32,
     /// The next hop; absent where the destination is on the link.
-    #[serde(default)]
     pub gateway: Option<IpAddr>,
     /// Index of the link that it leaves by, in the namespace it was read in.
-    #[serde(default)]
     pub link: Option<u32>,
     /// Source address that new connections prefer.
-    #[serde(default)]
     pub source: Option<IpAddr>,
     /// Priority among routes to one destination: the lowest wins. 0 if unset; the kernel makes
     /// that 1024 for IPv6.
@@ -58,13 +56,11 @@ pub struct Route {
     #[serde(default)]
     pub tos: u8,
     /// MTU of the path, in bytes.
-    #[serde(default)]
     pub mtu: Option<u32>,
     /// Path MTU discovery may not lower the MTU.
     #[serde(default)]
     pub mtu_locked: bool,
     /// TCP segment size that is offered, in bytes.
-    #[serde(default)]
     pub advmss: Option<u32>,
     /// The gateway is taken to be on the link, whatever the addresses there.
     #[serde(default)]
@@ -81,16 +77,10 @@ impl Route {
             table: MAIN_TABLE,
             gateway,
             link: Some(link),
-            source: None,
-            metric: 0,
             scope,
             protocol: BOOT,
             kind: UNICAST,
-            tos: 0,
-            mtu: None,
-            mtu_locked: false,
-            advmss: None,
-            on_link: false,
+            ..Self::default()
         }
     }
 
@@ -104,110 +94,79 @@ impl Route {
 impl Netlink {
     /// The routes that leave by a link, of all tables, IPv4 first.
     ///
-    /// # Errors
-    ///
-    /// [`Error::Request`]; [`Error::is_not_found`] if the link is not there.
+    /// Fails if the link is not there: [`Error::is_not_found`].
     pub async fn routes(&self, index: u32) -> Result<Vec<Route>, Error> {
         let object = format!("the routes of link {index}");
-        self.run("list", object, move |socket| list(socket, Some(index))).await
+        let work = move |mut turn: Turn| async move { list(&mut turn, Some(index)).await };
+        self.run("list", object, work).await
     }
 
     /// All routes of all tables, IPv4 first.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Request`].
     pub async fn all_routes(&self) -> Result<Vec<Route>, Error> {
-        self.run("list", "the routes".into(), |socket| list(socket, None)).await
+        let work = |mut turn: Turn| async move { list(&mut turn, None).await };
+        self.run("list", "the routes".into(), work).await
     }
 
     /// Adds a route.
     ///
-    /// # Errors
-    ///
-    /// [`Error::Request`]; [`Error::is_exists`] if its table has a route to the same
-    /// destination with the same metric and type of service, wherever that leads.
+    /// Fails if its table has a route to the same
+    /// destination with the same metric and type of service, wherever that leads: [`Error::is_exists`].
     pub async fn add_route(&self, route: &Route) -> Result<(), Error> {
-        self.put_route("add", route, NLM_F_CREATE | NLM_F_EXCL).await
+        let message = write(route);
+        let request = |netlink: &Handle| netlink.route().add(message).execute();
+        self.request("add", described(route), request).await
     }
 
     /// Adds a route in place of the one that its table has to the same destination with the
     /// same metric and type of service, wherever that leads.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Request`].
     pub async fn replace_route(&self, route: &Route) -> Result<(), Error> {
-        self.put_route("set", route, NLM_F_CREATE | NLM_F_REPLACE).await
+        let message = write(route);
+        let request = |netlink: &Handle| netlink.route().add(message).replace().execute();
+        self.request("set", described(route), request).await
     }
 
     /// Adds a route before those that its table has to the same destination with the same metric
     /// and type of service (`ip route prepend`): it is the one that counts then.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Request`].
     pub async fn prepend_route(&self, route: &Route) -> Result<(), Error> {
-        self.put_route("prepend", route, NLM_F_CREATE).await
-    }
-
-    async fn put_route(
-        &self,
-        operation: &'static str,
-        route: &Route,
-        flags: u16,
-    ) -> Result<(), Error> {
         let request = RouteNetlinkMessage::NewRoute(write(route));
-        self.request(operation, described(route), request, flags).await.map(drop)
+        let work = |mut turn: Turn| async move {
+            let flags = NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE;
+            turn.exchange(request, flags, &Some).await.map(drop)
+        };
+        self.run("prepend", described(route), work).await
     }
 
     /// Removes exactly this route. Succeeds if it is gone.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Request`].
     pub async fn remove_route(&self, route: &Route) -> Result<(), Error> {
-        let request = RouteNetlinkMessage::DelRoute(write(route));
-        or_absent(self.request("remove", described(route), request, 0).await).map(drop)
+        let message = write(route);
+        let request = |netlink: &Handle| netlink.route().del(message).execute();
+        or_absent(self.request("remove", described(route), request).await)
     }
 }
 
 /// The routes of all tables; those that leave by `link` if one is given.
-pub(super) fn list(socket: &mut Socket, link: Option<u32>) -> Result<Vec<Route>, Failure> {
-    let mut routes = Vec::new();
-    for family in FAMILIES {
+pub(super) async fn list(session: &mut Session, link: Option<u32>) -> Result<Vec<Route>, Failure> {
+    let request = |family| {
         let mut message = RouteMessage::default();
         message.header.address_family = family;
         message.attributes.extend(link.map(RouteAttribute::Oif));
-        let request = RouteNetlinkMessage::GetRoute(message);
-        routes.append(&mut socket.dump(&request, |one| read(one, family))?);
-    }
-    Ok(routes)
+        RouteNetlinkMessage::GetRoute(message)
+    };
+    let read = |one, family| read(one, family).unwrap_or_default();
+    Ok(session.dump_both(request, read).await?.concat())
 }
 
 fn described(route: &Route) -> String {
-    use std::fmt::Write;
-
-    let mut text = format!("the route to {}", route.destination);
-    // Writing to a String cannot fail.
-    if let Some(gateway) = route.gateway {
-        let _ = write!(text, " over {gateway}");
-    }
-    if let Some(link) = route.link {
-        let _ = write!(text, " on link {link}");
-    }
-    if route.table != MAIN_TABLE {
-        let _ = write!(text, " in table {}", route.table);
-    }
-    text
+    let over = route.gateway.map(|gateway| format!(" over {gateway}")).unwrap_or_default();
+    let on = route.link.map(|link| format!(" on link {link}")).unwrap_or_default();
+    let table = Some(route.table).filter(|table| *table != MAIN_TABLE);
+    let table = table.map(|table| format!(" in table {table}")).unwrap_or_default();
+    format!("the route to {}{over}{on}{table}", route.destination)
 }
 
 fn write(route: &Route) -> RouteMessage {
     let mut message = RouteMessage::default();
-    message.header.address_family = match route.destination {
-        IpNet::V4(_) => AddressFamily::Inet,
-        IpNet::V6(_) => AddressFamily::Inet6,
-    };
+    message.header.address_family = family_of(route.destination.addr());
     message.header.destination_prefix_length = route.destination.prefix_len();
     message.header.tos = route.tos;
     message.header.protocol = route.protocol.into();
@@ -252,48 +211,25 @@ fn write(route: &Route) -> RouteMessage {
 /// The route of a message. One over several gateways, as the kernel makes it of IPv6 routes that
 /// differ in nothing else, is one for each: added so, they become the same again. (Of IPv4 routes
 /// that are made over several gateways at once, the first counts then.)
-fn read(message: RouteNetlinkMessage, family: AddressFamily) -> Vec<Route> {
-    let RouteNetlinkMessage::NewRoute(message) = message else { return Vec::new() };
-    let next_hops = message.attributes.iter().find_map(|attribute| match attribute {
-        RouteAttribute::MultiPath(next_hops) => Some(next_hops.clone()),
-        _ => None,
-    });
-    let Some(route) = read_one(message, family) else { return Vec::new() };
-    let Some(next_hops) = next_hops else { return vec![route] };
-    let over = |hop: RouteNextHop| Route {
-        gateway: hop.attributes.iter().find_map(gateway),
-        link: Some(hop.interface_index),
-        on_link: hop.flags.contains(RouteNextHopFlags::Onlink),
-        ..route.clone()
-    };
-    next_hops.into_iter().map(over).collect()
-}
-
-fn read_one(message: RouteMessage, family: AddressFamily) -> Option<Route> {
+fn read(message: RouteNetlinkMessage, family: AddressFamily) -> Option<Vec<Route>> {
+    let RouteNetlinkMessage::NewRoute(message) = message else { return None };
     let header = message.header;
     if header.address_family != family {
         return None;
     }
-    let any = match family {
+    let mut destination = match family {
         AddressFamily::Inet6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
         _ => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
     };
-    let mut destination = any;
+    let mut next_hops = None;
     let mut route = Route {
-        destination: IpNet::from(any),
         table: header.table.into(),
-        gateway: None,
-        link: None,
-        source: None,
-        metric: 0,
         scope: header.scope.into(),
         protocol: header.protocol.into(),
         kind: header.kind.into(),
         tos: header.tos,
-        mtu: None,
-        mtu_locked: false,
-        advmss: None,
         on_link: header.flags.contains(RouteFlags::Onlink),
+        ..Route::default()
     };
     for attribute in message.attributes {
         match attribute {
@@ -305,6 +241,7 @@ fn read_one(message: RouteMessage, family: AddressFamily) -> Option<Route> {
             RouteAttribute::Oif(index) => route.link = Some(index),
             RouteAttribute::PrefSource(address) => route.source = ip(address),
             RouteAttribute::Priority(metric) => route.metric = metric,
+            RouteAttribute::MultiPath(hops) => next_hops = Some(hops),
             RouteAttribute::Metrics(metrics) => {
                 for metric in metrics {
                     match metric {
@@ -319,7 +256,14 @@ fn read_one(message: RouteMessage, family: AddressFamily) -> Option<Route> {
         }
     }
     route.destination = IpNet::new(destination, header.destination_prefix_length).ok()?;
-    Some(route)
+    let Some(next_hops) = next_hops else { return Some(vec![route]) };
+    let over = |hop: RouteNextHop| Route {
+        gateway: hop.attributes.iter().find_map(gateway),
+        link: Some(hop.interface_index),
+        on_link: hop.flags.contains(RouteNextHopFlags::Onlink),
+        ..route.clone()
+    };
+    Some(next_hops.into_iter().map(over).collect())
 }
 
 fn gateway(attribute: &RouteAttribute) -> Option<IpAddr> {

@@ -1,13 +1,14 @@
 //! Rules: which routing table is asked for which packet.
 
 use ipnet::IpNet;
-use netlink_packet_core::{DefaultNla, NLM_F_CREATE, NLM_F_EXCL, Nla};
-use netlink_packet_route::rule::{RuleAttribute, RuleFlags, RuleMessage};
-use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use rtnetlink::Handle;
+use rtnetlink::packet_core::{DefaultNla, Nla};
+use rtnetlink::packet_route::rule::{RuleAttribute, RuleFlags, RuleMessage};
+use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 use serde::{Deserialize, Serialize};
 
-use super::socket::Socket;
-use super::{Error, FAMILIES, Failure, Netlink, or_absent};
+use super::session::Session;
+use super::{Error, Failure, Netlink, Turn, or_absent};
 
 /// `FRA_SUPPRESS_PREFIXLEN` where nothing is suppressed; the kernel always says so.
 const SUPPRESS_NOTHING: u32 = u32::MAX;
@@ -16,17 +17,15 @@ const SUPPRESS_NOTHING: u32 = u32::MAX;
 ///
 /// A namespace begins with rules of its own: priority 0 for the local table, 32766 for the
 /// main one, and for IPv4 32767 for the default one.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rule {
     /// Whose packets it is for.
     pub family: Family,
     /// Its place: the lowest is asked first.
     pub priority: u32,
     /// Where the packets come from; absent for anywhere.
-    #[serde(default)]
     pub from: Option<IpNet>,
     /// Where the packets go; absent for anywhere.
-    #[serde(default)]
     pub to: Option<IpNet>,
     /// What it does (`FR_ACT_*`): 1 asks [`Rule::table`], 2 goes on at another rule, 6 to 8
     /// refuse.
@@ -38,16 +37,12 @@ pub struct Rule {
     #[serde(default)]
     pub tos: u8,
     /// Firewall mark of the packets.
-    #[serde(default)]
     pub mark: Option<u32>,
     /// The bits of the mark that count.
-    #[serde(default)]
     pub mark_mask: Option<u32>,
     /// Name of the link that the packets came in by; `lo` for those of this host.
-    #[serde(default)]
     pub input: Option<String>,
     /// Name of the link that the packets' socket is bound to.
-    #[serde(default)]
     pub output: Option<String>,
     /// It is for all packets but these.
     #[serde(default)]
@@ -71,10 +66,11 @@ pub struct RuleDetail {
 }
 
 /// Which protocol a rule is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Family {
     /// IPv4.
+    #[default]
     Ipv4,
     /// IPv6.
     Ipv6,
@@ -82,45 +78,40 @@ pub enum Family {
 
 impl Netlink {
     /// All rules, IPv4 first, each family by priority.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Request`].
     pub async fn rules(&self) -> Result<Vec<Rule>, Error> {
-        self.run("list", "the rules".into(), list).await
+        self.run("list", "the rules".into(), |mut turn: Turn| async move { list(&mut turn).await })
+            .await
     }
 
     /// Adds a rule.
     ///
-    /// # Errors
-    ///
-    /// [`Error::Request`]; [`Error::is_exists`] if the same rule is there.
+    /// Fails if the same rule is there: [`Error::is_exists`].
     pub async fn add_rule(&self, rule: &Rule) -> Result<(), Error> {
-        let request = RouteNetlinkMessage::NewRule(write(rule));
-        self.request("add", described(rule), request, NLM_F_CREATE | NLM_F_EXCL).await.map(drop)
+        let message = write(rule);
+        let request = |netlink: &Handle| {
+            let mut add = netlink.rule().add();
+            *add.message_mut() = message;
+            add.execute()
+        };
+        self.request("add", described(rule), request).await
     }
 
     /// Removes exactly this rule. Succeeds if it is gone.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Request`].
     pub async fn remove_rule(&self, rule: &Rule) -> Result<(), Error> {
-        let request = RouteNetlinkMessage::DelRule(write(rule));
-        or_absent(self.request("remove", described(rule), request, 0).await).map(drop)
+        let message = write(rule);
+        let request = |netlink: &Handle| netlink.rule().del(message).execute();
+        or_absent(self.request("remove", described(rule), request).await)
     }
 }
 
 /// All rules.
-pub(super) fn list(socket: &mut Socket) -> Result<Vec<Rule>, Failure> {
-    let mut rules = Vec::new();
-    for family in FAMILIES {
+pub(super) async fn list(session: &mut Session) -> Result<Vec<Rule>, Failure> {
+    let request = |family| {
         let mut message = RuleMessage::default();
         message.header.family = family;
-        let request = RouteNetlinkMessage::GetRule(message);
-        rules.append(&mut socket.dump(&request, |one| read(one, family))?);
-    }
-    Ok(rules)
+        RouteNetlinkMessage::GetRule(message)
+    };
+    Ok(session.dump_both(request, read).await?.concat())
 }
 
 fn described(rule: &Rule) -> String {
@@ -173,20 +164,12 @@ fn read(message: RouteNetlinkMessage, family: AddressFamily) -> Option<Rule> {
     }
     let mut rule = Rule {
         family: if family == AddressFamily::Inet6 { Family::Ipv6 } else { Family::Ipv4 },
-        // The kernel leaves out what is zero.
-        priority: 0,
-        from: None,
-        to: None,
         action: header.action.into(),
         table: header.table.into(),
         tos: header.tos,
-        mark: None,
-        mark_mask: None,
-        input: None,
-        output: None,
         inverted: header.flags.contains(RuleFlags::Invert),
-        protocol: 0,
-        rest: Vec::new(),
+        // The kernel leaves out what is zero.
+        ..Rule::default()
     };
     for attribute in message.attributes {
         match attribute {

@@ -4,7 +4,7 @@ use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Address, Error, Failure, Link, Neighbour, Netlink, Route, Rule, address, link, neighbour,
+    Address, Error, Failure, Link, Neighbour, Netlink, Route, Rule, Turn, address, link, neighbour,
     route, rule,
 };
 
@@ -31,23 +31,22 @@ pub struct Snapshot {
 }
 
 impl Netlink {
-    /// Reads a link and what belongs to it, in one turn on a blocking thread. The lists are
+    /// Reads a link and what belongs to it, in one turn. The lists are
     /// read one after the other: nobody else should change the namespace meanwhile.
     ///
-    /// # Errors
-    ///
-    /// [`Error::Request`]; [`Error::is_not_found`] if the link is not there.
+    /// Fails if the link is not there: [`Error::is_not_found`].
     pub async fn snapshot(&self, index: u32) -> Result<Snapshot, Error> {
-        self.run("read", format!("link {index}"), move |socket| {
+        self.run("read", format!("link {index}"), move |mut turn: Turn| async move {
+            let session = &mut *turn;
             let (mut this, further_links): (Vec<_>, _) =
-                link::list(socket)?.into_iter().partition(|link| link.index == index);
+                link::list(session).await?.into_iter().partition(|link| link.index == index);
             let absent = Failure::Refused { errno: Errno::ENODEV, reason: None };
             Ok(Snapshot {
                 link: this.pop().ok_or(absent)?,
-                addresses: address::list(socket, index)?,
-                routes: route::list(socket, Some(index))?,
-                neighbours: neighbour::list(socket, index)?,
-                rules: rule::list(socket)?,
+                addresses: address::list(session, index).await?,
+                routes: route::list(session, Some(index)).await?,
+                neighbours: neighbour::list(session, index).await?,
+                rules: rule::list(session).await?,
                 further_links,
             })
         })

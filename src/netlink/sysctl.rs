@@ -44,12 +44,9 @@ pub enum Scope {
     Link(String),
 }
 
-/// Reads what can be set, and is set, in the namespace at `path`.
-///
-/// # Errors
-///
-/// [`Error::Namespace`]; [`Error::Sysctl`], also if `/proc/sys` is mounted read-only, and
-/// [`Error::is_not_found`] if the link is not there.
+/// Reads what can be set, and is set, in the namespace at `path`. Fails with [`Error::Namespace`];
+/// with [`Error::Io`], also if `/proc/sys` is mounted read-only, and if the link is not there:
+/// [`Error::is_not_found`].
 pub async fn read(path: &Path, scope: &Scope) -> Result<Sysctls, Error> {
     let scope = scope.clone();
     let read = netns::run_in(path, move || {
@@ -75,12 +72,11 @@ pub async fn read(path: &Path, scope: &Scope) -> Result<Sysctls, Error> {
 }
 
 /// Reads those settings in the namespace at `path` that `of` has; without the ones that are
-/// not there any more.
-///
-/// # Errors
-///
-/// As [`read`].
+/// not there any more. Fails as [`read`].
 pub async fn read_again(path: &Path, scope: &Scope, of: &Sysctls) -> Result<Sysctls, Error> {
+    if of.is_empty() {
+        return Ok(Sysctls::new());
+    }
     let (scope, settings) = (scope.clone(), of.keys().cloned().collect::<Vec<_>>());
     let read = netns::run_in(path, move || {
         let mut reader = Reader { found: Sysctls::new(), piece: [0; PIECE] };
@@ -98,11 +94,7 @@ pub async fn read_again(path: &Path, scope: &Scope, of: &Sysctls) -> Result<Sysc
 }
 
 /// Sets `values` in the namespace at `path`, one after the other, up to the first that the
-/// kernel refuses.
-///
-/// # Errors
-///
-/// [`Error::Namespace`]; [`Error::Sysctl`].
+/// kernel refuses. Fails with [`Error::Namespace`] or [`Error::Io`].
 pub async fn write(path: &Path, scope: &Scope, values: &Sysctls) -> Result<(), Error> {
     let (scope, values) = (scope.clone(), values.clone());
     let written = netns::run_in(path, move || {
@@ -134,7 +126,11 @@ type Trouble = (String, io::Error);
 
 fn at(path: &Path, operation: &'static str) -> impl FnOnce(Trouble) -> Error {
     let place = path.display().to_string();
-    move |(setting, source)| Error::Sysctl { operation, setting, place, source }
+    move |(setting, source)| Error::Io {
+        operation: format!("{operation} sysctl {setting:?}"),
+        place,
+        source,
+    }
 }
 
 struct Reader {

@@ -39,7 +39,7 @@ use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 use nix::sys::statfs::{NSFS_MAGIC, fstatfs};
 use serde::{Deserialize, Serialize};
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 
 use crate::crash;
 
@@ -51,6 +51,9 @@ const THIS_THREAD: &str = "/proc/thread-self/ns/net";
 
 /// The namespace that this process was started in.
 const THIS_PROCESS: &str = "/proc/self/ns/net";
+
+/// How many threads there are at a time for work in namespaces; further work waits for its turn.
+static TURNS: Semaphore = Semaphore::const_new(8);
 
 /// How many pins [`remove`] takes off one path before it gives up.
 const MOST_PINS: usize = 64;
@@ -316,11 +319,17 @@ async fn on_own_thread<T: Send + 'static>(
     path: &Path,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T> {
+    // The semaphore is never closed, so a turn always comes.
+    let turn = TURNS.acquire().await.ok();
     let (answer, answered) = oneshot::channel();
     thread::Builder::new()
         .name("netns".into())
         // Nobody may be waiting any more: the result is dropped then.
-        .spawn(move || drop(answer.send(work())))
+        .spawn(move || {
+            let done = work();
+            drop(turn);
+            drop(answer.send(done));
+        })
         .map_err(failed("start a thread for network namespace", path))?;
     answered.await.map_err(|_| Error::Panicked { path: path.to_owned() })
 }

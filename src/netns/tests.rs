@@ -2,6 +2,7 @@
 
 use std::net::UdpSocket;
 use std::os::unix::fs::PermissionsExt;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -249,4 +250,24 @@ async fn on_a_shared_mount_others_see_a_pin_come_and_go() {
     removed.unwrap();
     assert!(here.is_some());
     assert_eq!((before, during, after), (None, here, None));
+}
+
+#[tokio::test]
+async fn few_threads_are_inside_namespaces_however_much_there_is_to_do() {
+    static INSIDE: AtomicUsize = AtomicUsize::new(0);
+    static MOST: AtomicUsize = AtomicUsize::new(0);
+    let pinned = Pinned::new().await;
+    let work = || {
+        MOST.fetch_max(INSIDE.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+        thread::sleep(Duration::from_millis(2));
+        INSIDE.fetch_sub(1, Ordering::SeqCst);
+    };
+    let path = pinned.path.clone();
+    let mut all = tokio::task::JoinSet::new();
+    for _ in 0..100 {
+        let path = path.clone();
+        all.spawn(async move { run_in(&path, work).await.unwrap() });
+    }
+    all.join_all().await;
+    assert!((2..=8).contains(&MOST.load(Ordering::SeqCst)), "{}", MOST.load(Ordering::SeqCst));
 }

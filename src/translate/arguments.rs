@@ -18,12 +18,18 @@ pub struct Arguments {
     pub capabilities: Map<String, Value>,
     /// The addresses to ask for, where the chain has to be told by `args.cni.ips`.
     pub ips: Vec<String>,
+    /// The MAC that Docker decided.
+    pub mac: Option<String>,
 }
 
 impl Arguments {
     /// The chain, told what only its configuration can say.
     #[must_use]
     pub fn applied_to(&self, list: NetworkConfigList) -> NetworkConfigList {
+        let list = match &self.mac {
+            Some(mac) => list.with_cni_arg(|_| true, "mac", &json!(mac)),
+            None => list,
+        };
         if self.ips.is_empty() {
             return list;
         }
@@ -80,12 +86,16 @@ pub fn arguments(
             capabilities.insert("ipRanges".to_owned(), Value::Array(ranges));
         }
     }
-    if let Some(mac) = &interface.mac_address
-        && list.declares("mac")
-    {
-        capabilities.insert("mac".to_owned(), json!(mac));
+    let mac = interface.mac_address.clone();
+    if let Some(mac) = &mac {
+        // Each plugin reads one or the other, and no configuration tells which.
+        args.retain(|(key, _)| key != "MAC");
+        args.push(("MAC".to_owned(), mac.clone()));
+        if list.declares("mac") {
+            capabilities.insert("mac".to_owned(), json!(mac));
+        }
     }
-    Ok(Arguments { args, capabilities, ips })
+    Ok(Arguments { args, capabilities, ips, mac })
 }
 
 /// The addresses to ask the chain for: Docker's own, and those of the `ip` option.

@@ -5,6 +5,7 @@
 //! | `conflist` | a network configuration list | what a Docker network on it can do |
 //! | `arguments` | what Docker asks for an endpoint | what the chain's plugins are told |
 //! | `answers` | what ADD made | Docker's answers to CreateEndpoint and Join |
+//! | `mtu` | the MTU that Docker decides | the chain that makes its interface with it |
 //! | `refusal` | what does not fit | the reason and the remedy |
 //!
 //! Nothing here reads or changes anything.
@@ -12,6 +13,7 @@
 mod answers;
 mod arguments;
 mod conflist;
+mod mtu;
 mod refusal;
 #[cfg(test)]
 mod tests;
@@ -21,6 +23,7 @@ pub use arguments::{Arguments, arguments, kubernetes_args, port_mappings};
 pub use conflist::{
     Prospects, TakesAddress, carries_over, lease_folder, masquerades, prospects, publishes, serves,
 };
+pub use mtu::with_mtu;
 pub use refusal::{OtherAddress, Refusal};
 
 use serde_json::Value;

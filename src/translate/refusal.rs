@@ -76,6 +76,32 @@ pub enum Refusal {
         /// Docker's address.
         decided: IpAddr,
     },
+    /// An MTU that the chain cannot be told.
+    #[error(
+        "conflist {conflist:?} cannot be told an MTU: its plugin {plugin:?} is not known to take one, \
+         and another MTU at the container's end alone would lose packets; set the MTU in the conflist, \
+         or leave com.docker.network.driver.mtu out"
+    )]
+    Mtu {
+        /// The network configuration list.
+        conflist: String,
+        /// The plugin that makes the interface.
+        plugin: String,
+    },
+    /// An MTU that the device below the container's interface does not have.
+    #[error(
+        "conflist {conflist:?} cannot make an interface with MTU {mtu}: its master {master:?} has {most}"
+    )]
+    Master {
+        /// The network configuration list.
+        conflist: String,
+        /// What Docker decided.
+        mtu: u32,
+        /// The device below.
+        master: String,
+        /// Its own MTU.
+        most: u32,
+    },
     /// A published port that nothing would publish.
     #[error(
         "conflist {conflist:?} cannot publish port {port}: no plugin of the chain declares the \

@@ -16,4 +16,5 @@ mod docs;
 mod e2e;
 mod hostile;
 mod lifecycle;
+mod netlink;
 mod server;

@@ -16,8 +16,9 @@
 //! | `gateway` | the gateway of the addresses of its family |
 //! | `routes` | list of routes as in a result; each is made |
 //! | `dns` | `dns` of the result |
-//! | `mtu`, `mac` | of the container's end; `runtimeConfig.mac` goes before, and then `MAC` of `CNI_ARGS` |
+//! | `mtu`, `mac` | of the container's end; before `mtu` goes that of the configuration, at both ends; before `mac` go `runtimeConfig.mac`, `args.cni.mac` and `MAC` of `CNI_ARGS` |
 //! | `host_addresses` | list of addresses for the host's end |
+//! | `host_commands` | list of commands, run in the plugin's own namespace once the interface is made; `{host}` stands for the host's end, `{ifname}` for `CNI_IFNAME`, `{id}` for `CNI_CONTAINERID` |
 //! | `lease` | path of a file that ADD makes, and fails if it is another attachment's; DEL removes it |
 //! | `commands` | list of commands, run inside `CNI_NETNS` at the end of ADD; `{ifname}` stands for `CNI_IFNAME` |
 //!
@@ -224,10 +225,15 @@ impl Call<'_> {
         execute("ip", &["-batch", "-"], &outside)?;
 
         let mut inside = String::new();
-        if let Some(mtu) = fake["mtu"].as_u64() {
+        let mtu = self.config["mtu"].as_u64();
+        if let Some(mtu) = mtu {
+            execute("ip", &["link", "set", &host, "mtu", &mtu.to_string()], "")?;
+        }
+        if let Some(mtu) = mtu.or(fake["mtu"].as_u64()) {
             inside += &format!("link set {inner} mtu {mtu}\n");
         }
-        let mac = self.config["runtimeConfig"]["mac"].as_str().map(str::to_owned);
+        let by_args = self.config["args"]["cni"]["mac"].as_str();
+        let mac = self.config["runtimeConfig"]["mac"].as_str().or(by_args).map(str::to_owned);
         let mac = mac.or_else(|| argument("MAC")).or(fake["mac"].as_str().map(str::to_owned));
         if let Some(mac) = mac {
             inside += &format!("link set {inner} address {mac}\n");
@@ -250,6 +256,12 @@ impl Call<'_> {
             inside += "\n";
         }
         in_netns("ip", &["-batch", "-"], &inside)?;
+
+        for command in texts(&fake["host_commands"]) {
+            let id = env::var("CNI_CONTAINERID")?;
+            let command = command.replace("{host}", &host).replace("{id}", &id);
+            execute("sh", &["-ec", &command.replace("{ifname}", &inner)], "")?;
+        }
 
         let gateway = fake["gateway"].as_str();
         let ips: Vec<Value> = addresses

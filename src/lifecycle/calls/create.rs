@@ -18,8 +18,9 @@ use crate::lifecycle::garbage::dockerds;
 use crate::lifecycle::host::forward;
 use crate::lifecycle::interface::Fresh;
 use crate::lifecycle::port_error::PortError;
-use crate::lifecycle::record::{Attachment, AttachmentId, Interface, Network, Phase};
+use crate::lifecycle::record::{Attachment, AttachmentId, Interface, Network, Phase, Settings};
 use crate::lifecycle::removal::{Claims, orphans};
+use crate::netlink::sysctl::Sysctls;
 use crate::netlink::{Mac, Netlink};
 use crate::translate::PORT_MAPPINGS;
 use crate::{cni, netns, translate};
@@ -27,12 +28,14 @@ use crate::{cni, netns, translate};
 /// What Docker has decided about an interface, beyond what the chain is told.
 struct Wanted<'w> {
     interface: &'w EndpointInterface,
-    /// The interface's MAC, parsed; none leaves the chain's.
+    /// The interface's MAC, parsed; none leaves the choice to the chain.
     mac: Option<Mac>,
-    /// The interface's MTU in bytes; none leaves the chain's.
+    /// The interface's MTU in bytes; none leaves the choice to the chain.
     mtu: Option<u32>,
     /// The addresses of the `ip` option.
     ips: &'w [IpAddr],
+    /// The interface's settings that the user has decided.
+    sysctls: &'w Sysctls,
 }
 
 impl Wanted<'_> {
@@ -103,8 +106,15 @@ impl Driver {
         let interface = &request.interface;
         let mac = interface.mac_address.as_deref().map(str::parse).transpose()?;
         let mtu = options.mtu.or(network.options.mtu);
-        let wanted = Wanted { interface, mac, mtu, ips: &options.ips };
-        let attachment = self.intend(network, request.endpoint_id.clone(), options, interface)?;
+        let (ips, sysctls) = (&options.ips, &options.sysctls);
+        let wanted = Wanted { interface, mac, mtu, ips, sysctls };
+        let list = self.chains.ready(&network.conflist).await?;
+        let list = match mtu {
+            Some(mtu) => translate::with_mtu(list, mtu)?,
+            None => list,
+        };
+        let endpoint = request.endpoint_id.clone();
+        let attachment = self.intend(network, list, endpoint, options, interface)?;
         match self.attach(slot.insert(attachment), &wanted).await {
             Ok(interface) => Ok(interface),
             Err(cause) => Err(wanted.explained(cause).undone(self.removals.detach(slot).await)),
@@ -115,6 +125,7 @@ impl Driver {
     fn intend(
         &self,
         network: &Network,
+        list: NetworkConfigList,
         endpoint: EndpointId,
         options: &EndpointOptions,
         interface: &EndpointInterface,
@@ -123,8 +134,6 @@ impl Driver {
         if self.endpoints.count() + self.removals.count() > most {
             return Err(Error::TooMany { what: "attachments", most, flag: "--max-attachments" });
         }
-        let list = self.chains.conflist(Some(&network.conflist))?;
-        self.chains.find_plugins(&list)?;
         let mut arguments = translate::arguments(
             &list,
             &network.options.chain,
@@ -167,6 +176,7 @@ impl Driver {
             tables: BTreeMap::new(),
             result: None,
             interface: None,
+            host_side: None,
             removal: None,
             writing: Arc::default(),
         })
@@ -259,11 +269,13 @@ impl Driver {
             snapshot.link.mac.map(|mac| mac.to_string()),
         )?;
         let told = wanted.interface.addresses().chain(answer.addresses()).collect();
-        Ok(Interface { answer, told, snapshot, settings: None })
+        let users = Settings { link: wanted.sysctls.clone(), ..Settings::default() };
+        Ok(Interface { answer, told, snapshot, settings: None, users })
     }
 
-    /// Finds the interface that ADD made, and sets what Docker decided and the chain was not
-    /// told. Returns the interface's index in staging.
+    /// Finds the interface that ADD made, and makes sure that it is as Docker decided: set
+    /// afterwards, what a plugin derives from its MAC or MTU would be wrong. Returns the interface's
+    /// index in staging.
     async fn made_as_wanted(
         &self,
         attachment: &Attachment,
@@ -277,11 +289,21 @@ impl Driver {
                 if_name: if_name.clone(),
             });
         };
+        let other = |wanted: String, made: String, remedy: &'static str| {
+            let conflist = attachment.list.name().to_owned();
+            Err(Error::OtherInterface { conflist, wanted, made, remedy })
+        };
         if let Some(mac) = wanted.mac.filter(|mac| link.mac != Some(*mac)) {
-            staging.set_mac(link.index, mac).await?;
+            let made = link.mac.map_or("none".to_owned(), |mac| mac.to_string());
+            return other(
+                format!("MAC {mac}"),
+                made,
+                "let plugin \"tuning\" set it, or choose none",
+            );
         }
         if let Some(mtu) = wanted.mtu.filter(|mtu| *mtu != link.mtu) {
-            staging.set_mtu(link.index, mtu).await?;
+            let made = link.mtu.to_string();
+            return other(format!("MTU {mtu}"), made, "set it in the conflist");
         }
         Ok(link.index)
     }

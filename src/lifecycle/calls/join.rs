@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 
 use crate::cnm::{JoinRequest, JoinResponse};
+use crate::lifecycle::calls::host_side;
 use crate::lifecycle::calls::watch;
 use crate::lifecycle::driver::Driver;
-use crate::lifecycle::error::{Error, Result};
-use crate::lifecycle::host::forward;
+use crate::lifecycle::error::{Error, Result, chain};
+use crate::lifecycle::host::{forward, side};
 use crate::lifecycle::interface::place::Place;
 use crate::lifecycle::record::{Attachment, Phase};
 use crate::netns;
@@ -35,8 +36,10 @@ impl Driver {
         };
         self.ports.enter(&joined.endpoint, joined.sandbox.as_deref());
         self.carry_out(attachment, joined).await?;
+        host_side::look_soon(self, attachment);
+        // Otherwise Docker calls again, once the interface is in place.
         if let Some(sandbox) = &attachment.sandbox
-            && netns::identity(sandbox)?.is_none()
+            && !matches!(netns::identity(sandbox), Ok(Some(_)))
         {
             watch::start(self, attachment);
         }
@@ -68,6 +71,10 @@ impl Driver {
     /// what it was: no Leave follows a Join that failed.
     async fn carry_out(&self, attachment: &mut Attachment, mut joined: Attachment) -> Result<()> {
         let first = attachment.phase == Phase::Staged;
+        let unseen = |error: &Error| {
+            tracing::warn!(attachment = %attachment.id, error = chain(error),
+                "what it has on the host is not known, and will not be checked");
+        };
         let exempt = async {
             match first {
                 true => forward::exempt(attachment).await,
@@ -76,6 +83,13 @@ impl Driver {
             }
         };
         let keep = async {
+            let side = async {
+                match &joined.host_side {
+                    Some(side) => Some(side.clone()),
+                    None => side::see(&self.interfaces.own, &joined).await.inspect_err(unseen).ok(),
+                }
+            };
+            joined.host_side = side.await;
             self.interfaces.read_settings(&mut joined).await?;
             self.records.keep(&joined).await
         };
@@ -104,10 +118,7 @@ impl Driver {
                 Ok(staging.move_to(link.index, &netns::own()?).await?)
             }
             Place::Own(_) | Place::Sandbox(..) => Ok(()),
-            Place::Nowhere => Err(Error::InterfaceGone {
-                endpoint: attachment.endpoint.clone(),
-                if_name: attachment.parameters.if_name.clone(),
-            }),
+            Place::Nowhere => Err(attachment.gone()),
         }
     }
 }

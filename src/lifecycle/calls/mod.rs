@@ -2,6 +2,7 @@
 
 mod create;
 mod delete;
+mod host_side;
 mod join;
 mod network;
 mod orphans;

@@ -1,10 +1,12 @@
 //! CreateNetwork and DeleteNetwork: a network is made on a conflist that can do what Docker wants, or
 //! refused.
 
+use crate::cni::NetworkConfigList;
 use crate::cnm::{CreateNetworkRequest, DeleteNetworkRequest, NetworkOptions};
 use crate::lifecycle::driver::Driver;
-use crate::lifecycle::error::Result;
+use crate::lifecycle::error::{Error, Result};
 use crate::lifecycle::record::Network;
+use crate::netlink::Netlink;
 use crate::translate;
 
 impl Driver {
@@ -16,12 +18,16 @@ impl Driver {
     pub async fn create_network(&self, request: CreateNetworkRequest) -> Result<()> {
         let options = NetworkOptions::read(&request.options)?;
         let CreateNetworkRequest { network_id: id, ipv4, ipv6, .. } = request;
-        let make = || {
-            let list = self.chains.conflist(options.conflist.as_deref())?;
+        let make = async || {
+            let list = self.chains.read(options.conflist.as_deref()).await?;
             self.chains.find_plugins(&list)?;
             translate::carries_over(&list)?;
             translate::serves(&list, &ipv4)?;
             translate::serves(&list, &ipv6)?;
+            if let Some(mtu) = options.mtu {
+                translate::with_mtu(list.clone(), mtu)?;
+                make_sure_of_room(&self.interfaces.own, &list, mtu).await?;
+            }
             Ok(Network {
                 id: id.clone(),
                 conflist: list.name().to_owned(),
@@ -38,5 +44,23 @@ impl Driver {
     /// The record cannot be removed.
     pub async fn delete_network(&self, request: DeleteNetworkRequest) -> Result<()> {
         self.networks.remove(&request.network_id).await
+    }
+}
+
+/// Makes sure that packets of `mtu` bytes fit through the device that the chain's interface is
+/// made on.
+async fn make_sure_of_room(own: &Netlink, list: &NetworkConfigList, mtu: u32) -> Result<()> {
+    let maker = list.plugins().iter().find(|plugin| plugin.get("master").is_some());
+    let Some(master) = maker.and_then(|plugin| plugin.get("master")?.as_str()) else {
+        return Ok(());
+    };
+    match own.link(master).await? {
+        Some(link) if link.mtu < mtu => Err(Error::Refused(translate::Refusal::Master {
+            conflist: list.name().to_owned(),
+            mtu,
+            master: master.to_owned(),
+            most: link.mtu,
+        })),
+        _ => Ok(()),
     }
 }

@@ -6,10 +6,10 @@ use serde_json::{Map, json};
 use crate::cnm::{
     EndpointOperInfoResponse, EndpointOptions, EndpointRequest, ProgramExternalConnectivityRequest,
 };
+use crate::lifecycle::calls::watch;
 use crate::lifecycle::driver::Driver;
 use crate::lifecycle::error::chain;
 use crate::lifecycle::error::{Error, Result};
-use crate::lifecycle::record::Attachment;
 
 impl Driver {
     /// `NetworkDriver.ProgramExternalConnectivity`: the endpoint became its sandbox's
@@ -33,7 +33,7 @@ impl Driver {
                     attachment.is_gateway = true;
                     self.records.keep_soon(attachment).await;
                 }
-                self.settle(attachment).await?;
+                watch::settle(self, attachment).await?;
                 self.interfaces.align_default_route(attachment, true).await
             }
             None => Err(Error::UnknownEndpoint(request.endpoint_id)),
@@ -74,7 +74,7 @@ impl Driver {
         let mut slot = self.endpoints.lock(&request.endpoint_id).await;
         let mut value = Map::new();
         if let Some(attachment) = slot.as_mut() {
-            self.settle(attachment).await?;
+            watch::settle(self, attachment).await?;
             value.insert("cni.network".into(), json!(attachment.list.name()));
             value.insert("cni.containerID".into(), json!(attachment.parameters.container_id));
             value.insert("cni.ifname".into(), json!(attachment.parameters.if_name));
@@ -99,14 +99,5 @@ impl Driver {
         {
             tracing::warn!(error = chain(&error), "rules may be left in the container");
         }
-    }
-
-    /// Makes the container's interface what ADD made it, if Docker has put it in place.
-    async fn settle(&self, attachment: &mut Attachment) -> Result<()> {
-        if self.interfaces.settle(attachment).await? {
-            // A container waits for this; settling once more after a crash does no harm.
-            self.records.keep_soon(attachment).await;
-        }
-        Ok(())
     }
 }

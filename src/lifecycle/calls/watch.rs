@@ -4,29 +4,75 @@
 //! From version 28 on the interface is in place when Docker calls
 //! ProgramExternalConnectivity or EndpointOperInfo, and both settle it before they answer.
 //! Before that, starting a container goes: Join, Program, OperInfo, and only then the
-//! namespace and the move. So Join, when it finds no namespace yet, starts a watch: until
-//! the interface has left our namespace, and then, in the container's, until Docker has set
-//! all that it was told. Settling earlier would make Docker find its own work done, and
+//! namespace and the move. So whoever finds an endpoint that cannot be settled yet starts a
+//! watch: until the interface has left our namespace, and then, in the container's, until Docker
+//! has set all that it was told. Settling earlier would make Docker find its own work done, and
 //! fail. A driver that is started again begins the watches of its predecessor anew.
+//!
+//! A watch ends when the endpoint is settled, or is no longer a container's. Whatever else
+//! happens is told, and it begins again.
 
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::cnm::EndpointId;
+use crate::cnm::{EndpointId, StaticRoute};
+use crate::lifecycle::calls::host_side;
 use crate::lifecycle::driver::Driver;
-use crate::lifecycle::error::Result;
-use crate::lifecycle::error::chain;
+use crate::lifecycle::error::{Error, Result, chain};
+use crate::lifecycle::interface::announce;
 use crate::lifecycle::interface::place::Place;
 use crate::lifecycle::record::{Attachment, AttachmentId, Phase};
-use crate::netlink::{Events, Link, Netlink};
-
-/// How long a container may take from Join to its namespace.
-const UNTIL_TAKEN: Duration = Duration::from_secs(300);
+use crate::netlink::{Events, Link, MAIN_TABLE, Netlink};
 
 /// How long Docker may take to set up the interface once it is there.
 const UNTIL_SET_UP: Duration = Duration::from_secs(10);
 
-/// Settles an attachment as soon as Docker has set up its interface.
+/// The pause before a watch that failed begins again; each one after it is twice as long.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+
+/// No pause is longer.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// Settles an attachment if Docker has put its interface in place, and has it watched if
+/// that is still to come, or if it fails.
+pub(crate) async fn settle(driver: &Driver, attachment: &mut Attachment) -> Result<()> {
+    if attachment.phase != Phase::Joined {
+        return Ok(());
+    }
+    let settled = match driver.interfaces.locate(attachment).await {
+        Ok(Place::Sandbox(netlink, link)) => {
+            settle_there(driver, attachment, &netlink, &link).await
+        }
+        Ok(Place::Staging(..) | Place::Own(_)) => Ok(()),
+        Ok(Place::Nowhere) => Err(attachment.gone()),
+        Err(error) => Err(error),
+    };
+    if attachment.phase == Phase::Joined {
+        start(driver, attachment);
+    }
+    settled
+}
+
+/// Settles an interface that Docker has put in place.
+async fn settle_there(
+    driver: &Driver,
+    attachment: &mut Attachment,
+    netlink: &Netlink,
+    link: &Link,
+) -> Result<()> {
+    driver.interfaces.settle_there(attachment, netlink, link).await?;
+    // A container waits for this; settling once more after a crash does no harm.
+    driver.records.keep_soon(attachment).await;
+    announce::soon(&driver.background, attachment, link);
+    Ok(())
+}
+
+/// Settles an attachment as soon as Docker has set up its interface. Its endpoint is held by
+/// whoever calls this.
 pub(crate) fn start(driver: &Driver, attachment: &Attachment) {
+    if !driver.watched.begin(attachment.id) {
+        return;
+    }
     let watch = Watch {
         driver: driver.clone(),
         endpoint: attachment.endpoint.clone(),
@@ -35,29 +81,23 @@ pub(crate) fn start(driver: &Driver, attachment: &Attachment) {
     };
     let background = driver.background.clone();
     driver.background.spawn(async move {
-        let watched = background.until_stopped(watch.run()).await;
-        if let Some(Err(error)) = watched {
-            tracing::error!(
-                endpoint = watch.endpoint.short(), attachment = %watch.attachment,
-                error = chain(&error),
-                "what Docker does not carry over could not be put back"
-            );
-        }
+        // The next driver begins it again.
+        background.until_stopped(watch.run()).await;
     });
 }
 
 /// Watches again what the last driver watched: Docker before version 28 may put an interface in
-/// place while no driver runs, and makes no call about it afterwards.
+/// place while no driver runs, and makes no call about it afterwards. And looks at what the last one
+/// had no time to look at.
 pub(crate) fn begin_again(driver: &Driver) {
     for endpoint in driver.endpoints.ids() {
         // Nothing else holds one yet.
         let slot = driver.endpoints.try_lock(&endpoint);
-        if let Some(attachment) = slot.as_ref().and_then(|slot| slot.as_ref())
-            && attachment.phase == Phase::Joined
-            && attachment.sandbox.is_some()
-        {
+        let Some(attachment) = slot.as_ref().and_then(|slot| slot.as_ref()) else { continue };
+        if attachment.phase == Phase::Joined && attachment.sandbox.is_some() {
             start(driver, attachment);
         }
+        host_side::look_soon(driver, attachment);
     }
 }
 
@@ -69,15 +109,37 @@ struct Watch {
 }
 
 impl Watch {
-    async fn run(&self) -> Result<()> {
-        // A container that is not started, or not any more, is no error: its endpoint goes.
-        if tokio::time::timeout(UNTIL_TAKEN, self.taken()).await.is_err() {
-            return Ok(());
+    async fn run(&self) {
+        let mut pause = FIRST_PAUSE;
+        while let Err(error) = self.attempt().await {
+            // A container that has just ended is no error: its endpoint goes.
+            tokio::time::sleep(pause).await;
+            if self.joined().await.is_none() {
+                return;
+            }
+            tracing::error!(
+                endpoint = self.endpoint.short(), attachment = %self.attachment,
+                error = chain(&error),
+                "what Docker does not carry over could not be put back; it is tried again"
+            );
+            pause = LONGEST_PAUSE.min(pause * 2);
         }
-        match tokio::time::timeout(UNTIL_SET_UP, self.set_up()).await {
+    }
+
+    /// Waits for Docker, and settles the attachment; does nothing if it is not a container's.
+    async fn attempt(&self) -> Result<()> {
+        self.taken().await?;
+        let Some(sandbox) = self.joined().await else { return Ok(()) };
+        match tokio::time::timeout(UNTIL_SET_UP, self.set_up(&sandbox)).await {
             Ok(settled) => settled,
             // Docker was told more than it has set. Better late than never.
-            Err(_) => self.settle_if(|_| true).await.map(drop),
+            Err(_) => match self.settle_if(|_| true).await? {
+                true => Ok(()),
+                false => Err(Error::InterfaceGone {
+                    endpoint: self.endpoint.clone(),
+                    if_name: self.if_name.clone(),
+                }),
+            },
         }
     }
 
@@ -91,13 +153,8 @@ impl Watch {
     }
 
     /// Waits until Docker has set all that it was told, and settles the rest.
-    async fn set_up(&self) -> Result<()> {
-        let Some(sandbox) = self.sandbox().await else { return Ok(()) };
-        let mut events = match Events::in_netns(&sandbox).await {
-            // The container has ended.
-            Err(error) if error.is_not_found() => return Ok(()),
-            events => events?,
-        };
+    async fn set_up(&self, sandbox: &Path) -> Result<()> {
+        let mut events = Events::in_netns(sandbox).await?;
         let mut heard = Instant::now();
         while !self.settle_if(|actual| actual.is_complete()).await? {
             events.next().await?;
@@ -111,31 +168,45 @@ impl Watch {
         Ok(())
     }
 
-    async fn sandbox(&self) -> Option<std::path::PathBuf> {
+    /// The sandbox that the attachment is to be settled in; none if there is nothing to do any
+    /// more, and then this watch has ended.
+    async fn joined(&self) -> Option<PathBuf> {
         let slot = self.driver.endpoints.lock(&self.endpoint).await;
-        slot.as_ref().and_then(|attachment| attachment.sandbox.clone())
+        let joined = slot.as_ref().filter(|it| self.concerns(it));
+        let sandbox = joined.and_then(|attachment| attachment.sandbox.clone());
+        if sandbox.is_none() {
+            self.end();
+        }
+        sandbox
     }
 
     /// Settles the attachment if Docker's work is as `ready` wants it; true if there is
-    /// nothing more to wait for.
+    /// nothing more to wait for, and then this watch has ended.
     async fn settle_if(&self, ready: impl Fn(&Told) -> bool) -> Result<bool> {
         let mut slot = self.driver.endpoints.lock(&self.endpoint).await;
-        let Some(attachment) = slot.as_mut().filter(|it| it.id == self.attachment) else {
+        let Some(attachment) = slot.as_mut().filter(|it| self.concerns(it)) else {
+            self.end();
             return Ok(true);
         };
-        if attachment.phase != Phase::Joined {
-            return Ok(true);
-        }
         let Place::Sandbox(netlink, link) = self.driver.interfaces.locate(attachment).await? else {
             return Ok(false);
         };
         if !ready(&Told::of(attachment, &netlink, &link).await?) {
             return Ok(false);
         }
-        if self.driver.interfaces.settle_there(attachment, &netlink, &link).await? {
-            self.driver.records.keep_soon(attachment).await;
-        }
+        settle_there(&self.driver, attachment, &netlink, &link).await?;
+        self.end();
         Ok(true)
+    }
+
+    fn concerns(&self, attachment: &Attachment) -> bool {
+        attachment.id == self.attachment && attachment.phase == Phase::Joined
+    }
+
+    /// From here on another one can begin. The endpoint is held by whoever calls this, so that
+    /// none is missed that would have begun meanwhile.
+    fn end(&self) {
+        self.driver.watched.end(self.attachment);
     }
 }
 
@@ -144,26 +215,39 @@ struct Told {
     up: bool,
     addresses: bool,
     routes: bool,
+    /// Those that Docker sets for the endpoint that it made the gateway.
+    default_routes: bool,
 }
 
 impl Told {
     async fn of(attachment: &Attachment, netlink: &Netlink, link: &Link) -> Result<Self> {
         let addresses = netlink.addresses(link.index).await?;
-        let routes = netlink.routes(link.index).await?;
+        let mut routes = netlink.all_routes().await?;
+        routes.retain(|route| route.table == MAIN_TABLE);
         let wanted = attachment.interface.iter().flat_map(|interface| &interface.told);
-        let told = attachment.join_answer().into_iter().flat_map(|told| told.static_routes);
+        let answer = attachment.join_answer();
+        let gateways = answer.iter().filter(|_| attachment.is_gateway).flat_map(|it| it.gateways());
+        let told = answer.iter().flat_map(|answer| &answer.static_routes);
+        let is_there = |told: &StaticRoute| {
+            routes.iter().any(|route| {
+                route.link == Some(link.index) && route.destination == told.destination
+            })
+        };
+        let default_routes = gateways.into_iter().all(|gateway| {
+            let mut defaults = routes.iter().filter(|route| route.is_default());
+            defaults.any(|route| route.destination.addr().is_ipv4() == gateway.is_ipv4())
+        });
         Ok(Self {
             up: link.up,
             addresses: wanted
                 .into_iter()
                 .all(|wanted| addresses.iter().any(|address| address.net == *wanted)),
-            routes: told
-                .into_iter()
-                .all(|told| routes.iter().any(|route| route.destination == told.destination)),
+            routes: told.into_iter().all(is_there),
+            default_routes,
         })
     }
 
     fn is_complete(&self) -> bool {
-        self.up && self.addresses && self.routes
+        self.up && self.addresses && self.routes && self.default_routes
     }
 }

@@ -11,11 +11,11 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::lifecycle::driver::Driver;
-use crate::lifecycle::error::Result;
-use crate::lifecycle::error::chain;
+use crate::lifecycle::error::{Result, chain};
 use crate::lifecycle::garbage::dockerds::DOCKERS_PATIENCE;
+use crate::lifecycle::garbage::in_use::{InUse, pinned_elsewhere};
 use crate::lifecycle::garbage::lost;
-use crate::lifecycle::garbage::remains::{Survey, in_use, pinned_elsewhere, sees_processes};
+use crate::lifecycle::garbage::remains::Survey;
 
 /// What [`Driver::collect`] is to do.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -112,35 +112,37 @@ impl Driver {
 
     /// What is left of attachments that are not on record.
     async fn collect_remains(&self, grace: Duration, apply: bool) -> Result<Vec<Finding>> {
-        let lists = self.chains.known();
+        let pass = self.gate.enter().await;
+        let (lists, unread) = self.chains.known().await?;
         // Also records that cannot be read: their containers may run. Before the survey and after
         // it, since attachments come and go meanwhile.
-        let mut on_record = self.records.ids();
+        let mut on_record = self.records.ids().await?;
         let mut survey =
             Survey::take(&lists, self.interfaces.netns_dir(), &self.interfaces.own).await?;
-        on_record.extend(self.records.ids());
+        on_record.extend(self.records.ids().await?);
         survey.stray_links.retain(|name| !on_record.iter().any(|id| id.if_name() == *name));
         survey.attachments.retain(|id, _| !on_record.contains(id) && id.age() >= grace);
         let addresses = survey.attachments.values().flat_map(|remains| &remains.addresses);
         let netns_dir = self.interfaces.netns_dir();
-        let used = in_use(&addresses.copied().collect(), netns_dir).await?;
+        let used = InUse::among(&addresses.copied().collect(), netns_dir).await;
         let elsewhere = pinned_elsewhere(netns_dir)?;
+        // Removals take places of their own.
+        drop(pass);
         let mut findings = Vec::new();
         for (id, remains) in survey.attachments {
-            let address = remains.addresses.iter().find(|address| used.contains(address));
-            let kept = match (elsewhere.get(&id), address) {
-                (Some(pin), _) => {
-                    Some(format!("another driver has it, with its namespace at {}", pin.display()))
+            let chain_known = (remains.conflist.as_deref())
+                .is_some_and(|name| lists.iter().any(|list| list.name() == name));
+            let another = elsewhere.get(&id).map(|pin| {
+                format!("another driver has it, with its namespace at {}", pin.display())
+            });
+            let kept = match (another.or_else(|| used.keeps(&remains.addresses)), &unread) {
+                (Some(reason), _) => Some(reason),
+                // Its chain's leases were not looked at, and its DEL cannot be run.
+                (None, Some(problem)) if !chain_known => {
+                    Some(format!("it may be of a configuration that cannot be read: {problem}"))
                 }
-                (None, Some(address)) => {
-                    Some(format!("a namespace of this host has its address {address}"))
-                }
-                _ if !remains.addresses.is_empty() && !sees_processes() => Some(
-                    "a process of the host may have its address, and from a container none is seen"
-                        .to_owned(),
-                ),
-                _ if !remains.proven => Some("it may be another runtime's".to_owned()),
-                _ => None,
+                (None, _) if !remains.proven => Some("it may be another runtime's".to_owned()),
+                (None, _) => None,
             };
             let outcome = match kept {
                 Some(reason) => Outcome::Kept(reason),

@@ -1,13 +1,12 @@
 //! CNI's GC, which removes whatever is not valid: only on request, since other runtimes may share
 //! a conflist.
 
-use std::collections::BTreeSet;
 use std::path::Path;
 
 use crate::cni::{Cache, ValidAttachment};
+use crate::lifecycle::blocking::on_blocking_thread;
 use crate::lifecycle::driver::Driver;
-use crate::lifecycle::error::Result;
-use crate::lifecycle::error::chain;
+use crate::lifecycle::error::{Result, chain};
 use crate::lifecycle::garbage::collect::{Finding, Outcome};
 
 /// Where libcni and its users keep their attachments.
@@ -37,7 +36,7 @@ impl Driver {
         apply: bool,
         found: &mut Vec<String>,
     ) -> Result<Outcome> {
-        let list = self.chains.conflist(Some(name))?;
+        let list = self.chains.read(Some(name)).await?;
         if list.disables_gc() {
             return Ok(Outcome::Kept("the conflist says disableGC".to_owned()));
         }
@@ -52,7 +51,7 @@ impl Driver {
             true => Some((self.chains.alone(name).await, cache.turn_for_gc().await?)),
             false => None,
         };
-        let valid = self.valid_attachments(name, &cache)?;
+        let valid = self.valid_attachments(name).await?;
         let names = valid.iter().map(|one| format!("valid: {} {}", one.container_id, one.if_name));
         found.extend(names);
         if !apply {
@@ -63,16 +62,14 @@ impl Driver {
     }
 
     /// The attachments of a conflist: this driver's, and those in libcni's cache.
-    fn valid_attachments(&self, conflist: &str, cache: &Cache) -> Result<Vec<ValidAttachment>> {
-        let records = self.records.look()?;
-        // What cannot be read may be of any conflist, and its container may run.
-        let mut own: BTreeSet<_> = self.records.ids().into_iter().collect();
-        for record in records.iter().filter(|record| record.list.name() != conflist) {
-            own.remove(&record.id);
-        }
-        let own = own
-            .into_iter()
-            .map(|id| ValidAttachment { container_id: id.to_string(), if_name: id.if_name() });
-        Ok(own.chain(cache.valid_of_network(conflist)?).collect())
+    async fn valid_attachments(&self, conflist: &str) -> Result<Vec<ValidAttachment>> {
+        let own = self.records.of_conflist(conflist).await?.into_iter();
+        let own =
+            own.map(|id| ValidAttachment { container_id: id.to_string(), if_name: id.if_name() });
+        let conflist = conflist.to_owned();
+        let cached = on_blocking_thread(move || {
+            Ok(Cache::new(Path::new(LIBCNI_CACHE)).valid_of_network(&conflist)?)
+        });
+        Ok(own.chain(cached.await?).collect())
     }
 }

@@ -5,7 +5,8 @@ use crate::lifecycle::interface::place::Place;
 use crate::lifecycle::record::{Attachment, Phase};
 use crate::netns;
 
-/// Why nobody will ask for the attachment's removal any more; none if somebody may.
+/// Why nobody will ask for the attachment's removal any more; none if somebody may, or if that
+/// cannot be told.
 pub(crate) async fn reason(
     interfaces: &Interfaces,
     attachment: &Attachment,
@@ -13,9 +14,14 @@ pub(crate) async fn reason(
     if lost_its_sandbox(attachment) {
         return Some("its container has ended, and Docker has not said so");
     }
-    match (attachment.phase, interfaces.locate(attachment).await.ok()?) {
-        (_, Place::Sandbox(..)) | (Phase::Settled, Place::Nowhere) => None,
-        (Phase::Settled, _) => Some("Docker took it out of its container, and said no more"),
+    if attachment.phase == Phase::Settled {
+        // No look into the containers that run, which are nearly all: what Docker takes out of
+        // one it puts here.
+        let taken_out = interfaces.own.link(&attachment.parameters.if_name).await.ok()?;
+        return taken_out.map(|_| "Docker took it out of its container, and said no more");
+    }
+    match interfaces.locate(attachment).await.ok()? {
+        Place::Sandbox(..) => None,
         _ => Some("no container came to use it"),
     }
 }

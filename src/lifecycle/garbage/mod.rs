@@ -3,6 +3,7 @@
 pub(crate) mod collect;
 pub(crate) mod dockerds;
 mod exclusive;
+mod in_use;
 pub(crate) mod lost;
 mod rebuild;
 pub(crate) mod remains;

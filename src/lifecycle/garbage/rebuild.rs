@@ -13,7 +13,7 @@ use crate::lifecycle::error::Result;
 use crate::lifecycle::garbage::remains::Remains;
 use crate::lifecycle::host::forward;
 use crate::lifecycle::interface::staging;
-use crate::lifecycle::record::{Attachment, AttachmentId, Interface, Phase, Removal};
+use crate::lifecycle::record::{Attachment, AttachmentId, Interface, Phase, Removal, Settings};
 use crate::netlink::{Address, Netlink, Snapshot};
 use crate::translate::PORT_MAPPINGS;
 use crate::{cni, netns, translate};
@@ -114,7 +114,9 @@ impl Driver {
                 told: Vec::new(),
                 snapshot,
                 settings: None,
+                users: Settings::default(),
             }),
+            host_side: None,
             removal: Some(Removal::begun_now()),
             writing: Arc::default(),
         };

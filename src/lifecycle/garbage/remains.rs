@@ -4,21 +4,25 @@
 //! follows from the other ([`AttachmentId::if_name`]). Something is proven to be this driver's
 //! if it has both, as a lease of `host-local` does, or is in a place where only this driver puts
 //! things: its folder of pinned namespaces, and rules with its comment.
+//!
+//! "Cannot tell" is never "not there": only what the kernel says is not there counts so. Whatever
+//! else keeps this from looking ends the survey, and nothing is removed.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
-use std::process;
+use std::path::Path;
 
 use crate::cni::NetworkConfigList;
+use crate::lifecycle::blocking::on_blocking_thread;
 use crate::lifecycle::error::Result;
+use crate::lifecycle::files;
 use crate::lifecycle::host::forward;
-use crate::lifecycle::host::forward::Table;
 use crate::lifecycle::host::nat::named_in;
+use crate::lifecycle::host::tables::{Family, Table};
 use crate::lifecycle::record::AttachmentId;
 use crate::netlink::Netlink;
-use crate::{netns, translate};
+use crate::translate;
 
 /// What is on the host of one attachment.
 #[derive(Debug, Default)]
@@ -45,34 +49,42 @@ impl Survey {
     /// Looks at the leases of these conflists, at pinned namespaces, rules and interfaces.
     ///
     /// # Errors
-    /// The kernel or `iptables` does not tell. A folder that is not there is empty.
+    /// A folder, the kernel or `iptables` does not tell. A folder that is not there is empty.
     pub(crate) async fn take(
         lists: &[NetworkConfigList],
         netns_dir: &Path,
         own: &Netlink,
     ) -> Result<Self> {
-        let mut survey = Self::default();
-        for list in lists {
-            survey.note_leases(list);
-        }
-        for id in AttachmentId::in_folder(netns_dir) {
-            survey
-                .note(id, format!("namespace {}", netns_dir.join(id.to_string()).display()))
-                .proven = true;
-        }
+        let (lists, netns_dir) = (lists.to_vec(), netns_dir.to_owned());
+        let mut survey = on_blocking_thread(move || Self::of_folders(&lists, &netns_dir)).await?;
         for (id, address) in forward::marked().await? {
             let remains = survey.note(id, format!("rule of FORWARD for {address}"));
             remains.proven = true;
             remains.addresses.insert(address);
         }
-        for rule in forward::list(Table::Nat).await? {
-            if let Some((conflist, id)) = named_in(&rule) {
-                let remains = survey.note(id, format!("rule of nat: {rule}"));
-                remains.conflist.get_or_insert(conflist);
+        for family in Family::BOTH {
+            for rule in family.list(Table::Nat).await?.unwrap_or_default() {
+                if let Some((conflist, id)) = named_in(&rule) {
+                    let remains = survey.note(id, format!("rule of nat: {rule}"));
+                    remains.conflist.get_or_insert(conflist);
+                }
             }
         }
         for link in own.links().await? {
             survey.note_link(link.name);
+        }
+        Ok(survey)
+    }
+
+    fn of_folders(lists: &[NetworkConfigList], netns_dir: &Path) -> Result<Self> {
+        let mut survey = Self::default();
+        for list in lists {
+            survey.note_leases(list)?;
+        }
+        for id in AttachmentId::in_folder(netns_dir)? {
+            survey
+                .note(id, format!("namespace {}", netns_dir.join(id.to_string()).display()))
+                .proven = true;
         }
         Ok(survey)
     }
@@ -83,13 +95,24 @@ impl Survey {
         remains
     }
 
-    /// `host-local` keeps a file for each address, with the container's id and the interface.
-    fn note_leases(&mut self, list: &NetworkConfigList) {
-        let Some(folder) = translate::lease_folder(list) else { return };
-        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-            let name = entry.file_name();
-            let Ok(address) = name.to_string_lossy().parse() else { continue };
-            let Ok(text) = fs::read_to_string(entry.path()) else { continue };
+    /// `host-local` keeps a file for each address, with the container's id and the interface: in
+    /// the folder that the chain names, or in its own, where a plugin of the chain delegates.
+    fn note_leases(&mut self, list: &NetworkConfigList) -> Result<()> {
+        let usual = Path::new(LEASES).join(list.name());
+        let folders =
+            BTreeSet::from([translate::lease_folder(list).unwrap_or(usual.clone()), usual]);
+        let mut leases = Vec::new();
+        for folder in folders {
+            leases.extend(files::entries(&folder)?);
+        }
+        for entry in leases {
+            let Some(Ok(address)) = entry.file_name().map(|name| name.to_string_lossy().parse())
+            else {
+                continue;
+            };
+            let Some(text) = files::unless_gone(&entry, fs::read_to_string(&entry))? else {
+                continue;
+            };
             let mut lines = text.lines().map(str::trim);
             let (Some(id), Some(if_name)) =
                 (lines.next().and_then(AttachmentId::parse), lines.next())
@@ -97,12 +120,13 @@ impl Survey {
                 continue;
             };
             if if_name == id.if_name() {
-                let remains = self.note(id, format!("lease {}", entry.path().display()));
+                let remains = self.note(id, format!("lease {}", entry.display()));
                 remains.proven = true;
                 remains.addresses.insert(address);
                 remains.conflist = Some(list.name().to_owned());
             }
         }
+        Ok(())
     }
 
     /// An interface that was handed to Docker, or was given back by it.
@@ -121,67 +145,5 @@ impl Survey {
     }
 }
 
-/// Whether this process sees the host's others. The first one of a PID namespace, as in a container
-/// or in Docker's managed plugin, sees none of them.
-pub(crate) fn sees_processes() -> bool {
-    process::id() != 1
-}
-
-/// Attachments whose namespace somebody has pinned outside of `netns_dir`, with the path: another
-/// driver, with folders of its own.
-///
-/// # Errors
-/// The kernel does not tell.
-pub(crate) fn pinned_elsewhere(netns_dir: &Path) -> Result<HashMap<AttachmentId, PathBuf>> {
-    let pins = pins_outside(netns_dir)?.into_iter();
-    Ok(pins
-        .filter_map(|pin| Some((AttachmentId::parse(pin.file_name()?.to_str()?)?, pin)))
-        .collect())
-}
-
-fn pins_outside(netns_dir: &Path) -> Result<Vec<PathBuf>> {
-    // The kernel tells real paths.
-    let own = fs::canonicalize(netns_dir).unwrap_or_else(|_| netns_dir.to_owned());
-    let mut pins = netns::pins()?;
-    pins.retain(|pin| pin.parent() != Some(&own));
-    Ok(pins)
-}
-
-/// Which of these addresses an interface of some other namespace of this host has, which is not
-/// pinned in `netns_dir`.
-pub(crate) async fn in_use(
-    addresses: &BTreeSet<IpAddr>,
-    netns_dir: &Path,
-) -> Result<HashSet<IpAddr>> {
-    let mut used = HashSet::new();
-    for namespace in other_namespaces(netns_dir)? {
-        // A process may end, and its namespace with it, while this looks.
-        let Ok(netlink) = Netlink::in_netns(&namespace).await else { continue };
-        for link in netlink.links().await.unwrap_or_default() {
-            let of_link = netlink.addresses(link.index).await.unwrap_or_default();
-            used.extend(of_link.iter().map(|address| address.net.addr()));
-        }
-    }
-    used.retain(|address| addresses.contains(address));
-    Ok(used)
-}
-
-/// A path to each network namespace that a process lives in, or that Docker or somebody else has
-/// pinned, but for this process's own.
-fn other_namespaces(netns_dir: &Path) -> Result<Vec<PathBuf>> {
-    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
-    let processes = processes.map(|entry| entry.path().join("ns/net"));
-    let dockers = fs::read_dir("/run/docker/netns").into_iter().flatten().flatten();
-    let pinned = dockers.map(|entry| entry.path()).chain(pins_outside(netns_dir)?);
-    let mut seen = HashSet::from([netns::identity(Path::new("/proc/self/ns/net"))?]);
-    let mut paths = Vec::new();
-    for path in processes.chain(pinned) {
-        // Not every folder of /proc is a process, and processes end.
-        if let Ok(Some(identity)) = netns::identity(&path)
-            && seen.insert(Some(identity))
-        {
-            paths.push(path);
-        }
-    }
-    Ok(paths)
-}
+/// Where `host-local` keeps its leases, unless the configuration says otherwise.
+const LEASES: &str = "/var/lib/cni/networks";

@@ -10,10 +10,12 @@ use tokio::time::timeout;
 
 use super::{Lists, Turns};
 use crate::cni::{
-    self, AttachResult, ConfDir, ConfigError, NetworkConfigList, Runtime, Trust, ValidAttachment,
+    self, AttachResult, ConfDir, ConfigError, Listing, NetworkConfigList, Runtime, Trust,
+    ValidAttachment,
 };
+use crate::lifecycle::blocking::on_blocking_thread;
 use crate::lifecycle::config::Config;
-use crate::lifecycle::error::{Error, Result};
+use crate::lifecycle::error::{Error, Result, chain};
 use crate::translate::PORT_MAPPINGS;
 
 /// The conflist of a host that has none: bridge, host-local and portmap.
@@ -52,7 +54,7 @@ impl Chains {
         }
     }
 
-    /// Tells what will not be obeyed, as others could change it.
+    /// Tells at start what will not be obeyed, as others could change it.
     pub(crate) fn warn_of_untrusted(&self) {
         for problem in self.runtime.untrusted() {
             tracing::warn!(%problem, "no such plugin will be run");
@@ -64,7 +66,7 @@ impl Chains {
 
     /// The conflist of that name; without a name the first one in file-name order, as a
     /// kubelet chooses. The embedded one stands behind both.
-    pub(crate) fn conflist(&self, name: Option<&str>) -> Result<NetworkConfigList> {
+    fn conflist(&self, name: Option<&str>) -> Result<NetworkConfigList> {
         let found = match name {
             Some(EMBEDDED_NAME) => match self.conf_dir.load(EMBEDDED_NAME) {
                 Err(ConfigError::NotFound { .. }) => None,
@@ -81,10 +83,44 @@ impl Chains {
         Ok(list.without("loopback"))
     }
 
-    /// The conflists of this host, and the embedded one.
-    pub(crate) fn known(&self) -> Vec<NetworkConfigList> {
-        let listed = self.conf_dir.list().networks.into_iter().map(|listed| listed.list);
-        listed.chain(embedded().ok()).collect()
+    /// The same, off the threads that serve Docker.
+    ///
+    /// # Errors
+    /// It is not there, or cannot be read.
+    pub(crate) async fn read(self: &Arc<Self>, name: Option<&str>) -> Result<NetworkConfigList> {
+        let (chains, name) = (Arc::clone(self), name.map(str::to_owned));
+        on_blocking_thread(move || chains.conflist(name.as_deref())).await
+    }
+
+    /// The chain of that name as its file has it now, if its plugins can be run.
+    ///
+    /// # Errors
+    /// It cannot be read; a plugin is missing, or others than root could change it.
+    pub(crate) async fn ready(self: &Arc<Self>, name: &str) -> Result<NetworkConfigList> {
+        let (chains, name) = (Arc::clone(self), name.to_owned());
+        on_blocking_thread(move || {
+            let list = chains.conflist(Some(&name))?;
+            chains.find_plugins(&list)?;
+            Ok(list)
+        })
+        .await
+    }
+
+    /// The conflists of this host, and the embedded one; and what is the matter with a file that
+    /// gives none.
+    pub(crate) async fn known(
+        self: &Arc<Self>,
+    ) -> Result<(Vec<NetworkConfigList>, Option<String>)> {
+        let folder = self.conf_dir.clone();
+        on_blocking_thread(move || {
+            let Listing { networks, problems } = folder.list();
+            let lists = networks.into_iter().map(|listed| listed.list).chain(embedded().ok());
+            // What another file hides is read, and its leases are by the same name.
+            let unread =
+                problems.iter().find(|problem| !matches!(problem, ConfigError::Hidden { .. }));
+            Ok((lists.collect(), unread.map(|problem| chain(problem))))
+        })
+        .await
     }
 
     /// The conflist that is equal to `list` and that an attachment has already, or `list` itself.
@@ -120,7 +156,7 @@ impl Chains {
         }
     }
 
-    /// Runs the chain's DEL; without a result, as the undo of an ADD that failed.
+    /// Runs the chain's DEL; after an ADD that gave no result, of as many plugins as will.
     pub(crate) async fn del(
         &self,
         list: &NetworkConfigList,
@@ -129,7 +165,7 @@ impl Chains {
     ) -> Result<()> {
         let _turn = self.turns.beside_others(list.name()).await;
         match result {
-            Some(_) => Ok(self.runtime.del(list, parameters, result).await?),
+            Some(result) => Ok(self.runtime.del(list, parameters, Some(result)).await?),
             None => Ok(self.runtime.undo(list, parameters).await?),
         }
     }

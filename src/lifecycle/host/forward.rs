@@ -23,35 +23,22 @@
 //! after another only, and joined side by side.
 //!
 //! Each rule bears a comment with the attachment's id, and is found by it again. The
-//! host's own `iptables-restore` writes them, as Docker and the plugins do. On a host that
-//! has none, nobody sets a policy with it either.
+//! host's own `iptables-restore` writes them, as Docker and the plugins do ([`super::tables`]). On
+//! a host that has none, nobody sets a policy with it either.
 
 use std::fmt::Write as _;
-use std::io;
 use std::net::IpAddr;
-use std::process::{Output, Stdio};
 
 use ipnet::IpNet;
-use tokio::io::AsyncWriteExt as _;
-use tokio::process::Command;
 
+use super::tables::{Family, Listed, Table};
 use crate::cni::NetworkConfigList;
 use crate::cnm::Forward;
-use crate::crash;
-use crate::lifecycle::error::{Error, Result};
+use crate::lifecycle::error::Result;
 use crate::lifecycle::record::{Attachment, AttachmentId};
 
-/// The commands of one address family.
-struct Family {
-    list: &'static str,
-    restore: &'static str,
-}
-
-const IPV4: Family = Family { list: "iptables", restore: "iptables-restore" };
-const IPV6: Family = Family { list: "ip6tables", restore: "ip6tables-restore" };
-
-/// Seconds to wait for whoever holds the lock of the tables.
-const WAIT: &str = "10";
+const EXEMPT: &str = "exempt the container from the host's FORWARD policy";
+const WITHDRAW: &str = "withdraw the container's exemption from the host's FORWARD policy";
 
 /// Whether a chain's attachments are to be exempt.
 pub(crate) fn applies(wanted: Forward, list: &NetworkConfigList) -> bool {
@@ -73,15 +60,10 @@ pub fn exempts_by_default(list: &NetworkConfigList) -> bool {
 
 /// Writes the rules for every address that ADD gave, if the attachment is to be exempt.
 pub(crate) async fn exempt(attachment: &Attachment) -> Result<()> {
-    if !attachment.forwarded {
-        return Ok(());
-    }
-    let (ipv4, ipv6) = by_family(attachment);
+    let [v4, v6] = Family::BOTH.map(|family| rules(attachment, family));
     // Both to their end, so that neither writes rules when they are withdrawn already.
-    let (ipv4, ipv6) = tokio::join!(IPV4.apply(ipv4), IPV6.apply(ipv6));
-    ipv4?;
-    ipv6?;
-    Ok(())
+    let (v4, v6) = tokio::join!(Family::V4.apply(EXEMPT, &v4), Family::V6.apply(EXEMPT, &v6));
+    v4.and(v6)
 }
 
 /// Writes the rules again, unless all of them are there.
@@ -96,88 +78,82 @@ pub(crate) async fn complete(attachment: &Attachment) -> Result<()> {
 
 /// The rules of an exempt attachment that are not there.
 pub(crate) async fn missing(attachment: &Attachment) -> Result<Vec<String>> {
-    if !attachment.forwarded {
-        return Ok(Vec::new());
+    let mut missing = Vec::new();
+    for family in Family::BOTH {
+        if !rules(attachment, family).is_empty() {
+            let present = family.list(Table::Forward).await?;
+            missing.extend(missing_of(attachment, family, &present));
+        }
     }
-    let (ipv4, ipv6) = by_family(attachment);
-    let present = list(Table::Filter).await?;
-    let rules = ipv4.lines().chain(ipv6.lines());
-    let missing = rules.filter(|rule| !present.iter().any(|present| present == rule));
-    Ok(missing.map(str::to_owned).collect())
+    Ok(missing)
+}
+
+/// The rules of an exempt attachment that are not among the present ones of that family. Where
+/// the host has no program for them, they cannot be there, and nothing is missing.
+fn missing_of(attachment: &Attachment, family: Family, present: &Listed) -> Vec<String> {
+    let Some(present) = present else { return Vec::new() };
+    let rules = rules(attachment, family);
+    let missing = rules.lines().filter(|rule| !present.iter().any(|present| present == rule));
+    missing.map(str::to_owned).collect()
 }
 
 /// Removes the rules of an attachment, if it is exempt.
 pub(crate) async fn withdraw(attachment: &Attachment) -> Result<()> {
-    if attachment.forwarded { withdraw_all(attachment.id).await } else { Ok(()) }
+    if attachment.result.is_none() {
+        // What was found without its record may have any.
+        return if attachment.forwarded { withdraw_all(attachment.id).await } else { Ok(()) };
+    }
+    let remove = async |family| match rules(attachment, family).is_empty() {
+        true => Ok(()),
+        false => remove(family, attachment.id).await,
+    };
+    let (v4, v6) = tokio::join!(remove(Family::V4), remove(Family::V6));
+    v4.and(v6)
 }
 
 /// Removes whatever rules bear the attachment's id.
 pub(crate) async fn withdraw_all(id: AttachmentId) -> Result<()> {
-    let (ipv4, ipv6) = tokio::join!(IPV4.remove(id), IPV6.remove(id));
-    ipv4?;
-    ipv6
+    let (v4, v6) = tokio::join!(remove(Family::V4, id), remove(Family::V6, id));
+    v4.and(v6)
 }
 
 /// The attachments that have rules, with the addresses that they are for.
 pub(crate) async fn marked() -> Result<Vec<(AttachmentId, IpAddr)>> {
-    let rules = list(Table::Filter).await?;
-    let marked = rules.iter().filter_map(|rule| {
-        let id = rule.split_once("\"cnm-cni ")?.1.split_once('"')?.0;
-        let address = rule.split_once("-s ").or_else(|| rule.split_once("-d "))?.1;
-        let address = address.split(['/', ' ']).next()?.parse().ok()?;
-        Some((AttachmentId::parse(id)?, address))
-    });
-    let mut marked: Vec<_> = marked.collect();
+    let mut marked = Vec::new();
+    for family in Family::BOTH {
+        let rules = family.list(Table::Forward).await?.unwrap_or_default();
+        marked.extend(rules.iter().filter_map(|rule| {
+            let id = rule.split_once("\"cnm-cni ")?.1.split_once('"')?.0;
+            let address = rule.split_once("-s ").or_else(|| rule.split_once("-d "))?.1;
+            let address = address.split(['/', ' ']).next()?.parse().ok()?;
+            Some((AttachmentId::parse(id)?, address))
+        }));
+    }
     marked.dedup();
     Ok(marked)
-}
-
-/// A table of the host's rules.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Table {
-    /// Its chain FORWARD.
-    Filter,
-    /// All its chains.
-    Nat,
-}
-
-/// The rules of both families.
-pub(crate) async fn list(table: Table) -> Result<Vec<String>> {
-    let arguments: &[&str] = match table {
-        Table::Filter => &["-S", "FORWARD"],
-        Table::Nat => &["-t", "nat", "-S"],
-    };
-    let mut rules = Vec::new();
-    for family in [IPV4, IPV6] {
-        let mut list = Command::new(family.list);
-        let Some(output) = family.run(list.args(["-w", WAIT]).args(arguments), "").await? else {
-            continue;
-        };
-        rules.extend(String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned));
-    }
-    Ok(rules)
 }
 
 fn comment(id: AttachmentId) -> String {
     format!("\"cnm-cni {id}\"")
 }
 
-/// The rules for every address that ADD gave, a line each.
-fn by_family(attachment: &Attachment) -> (String, String) {
-    let ips = attachment.result.iter().flat_map(|result| &result.ips);
-    let (ipv4, ipv6): (Vec<IpNet>, Vec<IpNet>) =
-        ips.map(|ip| ip.address).partition(|address| address.addr().is_ipv4());
-    let rules = |addresses: &[IpNet]| rules(attachment.id, addresses, attachment.internal);
-    (rules(&ipv4), rules(&ipv6))
+/// Whether a rule is one of the attachment's.
+pub(crate) fn is_of(rule: &str, id: AttachmentId) -> bool {
+    rule.contains(&comment(id))
 }
 
-/// As `iptables -S` prints them, so that they are found again.
-fn rules(id: AttachmentId, addresses: &[IpNet], internal: bool) -> String {
-    let comment = comment(id);
-    addresses.iter().fold(String::new(), |mut rules, net| {
+/// An exempt attachment's rules for the addresses of one family that ADD gave, a line each, as
+/// `iptables -S` prints them, so that they are found again.
+pub(crate) fn rules(attachment: &Attachment, family: Family) -> String {
+    let ips = attachment.result.iter().flat_map(|result| &result.ips);
+    let addresses = ips
+        .map(|ip| ip.address)
+        .filter(|net| attachment.forwarded && Family::of(net.addr()) == family);
+    let comment = comment(attachment.id);
+    addresses.fold(String::new(), |mut rules, net| {
         let (address, subnet) = (IpNet::from(net.addr()), net.trunc());
         // Writing to a string cannot fail.
-        let _ = if internal {
+        let _ = if attachment.internal {
             writeln!(
                 rules,
                 "-A FORWARD -s {address} -d {subnet} -m comment --comment {comment} -j ACCEPT"
@@ -194,57 +170,12 @@ fn rules(id: AttachmentId, addresses: &[IpNet], internal: bool) -> String {
     })
 }
 
-impl Family {
-    async fn remove(&self, id: AttachmentId) -> Result<()> {
-        let mut list = Command::new(self.list);
-        let Some(output) = self.run(list.args(["-w", WAIT, "-S", "FORWARD"]), "").await? else {
-            return Ok(());
-        };
-        let comment = comment(id);
-        let rules = String::from_utf8_lossy(&output.stdout);
-        let removals = rules
-            .lines()
-            .filter(|rule| rule.contains(&comment))
-            .filter_map(|rule| rule.strip_prefix("-A "))
-            .fold(String::new(), |removals, rule| removals + "-D " + rule + "\n");
-        self.apply(removals).await
-    }
-
-    /// Applies lines of the filter table, all or none.
-    async fn apply(&self, lines: String) -> Result<()> {
-        if lines.is_empty() {
-            return Ok(());
-        }
-        let mut restore = Command::new(self.restore);
-        let table = format!("*filter\n{lines}COMMIT\n");
-        crash::point(format_args!("{}: run", self.restore));
-        self.run(restore.args(["--noflush", "--wait", WAIT]), &table).await?;
-        crash::point(format_args!("{}: ended", self.restore));
-        Ok(())
-    }
-
-    /// Runs one of the commands; none where the host does not have it.
-    async fn run(&self, command: &mut Command, input: &str) -> Result<Option<Output>> {
-        let failed = |reason: String| Error::Forward { command: self.restore, reason };
-        let spawned = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn();
-        let mut child = match spawned {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            spawned => spawned.map_err(|error| failed(error.to_string()))?,
-        };
-        if let Some(mut stdin) = child.stdin.take() {
-            // A command that ends before it has read everything says why by itself.
-            let _ = stdin.write_all(input.as_bytes()).await;
-        }
-        let output = child.wait_with_output().await.map_err(|error| failed(error.to_string()))?;
-        if output.status.success() {
-            Ok(Some(output))
-        } else {
-            Err(failed(String::from_utf8_lossy(&output.stderr).trim().to_owned()))
-        }
-    }
+/// Removes whatever rules of one family bear the attachment's id. A host that has lost its program
+/// keeps them; garbage collection finds them once it is back.
+async fn remove(family: Family, id: AttachmentId) -> Result<()> {
+    let rules = family.list(Table::Forward).await?.unwrap_or_default();
+    let removals = (rules.iter().filter(|rule| is_of(rule, id)))
+        .filter_map(|rule| rule.strip_prefix("-A "))
+        .fold(String::new(), |removals, rule| removals + "-D " + rule + "\n");
+    family.apply(WITHDRAW, &removals).await
 }

@@ -1,9 +1,15 @@
-//! What the driver shares with the rest of the host: its conflists and plugins, its FORWARD chain.
+//! What the driver shares with the rest of the host: its conflists and plugins, and its rules.
 
 mod chains;
+pub(crate) mod filter;
 pub(crate) mod forward;
+pub(crate) mod kernels;
 mod lists;
+pub(crate) mod masquerade;
 pub(crate) mod nat;
+pub(crate) mod nft;
+pub(crate) mod side;
+pub(crate) mod tables;
 mod turns;
 
 pub use chains::embedded;

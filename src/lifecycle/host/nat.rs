@@ -3,19 +3,51 @@
 use std::collections::HashSet;
 use std::net::IpAddr;
 
-use super::forward::{self, Table};
-use crate::lifecycle::error::Result;
+use super::tables::{Family, Table};
+use crate::lifecycle::error::chain;
 use crate::lifecycle::record::AttachmentId;
 
-/// The addresses of an attachment that rules of nat translate yet.
-pub(crate) async fn masqueraded(id: AttachmentId) -> Result<HashSet<IpAddr>> {
-    let rules = forward::list(Table::Nat).await?;
-    let of_attachment = rules.iter().filter(|rule| named_in(rule).is_some_and(|(_, of)| of == id));
-    let addresses = of_attachment.filter_map(|rule| {
+/// The addresses of an attachment that rules of nat translate.
+#[derive(Debug, Default)]
+pub(crate) struct Masqueraded {
+    addresses: HashSet<IpAddr>,
+    /// Families of which that cannot be told.
+    untold: Vec<Family>,
+}
+
+impl Masqueraded {
+    /// Reads the rules.
+    pub(crate) async fn of(id: AttachmentId) -> Self {
+        let mut masqueraded = Self::default();
+        for family in Family::BOTH {
+            match family.list(Table::Nat).await {
+                Ok(Some(rules)) => masqueraded.addresses.extend(masqueraded_by(&rules, id)),
+                // Rules may be there whose program is not.
+                Ok(None) => masqueraded.untold.push(family),
+                Err(error) => {
+                    tracing::warn!(attachment = %id, error = chain(&error),
+                        "it cannot be told which of its addresses are translated");
+                    masqueraded.untold.push(family);
+                }
+            }
+        }
+        masqueraded
+    }
+
+    /// Whether there are rules for the address, as far as can be told.
+    pub(crate) fn may_have(&self, address: IpAddr) -> bool {
+        self.addresses.contains(&address) || self.untold.contains(&Family::of(address))
+    }
+}
+
+/// The addresses of an attachment whose packets are led to a chain of its own by these rules.
+pub(crate) fn masqueraded_by(rules: &[String], id: AttachmentId) -> impl Iterator<Item = IpAddr> {
+    let of_attachment =
+        rules.iter().filter(move |rule| named_in(rule).is_some_and(|(_, of)| of == id));
+    of_attachment.filter_map(|rule| {
         let address = rule.split_once("-s ")?.1.split(['/', ' ']).next()?;
         address.parse().ok()
-    });
-    Ok(addresses.collect())
+    })
 }
 
 /// The network and the attachment in the comment that the reference plugins give their rules:

@@ -1,9 +1,9 @@
 //! What ADD left in the staging namespace, told apart from what every namespace has.
 
 use crate::lifecycle::error::{Error, Result};
+use crate::lifecycle::host::kernels::forget_the_kernels;
 use crate::lifecycle::interface::Interfaces;
 use crate::lifecycle::interface::fresh::Fresh;
-use crate::lifecycle::interface::kernels::forget_the_kernels;
 use crate::lifecycle::record::{Attachment, Settings};
 use crate::netlink::sysctl::{Scope, Sysctls};
 use crate::netlink::{Netlink, Snapshot, sysctl};
@@ -40,22 +40,24 @@ impl Interfaces {
     /// # Errors
     /// The interface is gone, or the settings cannot be read.
     pub(crate) async fn read_settings(&self, attachment: &mut Attachment) -> Result<()> {
-        let Some(interface) = &mut attachment.interface else { return Ok(()) };
-        if interface.settings.is_none() {
-            let path = &attachment.staging;
-            let of_link = Scope::Link(attachment.parameters.if_name.clone());
-            let read = tokio::try_join!(
-                sysctl::read(path, &of_link),
-                sysctl::read(path, &Scope::Namespace),
-            );
-            let (link, namespace) = read.map_err(|error| match error.is_not_found() {
-                true => Error::InterfaceGone {
-                    endpoint: attachment.endpoint.clone(),
-                    if_name: attachment.parameters.if_name.clone(),
-                },
-                false => error.into(),
-            })?;
-            let Fresh { settings: fresh, .. } = self.fresh().await?;
+        let unread = attachment.interface.as_ref().filter(|made| made.settings.is_none());
+        if unread.is_none() {
+            return Ok(());
+        }
+        let path = &attachment.staging;
+        let of_link = Scope::Link(attachment.parameters.if_name.clone());
+        let read =
+            tokio::try_join!(sysctl::read(path, &of_link), sysctl::read(path, &Scope::Namespace),);
+        let (link, namespace) = read.map_err(|error| match error.is_not_found() {
+            true => attachment.gone(),
+            false => error.into(),
+        })?;
+        let Fresh { settings: fresh, .. } = self.fresh().await?;
+        if let Some(interface) = &mut attachment.interface {
+            if let Some(setting) = interface.users.link.keys().find(|it| !link.contains_key(*it)) {
+                let setting = sysctl::name(&Scope::Link("IFNAME".to_owned()), setting);
+                return Err(Error::NoSetting { setting });
+            }
             interface.settings = Some(Settings {
                 link: changed(link, &fresh.link),
                 namespace: changed(namespace, &fresh.namespace),

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use tokio::sync::Mutex;
+
 use crate::lifecycle::error::Result;
 use crate::lifecycle::record::Settings;
 use crate::netlink::Netlink;
@@ -14,6 +16,8 @@ pub(crate) struct Fresh {
     pub(crate) settings: Settings,
     /// Links that the kernel puts into every namespace.
     pub(crate) links: Vec<String>,
+    /// Held while another one is looked at.
+    pub(super) looking: Mutex<()>,
 }
 
 impl Fresh {
@@ -37,7 +41,7 @@ impl Fresh {
             let namespace = sysctl::read(&path, &Scope::Namespace).await?;
             netlink.add_veth(LINK, "peer").await?;
             let link = sysctl::read(&path, &Scope::Link(LINK.into())).await?;
-            Ok(Self { settings: Settings { link, namespace }, links })
+            Ok(Self { settings: Settings { link, namespace }, links, looking: Mutex::default() })
         };
         let fresh = read.await;
         netns::remove(&path).await?;

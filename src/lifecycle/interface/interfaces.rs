@@ -7,7 +7,7 @@ use tokio::sync::OnceCell;
 use super::fresh::Fresh;
 use super::sandboxes::Sandboxes;
 use crate::lifecycle::error::Result;
-use crate::lifecycle::record::{Attachment, AttachmentId};
+use crate::lifecycle::record::{Attachment, AttachmentId, Settings};
 use crate::netlink::Netlink;
 
 /// Finds, reads and moves the interfaces of attachments.
@@ -52,6 +52,12 @@ impl Interfaces {
     /// What a fresh namespace is like; looked up once.
     pub(crate) async fn fresh(&self) -> Result<&Fresh> {
         self.fresh.get_or_try_init(|| Fresh::look(&self.netns_dir)).await
+    }
+
+    /// The settings of a fresh namespace, as the host makes them now: some are copied from its own.
+    pub(crate) async fn fresh_settings_now(&self) -> Result<Settings> {
+        let _alone = self.fresh().await?.looking.lock().await;
+        Ok(Fresh::look(&self.netns_dir).await?.settings)
     }
 
     /// Removes what a crash left of looking that up.

@@ -61,10 +61,20 @@ async fn inside(path: &Path) -> Result<Option<Netlink>> {
     }
 }
 
-/// The one of a container's links that ADD made. Docker renamed it, and was told its MAC. What a
-/// container makes on top of it, as a bridge or a VLAN, has the same one; but no other link is of
-/// the same kind and has the same one below or opposite.
+/// The one of a container's links that ADD made; none if it is gone. Docker renamed it, and was told
+/// its MAC. What a container makes on top of it, as a bridge or a VLAN, has the same one, and may
+/// outlive it; but no other link is of the same kind and has the same one below or opposite.
 fn renamed(made: &Link, links: Vec<Link>) -> Option<Link> {
-    let links = links.into_iter().filter(|link| made.mac.is_some() && link.mac == made.mac);
-    links.min_by_key(|link| (link.kind != made.kind, link.parent != made.parent))
+    let same_parent = |link: &Link| match (link.parent, made.parent) {
+        (Some(one), Some(other)) => one == other,
+        // A kernel may leave the number out where it is the link's own.
+        _ => true,
+    };
+    let is_elsewhere = |link: &Link| link.parent_namespace.is_some();
+    links.into_iter().find(|link| {
+        (made.mac.is_some() && link.mac == made.mac)
+            && link.kind == made.kind
+            && same_parent(link)
+            && is_elsewhere(link) == is_elsewhere(made)
+    })
 }

@@ -14,7 +14,7 @@ use ipnet::IpNet;
 
 use crate::cnm::StaticRoute;
 use crate::lifecycle::error::Result;
-use crate::lifecycle::interface::kernels::{
+use crate::lifecycle::host::kernels::{
     comes_by_itself, is_kernels_route, is_link_local, own_rules,
 };
 use crate::lifecycle::record::Settings;

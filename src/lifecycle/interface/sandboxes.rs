@@ -27,8 +27,9 @@ use ipnet::IpNet;
 
 use crate::cnm::{EndpointId, JoinResponse, NetworkId};
 use crate::lifecycle::error::{Error, Result};
-use crate::lifecycle::interface::kernels::own_rules;
+use crate::lifecycle::host::kernels::own_rules;
 use crate::lifecycle::record::{Attachment, Interface};
+use crate::netlink::sysctl::Sysctls;
 use crate::netlink::{MAIN_TABLE, Route, Snapshot};
 use crate::translate;
 
@@ -47,6 +48,8 @@ struct Told {
     addresses: Vec<IpNet>,
     /// Routing tables that are this endpoint's alone.
     tables: Vec<u32>,
+    /// What its chain has set in the namespace.
+    settings: Sysctls,
 }
 
 impl Attachment {
@@ -167,6 +170,14 @@ impl Sandboxes {
         Ok(())
     }
 
+    /// Whether the chain of another endpoint has given this value to a setting of the sandbox.
+    pub(crate) fn is_anothers(&self, attachment: &Attachment, setting: &str, value: &str) -> bool {
+        let Some(sandbox) = &attachment.sandbox else { return false };
+        let told = self.told();
+        others(&told, &attachment.endpoint, sandbox)
+            .any(|other| other.settings.get(setting).is_some_and(|theirs| theirs == value))
+    }
+
     /// Whether there is another endpoint in the attachment's sandbox.
     pub(crate) fn is_shared(&self, attachment: &Attachment) -> bool {
         let Some(sandbox) = &attachment.sandbox else { return false };
@@ -185,6 +196,9 @@ impl Sandboxes {
                 tables: (attachment.own_tables().into_iter())
                     .map(|table| attachment.tables.get(&table).copied().unwrap_or(table))
                     .collect(),
+                settings: (interface.and_then(|interface| interface.settings.as_ref()))
+                    .map(|settings| settings.namespace.clone())
+                    .unwrap_or_default(),
             };
             self.told().insert(attachment.endpoint.clone(), told);
         }

@@ -7,61 +7,76 @@
 //! ([`super::reconcile`]) makes the interface like it again, *desired less actual*: in the
 //! container once Docker has put the interface there, and in staging before DEL.
 
+use ipnet::{IpNet, Ipv6Net};
+
+use crate::cnm::JoinResponse;
 use crate::lifecycle::error::Result;
+use crate::lifecycle::host::kernels::own_rules;
 use crate::lifecycle::interface::Interfaces;
-use crate::lifecycle::interface::kernels::own_rules;
 use crate::lifecycle::interface::place::Place;
 use crate::lifecycle::interface::reconcile::{Desired, Live};
 use crate::lifecycle::record::{Attachment, Phase};
-use crate::netlink::{Link, Netlink};
+use crate::netlink::{Link, MAIN_TABLE, Netlink, Route};
 
 impl Interfaces {
-    /// Makes the container's interface what ADD made it, if Docker has put it in place.
-    /// Done once: what the container changes afterwards is its own business. Whether it was done now.
-    pub(crate) async fn settle(&self, attachment: &mut Attachment) -> Result<bool> {
-        if attachment.phase != Phase::Joined {
-            return Ok(false);
-        }
-        match self.locate(attachment).await? {
-            Place::Sandbox(netlink, link) => self.settle_there(attachment, &netlink, &link).await,
-            _ => Ok(false),
-        }
-    }
-
-    /// Settles the interface that was found in the container's namespace.
+    /// Makes the interface what ADD made it, in the container's namespace, where Docker has put it.
+    /// Done once: what the container changes afterwards is its own business. The caller keeps
+    /// the attachment's record.
+    ///
+    /// # Errors
+    /// The kernel refused a change, and the attachment is not settled.
     pub(crate) async fn settle_there(
         &self,
         attachment: &mut Attachment,
         netlink: &Netlink,
         link: &Link,
-    ) -> Result<bool> {
-        let Some(sandbox) = &attachment.sandbox else { return Ok(false) };
-        let (Some(told), Some(interface), Some(snapshot)) =
-            (attachment.join_answer(), &attachment.interface, attachment.snapshot_in_sandbox())
-        else {
-            return Ok(false);
+    ) -> Result<()> {
+        self.respect_the_user(attachment, link).await?;
+        let (Some(sandbox), Some(told), Some(interface), Some(snapshot)) = (
+            &attachment.sandbox,
+            attachment.join_answer(),
+            &attachment.interface,
+            attachment.snapshot_in_sandbox(),
+        ) else {
+            return Err(attachment.gone());
         };
+        let settings = interface.settings_in_sandbox();
+        let ipv6_default = attachment.ipv6_default_route(&told, link);
         let desired = Desired {
             snapshot: &snapshot,
             addresses: &snapshot.addresses,
-            settings: interface.settings.as_ref(),
+            settings: settings.as_ref(),
             told: &told.static_routes,
             gateways: &told.gateways(),
-            dockers: &[],
+            dockers: ipv6_default.as_slice(),
             others_have_host_routes: attachment.widened > 0,
             default_routes: false,
         };
         desired.reconcile(&Live { path: sandbox, netlink, link }).await?;
         self.align_default_route(attachment, false).await?;
+        if self.sandboxes.is_shared(attachment) {
+            give_way(netlink).await?;
+        }
         attachment.phase = Phase::Settled;
-        Ok(true)
+        Ok(())
+    }
+
+    /// Takes down which settings the user has decided.
+    async fn respect_the_user(&self, attachment: &mut Attachment, link: &Link) -> Result<()> {
+        let found = self.users_settings(attachment, link).await?;
+        if let Some(interface) = &mut attachment.interface {
+            // What Docker was told is the user's, whatever is there.
+            interface.users = found.overlaid_with(&interface.users);
+        }
+        Ok(())
     }
 
     /// Takes the rules back that were added to the container's namespace: unlike all else,
     /// they do not go with the interface.
     pub(crate) async fn unsettle(&self, attachment: &Attachment) -> Result<()> {
-        let (Phase::Settled, Some(snapshot)) = (attachment.phase, attachment.snapshot_in_sandbox())
-        else {
+        // Some may be there although settling has failed.
+        let is_inside = matches!(attachment.phase, Phase::Joined | Phase::Settled);
+        let Some(snapshot) = attachment.snapshot_in_sandbox().filter(|_| is_inside) else {
             return Ok(());
         };
         if own_rules(&snapshot, "").next().is_none() {
@@ -73,4 +88,34 @@ impl Interfaces {
         }
         Ok(())
     }
+}
+
+/// The metric of a default route for IPv6 that Docker did not make: behind the one that it may
+/// make yet, for another network. The kernel makes that 1024, and two of the same are refused.
+const BEHIND_DOCKERS: u32 = 1025;
+
+impl Attachment {
+    /// The default route for IPv6, for a container where none of its networks has one. Docker
+    /// before version 28 looks for IPv4 gateways only, when it chooses the network that gets the
+    /// default routes.
+    pub(crate) fn ipv6_default_route(&self, told: &JoinResponse, link: &Link) -> Option<Route> {
+        let gateway = told.gateway_ipv6.filter(|_| !self.is_gateway)?;
+        let any = IpNet::V6(Ipv6Net::default());
+        let route = Route::new(any, Some(gateway.into()), link.index);
+        Some(Route { metric: BEHIND_DOCKERS, ..route })
+    }
+}
+
+/// Takes such a route away once Docker has made one.
+async fn give_way(netlink: &Netlink) -> Result<()> {
+    let mut routes = netlink.all_routes().await?;
+    routes.retain(|route| {
+        (route.table == MAIN_TABLE && route.is_default()) && route.destination.addr().is_ipv6()
+    });
+    let (behind, dockers): (Vec<_>, Vec<_>) =
+        routes.iter().partition(|route| route.metric == BEHIND_DOCKERS);
+    for route in behind.into_iter().filter(|_| !dockers.is_empty()) {
+        netlink.remove_route(route).await?;
+    }
+    Ok(())
 }

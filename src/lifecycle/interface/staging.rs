@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::path::Path;
 
 use crate::lifecycle::error::{Error, Result};
-use crate::lifecycle::host::nat;
+use crate::lifecycle::host::nat::Masqueraded;
 use crate::lifecycle::interface::Interfaces;
 use crate::lifecycle::interface::place::Place;
 use crate::lifecycle::interface::reconcile::{Desired, Live};
@@ -40,8 +40,8 @@ impl Interfaces {
         if translate::masquerades(&attachment.list) && !(given_back && first) {
             // After a reboot, or a DEL that was cut short, rules are gone that the plugins insist
             // on finding for each live address.
-            let left = nat::masqueraded(attachment.id).await?;
-            wanted.to_mut().retain(|address| left.contains(&address.net.addr()));
+            let left = Masqueraded::of(attachment.id).await;
+            wanted.to_mut().retain(|address| left.may_have(address.net.addr()));
         }
         let link = match staging.link(if_name).await? {
             Some(link) => link,

@@ -12,7 +12,8 @@ use tokio::sync::Mutex;
 use crate::cni;
 use crate::cni::{AttachResult, NetworkConfigList};
 use crate::cnm::{EndpointId, EndpointInterface, NetworkId, PortBinding};
-use crate::lifecycle::record::{AttachmentId, Removal, Settings};
+use crate::lifecycle::error::Error;
+use crate::lifecycle::record::{AttachmentId, HostSide, Removal, Settings};
 use crate::netlink::Snapshot;
 use crate::state::Record;
 use crate::translate::PORT_MAPPINGS;
@@ -58,6 +59,9 @@ pub(crate) struct Attachment {
     pub(crate) result: Option<AttachResult>,
     /// The interface that ADD made, as it stood in the staging namespace.
     pub(crate) interface: Option<Interface>,
+    /// What ADD left on the host; none before Join has looked at it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) host_side: Option<HostSide>,
     /// How its removal goes, once it is [`Phase::Deleting`].
     #[serde(default)]
     pub(crate) removal: Option<Removal>,
@@ -70,6 +74,14 @@ impl Attachment {
     /// The addresses that the chain gave.
     pub(crate) fn addresses(&self) -> impl Iterator<Item = IpAddr> {
         self.result.iter().flat_map(|result| &result.ips).map(|ip| ip.address.addr())
+    }
+
+    /// The error that its interface is in none of the places where it can be.
+    pub(crate) fn gone(&self) -> Error {
+        Error::InterfaceGone {
+            endpoint: self.endpoint.clone(),
+            if_name: self.parameters.if_name.clone(),
+        }
     }
 
     /// Whether it leads to nothing but its own pin: what is found there is unmounted and removed.
@@ -126,6 +138,16 @@ pub(crate) struct Interface {
     pub(crate) snapshot: Snapshot,
     /// Settings that the chain changed; none before Join.
     pub(crate) settings: Option<Settings>,
+    /// Settings that the user has decided; in the container they win over the chain's.
+    #[serde(default, skip_serializing_if = "Settings::is_empty")]
+    pub(crate) users: Settings,
+}
+
+impl Interface {
+    /// The settings that the container is to have; none before Join.
+    pub(crate) fn settings_in_sandbox(&self) -> Option<Settings> {
+        self.settings.clone().map(|chains| chains.overlaid_with(&self.users))
+    }
 }
 
 /// How far an attachment has come. Written before the step that it names is begun.

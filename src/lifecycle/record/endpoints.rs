@@ -1,23 +1,29 @@
 //! One lock per endpoint, held over a whole operation.
 //!
 //! Two calls for one endpoint follow each other; calls for different endpoints run side by
-//! side. There is no lock over all of them.
+//! side. There is no lock over all of them. Whoever holds one for what can wait, as a check, is
+//! told when a call wants it.
 
 use std::collections::HashMap;
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::OwnedMutexGuard;
+use tokio::sync::{OwnedMutexGuard, watch};
 
 use crate::cnm::EndpointId;
 use crate::lifecycle::record::Attachment;
 
-type Content = Arc<tokio::sync::Mutex<Option<Attachment>>>;
+#[derive(Debug, Default)]
+struct Place {
+    content: Arc<tokio::sync::Mutex<Option<Attachment>>>,
+    /// How many calls wait for the lock, or are about to have it.
+    callers: watch::Sender<usize>,
+}
 
 /// Every endpoint that has an attachment, or a call under way.
 #[derive(Debug)]
 pub(crate) struct Endpoints {
-    slots: Mutex<HashMap<EndpointId, Content>>,
+    slots: Mutex<HashMap<EndpointId, Arc<Place>>>,
 }
 
 /// An endpoint's place, locked: its attachment, or none. An empty place goes with the
@@ -26,27 +32,59 @@ pub(crate) struct Endpoints {
 pub(crate) struct Slot<'e> {
     endpoints: &'e Endpoints,
     id: EndpointId,
+    place: Arc<Place>,
     content: OwnedMutexGuard<Option<Attachment>>,
+}
+
+/// A call that waits for a place. Counted until it has it, or stops waiting.
+struct Caller<'p>(&'p Place);
+
+impl<'p> Caller<'p> {
+    fn of(place: &'p Place) -> Self {
+        place.callers.send_modify(|callers| *callers += 1);
+        Self(place)
+    }
+}
+
+impl Drop for Caller<'_> {
+    fn drop(&mut self) {
+        self.0.callers.send_modify(|callers| *callers -= 1);
+    }
 }
 
 impl Endpoints {
     pub(crate) fn holding(attachments: Vec<Attachment>) -> Self {
         let slots = attachments.into_iter().map(|attachment| {
-            (attachment.endpoint.clone(), Arc::new(tokio::sync::Mutex::new(Some(attachment))))
+            let (endpoint, place) = (attachment.endpoint.clone(), Place::default());
+            let content = Arc::new(tokio::sync::Mutex::new(Some(attachment)));
+            (endpoint, Arc::new(Place { content, ..place }))
         });
         Self { slots: Mutex::new(slots.collect()) }
     }
 
-    /// Waits for the calls that hold this endpoint, and holds it.
+    /// Waits for the calls that hold this endpoint, and holds it. Whoever holds it for what can
+    /// wait gives way.
     pub(crate) async fn lock(&self, id: &EndpointId) -> Slot<'_> {
-        let content = Arc::clone(self.slots().entry(id.clone()).or_default());
-        Slot { endpoints: self, id: id.clone(), content: content.lock_owned().await }
+        let place = Arc::clone(self.slots().entry(id.clone()).or_default());
+        let caller = Caller::of(&place);
+        let content = Arc::clone(&place.content).lock_owned().await;
+        drop(caller);
+        Slot { endpoints: self, id: id.clone(), place, content }
     }
 
     /// Holds this endpoint, unless a call does.
     pub(crate) fn try_lock(&self, id: &EndpointId) -> Option<Slot<'_>> {
-        let content = Arc::clone(self.slots().get(id)?);
-        Some(Slot { endpoints: self, id: id.clone(), content: content.try_lock_owned().ok()? })
+        let place = Arc::clone(self.slots().get(id)?);
+        let content = Arc::clone(&place.content).try_lock_owned().ok()?;
+        Some(Slot { endpoints: self, id: id.clone(), place, content })
+    }
+
+    /// Waits for the calls that hold this endpoint, and holds it; none if it is not known. Nobody
+    /// gives way for it.
+    pub(crate) async fn lock_after_calls(&self, id: &EndpointId) -> Option<Slot<'_>> {
+        let place = Arc::clone(self.slots().get(id)?);
+        let content = Arc::clone(&place.content).lock_owned().await;
+        Some(Slot { endpoints: self, id: id.clone(), place, content })
     }
 
     /// The endpoints that are known now.
@@ -59,9 +97,22 @@ impl Endpoints {
         self.slots().len()
     }
 
-    fn slots(&self) -> MutexGuard<'_, HashMap<EndpointId, Content>> {
+    fn slots(&self) -> MutexGuard<'_, HashMap<EndpointId, Arc<Place>>> {
         // The map is whole even if a holder panicked: every change is one insert or remove.
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Slot<'_> {
+    /// Ends once a call waits for this endpoint.
+    pub(crate) fn wanted(&self) -> impl Future<Output = ()> + use<> {
+        let mut callers = self.place.callers.subscribe();
+        async move {
+            if callers.wait_for(|callers| *callers > 0).await.is_err() {
+                // The place has gone, and nobody can want it.
+                std::future::pending().await
+            }
+        }
     }
 }
 
@@ -84,7 +135,7 @@ impl Drop for Slot<'_> {
         let mut slots = self.endpoints.slots();
         // The map's reference and this guard's: nobody else waits, and nobody can begin to
         // while the map is locked.
-        let ours_alone = Arc::strong_count(OwnedMutexGuard::mutex(&self.content)) == 2;
+        let ours_alone = Arc::strong_count(&self.place) == 2;
         if self.content.is_none() && ours_alone {
             slots.remove(&self.id);
         }
@@ -93,7 +144,15 @@ impl Drop for Slot<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::Pin;
+    use std::task::{Context, Waker};
+
     use super::*;
+
+    /// Whether a future does not end by itself.
+    fn waits<F: Future>(future: &mut Pin<Box<F>>) -> bool {
+        future.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending()
+    }
 
     #[tokio::test]
     async fn empty_places_do_not_pile_up() {
@@ -116,6 +175,29 @@ mod tests {
         tokio::task::yield_now().await;
         drop(first);
         second.await.unwrap();
+        assert!(endpoints.ids().is_empty());
+    }
+
+    #[tokio::test]
+    async fn who_holds_a_place_is_told_that_a_call_wants_it() {
+        let endpoints = Arc::new(Endpoints::holding(Vec::new()));
+        let id: EndpointId = "ab".parse().unwrap();
+        let held = endpoints.lock(&id).await;
+        let mut wanted = Box::pin(held.wanted());
+        assert!(waits(&mut wanted), "not by itself");
+        // A check that waits does not hurry another one.
+        let mut after = Box::pin(endpoints.lock_after_calls(&id));
+        assert!(waits(&mut after));
+        assert!(waits(&mut wanted));
+        {
+            let mut call = Box::pin(endpoints.lock(&id));
+            assert!(waits(&mut call));
+            wanted.await;
+        }
+        // It has stopped waiting.
+        assert!(waits(&mut Box::pin(held.wanted())));
+        drop(held);
+        drop(after.await);
         assert!(endpoints.ids().is_empty());
     }
 }

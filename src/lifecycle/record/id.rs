@@ -2,7 +2,6 @@
 
 use std::collections::HashSet;
 use std::fmt;
-use std::fs;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -10,6 +9,8 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::cnm::Id;
+use crate::lifecycle::error::Result;
+use crate::lifecycle::files;
 
 /// Which attachment: the `CNI_CONTAINERID` of its chain. Ours, not Docker's: plugins key
 /// what they leave on the host by it alone, so no two attachments may share one.
@@ -48,10 +49,16 @@ impl AttachmentId {
     }
 
     /// The attachments that a folder's files are named after.
-    pub(crate) fn in_folder(folder: &Path) -> HashSet<Self> {
-        let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-        let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
-        names.filter_map(|name| Self::parse(name.split('.').next()?)).collect()
+    ///
+    /// # Errors
+    /// The folder is there, and cannot be read.
+    pub(crate) fn in_folder(folder: &Path) -> Result<HashSet<Self>> {
+        let names = files::entries(folder)?.into_iter();
+        let ids = names.filter_map(|path| {
+            let name = path.file_name()?.to_string_lossy().into_owned();
+            Self::parse(name.split('.').next()?)
+        });
+        Ok(ids.collect())
     }
 
     /// The `CNI_IFNAME`: `cni` and the id's last twelve hex digits, which are random. 15

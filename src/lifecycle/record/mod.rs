@@ -2,6 +2,7 @@
 
 mod attachment;
 mod endpoints;
+mod host_side;
 mod id;
 mod inherited;
 mod network;
@@ -10,9 +11,12 @@ mod records;
 mod removal;
 mod reread;
 mod settings;
+mod unseen;
+mod watched;
 
 pub(crate) use attachment::{Attachment, Interface, Phase};
 pub(crate) use endpoints::Endpoints;
+pub(crate) use host_side::{HostLink, HostSide};
 pub(crate) use id::AttachmentId;
 pub(crate) use inherited::Inherited;
 pub(crate) use network::Network;
@@ -21,3 +25,5 @@ pub(crate) use records::Records;
 pub(crate) use removal::Removal;
 pub use reread::reread_record;
 pub(crate) use settings::Settings;
+pub(crate) use unseen::Unseen;
+pub(crate) use watched::Watched;

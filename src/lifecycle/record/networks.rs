@@ -44,7 +44,7 @@ impl Networks {
         &self,
         id: &NetworkId,
         most: usize,
-        make: impl FnOnce() -> Result<Network>,
+        make: impl AsyncFnOnce() -> Result<Network>,
     ) -> Result<()> {
         // Docker makes few of them.
         let _alone = self.changing.lock().await;
@@ -55,7 +55,7 @@ impl Networks {
         if !is_known && count >= most {
             return Err(Error::TooMany { what: "networks", most, flag: "--max-networks" });
         }
-        let network = make()?;
+        let network = make().await?;
         self.folder.put(id.as_str(), &network).await?;
         self.known().insert(id.clone(), Arc::new(network));
         Ok(())

@@ -1,10 +1,11 @@
 //! The records of attachments on disk. Nobody else writes them.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use super::{Attachment, AttachmentId};
 use crate::lifecycle::background::Background;
+use crate::lifecycle::blocking::on_blocking_thread;
 use crate::lifecycle::error::{Result, chain};
 use crate::state::Folder;
 
@@ -46,13 +47,30 @@ impl Records {
         Ok(self.folder.remove(&attachment.id.to_string()).await?)
     }
 
-    /// Every record that can be read.
-    pub(crate) fn look(&self) -> Result<Vec<Attachment>> {
-        Ok(self.folder.look()?)
+    /// The attachments of a conflist that have a record. What cannot be read may be of any conflist, and
+    /// its container may run.
+    ///
+    /// # Errors
+    /// The folder cannot be read.
+    pub(crate) async fn of_conflist(&self, conflist: &str) -> Result<BTreeSet<AttachmentId>> {
+        let (folder, conflist) = (self.folder.path().to_owned(), conflist.to_owned());
+        on_blocking_thread(move || {
+            let records = Folder::<Attachment>::glance(folder.parent().unwrap_or(&folder))?;
+            let mut ids: BTreeSet<_> = AttachmentId::in_folder(&folder)?.into_iter().collect();
+            for record in records.iter().filter(|record| record.list.name() != conflist) {
+                ids.remove(&record.id);
+            }
+            Ok(ids)
+        })
+        .await
     }
 
     /// The attachments that have a record, whether or not it can be read.
-    pub(crate) fn ids(&self) -> HashSet<AttachmentId> {
-        AttachmentId::in_folder(self.folder.path())
+    ///
+    /// # Errors
+    /// The folder cannot be read.
+    pub(crate) async fn ids(&self) -> Result<HashSet<AttachmentId>> {
+        let folder = self.folder.path().to_owned();
+        on_blocking_thread(move || AttachmentId::in_folder(&folder)).await
     }
 }

@@ -1,12 +1,25 @@
-//! Settings below `/proc/sys/net` that a chain has changed.
+//! Settings below `/proc/sys/net` that a chain or the user has changed.
 
 use serde::{Deserialize, Serialize};
 
 use crate::netlink::sysctl::Sysctls;
 
-/// Settings that a chain has changed, below `/proc/sys/net`.
+/// Settings that a chain or the user has changed, below `/proc/sys/net`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Settings {
     pub(crate) link: Sysctls,
     pub(crate) namespace: Sysctls,
+}
+
+impl Settings {
+    /// These settings with `others` laid over them.
+    pub(crate) fn overlaid_with(mut self, others: &Self) -> Self {
+        self.link.extend(others.link.clone());
+        self.namespace.extend(others.namespace.clone());
+        self
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.link.is_empty() && self.namespace.is_empty()
+    }
 }

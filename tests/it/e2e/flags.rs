@@ -1,7 +1,9 @@
 //! Flags of Docker's that are nothing to a driver, or little.
 
-use super::host::{Host, Suite, answers};
-use super::{BRIDGE, and_on_docker_26_1, on_a_host, on_both_dockers};
+use std::time::Duration;
+
+use super::host::{Host, Suite, answers, within};
+use super::{BRIDGE, ConfFile, and_on_docker_26_1, on_a_host, on_both_dockers};
 
 const CREATE: [&str; 4] = ["network", "create", "-d", "cni"];
 const NULL: [&str; 2] = ["--ipam-driver", "null"];
@@ -14,12 +16,14 @@ on_both_dockers! {
     a_node_of_a_swarm_keeps_its_own_networks,
     a_link_local_address_is_dockers_to_set,
     a_sysctl_of_the_users_reaches_the_container,
+    a_sysctl_of_the_users_wins_over_the_chains,
 }
 
 and_on_docker_26_1! {
     every_flag_of_dockers_is_in_the_table,
     swarm_is_refused,
     a_node_of_a_swarm_keeps_its_own_networks,
+    a_sysctl_of_the_users_wins_over_the_chains,
 }
 
 const TABLE: &str = include_str!("../../../docs/docker-features.md");
@@ -134,6 +138,57 @@ fn a_sysctl_of_the_users_reaches_the_container(suite: Suite) {
         host.run("alice", "web", &["--sysctl", "net.ipv4.ip_default_ttl=42"]);
         let ttl = host.docker(&["exec", "alice", "cat", "/proc/sys/net/ipv4/ip_default_ttl"]);
         assert_eq!(ttl, "42");
+        host.remove(&["alice"], &["web"]);
+    });
+}
+
+/// A chain that sets what a user may want otherwise.
+const TUNED: ConfFile<'_> = (
+    "20-tuned.conflist",
+    r#"{
+        "cniVersion": "1.0.0",
+        "name": "tuned",
+        "plugins": [
+            {
+                "type": "bridge",
+                "bridge": "tuned0",
+                "isDefaultGateway": true,
+                "ipam": {"type": "host-local", "ranges": [[{"subnet": "10.95.0.0/24"}]]}
+            },
+            {
+                "type": "tuning",
+                "sysctl": {
+                    "net.core.somaxconn": "611",
+                    "net.ipv4.tcp_retries2": "7",
+                    "net.ipv4.conf.IFNAME.arp_filter": "1",
+                    "net.ipv4.conf.IFNAME.arp_ignore": "1"
+                }
+            }
+        ]
+    }"#,
+);
+
+fn a_sysctl_of_the_users_wins_over_the_chains(suite: Suite) {
+    on_a_host(suite, &[TUNED], |host| {
+        host.create_network("web", None);
+        let option = "com.docker.network.endpoint.sysctls=net.ipv4.conf.IFNAME.arp_filter=0";
+        let network = format!("name=web,driver-opt={option}");
+        host.run("alice", &network, &["--sysctl", "net.core.somaxconn=2048"]);
+        let values = || {
+            let settings = [
+                "core/somaxconn",
+                "ipv4/tcp_retries2",
+                "ipv4/conf/eth0/arp_filter",
+                "ipv4/conf/eth0/arp_ignore",
+            ];
+            let files = settings.map(|setting| format!("/proc/sys/net/{setting}"));
+            let files: Vec<_> = files.iter().map(String::as_str).collect();
+            host.docker(&[&["exec", "alice", "cat"], &files[..]].concat()).replace('\n', " ")
+        };
+        // Before Docker 28 the container may be a moment ahead.
+        assert!(within(Duration::from_secs(5), || values() == "2048 7 0 1"), "{}", values());
+        let told = host.exec(&["cnm-cni", "check", "alice"]);
+        assert!(told.contains("ok       as ADD left it"), "{told}");
         host.remove(&["alice"], &["web"]);
     });
 }

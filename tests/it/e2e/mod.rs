@@ -20,8 +20,10 @@
 //! | `fidelity` | a container gets what a pod gets, chain by chain |
 //! | `ipam` | every way to choose addresses, and that all of them reach the container |
 //! | `mac` | `--mac-address` |
+//! | `neighbours` | a container is found at once where it was found before |
 //! | `networks` | several networks on one container; gateway and ports move |
 //! | `internal` | `--internal` |
+//! | `ipv6` | chains that give IPv6 addresses alone |
 //! | `options` | what `-o` and `--driver-opt` say to plugins |
 //! | `names` | DNS, aliases, links, and what goes into `/etc` |
 //! | `compose` | `docker compose` |
@@ -59,10 +61,12 @@ mod garbage;
 mod install;
 mod internal;
 mod ipam;
+mod ipv6;
 mod lifecycle;
 mod mac;
 mod managed;
 mod names;
+mod neighbours;
 mod networks;
 mod options;
 mod packages;

@@ -2,8 +2,8 @@
 
 use std::fs;
 
-use super::host::{Host, Suite};
-use super::{ConfFile, and_on_docker_26_1, on_a_host, on_both_dockers};
+use super::host::{Host, Suite, answers};
+use super::{ConfFile, PODS, and_on_docker_26_1, on_a_host, on_both_dockers};
 
 const SHAPED: ConfFile<'_> = (
     "10-shaped.conflist",
@@ -38,12 +38,55 @@ const ROUTED: ConfFile<'_> = (
 
 on_both_dockers! {
     capabilities_and_the_mtu_are_the_endpoints_or_else_the_networks,
+    packets_are_as_large_as_the_mtu_that_the_user_gave,
+    an_mtu_that_a_chain_cannot_make_is_refused_with_the_network,
     plugins_made_for_kubernetes_are_told_names_that_last,
     an_option_that_nobody_knows_is_refused_with_those_that_are_known,
 }
 
 and_on_docker_26_1! {
     capabilities_and_the_mtu_are_the_endpoints_or_else_the_networks,
+    packets_are_as_large_as_the_mtu_that_the_user_gave,
+}
+
+fn packets_are_as_large_as_the_mtu_that_the_user_gave(suite: Suite) {
+    on_a_host(suite, &[PODS], |host| {
+        let large = |from: &str, to: &str| {
+            host.exec(&["docker", "exec", from, "ping", "-c", "1", "-W", "3", "-s", "8000", to])
+        };
+        // A bridge that is there already, with the MTU of an earlier container.
+        host.create_network("small", None);
+        host.run("carol", "small", &[]);
+        let create = ["network", "create", "-d", "cni", "--ipam-driver", "null"];
+        let mtu = "com.docker.network.driver.mtu=9000";
+        host.docker(&[&create[..], &["-o", mtu, "web"]].concat());
+        host.run("alice", "web", &[]);
+        host.run("bob", "web", &[]);
+        assert_eq!(mtu_of(host, "alice", "eth0"), "9000");
+        large("alice", "bob");
+        large("alice", "10.99.0.1");
+        assert_eq!(mtu_of(host, "carol", "eth0"), "1500");
+        let carol = host.endpoint("carol", "small")["IPAddress"].as_str().unwrap().to_owned();
+        host.ping("alice", &carol).unwrap();
+        let page = format!("http://{carol}/");
+        answers("carol", || host.get_in("bob", &page));
+        host.remove(&["alice", "bob", "carol"], &["web", "small"]);
+    });
+}
+
+fn an_mtu_that_a_chain_cannot_make_is_refused_with_the_network(suite: Suite) {
+    on_a_host(suite, &[ROUTED], |host| {
+        host.write_program("/opt/cni/bin/routed", include_str!("routed-plugin"));
+        let create = ["network", "create", "-d", "cni", "--ipam-driver", "null"];
+        let mtu = "com.docker.network.driver.mtu=9000";
+        let error = host.docker_refuses(&[&create[..], &["-o", mtu, "web"]].concat());
+        assert!(error.contains("routed") && error.contains("driver.mtu"), "{error}");
+        host.create_network("web", None);
+        let network = format!("name=web,driver-opt={mtu}");
+        let error = host.run_refuses("alice", &network, &[]);
+        assert!(error.contains("routed") && error.contains("driver.mtu"), "{error}");
+        host.docker(&["network", "rm", "web"]);
+    });
 }
 
 fn capabilities_and_the_mtu_are_the_endpoints_or_else_the_networks(suite: Suite) {

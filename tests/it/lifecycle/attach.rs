@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use cnm_cni::lifecycle::Most;
+use cnm_cni::cnm::CreateEndpointResponse;
+use cnm_cni::lifecycle::{Error, Most};
 use serde_json::{Value, json};
 
 use super::{Bench, NETWORK, files, read, rules, scripted};
@@ -138,26 +139,96 @@ fn a_chain_that_makes_no_interface_is_taken_back() {
     });
 }
 
+/// An endpoint on a network with an MTU, for which Docker has decided on a MAC.
+async fn decided(bench: &Bench, mtu: &str) -> Result<CreateEndpointResponse, Error> {
+    let options = json!({"com.docker.network.generic": {"com.docker.network.driver.mtu": mtu}});
+    let network = json!({"NetworkID": "n2", "Options": options});
+    bench.driver.create_network(read(network)).await?;
+    let request = json!({"NetworkID": "n2", "EndpointID": "e1",
+                         "Interface": {"MacAddress": "02:00:00:00:00:09"}});
+    bench.driver.create_endpoint(read(request)).await
+}
+
 #[test]
-fn dockers_mac_and_mtu_are_set_where_the_chain_cannot_be_told() {
-    alone("lifecycle::attach::dockers_mac_and_mtu_are_set_where_the_chain_cannot_be_told", async {
-        let mut plugin = scripted(json!({}));
-        plugin["capabilities"] = json!({});
-        let bench = Bench::with(json!([plugin])).await;
-        let network = json!({"NetworkID": "n2", "Options": {"com.docker.network.generic":
-            {"com.docker.network.driver.mtu": "1400"}}});
-        bench.driver.create_network(read(network)).await.unwrap();
-        let request = json!({"NetworkID": "n2", "EndpointID": "e1",
-                             "Interface": {"MacAddress": "02:00:00:00:00:09"}});
-        let answer = bench.driver.create_endpoint(read(request)).await.unwrap();
+fn plugins_are_told_the_mac_and_the_mtu_that_docker_decided() {
+    alone("lifecycle::attach::plugins_are_told_the_mac_and_the_mtu_that_docker_decided", async {
+        let mut first = scripted(json!({}));
+        first["capabilities"] = json!({});
+        first["mtu"] = json!(1500);
+        let second = json!({"type": "fake-plugin", "args": {"cni": {"other": 1}},
+                            "capabilities": {"mac": true}, "fake": {"log": "LOG"}});
+        let bench = Bench::with(json!([first, second])).await;
+        let answer = decided(&bench, "1400").await.unwrap();
         assert_eq!(answer.interface.mac_address, None, "never a second MAC");
 
-        let name = bench.join("e1", "").await.unwrap().interface_name.src_name;
-        let link = sh(&format!("ip -o link show {name}"));
+        let joined = bench.join("e1", "").await.unwrap();
+        let link = sh(&format!("ip -o link show {}", joined.interface_name.src_name));
         assert!(link.contains("mtu 1400") && link.contains("02:00:00:00:00:09"), "{link}");
+        let other_end = sh("ip -o link show type veth | grep ' fake'");
+        assert!(other_end.contains("mtu 1400"), "{other_end}");
         bench.delete_endpoint("e1").await;
+        // DEL as well as ADD.
+        let calls = bench.calls();
+        assert_eq!(calls.len(), 4);
+        for call in calls {
+            let args = call["env"]["CNI_ARGS"].as_str().unwrap();
+            assert!(args.split(';').any(|pair| pair == "MAC=02:00:00:00:00:09"), "{args}");
+            assert_eq!(call["stdin"]["args"]["cni"]["mac"], "02:00:00:00:00:09");
+            let is_first = !call["stdin"]["mtu"].is_null();
+            match is_first {
+                true => assert_eq!(call["stdin"]["mtu"], 1400),
+                false => {
+                    assert_eq!(call["stdin"]["args"]["cni"]["other"], 1);
+                    assert_eq!(call["stdin"]["runtimeConfig"]["mac"], "02:00:00:00:00:09");
+                }
+            }
+        }
         bench.assert_nothing_is_left();
     });
+}
+
+#[test]
+fn an_interface_that_is_not_what_docker_decided_is_taken_back() {
+    alone("lifecycle::attach::an_interface_that_is_not_what_docker_decided_is_taken_back", async {
+        for (command, words) in [
+            ("ip link set {ifname} address 02:00:00:00:00:05", ["MAC 02:00:00:00:00:09", "tuning"]),
+            ("ip link set {ifname} mtu 1300", ["MTU 1400", "1300"]),
+        ] {
+            let mut plugin = scripted(json!({"commands": [command]}));
+            plugin["mtu"] = json!(1500);
+            let bench = Bench::with(json!([plugin])).await;
+            let error = decided(&bench, "1400").await.unwrap_err().to_string();
+            for word in words {
+                assert!(error.contains(word), "no {word}: {error}");
+            }
+            assert_eq!(bench.verbs(), ["ADD", "DEL"]);
+            bench.assert_nothing_is_left();
+        }
+    });
+}
+
+#[test]
+fn an_mtu_that_a_chain_cannot_make_is_refused_with_the_network() {
+    alone(
+        "lifecycle::attach::an_mtu_that_a_chain_cannot_make_is_refused_with_the_network",
+        async {
+            let bench = Bench::with(json!([scripted(json!({}))])).await;
+            let error = decided(&bench, "9000").await.unwrap_err().to_string();
+            assert!(error.contains("fake-plugin") && error.contains("driver.mtu"), "{error}");
+
+            // Or no more than the device has that the interface is made on.
+            sh("ip link add up0 type veth peer name wire");
+            let mut plugin = scripted(json!({}));
+            plugin["mtu"] = json!(1500);
+            plugin["master"] = json!("up0");
+            bench.write_conflist(json!([plugin]));
+            let error = decided(&bench, "9000").await.unwrap_err().to_string();
+            assert!(error.contains("\"up0\" has 1500"), "{error}");
+            assert_eq!(bench.verbs(), [] as [&str; 0], "no plugin has run");
+            sh("ip link del up0");
+            bench.assert_nothing_is_left();
+        },
+    );
 }
 
 #[test]
@@ -180,7 +251,7 @@ fn the_users_arguments_reach_the_plugins() {
         );
         assert_eq!(
             call["env"]["CNI_ARGS"],
-            format!("IgnoreUnknown=1;WHO=endpoint;IP=10.22.3.7;{kubernetes}")
+            format!("IgnoreUnknown=1;WHO=endpoint;IP=10.22.3.7;MAC=02:00:00:00:00:09;{kubernetes}")
         );
         assert_eq!(
             call["stdin"]["runtimeConfig"],

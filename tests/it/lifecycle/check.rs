@@ -8,7 +8,7 @@ use cnm_cni::lifecycle::{ChainCheck, Check};
 use serde_json::{Value, json};
 
 use super::{
-    Bench, NETWORK, SANDBOX, as_docker_moves_it, inside, make_sandbox, read, rules, scripted,
+    Bench, NETWORK, SANDBOX, as_docker_moves_it, inside, make_sandbox, read, rules, scripted, until,
 };
 use crate::alone::{alone, sh};
 
@@ -27,24 +27,38 @@ fn elaborate() -> Value {
 }
 
 /// An endpoint in a container, settled, and the gateway of it.
-async fn attached(plugins: Value) -> Bench {
-    let bench = Bench::with(plugins).await;
-    let options = json!({"com.docker.network.generic": {"forward": "always"}});
-    let network = json!({"NetworkID": NETWORK, "Options": options});
+pub(super) async fn attached(plugins: Value) -> Bench {
+    attached_with(plugins, json!({}), |_| ()).await
+}
+
+/// The same with options of the endpoint's, and something done before.
+pub(super) async fn attached_with(
+    plugins: Value,
+    options: Value,
+    prepare: impl FnOnce(&Bench),
+) -> Bench {
+    let bench = Bench::with(json!([scripted(json!({}))])).await;
+    prepare(&bench);
+    bench.write_conflist(plugins);
+    let forward = json!({"com.docker.network.generic": {"forward": "always"}});
+    let network = json!({"NetworkID": NETWORK, "Options": forward});
     bench.driver.create_network(read(network)).await.unwrap();
-    bench.create_endpoint("e1").await.unwrap();
+    let mut endpoint = json!({"NetworkID": NETWORK, "EndpointID": "e1", "Interface": {}});
+    endpoint["Options"] = options;
+    bench.driver.create_endpoint(read(endpoint)).await.unwrap();
     make_sandbox();
     let name = bench.join("e1", SANDBOX).await.unwrap().interface_name.src_name;
     as_docker_moves_it(&name);
     bench.program("e1").await.unwrap();
     // The kernel takes its time to see that the other end is up, and to make the routes of an
     // IPv6 address then.
-    let steady = "! ip link show eth0 | grep -q NO-CARRIER && ip -6 route show table local | grep -q fd00:22::7";
+    let steady = "! ip link show eth0 | grep -q NO-CARRIER &&
+        { ! ip addr show eth0 | grep -q fd00:22::7 || ip -6 route show table local | grep -q fd00:22::7; }";
     inside(&format!("sh -c 'for i in $(seq 100); do {steady} && exit 0; sleep 0.1; done; exit 1'"));
     bench
 }
 
-async fn check(bench: &Bench, repair: bool) -> Check {
+pub(super) async fn check(bench: &Bench, repair: bool) -> Check {
     let mut checks = bench.driver.check(&[], repair).await;
     assert_eq!(checks.len(), 1, "{checks:?}");
     checks.remove(0)
@@ -302,6 +316,93 @@ fn what_a_container_makes_on_its_interface_is_not_taken_for_it() {
         bench.leave("e1").await;
         bench.delete_endpoint("e1").await;
         assert!(inside("ip link").contains("br0") && !inside("ip link").contains("eth0"));
+        bench.assert_nothing_is_left();
+    });
+}
+
+#[test]
+fn a_containers_own_links_are_not_taken_for_an_interface_that_is_gone() {
+    alone(
+        "lifecycle::check::a_containers_own_links_are_not_taken_for_an_interface_that_is_gone",
+        async {
+            let bench = attached(json!([elaborate()])).await;
+            let eth0 = inside("ip -o link show eth0");
+            let mac = eth0.split("link/ether ").nth(1).unwrap().split(' ').next().unwrap();
+            let peer = eth0.split("eth0@if").nth(1).unwrap().split(':').next().unwrap();
+            inside(&format!("ip link add br0 address {mac} type bridge"));
+            // Its other end has the number that the other end of eth0 has on the host.
+            inside(&format!("ip link add own address {mac} type veth peer name x index {peer}"));
+            inside("ip link del eth0");
+            let told = check(&bench, true).await;
+            assert_eq!(
+                told.differences,
+                ["the interface is gone; connect the container again"],
+                "{told:#?}"
+            );
+            bench.leave("e1").await;
+            bench.delete_endpoint("e1").await;
+            let left = inside("ip link");
+            assert!(left.contains("br0") && left.contains("own"), "{left}");
+            bench.assert_nothing_is_left();
+        },
+    );
+}
+
+#[test]
+fn a_call_of_dockers_goes_before_the_check_of_its_endpoint() {
+    alone("lifecycle::check::a_call_of_dockers_goes_before_the_check_of_its_endpoint", async {
+        let mut plugin = elaborate();
+        plugin["fake"]["CHECK"] = json!({"sleep_ms": 20_000, "times": 1});
+        let bench = attached(json!([plugin])).await;
+        let before = state();
+        let driver = bench.driver.clone();
+        let checking = tokio::spawn(async move { driver.check(&[], false).await });
+        until(|| bench.verbs().contains(&"CHECK".to_owned())).await;
+        let begun = Instant::now();
+        bench.program("e1").await.unwrap();
+        assert!(begun.elapsed() < Duration::from_secs(5), "it waited for the check");
+        // The check begins anew, and finds all well.
+        let checked = checking.await.unwrap();
+        assert!(checked[0].is_well() && checked[0].chain == ChainCheck::Ok, "{checked:#?}");
+        assert_eq!(state(), before);
+        bench.leave("e1").await;
+        bench.delete_endpoint("e1").await;
+        bench.assert_nothing_is_left();
+    });
+}
+
+#[test]
+fn an_endpoint_that_goes_during_a_check_is_left_out() {
+    alone("lifecycle::check::an_endpoint_that_goes_during_a_check_is_left_out", async {
+        let mut plugin = elaborate();
+        plugin["fake"]["CHECK"] = json!({"sleep_ms": 20_000});
+        let bench = attached(json!([plugin])).await;
+        let driver = bench.driver.clone();
+        let checking = tokio::spawn(async move { driver.check(&[], false).await });
+        until(|| bench.verbs().contains(&"CHECK".to_owned())).await;
+        let begun = Instant::now();
+        bench.leave("e1").await;
+        bench.delete_endpoint("e1").await;
+        assert!(begun.elapsed() < Duration::from_secs(5), "it waited for the check");
+        assert_eq!(checking.await.unwrap(), []);
+        bench.assert_nothing_is_left();
+    });
+}
+
+#[test]
+fn two_checks_at_once_find_the_same() {
+    alone("lifecycle::check::two_checks_at_once_find_the_same", async {
+        let mut plugin = elaborate();
+        plugin["fake"]["CHECK"] = json!({"sleep_ms": 200, "after_work": true});
+        let bench = attached(json!([plugin])).await;
+        let before = state();
+        let (one, other, repaired) =
+            tokio::join!(check(&bench, false), check(&bench, false), check(&bench, true));
+        assert!(one.is_well(), "{one:#?}");
+        assert_eq!((&one, &other), (&other, &repaired));
+        assert_eq!(state(), before);
+        bench.leave("e1").await;
+        bench.delete_endpoint("e1").await;
         bench.assert_nothing_is_left();
     });
 }

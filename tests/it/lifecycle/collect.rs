@@ -339,3 +339,81 @@ impl Drop for KilledWithTest {
         self.0.wait().unwrap();
     }
 }
+
+#[test]
+fn what_cannot_be_looked_at_is_never_taken_for_unused() {
+    alone("lifecycle::collect::what_cannot_be_looked_at_is_never_taken_for_unused", async {
+        let bench = Bench::with(json!([leasing(json!({}))])).await;
+        let lease = bench.lease("10.22.3.9", LOST);
+        // A namespace that cannot be looked into: it may have the address.
+        sh("mkdir -p /run/docker/netns; ln -s loop /run/docker/netns/loop");
+        let found = collect(&bench, true, 600).await;
+        let Outcome::Kept(why) = &found[0].outcome else { panic!("{found:?}") };
+        assert!(why.contains("may have its address 10.22.3.9"), "{why}");
+        assert!(why.contains("/run/docker/netns/loop"), "{why}");
+        sh("rm /run/docker/netns/loop");
+
+        // A lease, and a folder of them.
+        sh(&format!("mkdir {}", lease.with_file_name("10.22.3.11").display()));
+        let error = try_collect(&bench).await.unwrap_err();
+        assert!(error.contains("cannot look at") && error.contains("10.22.3.11"), "{error}");
+        sh(&format!("rmdir {}", lease.with_file_name("10.22.3.11").display()));
+        let folder = lease.parent().unwrap().display().to_string();
+        sh(&format!("mv {folder} {folder}.aside; touch {folder}"));
+        try_collect(&bench).await.unwrap_err();
+        sh(&format!("rm {folder}; mv {folder}.aside {folder}"));
+
+        // What tells which attachments are on record.
+        bench.create_endpoint("e1").await.unwrap();
+        let records = bench.config.state_dir.join("attachments").display().to_string();
+        sh(&format!("mv {records} {records}.aside; touch {records}"));
+        let error = try_collect(&bench).await.unwrap_err();
+        assert!(error.contains("attachments"), "{error}");
+        sh(&format!("rm {records}; mv {records}.aside {records}"));
+        assert_eq!(bench.verbs(), ["ADD"]);
+        assert!(lease.exists());
+
+        assert_eq!(collect(&bench, true, 600).await[0].outcome, Outcome::Removed);
+        assert_eq!(bench.verbs(), ["ADD", "DEL"]);
+    });
+}
+
+#[test]
+fn what_may_be_of_a_configuration_that_cannot_be_read_is_kept() {
+    alone(
+        "lifecycle::collect::what_may_be_of_a_configuration_that_cannot_be_read_is_kept",
+        async {
+            let bench = Bench::with(json!([leasing(json!({}))])).await;
+            let pin = bench.config.run_dir.join("netns").join(LOST.0);
+            cnm_cni::netns::create(&pin).await.unwrap();
+            let half_written = bench.config.conf_dir.join("20-other.conflist");
+            fs::write(&half_written, "{").unwrap();
+            let found = collect(&bench, true, 600).await;
+            let Outcome::Kept(why) = &found[0].outcome else { panic!("{found:?}") };
+            assert!(why.contains("20-other.conflist"), "{why}");
+            assert!(pin.exists());
+            fs::remove_file(half_written).unwrap();
+            assert_eq!(collect(&bench, true, 600).await[0].outcome, Outcome::Removed);
+            bench.assert_nothing_is_left();
+        },
+    );
+}
+
+#[test]
+fn leases_are_found_where_a_plugin_that_delegates_has_them() {
+    alone("lifecycle::collect::leases_are_found_where_a_plugin_that_delegates_has_them", async {
+        // As `flannel`, whose configuration names no IPAM.
+        let bench = Bench::with(json!([scripted(json!({}))])).await;
+        fs::create_dir_all("/var/lib/cni/networks/k8snet").unwrap();
+        let lease = "/var/lib/cni/networks/k8snet/10.22.3.9";
+        fs::write(lease, format!("{}\n{}", LOST.0, LOST.1)).unwrap();
+        let found = collect(&bench, true, 600).await;
+        assert_eq!(found[0].outcome, Outcome::Removed, "{found:?}");
+        assert_eq!(bench.verbs(), ["DEL"]);
+    });
+}
+
+async fn try_collect(bench: &Bench) -> Result<Vec<Finding>, String> {
+    let wanted = Collection { apply: true, grace: 600, exclusive: false };
+    bench.driver.collect(&wanted).await.map_err(|error| cnm_cni::lifecycle::chain(&error))
+}

@@ -5,6 +5,7 @@ mod attach;
 mod check;
 mod collect;
 mod detach;
+mod host;
 mod networks;
 mod orphans;
 mod ports;
@@ -156,17 +157,20 @@ fn make_sandbox() {
     sh(&format!("touch {SANDBOX}; unshare --net={SANDBOX} ip link set lo up"));
 }
 
-/// Moves the interface into the container and sets up what a dockerd sets up, in its order.
+/// What a dockerd sets up once the interface is in the container, in its order; `SRC` is its name.
+const AS_DOCKER_SETS_IT_UP: [&str; 5] = [
+    "link set SRC name eth0",
+    "addr add 10.22.3.7/16 dev eth0",
+    "addr add fd00:22::7/64 dev eth0 nodad",
+    "link set eth0 up",
+    "route add default via 10.22.0.1",
+];
+
+/// Moves the interface into the container and sets it up.
 fn as_docker_moves_it(src_name: &str) {
     sh(&format!("ip link set {src_name} netns {SANDBOX}"));
-    for step in [
-        &format!("link set {src_name} name eth0"),
-        "addr add 10.22.3.7/16 dev eth0",
-        "addr add fd00:22::7/64 dev eth0 nodad",
-        "link set eth0 up",
-        "route add default via 10.22.0.1",
-    ] {
-        inside(&format!("ip {step}"));
+    for step in AS_DOCKER_SETS_IT_UP {
+        inside(&format!("ip {}", step.replace("SRC", src_name)));
     }
 }
 

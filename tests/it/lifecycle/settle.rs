@@ -1,11 +1,18 @@
 //! What Docker does not carry over, in the container again.
 
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use cnm_cni::lifecycle::Driver;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serde_json::{Value, json};
 
-use super::{Bench, SANDBOX, as_docker_moves_it, inside, make_sandbox, scripted};
+use super::{
+    AS_DOCKER_SETS_IT_UP, Bench, NETWORK, SANDBOX, as_docker_moves_it, inside, make_sandbox, read,
+    scripted, until,
+};
 use crate::alone::{alone, sh};
 
 /// A plugin that leaves more in the container's namespace than Docker can be told.
@@ -50,7 +57,16 @@ fn network(netns: &str, if_name: &str) -> String {
 fn as_add_left_it(bench: &Bench) -> String {
     let env = &bench.calls()[0]["env"];
     let [netns, if_name] = ["CNI_NETNS", "CNI_IFNAME"].map(|key| env[key].as_str().unwrap());
-    network(netns, if_name)
+    // The kernel makes the routes of an IPv6 address some time after it has been given.
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        let network = network(netns, if_name);
+        let routes = ["local fd00:22::7 ", "local fd00:22::8 "];
+        if routes.iter().all(|route| network.contains(route)) || Instant::now() > deadline {
+            return network;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }
 
 #[test]
@@ -105,11 +121,7 @@ fn a_container_of_docker_20_is_settled_once_docker_is_done() {
         inside("ip addr add fd00:22::7/64 dev eth0 nodad");
         inside("ip route add default via 10.22.0.1");
 
-        let deadline = Instant::now() + Duration::from_secs(5);
-        while network(SANDBOX, "eth0") != wanted && Instant::now() < deadline {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        pretty(&network(SANDBOX, "eth0"), &wanted);
+        settled(&wanted).await;
         bench.leave("e1").await;
         bench.delete_endpoint("e1").await;
         bench.driver.drain().await;
@@ -139,16 +151,293 @@ fn a_container_of_docker_20_is_settled_by_a_driver_that_was_started_meanwhile() 
                     as_docker_moves_it(&name);
                 }
 
-                let deadline = Instant::now() + Duration::from_secs(5);
-                while network(SANDBOX, "eth0") != wanted && Instant::now() < deadline {
-                    tokio::time::sleep(Duration::from_millis(5)).await;
-                }
-                pretty(&network(SANDBOX, "eth0"), &wanted);
+                settled(&wanted).await;
                 bench.delete_endpoint("e1").await;
                 bench.driver.drain().await;
                 bench.assert_nothing_is_left();
                 sh(&format!("umount {SANDBOX}; rm {SANDBOX}"));
             }
+        },
+    );
+}
+
+/// Waits until the container has what ADD left.
+async fn settled(wanted: &str) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while network(SANDBOX, "eth0") != wanted && Instant::now() < deadline {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    pretty(&network(SANDBOX, "eth0"), wanted);
+}
+
+#[test]
+fn a_namespace_that_is_found_late_is_settled() {
+    alone("lifecycle::settle::a_namespace_that_is_found_late_is_settled", async {
+        let bench = Bench::with(json!([elaborate()])).await;
+        bench.create_endpoint("e1").await.unwrap();
+        let wanted = as_add_left_it(&bench);
+        let name = bench.join("e1", SANDBOX).await.unwrap().interface_name.src_name;
+        // The interface is taken, and nobody can tell where it is.
+        make_sandbox();
+        sh(&format!("touch /run/aside; mount --bind {SANDBOX} /run/aside; umount {SANDBOX}"));
+        sh(&format!("ip link set {name} netns /run/aside"));
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        sh(&format!("mount --bind /run/aside {SANDBOX}"));
+        for step in AS_DOCKER_SETS_IT_UP {
+            inside(&format!("ip {}", step.replace("SRC", &name)));
+        }
+        settled(&wanted).await;
+        bench.leave("e1").await;
+        bench.delete_endpoint("e1").await;
+        bench.driver.drain().await;
+        sh(&format!("umount {SANDBOX} /run/aside"));
+        bench.assert_nothing_is_left();
+    });
+}
+
+#[test]
+fn a_container_that_came_while_there_were_no_descriptors_is_settled() {
+    alone(
+        "lifecycle::settle::a_container_that_came_while_there_were_no_descriptors_is_settled",
+        async {
+            let bench = Bench::with(json!([elaborate()])).await;
+            bench.create_endpoint("e1").await.unwrap();
+            let wanted = as_add_left_it(&bench);
+            let name = bench.join("e1", SANDBOX).await.unwrap().interface_name.src_name;
+            let steps = AS_DOCKER_SETS_IT_UP
+                .map(|step| format!("nsenter --net={SANDBOX} ip {}\n", step.replace("SRC", &name)));
+            let script = format!(
+                "read go; touch {SANDBOX}; unshare --net={SANDBOX} ip link set lo up
+                 ip link set {name} netns {SANDBOX}\n{}echo done",
+                steps.concat()
+            );
+            let mut docker = Command::new("sh")
+                .args(["-ec", &script])
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .spawn()
+                .unwrap();
+            let (mut go, done) = (docker.stdin.take().unwrap(), docker.stdout.take().unwrap());
+            let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+            setrlimit(Resource::RLIMIT_NOFILE, 3, hard).unwrap();
+            go.write_all(b"go\n").unwrap();
+            assert_eq!(BufReader::new(done).lines().next().unwrap().unwrap(), "done");
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            setrlimit(Resource::RLIMIT_NOFILE, soft, hard).unwrap();
+            assert!(docker.wait().unwrap().success());
+            settled(&wanted).await;
+            bench.leave("e1").await;
+            bench.delete_endpoint("e1").await;
+            bench.driver.drain().await;
+            bench.assert_nothing_is_left();
+        },
+    );
+}
+
+#[test]
+fn an_endpoint_that_docker_asks_about_too_early_is_settled_later() {
+    alone(
+        "lifecycle::settle::an_endpoint_that_docker_asks_about_too_early_is_settled_later",
+        async {
+            let bench = Bench::with(json!([elaborate()])).await;
+            bench.create_endpoint("e1").await.unwrap();
+            let wanted = as_add_left_it(&bench);
+            make_sandbox();
+            let name = bench.join("e1", SANDBOX).await.unwrap().interface_name.src_name;
+            bench.program("e1").await.unwrap();
+            as_docker_moves_it(&name);
+            settled(&wanted).await;
+            bench.leave("e1").await;
+            bench.delete_endpoint("e1").await;
+            bench.driver.drain().await;
+            bench.assert_nothing_is_left();
+        },
+    );
+}
+
+#[test]
+fn a_container_whose_interface_is_gone_does_not_start() {
+    alone("lifecycle::settle::a_container_whose_interface_is_gone_does_not_start", async {
+        let bench = Bench::with(json!([elaborate()])).await;
+        bench.create_endpoint("e1").await.unwrap();
+        make_sandbox();
+        let name = bench.join("e1", SANDBOX).await.unwrap().interface_name.src_name;
+        as_docker_moves_it(&name);
+        inside("ip link del eth0");
+        let error = bench.program("e1").await.unwrap_err().to_string();
+        assert!(error.contains("is gone"), "{error}");
+        bench.delete_endpoint("e1").await;
+        bench.driver.drain().await;
+        bench.assert_nothing_is_left();
+    });
+}
+
+#[test]
+fn a_setting_of_the_users_stays_whatever_the_chain_has_set() {
+    alone("lifecycle::settle::a_setting_of_the_users_stays_whatever_the_chain_has_set", async {
+        let commands = [
+            "sysctl -q -w net.core.somaxconn=611",
+            "sysctl -q -w net.ipv4.tcp_retries2=7",
+            "sysctl -q -w net.ipv4.ip_unprivileged_port_start=80",
+            "sysctl -q -w net.ipv4.conf.{ifname}.arp_filter=1",
+            "sysctl -q -w net.ipv4.conf.{ifname}.arp_ignore=1",
+            "sysctl -q -w net.ipv4.conf.{ifname}.arp_announce=1",
+        ];
+        let bench = Bench::with(json!([scripted(json!({"commands": commands}))])).await;
+        let option = "com.docker.network.endpoint.sysctls";
+        let options = json!({option: "net.ipv4.conf.IFNAME.arp_filter=0"});
+        let request = json!({"NetworkID": NETWORK, "EndpointID": "e1", "Interface": {},
+                             "Options": options});
+        bench.driver.create_endpoint(read(request)).await.unwrap();
+        make_sandbox();
+        // The user's by --sysctl, and what Docker sets in every container.
+        inside("sysctl -q -w net.core.somaxconn=2048 net.ipv4.ip_unprivileged_port_start=0");
+        let name = bench.join("e1", SANDBOX).await.unwrap().interface_name.src_name;
+        as_docker_moves_it(&name);
+        inside("sysctl -q -w net.ipv4.conf.eth0.arp_ignore=2");
+        bench.program("e1").await.unwrap();
+        let has = [
+            ("net.core.somaxconn", "2048"),
+            ("net.ipv4.tcp_retries2", "7"),
+            ("net.ipv4.ip_unprivileged_port_start", "80"),
+            ("net.ipv4.conf.eth0.arp_filter", "0"),
+            ("net.ipv4.conf.eth0.arp_ignore", "2"),
+            ("net.ipv4.conf.eth0.arp_announce", "1"),
+        ];
+        for (setting, value) in has {
+            assert_eq!(inside(&format!("sysctl -n {setting}")).trim(), value, "{setting}");
+        }
+        let checks = bench.driver.check(&[], false).await;
+        assert!(checks[0].is_well(), "{checks:?}");
+        // From here on it is known whose they are.
+        inside("sysctl -q -w net.core.somaxconn=611 net.ipv4.conf.eth0.arp_filter=1");
+        let told = bench.driver.check(&[], true).await.remove(0).repaired;
+        assert_eq!(
+            told,
+            [
+                "sysctl net/core/somaxconn is 611, not 2048",
+                "sysctl net/ipv4/conf/eth0/arp_filter is 1, not 0"
+            ]
+        );
+        bench.leave("e1").await;
+        bench.delete_endpoint("e1").await;
+        bench.driver.drain().await;
+        bench.assert_nothing_is_left();
+    });
+}
+
+#[test]
+fn a_setting_that_no_interface_has_is_refused_before_the_container_starts() {
+    alone(
+        "lifecycle::settle::a_setting_that_no_interface_has_is_refused_before_the_container_starts",
+        async {
+            let bench = Bench::with(json!([scripted(json!({}))])).await;
+            let option = "com.docker.network.endpoint.sysctls";
+            let request = json!({"NetworkID": NETWORK, "EndpointID": "e1", "Interface": {},
+                "Options": {option: "net.ipv4.conf.IFNAME.arp_filtre=0"}});
+            bench.driver.create_endpoint(read(request)).await.unwrap();
+            let error = bench.join("e1", SANDBOX).await.unwrap_err().to_string();
+            assert!(error.contains("net/ipv4/conf/IFNAME/arp_filtre"), "{error}");
+            bench.delete_endpoint("e1").await;
+            bench.assert_nothing_is_left();
+        },
+    );
+}
+
+#[test]
+fn an_ipv6_gateway_that_docker_passed_over_is_the_default_route_where_there_is_no_other() {
+    alone(
+        "lifecycle::settle::an_ipv6_gateway_that_docker_passed_over_is_the_default_route_where_there_is_no_other",
+        async {
+            let plugin = scripted(json!({
+                "addresses": ["fd00:22::7/64"],
+                "gateway": "fd00:22::1",
+                "routes": [{"dst": "::/0", "gw": "fd00:22::1"}],
+            }));
+            let bench = Bench::with(json!([plugin])).await;
+            let defaults = || inside("ip -6 route show default");
+            for other in [None, Some("ip -6 route add default dev lo metric 9")] {
+                bench.create_endpoint("e1").await.unwrap();
+                let name = bench.join("e1", SANDBOX).await.unwrap().interface_name.src_name;
+                make_sandbox();
+                other.map(inside);
+                sh(&format!("ip link set {name} netns {SANDBOX}"));
+                inside(&format!("ip link set {name} name eth0"));
+                inside("ip addr add fd00:22::7/64 dev eth0 nodad");
+                inside("ip link set eth0 up");
+                let record = || fs::read_to_string(&bench.records()[0]).unwrap();
+                until(|| record().contains("Settled")).await;
+                let routes = defaults();
+                match other {
+                    None => assert!(routes.contains("default via fd00:22::1 dev eth0"), "{routes}"),
+                    Some(_) => assert!(routes.contains("dev lo"), "{routes}"),
+                }
+                assert_eq!(routes.lines().count(), 1, "{routes}");
+                let checks = bench.driver.check(&[], false).await;
+                assert!(checks[0].is_well(), "{checks:?}");
+                if other.is_none() {
+                    inside("ip -6 route del default");
+                    let repaired = bench.driver.check(&[], true).await.remove(0).repaired;
+                    assert!(
+                        repaired[0].starts_with("route default via fd00:22::1"),
+                        "{repaired:?}"
+                    );
+                    assert!(defaults().contains("default via fd00:22::1 dev eth0"));
+                }
+                bench.leave("e1").await;
+                bench.delete_endpoint("e1").await;
+                sh(&format!("umount {SANDBOX}; rm {SANDBOX}"));
+            }
+            bench.driver.drain().await;
+            bench.assert_nothing_is_left();
+        },
+    );
+}
+
+#[test]
+fn neighbours_are_told_three_times_where_the_addresses_of_a_container_are() {
+    alone(
+        "lifecycle::settle::neighbours_are_told_three_times_where_the_addresses_of_a_container_are",
+        async {
+            let mut plugin = elaborate();
+            plugin["fake"]["host_addresses"] = json!(["10.22.0.1/16", "fd00:22::1/64"]);
+            let bench = Bench::with(json!([plugin])).await;
+            bench.create_endpoint("e1").await.unwrap();
+            let end = sh("ls /sys/class/net | grep fake").trim().to_owned();
+            let addresses = ["10.22.3.7", "10.22.3.8", "192.0.2.7", "fd00:22::7", "fd00:22::8"];
+            const OLD: &str = "02:00:00:00:00:77";
+            let forget = || {
+                for address in addresses {
+                    sh(&format!("ip neigh replace {address} lladdr {OLD} dev {end} nud stale"));
+                }
+            };
+            let known = || sh(&format!("ip neigh show dev {end}"));
+            make_sandbox();
+            let name = bench.join("e1", SANDBOX).await.unwrap().interface_name.src_name;
+            as_docker_moves_it(&name);
+            // The kernel takes its time to see that the other end is up.
+            until(|| !inside("ip link show eth0").contains("NO-CARRIER")).await;
+            forget();
+            let asked = Instant::now();
+            bench.program("e1").await.unwrap();
+            assert!(asked.elapsed() < Duration::from_secs(1), "nothing waits for it");
+            let eth0 = inside("ip -o link show eth0");
+            let mac = eth0.split("link/ether ").nth(1).unwrap().split(' ').next().unwrap();
+            for _ in 0..3 {
+                until(|| known().matches(mac).count() == addresses.len()).await;
+                forget();
+            }
+            tokio::time::sleep(Duration::from_millis(1500)).await;
+            assert_eq!(known().matches(OLD).count(), addresses.len(), "three times are enough");
+
+            // What is put back is told, too.
+            inside("ip addr del 10.22.3.8/16 dev eth0");
+            assert_eq!(bench.driver.check(&[], true).await[0].differences, [] as [&str; 0]);
+            until(|| known().matches(mac).count() == addresses.len()).await;
+            bench.leave("e1").await;
+            bench.delete_endpoint("e1").await;
+            bench.driver.drain().await;
+            bench.assert_nothing_is_left();
         },
     );
 }

@@ -218,6 +218,7 @@ fn write_conflists(conf_dir: &Path, gateway: &str, log: &Path) {
             "plugins": [{
                 "type": "fake-plugin",
                 "capabilities": {"ips": true, "mac": true, "portMappings": true},
+                "mtu": 1500,
                 "fake": {
                     "log": log,
                     "interface": true,

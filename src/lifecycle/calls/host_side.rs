@@ -1,0 +1,39 @@
+//! Looking at the rules that an attachment has on the host: in the background, once for all that have
+//! joined meanwhile.
+
+use crate::lifecycle::driver::Driver;
+use crate::lifecycle::host::masquerade::Masquerade;
+use crate::lifecycle::record::{Attachment, Phase};
+
+/// Has the rules for an endpoint looked at in the background, if its side is known but for these.
+pub(crate) fn look_soon(driver: &Driver, attachment: &Attachment) {
+    if attachment.host_side.as_ref().is_none_or(|side| side.masqueraded.is_some()) {
+        return;
+    }
+    if driver.unseen.add(attachment.endpoint.clone()) {
+        let driver = driver.clone();
+        driver.background.clone().spawn(async move { look(&driver).await });
+    }
+}
+
+/// Looks at the rules for all that have joined until now.
+async fn look(driver: &Driver) {
+    let pass = driver.gate.enter().await;
+    let endpoints = driver.unseen.take();
+    let rules = Masquerade::read().await;
+    // Docker's calls, which this waits for, may wait for somebody who needs a place.
+    drop(pass);
+    for endpoint in endpoints {
+        let Some(mut slot) = driver.endpoints.lock_after_calls(&endpoint).await else { continue };
+        let Some(attachment) = slot.as_mut() else { continue };
+        let is_joined = matches!(attachment.phase, Phase::Joined | Phase::Settled);
+        let hidden = attachment
+            .addresses()
+            .filter(|address| rules.hides(attachment, *address) == Ok(true))
+            .collect();
+        if let Some(side) = attachment.host_side.as_mut().filter(|_| is_joined) {
+            side.masqueraded = Some(hidden);
+            driver.records.keep_soon(attachment).await;
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! What the host has for an endpoint: the links that its packets pass, the addresses and settings that
+//! have them forwarded, and rules. What there should be is what ADD left there, as it was seen then
+//! ([`HostSide`]).
+//!
+//! Nothing of it is repaired: it is shared with pods and with whoever else administers the host. So
+//! each difference comes with the command that puts it right.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use crate::lifecycle::error::chain;
+use crate::lifecycle::error::{Error, Result};
+use crate::lifecycle::host::filter::{Filter, Kind, Packets};
+use crate::lifecycle::host::masquerade::Masquerade;
+use crate::lifecycle::host::side::setting;
+use crate::lifecycle::host::tables::{Family, Table};
+use crate::lifecycle::host::{forward, nft};
+use crate::lifecycle::record::{Attachment, HostLink, HostSide};
+use crate::netlink::Netlink;
+use crate::translate;
+
+/// The host's rules, read once for many endpoints.
+pub(super) struct HostRules {
+    filter: [Told<Option<Filter>>; 2],
+    masquerade: Masquerade,
+    /// Chains that see forwarded packets too, beside those of `iptables`.
+    beside: Vec<nft::Chain>,
+}
+
+/// What was read, or why it could not be.
+type Told<T> = std::result::Result<T, String>;
+
+fn told<T>(read: Result<T>) -> Told<T> {
+    read.map_err(|error: Error| chain(&error))
+}
+
+impl HostRules {
+    pub(super) async fn read() -> Self {
+        let filter = async |family: Family| {
+            let listed = told(family.list(Table::Filter).await);
+            listed.map(|rules| rules.map(|rules| Filter::read(&rules)))
+        };
+        let (ipv4, ipv6, masquerade, beside) = tokio::join!(
+            filter(Family::V4),
+            filter(Family::V6),
+            Masquerade::read(),
+            nft::forward_chains()
+        );
+        let beside = beside.unwrap_or_else(|error| {
+            tracing::warn!(error = chain(&error), "rules of nftables are not judged");
+            Vec::new()
+        });
+        Self { filter: [ipv4, ipv6], masquerade, beside }
+    }
+
+    /// Whether the rules of `iptables` lead published ports to the container.
+    pub(super) fn publish(&self, family: Family, attachment: &Attachment) -> bool {
+        self.masquerade.publishes(family, attachment.id)
+    }
+
+    fn of(&self, family: Family) -> &Told<Option<Filter>> {
+        match family {
+            Family::V4 => &self.filter[0],
+            Family::V6 => &self.filter[1],
+        }
+    }
+}
+
+/// What is not as it should be on the host, one in words each, with what puts it right.
+pub(super) async fn differences(
+    own: &Netlink,
+    attachment: &Attachment,
+    rules: &HostRules,
+) -> Vec<String> {
+    let mut differences = exemption(attachment, rules);
+    differences.extend(masquerade(attachment, rules));
+    if let Some(side) = &attachment.host_side {
+        match links(own, side).await {
+            Ok(links) => differences.extend(links),
+            Err(error) => differences.push(chain(&error)),
+        }
+        for (name, wanted) in &side.settings {
+            let actual = setting(name).await.unwrap_or_else(|| "not there".to_owned());
+            // One switch for all links: each of them is off with it.
+            let by_all =
+                name.contains("/ipv4/conf/") && setting(IP_FORWARD).await.as_deref() == Some("0");
+            if actual != *wanted && !by_all {
+                differences.push(format!(
+                    "sysctl {name} of the host is {actual}, not {wanted}; run 'sysctl -w {}={wanted}'",
+                    as_sysctl_takes_it(name)
+                ));
+            }
+        }
+    }
+    differences
+}
+
+const IP_FORWARD: &str = "net/ipv4/ip_forward";
+
+/// With dots, as everybody writes it, unless a link's name has one.
+fn as_sysctl_takes_it(name: &str) -> String {
+    if name.contains('.') { name.to_owned() } else { name.replace('/', ".") }
+}
+
+/// The rules that exempt the container from the FORWARD policy, and what goes before them.
+fn exemption(attachment: &Attachment, rules: &HostRules) -> Vec<String> {
+    let mut differences = Vec::new();
+    let links = attachment.host_side.as_ref().map(|side| side.links.as_slice()).unwrap_or_default();
+    let link = links.last().map(|link| link.name.as_str());
+    for family in Family::BOTH {
+        let exemptions = forward::rules(attachment, family);
+        if exemptions.is_empty() {
+            continue;
+        }
+        let filter = match rules.of(family) {
+            Ok(filter) => filter,
+            Err(why) => {
+                differences.push(why.clone());
+                continue;
+            }
+        };
+        let program = family.program();
+        for exemption in exemptions.lines() {
+            let Some(packets) = packets_of(exemption, link, attachment.publishes()) else {
+                continue;
+            };
+            // Nobody's rules are there without the program, and ours cannot be.
+            if let Some(filter) = filter {
+                if !filter.has(exemption) {
+                    differences.push(format!("rule {exemption:?} of the host is missing"));
+                }
+                if let Some(rule) = filter.dropped_before(exemption, packets) {
+                    differences.push(format!(
+                        "rule {rule:?} of the host drops the container's packets before they come to \
+                         its exemption in FORWARD, which cannot count behind that rule; let the policy \
+                         of the chain drop instead: run '{program} {} && {program} -P FORWARD DROP'",
+                        rule.replacen("-A ", "-D ", 1)
+                    ));
+                }
+            }
+            let dropping = rules.beside.iter().find(|chain| chain.drops(family, packets));
+            if let Some(chain) = dropping {
+                differences.push(format!(
+                    "chain {chain} of the host's nftables drops the container's packets, whatever \
+                     accepts them in FORWARD: the exemption cannot count beside it; run '{}'",
+                    chain.remedy(family, packets)
+                ));
+            }
+        }
+    }
+    let mut once = std::collections::HashSet::new();
+    differences.retain(|difference| once.insert(difference.clone()));
+    differences
+}
+
+/// The packets that a rule of the exemption is for.
+fn packets_of<'p>(exemption: &str, link: Option<&'p str>, publishes: bool) -> Option<Packets<'p>> {
+    let received = if publishes { Kind::Received } else { Kind::Answers };
+    let (kind, rest) = match exemption.split_once(" -s ") {
+        Some((_, rest)) => (Kind::Sent, rest),
+        None => (received, exemption.split_once(" -d ")?.1),
+    };
+    let address: IpNet = rest.split(' ').next()?.parse().ok()?;
+    Some(Packets { address, kind, link })
+}
+
+/// Addresses that were hidden behind the host's, and are not any more.
+fn masquerade(attachment: &Attachment, rules: &HostRules) -> Vec<String> {
+    let seen = attachment.host_side.as_ref().and_then(|side| side.masqueraded.as_ref());
+    let hidden: Vec<IpAddr> = match seen {
+        Some(seen) => seen.iter().copied().collect(),
+        // Nobody has looked yet.
+        None if translate::masquerades(&attachment.list) => attachment.addresses().collect(),
+        None => Vec::new(),
+    };
+    let differences = hidden.into_iter().filter_map(|address| {
+        match rules.masquerade.hides(attachment, address) {
+            Ok(true) => None,
+            Ok(false) => Some(format!(
+                "address {address} is not masqueraded any more: the rules for it in the host's nat are \
+                 gone, and what the container sends beyond its subnet may get no answer; 'docker \
+                 restart' of the container has them made again"
+            )),
+            Err(why) => Some(why.to_owned()),
+        }
+    });
+    differences.collect()
+}
+
+/// The links that the packets pass, the host's addresses on them, and the routes over them.
+async fn links(own: &Netlink, side: &HostSide) -> Result<Vec<String>> {
+    let mut differences = Vec::new();
+    for HostLink { name, up, controller } in &side.links {
+        let Some(link) = own.link(name).await? else {
+            differences.push(format!(
+                "interface {name} of the host is gone; 'docker restart' of the container has it made again"
+            ));
+            continue;
+        };
+        if *up && !link.up {
+            differences
+                .push(format!("interface {name} of the host is down; run 'ip link set {name} up'"));
+        }
+        let actual = match link.controller {
+            Some(index) => own.link_by_index(index).await?.map(|controller| controller.name),
+            None => None,
+        };
+        if let Some(controller) = controller.as_ref().filter(|it| actual.as_ref() != Some(it)) {
+            differences.push(format!(
+                "interface {name} of the host is not a port of {controller} any more; run 'ip link \
+                 set {name} master {controller}'"
+            ));
+        }
+        let of_link = side.gateways.iter().filter(|(of, _)| of == name);
+        let actual = own.addresses(link.index).await?;
+        for (_, gateway) in of_link.filter(|(_, net)| actual.iter().all(|it| it.net != *net)) {
+            differences.push(format!(
+                "address {gateway} of the host's {name}, the container's gateway, is missing; run \
+                 'ip address add {gateway} dev {name}'"
+            ));
+        }
+        let of_link = side.routes.iter().filter(|(of, _)| of == name);
+        let actual = own.routes(link.index).await?;
+        for (_, route) in of_link.filter(|(_, net)| actual.iter().all(|it| it.destination != *net))
+        {
+            differences.push(format!(
+                "route to {route} over {name} of the host is missing; run 'ip route add {route} dev {name}'"
+            ));
+        }
+    }
+    Ok(differences)
+}

@@ -1,0 +1,133 @@
+//! Plugins whose CHECK complains of what is right: mistakes of their own, which no container can be
+//! mended of.
+
+use std::net::IpAddr;
+
+use super::host::HostRules;
+use crate::cni::{self, Failure};
+use crate::lifecycle::error::Error;
+use crate::lifecycle::host::tables::Family;
+use crate::lifecycle::record::Attachment;
+use crate::translate::PORT_MAPPINGS;
+
+/// A plugin's complaint that is its own mistake.
+#[derive(Debug)]
+pub(super) struct Mistake {
+    /// The plugin's type.
+    pub(super) plugin: String,
+    /// What is told of it.
+    pub(super) note: String,
+}
+
+/// A complaint of a plugin's.
+struct Complaint<'c> {
+    plugin: &'c str,
+    position: usize,
+    said: String,
+    attachment: &'c Attachment,
+}
+
+/// The mistake behind a failed CHECK; none if the complaint may be right.
+pub(super) fn mistake(
+    error: &Error,
+    attachment: &Attachment,
+    rules: &HostRules,
+) -> Option<Mistake> {
+    let Error::Cni(cni::Error::Plugin(error)) = error else { return None };
+    let Failure::Reported { msg, details, .. } = &error.failure else { return None };
+    let said = format!("{msg} {details}").trim_end().to_owned();
+    let complaint = Complaint { plugin: &error.plugin, position: error.position, said, attachment };
+    let addresses: Vec<IpAddr> = attachment.addresses().collect();
+    let published = || {
+        let families = addresses.iter().map(|address| Family::of(*address));
+        let mut families = families.filter(|family| publishes_in(attachment, *family)).peekable();
+        families.peek().is_some() && families.all(|family| rules.publish(family, attachment))
+    };
+    let of_other_family =
+        error.plugin == "portmap" && is_of_the_other_family(&complaint.said, &addresses);
+    let why = if of_other_family && published() {
+        "looks for this container's rules among those of the other address family, as version 1.1.1 does \
+         for every published port; the rules are in place"
+    } else if complaint.is_of_a_route_that_sbr_moved() {
+        "looks in the main table for a route that sbr has moved to another one"
+    } else if complaint.is_of_no_ipam() {
+        "asks an IPAM plugin, although none is configured"
+    } else {
+        return None;
+    };
+    let Complaint { plugin, said, .. } = complaint;
+    let note = format!(
+        "the CHECK of {plugin} {why}: a mistake of the plugin's own, which does not count ({said})"
+    );
+    Some(Mistake { plugin: plugin.to_owned(), note })
+}
+
+/// Whether a port is published at the host's addresses of a family: one for a certain address is in
+/// that one's family alone.
+fn publishes_in(attachment: &Attachment, family: Family) -> bool {
+    let mappings = attachment.parameters.capability_args.get(PORT_MAPPINGS);
+    let mut mappings = mappings.and_then(|mappings| mappings.as_array()).into_iter().flatten();
+    mappings.any(|mapping| {
+        let address = mapping["hostIP"].as_str().unwrap_or_default().parse::<IpAddr>();
+        address.is_err() || address.is_ok_and(|address| Family::of(address) == family)
+    })
+}
+
+/// Of the rules of one family that portmap looks for among the other's, once it has found its own. A
+/// complaint of a family that this container has is one only if it names the other's address.
+fn is_of_the_other_family(said: &str, addresses: &[IpAddr]) -> bool {
+    let missed = [("ipv4 dnat", Family::V4), ("ipv6 dnat", Family::V6)]
+        .into_iter()
+        .find(|(of, _)| said.contains(&format!("could not check {of}")));
+    let Some((_, missed)) = missed else { return false };
+    let mut others = addresses.iter().filter(|address| Family::of(**address) != missed);
+    let has_none = addresses.len() == others.clone().count();
+    has_none || others.any(|address| said.contains(&address.to_string()))
+}
+
+impl Complaint<'_> {
+    /// What there is in that other table is compared by this program itself.
+    fn is_of_a_route_that_sbr_moved(&self) -> bool {
+        let behind = self.attachment.list.plugins().iter().skip(self.position + 1);
+        let moved = behind.into_iter().any(|plugin| plugin.plugin_type() == "sbr");
+        moved && self.said.contains("Expected Route") && self.said.contains("not found")
+    }
+
+    fn is_of_no_ipam(&self) -> bool {
+        let plugin = self.attachment.list.plugins().get(self.position);
+        let has_none = plugin.is_some_and(|plugin| plugin.ipam_type().is_none());
+        has_none && self.said.contains("no plugin name provided")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn portmap_is_mistaken_where_it_looks_among_the_other_familys_rules() {
+        const V4: &str = "10.22.0.5";
+        const V6: &str = "fd00:22::5";
+        let none =
+            |family: &str| format!("could not check {family} dnat: chain CNI-DN-1 not found");
+        let rule = |family: &str, to: &str| {
+            format!("could not check {family} dnat: rule [[--to-destination {to}]] not found")
+        };
+        for (said, addresses, mistaken) in [
+            (none("ipv6"), &[V4][..], true),
+            (none("ipv4"), &[V4], false),
+            (none("ipv4"), &[V6], true),
+            (none("ipv6"), &[V6], false),
+            (rule("ipv6", "10.22.0.5:80"), &[V4, V6], true),
+            (rule("ipv6", "[fd00:22::5]:80"), &[V4, V6], false),
+            (rule("ipv4", "10.22.0.5:80"), &[V4, V6], false),
+            // Of both families' it may be right.
+            (none("ipv6"), &[V4, V6], false),
+            ("some other complaint".into(), &[V4], false),
+        ] {
+            let addresses: Vec<IpAddr> = addresses.iter().map(|it| it.parse().unwrap()).collect();
+            let found = is_of_the_other_family(&said, &addresses);
+            assert_eq!(found, mistaken, "{said} of {addresses:?}");
+        }
+    }
+}

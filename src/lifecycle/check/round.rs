@@ -1,0 +1,161 @@
+//! One look over the endpoints that somebody asks about.
+//!
+//! A few are checked at a time, inside the gate for background work. Who checks waits for an
+//! endpoint outside of the gate: the call that holds it may wait for somebody who needs a place.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::OnceCell;
+use tokio_util::sync::CancellationToken;
+
+use super::endpoint::Look;
+use super::host::HostRules;
+use super::{ChainCheck, Check};
+use crate::cnm::EndpointId;
+use crate::lifecycle::blocking::on_blocking_thread;
+use crate::lifecycle::driver::Driver;
+use crate::lifecycle::error::Result;
+use crate::lifecycle::record::{Attachment, Phase};
+use crate::netns;
+
+/// How many endpoints are checked at a time.
+const AT_A_TIME: usize = 4;
+
+/// How often the check of an endpoint is begun that Docker's calls interrupt.
+const MOST_TRIES: u32 = 5;
+
+/// What the checks of one round share.
+pub(super) struct Round {
+    which: Vec<String>,
+    pub(super) repair: bool,
+    waiting: Mutex<VecDeque<(usize, Waiting)>>,
+    done: Mutex<BTreeMap<usize, Check>>,
+    /// The host's rules, as they were when the round began.
+    rules: OnceCell<HostRules>,
+    /// Pins over others when the round began, each left by a check that could not be ended, or under
+    /// way in another round.
+    stacked: OnceCell<Vec<PathBuf>>,
+    /// Whoever asked waits no more.
+    abandoned: CancellationToken,
+}
+
+/// An endpoint that is to be checked.
+struct Waiting {
+    endpoint: EndpointId,
+    /// It had joined before the host's rules were read, so that they have to tell of it.
+    joined: bool,
+}
+
+/// Checks the endpoints that `which` names, or all if it names none, and tells in their order.
+pub(super) async fn check(driver: &Driver, which: &[String], repair: bool) -> Vec<Check> {
+    let round = Arc::new(Round::of(driver, which, repair));
+    let _abandon = round.abandoned.clone().drop_guard();
+    let mut workers = Vec::new();
+    for _ in 0..AT_A_TIME.min(round.waiting().len()) {
+        let (driver, round) = (driver.clone(), Arc::clone(&round));
+        workers.push(driver.background.clone().spawn(async move { round.work(&driver).await }));
+    }
+    for worker in workers {
+        // A task that panicked has said so.
+        let _ = worker.await;
+    }
+    std::mem::take(&mut *round.done()).into_values().collect()
+}
+
+impl Round {
+    fn of(driver: &Driver, which: &[String], repair: bool) -> Self {
+        let mut ids = driver.endpoints.ids();
+        ids.sort_by(|one, other| one.as_str().cmp(other.as_str()));
+        let waiting = ids.into_iter().filter_map(|endpoint| {
+            let slot = driver.endpoints.try_lock(&endpoint);
+            let attachment = slot.as_ref().map(|slot| slot.as_ref());
+            let joined = match attachment {
+                // A call is at work on it.
+                None => false,
+                Some(attachment) => {
+                    let attachment = attachment.filter(|it| is_named(it, which))?;
+                    matches!(attachment.phase, Phase::Joined | Phase::Settled)
+                }
+            };
+            drop(slot);
+            Some(Waiting { endpoint, joined })
+        });
+        Self {
+            which: which.to_vec(),
+            repair,
+            waiting: Mutex::new(waiting.enumerate().collect()),
+            done: Mutex::default(),
+            rules: OnceCell::new(),
+            stacked: OnceCell::new(),
+            abandoned: CancellationToken::new(),
+        }
+    }
+
+    async fn work(&self, driver: &Driver) {
+        loop {
+            let next = self.waiting().pop_front();
+            let Some((position, waiting)) = next.filter(|_| !self.abandoned.is_cancelled()) else {
+                return;
+            };
+            if let Some(check) = self.check(driver, &waiting).await {
+                self.done().insert(position, check);
+            }
+        }
+    }
+
+    /// Checks one endpoint; none if it has gone, or is not asked for.
+    async fn check(&self, driver: &Driver, waiting: &Waiting) -> Option<Check> {
+        let mut interrupted = None;
+        for _ in 0..MOST_TRIES {
+            let pass = driver.gate.enter().await;
+            let Some(slot) = driver.endpoints.try_lock(&waiting.endpoint) else {
+                drop(pass);
+                driver.endpoints.lock_after_calls(&waiting.endpoint).await?;
+                continue;
+            };
+            let attachment = slot.as_ref().filter(|it| is_named(it, &self.which))?;
+            let wanted = || slot.wanted();
+            let look = Look { driver, round: self, attachment, joined: waiting.joined };
+            match look.check(wanted).await {
+                Some(check) => return Some(check),
+                None => interrupted = Some(Check::of(attachment)),
+            }
+        }
+        let why = ChainCheck::NotAsked("Docker was at work on the endpoint each time".into());
+        interrupted.map(|check| Check { chain: why, ..check })
+    }
+
+    /// What the host's rules were when the first endpoint of this round was looked at.
+    pub(super) async fn rules(&self) -> &HostRules {
+        self.rules.get_or_init(HostRules::read).await
+    }
+
+    /// Whether a pin lies over another one at `staging`: of a check that could not be ended.
+    /// The caller holds the endpoint.
+    pub(super) async fn is_stacked(&self, driver: &Driver, staging: &Path) -> Result<bool> {
+        let stacked = async || {
+            let folder = driver.interfaces.netns_dir().to_owned();
+            on_blocking_thread(move || Ok(netns::stacked(&folder)?)).await
+        };
+        let is_among = |stacked: &[PathBuf]| stacked.iter().any(|pin| pin == staging);
+        let at_first = self.stacked.get_or_try_init(stacked).await?;
+        // What another round had under way then has ended, since the endpoint is held.
+        Ok(is_among(at_first) && is_among(&stacked().await?))
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, VecDeque<(usize, Waiting)>> {
+        // Whole even if a holder panicked: every change is one step.
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn done(&self) -> MutexGuard<'_, BTreeMap<usize, Check>> {
+        // Likewise.
+        self.done.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn is_named(attachment: &Attachment, which: &[String]) -> bool {
+    which.is_empty() || which.iter().any(|name| attachment.answers_to(name))
+}

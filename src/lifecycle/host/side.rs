@@ -1,0 +1,100 @@
+//! What an attachment's ADD left on the host's side: seen when its container joins, and kept, so that a
+//! check can tell what is not so any more.
+//!
+//! Links, addresses and settings are asked of the kernel at once. For rules programs have to be run, and
+//! nothing waits for these: they are read in the background, once for all that have joined meanwhile.
+
+use std::collections::{BTreeMap, HashSet};
+use std::net::IpAddr;
+use std::path::Path;
+
+use crate::lifecycle::error::Result;
+use crate::lifecycle::host::kernels::is_kernels_route;
+use crate::lifecycle::record::{Attachment, HostLink, HostSide};
+use crate::netlink::{Link, MAIN_TABLE, Netlink};
+
+/// How many bridges one above the other are followed.
+const MOST_LINKS: usize = 8;
+
+/// What there is of an attachment on the host, but for rules.
+///
+/// # Errors
+/// The kernel does not tell.
+pub(crate) async fn see(own: &Netlink, attachment: &Attachment) -> Result<HostSide> {
+    let mut side = HostSide::default();
+    for link in links_of(own, attachment).await? {
+        let controller = match link.controller {
+            Some(index) => own.link_by_index(index).await?.map(|controller| controller.name),
+            None => None,
+        };
+        let gateways = attachment.result.iter().flat_map(|result| &result.ips);
+        let gateways: Vec<IpAddr> = gateways.filter_map(|ip| ip.gateway).collect();
+        for address in own.addresses(link.index).await? {
+            if gateways.contains(&address.net.addr()) {
+                side.gateways.push((link.name.clone(), address.net));
+            }
+        }
+        for route in own.routes(link.index).await? {
+            let leads = attachment.addresses().any(|address| route.destination.contains(&address));
+            let is_made = route.table == MAIN_TABLE && !is_kernels_route(&route);
+            if leads && is_made && !route.is_default() {
+                side.routes.push((link.name.clone(), route.destination));
+            }
+        }
+        side.links.push(HostLink { name: link.name, up: link.up, controller });
+    }
+    side.settings = forwarding(&side).await;
+    Ok(side)
+}
+
+/// The links of the host that the packets pass: those that ADD told of, the one that the kernel says
+/// is opposite or below, and what these are ports of.
+async fn links_of(own: &Netlink, attachment: &Attachment) -> Result<Vec<Link>> {
+    let mut links: Vec<Link> = Vec::new();
+    if let Some(interface) = &attachment.interface
+        && let Link { parent: Some(index), parent_namespace: Some(_), .. } = interface.snapshot.link
+    {
+        links.extend(own.link_by_index(index).await?);
+    }
+    let told = attachment.result.iter().flat_map(|result| &result.interfaces);
+    for told in told.filter(|told| told.sandbox.as_deref().unwrap_or_default().is_empty()) {
+        links.extend(own.link(&told.name).await?);
+    }
+    let mut next = 0;
+    while let Some(link) = links.get(next).filter(|_| next < MOST_LINKS) {
+        if let Some(index) = link.controller {
+            links.extend(own.link_by_index(index).await?);
+        }
+        next += 1;
+    }
+    let mut seen = HashSet::new();
+    links.retain(|link| seen.insert(link.index));
+    Ok(links)
+}
+
+/// The settings that have the host forward what comes from the attachment's links.
+async fn forwarding(side: &HostSide) -> BTreeMap<String, String> {
+    let mut names = Vec::new();
+    for (link, net) in side.gateways.iter().chain(&side.routes) {
+        match net.addr().is_ipv4() {
+            true => {
+                names.push("net/ipv4/ip_forward".to_owned());
+                names.push(format!("net/ipv4/conf/{link}/forwarding"));
+            }
+            false => names.push("net/ipv6/conf/all/forwarding".to_owned()),
+        }
+    }
+    let mut settings = BTreeMap::new();
+    for name in names {
+        if let Some(value) = setting(&name).await.filter(|value| value != "0") {
+            settings.insert(name, value);
+        }
+    }
+    settings
+}
+
+/// What the host has for a setting; none if it has no such setting.
+pub(crate) async fn setting(name: &str) -> Option<String> {
+    let value = tokio::fs::read_to_string(Path::new("/proc/sys").join(name)).await.ok()?;
+    Some(value.trim_end().to_owned())
+}

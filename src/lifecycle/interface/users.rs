@@ -1,0 +1,72 @@
+//! Which settings in a container are the user's, and so stay, whatever the chain has set.
+//!
+//! Of the interface's own Docker tells us, by the option `com.docker.network.endpoint.sysctls`. Those
+//! of the namespace (`--sysctl`) it tells nobody; from Docker 28 on they are set before we are
+//! called. A value there that is neither the chain's, nor the kernel's for a new namespace or
+//! interface, nor Docker's for every container, nor another network's, is the user's. One that the user has set to just what
+//! it would be anyway cannot be told from one that nobody has set: there the chain's wins.
+
+use crate::lifecycle::error::Result;
+use crate::lifecycle::interface::Interfaces;
+use crate::lifecycle::record::{Attachment, Settings};
+use crate::netlink::Link;
+use crate::netlink::sysctl::{self, Scope, Sysctls};
+
+/// What Docker sets in every container, unless the user does.
+const DOCKERS: [(&str, &str); 2] =
+    [("ipv4/ip_unprivileged_port_start", "0"), ("ipv4/ping_group_range", "0\t2147483647")];
+
+impl Interfaces {
+    /// Those of the chain's settings that the user has set otherwise in the container, with
+    /// the user's values. To be asked before any of them is set.
+    pub(crate) async fn users_settings(
+        &self,
+        attachment: &Attachment,
+        link: &Link,
+    ) -> Result<Settings> {
+        let chains = attachment.interface.as_ref().and_then(|it| it.settings.as_ref());
+        let (Some(sandbox), Some(chains)) = (&attachment.sandbox, chains) else {
+            return Ok(Settings::default());
+        };
+        let of_link = Scope::Link(link.name.clone());
+        let defaults: Sysctls = (chains.link.iter())
+            .filter_map(|(setting, value)| Some((default_of(setting)?, value.clone())))
+            .collect();
+        let (namespace, link_now, defaults) = tokio::try_join!(
+            sysctl::read_again(sandbox, &Scope::Namespace, &chains.namespace),
+            sysctl::read_again(sandbox, &of_link, &chains.link),
+            sysctl::read_again(sandbox, &Scope::Namespace, &defaults),
+        )?;
+        let actual = Settings { link: link_now, namespace };
+        let users = |fresh: &Settings| {
+            let mut users = actual.clone();
+            users.namespace.retain(|setting, value| {
+                chains.namespace.get(setting) != Some(value)
+                    && fresh.namespace.get(setting) != Some(value)
+                    && !DOCKERS.contains(&(setting, value))
+                    && !self.sandboxes.is_anothers(attachment, setting, value)
+            });
+            users.link.retain(|setting, value| {
+                // What the kernel gives to an interface that arrives.
+                let default = default_of(setting).and_then(|default| defaults.get(&default));
+                chains.link.get(setting) != Some(value)
+                    && fresh.link.get(setting) != Some(value)
+                    && default != Some(value)
+                    && !(setting == "ipv6/conf/mtu" && *value == link.mtu.to_string())
+            });
+            users
+        };
+        let found = users(&self.fresh().await?.settings);
+        match found.is_empty() {
+            true => Ok(found),
+            // The host may have got another idea of what is fresh since it was looked up.
+            false => Ok(users(&self.fresh_settings_now().await?)),
+        }
+    }
+}
+
+/// The setting of the namespace that a new interface takes this one from.
+fn default_of(setting: &str) -> Option<String> {
+    let (table, leaf) = setting.rsplit_once('/')?;
+    Some(format!("{table}/default/{leaf}"))
+}

@@ -1,0 +1,29 @@
+//! The endpoints whose rules on the host were not looked at yet.
+
+use std::collections::HashSet;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::cnm::EndpointId;
+
+/// Those that have joined since the last look.
+#[derive(Debug, Default)]
+pub(crate) struct Unseen(Mutex<HashSet<EndpointId>>);
+
+impl Unseen {
+    /// Adds an endpoint; true if it is the first one since the last look.
+    pub(crate) fn add(&self, endpoint: EndpointId) -> bool {
+        let mut set = self.set();
+        let first = set.is_empty();
+        set.insert(endpoint) && first
+    }
+
+    /// All of them, to be looked at now.
+    pub(crate) fn take(&self) -> HashSet<EndpointId> {
+        std::mem::take(&mut *self.set())
+    }
+
+    fn set(&self) -> MutexGuard<'_, HashSet<EndpointId>> {
+        // The set is whole even if a holder panicked: every change is one step.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,76 @@
+//! Chains that give IPv6 addresses alone.
+
+use std::time::Duration;
+
+use super::host::{Suite, within};
+use super::{BRIDGE, ConfFile, and_on_docker_26_1, on_a_host, on_both_dockers};
+
+const IPV6_ONLY: ConfFile<'_> = (
+    "20-v6only.conflist",
+    r#"{
+        "cniVersion": "1.0.0",
+        "name": "v6only",
+        "plugins": [
+            {
+                "type": "bridge",
+                "bridge": "brv6",
+                "isDefaultGateway": true,
+                "ipam": {
+                    "type": "host-local",
+                    "ranges": [[{"subnet": "fd00:1234:2000::/64", "gateway": "fd00:1234:2000::1"}]]
+                }
+            }
+        ]
+    }"#,
+);
+
+on_both_dockers! {
+    a_container_with_ipv6_alone_has_the_default_route_of_its_chain,
+    there_is_one_default_route_for_ipv6_among_several_networks,
+}
+
+and_on_docker_26_1! {
+    a_container_with_ipv6_alone_has_the_default_route_of_its_chain,
+    there_is_one_default_route_for_ipv6_among_several_networks,
+}
+
+fn a_container_with_ipv6_alone_has_the_default_route_of_its_chain(suite: Suite) {
+    on_a_host(suite, &[IPV6_ONLY], |host| {
+        host.create_network("web", None);
+        host.run("alice", "web", &[]);
+        for _ in 0..2 {
+            let routes = || host.docker(&["exec", "alice", "ip", "-6", "route", "show", "default"]);
+            let has = || routes().starts_with("default via fd00:1234:2000::1 dev eth0");
+            assert!(within(Duration::from_secs(5), has), "{}", routes());
+            assert_eq!(routes().lines().count(), 1, "{}", routes());
+            let told = host.exec(&["cnm-cni", "check", "alice"]);
+            assert!(told.contains("ok       as ADD left it"), "{told}");
+            host.docker(&["restart", "alice"]);
+        }
+        host.remove(&["alice"], &["web"]);
+    });
+}
+
+fn there_is_one_default_route_for_ipv6_among_several_networks(suite: Suite) {
+    on_a_host(suite, &[BRIDGE, IPV6_ONLY], |host| {
+        host.create_network("both", Some("cni-bridge"));
+        host.create_network("web", Some("v6only"));
+        let routes = || host.docker(&["exec", "alice", "ip", "-6", "route", "show", "default"]);
+        let one = || routes().lines().count() == 1 && routes().starts_with("default via fd00:");
+        host.run("alice", "web", &[]);
+        assert!(within(Duration::from_secs(5), one), "{}", routes());
+        host.docker(&["network", "connect", "both", "alice"]);
+        assert!(one(), "{}", routes());
+        // Before version 28, Docker takes that with an IPv4 gateway for the only one.
+        if suite != Suite::Forky {
+            assert!(routes().contains("via fd00:c9::1 dev eth1"), "{}", routes());
+        }
+        // Both at once, when it starts.
+        host.docker(&["restart", "alice"]);
+        let settled = || host.exec(&["sh", "-c", "cnm-cni check alice || true"]);
+        let is_settled = || settled().matches("ok       as ADD left it").count() == 2;
+        assert!(within(Duration::from_secs(5), is_settled), "{}", settled());
+        assert!(one(), "{}", routes());
+        host.remove(&["alice"], &["both", "web"]);
+    });
+}
