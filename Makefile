@@ -9,7 +9,7 @@ SUDO := sudo --preserve-env
 endif
 SUITE ?= bookworm
 
-.PHONY: help build release install uninstall deb demo check test test-one test-install lint e2e fidelity crash soak bench
+.PHONY: audit help build release install uninstall deb demo check test test-one test-install lint e2e fidelity crash soak bench
 
 help:
 	@echo 'make demo           a guided tour, in a test host: this machine and its Docker stay as they are'
@@ -22,6 +22,7 @@ help:
 	@echo 'make crash          the driver killed at each of its crash points, under real Dockers'
 	@echo 'make soak           2,000 containers come and go while the driver is killed; its memory'
 	@echo 'make lint           only format and lints'
+	@echo 'make audit          licences and sources of all that is built in, and what is known against it'
 	@echo 'make bench          the CNI engine beside libcni, and bursts of containers beside Docker'\''s own bridge'
 	@echo 'make build          target/release/cnm-cni'
 	@echo 'make release        target/static/cnm-cni: it runs on any Linux; with man pages and completions'
@@ -93,7 +94,7 @@ uninstall:
 
 # VERSION is another one than Cargo.toml's.
 deb: release
-	cargo deb --version >/dev/null 2>&1 || cargo install --quiet --locked cargo-deb
+	cargo deb --version >/dev/null 2>&1 || cargo install --quiet --locked cargo-deb@3.8.0
 	cargo deb --no-build --no-strip --quiet --target $(TARGET) --output target/debian/ \
 	    $(if $(VERSION),--deb-version $(VERSION),--deb-revision '')
 
@@ -129,7 +130,17 @@ lint:
 	cargo fmt --check
 	cargo clippy --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS='-D warnings -A rustdoc::private-intra-doc-links' cargo doc --no-deps --document-private-items --locked --quiet
-	$(if $(shell command -v cargo-deny),cargo deny --locked check bans licenses sources)
+	$(if $(shell command -v cargo-deny),$(DENY) check bans licenses sources)
+
+DENY := cargo deny --locked
+
+# What is built of others' work: licences and sources, for which no network is needed, and what is
+# known against it, where that can be had.
+audit:
+	cargo deny --version >/dev/null 2>&1 || cargo install --quiet --locked cargo-deny@0.20.2
+	$(DENY) check bans licenses sources
+	@if cargo deny fetch db 2>/dev/null; then $(DENY) check --disable-fetch advisories; \
+	else echo 'audit: the advisories cannot be had; they were not checked'; fi
 
 # The tests make namespaces: cargo runs as you are, and what it has built runs as root.
 RUNNER = $(if $(SUDO),CARGO_TARGET_$(shell rustc -vV | sed -n 's/^host: //p' | tr a-z- A-Z_)_RUNNER='$(SUDO)')

@@ -1,5 +1,5 @@
-//! The four ways by which foreign bytes reach the CNI engine, and what has to hold there for
-//! any bytes: an answer or an error that says something, never a panic; and what was
+//! The ways by which foreign bytes reach the CNI engine and the driver, and what has to hold there
+//! for any bytes: an answer or an error that says something, never a panic; and what was
 //! understood survives being written.
 //!
 //! libFuzzer calls these through `fuzz_targets/`, and `cargo test` through
@@ -9,6 +9,8 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 
 use cnm_cni::cni::{AttachResult, Attachment, Failure, NetworkConfigList, Version};
+use cnm_cni::cnm::{EndpointOptions, NetworkOptions};
+use cnm_cni::lifecycle::reread_record;
 use serde_json::json;
 
 /// The content of a `.conflist`, or of a `.conf`.
@@ -108,5 +110,47 @@ pub fn cni_args(bytes: &[u8]) {
         let taken = written.split(';').filter_map(|pair| pair.split_once('='));
         assert!(taken.eq(attachment.args.iter().map(|(key, value)| (&**key, &**value))));
         assert!(!written.contains('\0'));
+    }
+}
+
+/// The content of a record's file.
+pub fn record(bytes: &[u8]) {
+    match reread_record(bytes) {
+        // What was believed is believed again, and says the same.
+        Ok(written) => assert_eq!(reread_record(&written), Ok(written)),
+        Err(reason) => assert!(!reason.is_empty()),
+    }
+}
+
+/// The `Options` of a network and of an endpoint.
+pub fn options(bytes: &[u8]) {
+    let Ok(options) = serde_json::from_slice(bytes) else { return };
+    let chains = [
+        NetworkOptions::read(&options).map(|read| {
+            let stored = serde_json::to_vec(&read).unwrap();
+            assert_eq!(serde_json::from_slice::<NetworkOptions>(&stored).unwrap(), read);
+            read.chain
+        }),
+        EndpointOptions::read(&options).map(|read| {
+            assert!(read.ports.iter().all(|binding| binding.port != 0));
+            read.chain
+        }),
+    ];
+    for chain in chains {
+        match chain {
+            // Whatever gets past the door can be handed to a plugin.
+            Ok(chain) => {
+                let attachment = Attachment {
+                    container_id: "c1".to_owned(),
+                    if_name: "eth0".to_owned(),
+                    args: chain.args,
+                    capability_args: chain.capabilities,
+                    ..Attachment::default()
+                };
+                attachment.check().unwrap();
+                assert!(!attachment.cni_args().contains(char::is_control));
+            }
+            Err(error) => assert!(!error.to_string().is_empty()),
+        }
     }
 }

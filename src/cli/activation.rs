@@ -29,6 +29,7 @@ pub(super) fn socket() -> anyhow::Result<Option<UnixListener>> {
             handed.len() + 1
         );
     }
+    #[allow(unsafe_code, reason = "only the variables know whose a descriptor is")]
     // SAFETY: the variables say that this descriptor was opened for this very process, and
     // nothing else here looks at them, so nobody else owns it. `listen_fds` has used it.
     let fd = unsafe { OwnedFd::from_raw_fd(fd) };

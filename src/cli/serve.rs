@@ -168,6 +168,7 @@ fn lift_limit_of_files() {
 /// Has all threads share two heaps. Work that blocks has its own threads here, many at times, and
 /// glibc would give each a heap that keeps what it once needed.
 #[cfg(target_env = "gnu")]
+#[allow(unsafe_code, reason = "no library has a safe mallopt")]
 fn limit_arenas() {
     // SAFETY: it takes two numbers and touches no memory of ours; there is one thread yet.
     let _ = unsafe { nix::libc::mallopt(nix::libc::M_ARENA_MAX, 2) };

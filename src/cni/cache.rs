@@ -340,10 +340,11 @@ impl Cache {
     fn replace(&self, file: &Path, bytes: &[u8]) -> Result<()> {
         self.make_folder()?;
         let beside = self.results.join(format!(".cnm-cni-{}.tmp", std::process::id()));
+        // What stands there is nothing that is wanted, and not followed either.
+        let _ = fs::remove_file(&beside);
         let written = File::options()
             .write(true)
-            .create(true)
-            .truncate(true)
+            .create_new(true)
             .mode(0o600)
             .open(&beside)
             .and_then(|mut open| open.write_all(bytes).and_then(|()| open.sync_all()))

@@ -10,8 +10,7 @@
 //!      │  └── result, conversion                             AttachResult, in any version
 //!      ▼
 //!   request   what one plugin reads
-//!   programs  find it, judge it
-//!   plugins   run it, hear it out
+//!   plugins   find it, judge it, run it, hear it out
 //!             (crate::process: one process, its pipes, its deadline)
 //!
 //!   cache     what ADD gave, as libcni keeps it; for whoever has no records of his own
@@ -54,7 +53,7 @@ mod limits;
 mod name;
 mod plugin_config;
 mod plugins;
-mod programs;
+mod program;
 #[cfg(test)]
 mod properties;
 mod request;

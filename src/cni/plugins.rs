@@ -9,20 +9,20 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tokio::sync::Semaphore;
 
-use super::error::code;
+use super::error::{NoProgram, code};
 use super::lenient::{Fields, Mismatch};
-use super::programs::Program;
+use super::program::Program;
 use super::secrets::Secrets;
-use super::{Attachment, Failure, Limits, PluginError, Verb};
+use super::{Attachment, Failure, Limits, NotFound, PluginConfig, PluginError, Verb};
 use crate::crash;
 use crate::plain;
 use crate::process::{Cut, DEFAULT_PATH, Process, Run};
-use crate::trust::Trust;
+use crate::trust::{Trust, Untrusted};
 
 /// Where plugins are, and what every execution has in common.
 pub(super) struct Plugins {
-    pub(super) folders: Vec<PathBuf>,
-    pub(super) trust: Trust,
+    folders: Vec<PathBuf>,
+    trust: Trust,
     limits: Limits,
     turns: Semaphore,
     /// What plugins inherit; see [`inherited`].
@@ -51,6 +51,61 @@ impl Plugins {
             folders.iter().map(|folder| folder.as_os_str()).collect::<Vec<_>>().join(":".as_ref());
         let turns = Semaphore::new(limits.parallel.clamp(1, Semaphore::MAX_PERMITS));
         Self { folders, trust, limits, turns, env, cni_path }
+    }
+
+    /// The first file of this name that can be executed, in the order of the folders; not if others
+    /// could change it.
+    pub(super) fn find(&self, plugin: &str) -> Result<Program, NoProgram> {
+        let mut unusable = Vec::new();
+        for folder in &self.folders {
+            let path = folder.join(plugin);
+            // What is put there after this look is not run by it.
+            if !path.exists() {
+                continue;
+            }
+            match self.trust.judge(&path) {
+                Ok(Some(judged)) if judged.is_program() => {
+                    return Ok(Program { path, judged, trust: self.trust });
+                }
+                Ok(Some(_)) => unusable.push(path),
+                Ok(None) | Err(Untrusted::Io { .. }) => {}
+                Err(problem) => return Err(NoProgram::Untrusted(problem)),
+            }
+        }
+        let searched = self.folders.clone();
+        Err(NoProgram::NotFound(NotFound { plugin: plugin.to_owned(), searched, unusable }))
+    }
+
+    /// As [`Plugins::find`], of the plugin that `config` names. Those that it names for this plugin
+    /// to run, as an IPAM plugin, are judged too where they are there.
+    pub(super) fn find_for(&self, config: &PluginConfig) -> Result<Program, NoProgram> {
+        let program = self.find(config.plugin_type())?;
+        if self.trust == Trust::Root {
+            for delegate in config.delegates() {
+                if let Err(problem @ NoProgram::Untrusted(_)) = self.find(delegate) {
+                    return Err(problem);
+                }
+            }
+        }
+        Ok(program)
+    }
+
+    /// Makes sure that others cannot put a plugin in any of the folders: plugins run others that
+    /// they find there.
+    pub(super) fn judge_folders(&self) -> Result<(), Untrusted> {
+        self.folders.iter().try_for_each(|folder| self.trust.judge(folder).map(drop))
+    }
+
+    /// Folders, and files in them, that others could change.
+    pub(super) fn untrusted(&self) -> Vec<Untrusted> {
+        let files = self.folders.iter().flat_map(|folder| std::fs::read_dir(folder).ok());
+        let files = files.flatten().flatten().map(|entry| entry.path());
+        self.folders
+            .iter()
+            .cloned()
+            .chain(files)
+            .filter_map(|path| self.trust.judge(&path).err())
+            .collect()
     }
 
     /// Runs a plugin, and again as long as it asks for that; gives its standard output.

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::plugins::{Call, Plugins};
-use super::programs::Program;
+use super::program::Program;
 use super::request::Request;
 use super::strays;
 use super::{

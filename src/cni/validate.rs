@@ -10,6 +10,7 @@ use serde_json::json;
 use super::lenient::{self, Fields};
 use super::plugins::Call;
 use super::{Error, Failure, NetworkConfigList, PluginError, Runtime, Verb, Version};
+use crate::trust::Untrusted;
 
 /// What was found out about a network.
 #[derive(Debug)]
@@ -70,6 +71,42 @@ impl Validation {
 }
 
 impl Runtime {
+    /// The executable of a plugin type. It is not run.
+    ///
+    /// # Errors
+    ///
+    /// There is none, and the error tells where it was looked for; or others could change it.
+    pub fn find(&self, plugin_type: &str) -> Result<PathBuf, Error> {
+        Ok(self.plugins.find(plugin_type)?.path)
+    }
+
+    /// Makes sure that every plugin of the chain is there, and every IPAM plugin that one runs, and
+    /// that others could change none of them, nor put one in a folder where they are looked for.
+    ///
+    /// # Errors
+    ///
+    /// The first one that is amiss.
+    pub fn find_all(&self, list: &NetworkConfigList) -> Result<(), Error> {
+        self.judge_folders()?;
+        for plugin in list.plugins() {
+            self.plugins.find_for(plugin)?;
+            if let Some(ipam) = plugin.ipam_type() {
+                self.plugins.find(ipam)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What others could change of the plugin folders and the files in them.
+    #[must_use]
+    pub fn untrusted(&self) -> Vec<Untrusted> {
+        self.plugins.untrusted()
+    }
+
+    pub(super) fn judge_folders(&self) -> Result<(), Error> {
+        Ok(self.plugins.judge_folders()?)
+    }
+
     /// VERSION: the versions of the specification that a plugin supports, as it wrote them.
     ///
     /// # Errors

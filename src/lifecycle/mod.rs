@@ -59,4 +59,5 @@ pub use host::embedded;
 pub use host::forward::exempts_by_default;
 pub use port_error::PortError;
 pub use ports::publish::{PublishedPort, published};
+pub use record::reread_record;
 pub use removal::orphans::{Orphan, Retried, orphans};

@@ -64,6 +64,7 @@ pub async fn announce(
     sent.await?.map_err(|(address, source)| Error::Announce { address, place, source })
 }
 
+#[allow(unsafe_code, reason = "no library makes a link-layer address in a safe way")]
 fn destination(link: u32, frame: &Frame) -> Option<LinkAddr> {
     let mut hardware = [0; 8];
     hardware[..frame.to.len()].copy_from_slice(&frame.to);

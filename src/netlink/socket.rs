@@ -63,6 +63,7 @@ impl Socket {
     pub(super) fn watch(&mut self) -> io::Result<()> {
         let same = self.socket.as_fd().try_clone_to_owned()?;
         // SAFETY: the `AsyncFd` owns the descriptor, which is open until it is dropped.
+        #[allow(unsafe_code, reason = "tokio has no safe way that is sound for every descriptor")]
         let watched = unsafe { AsyncFd::register_with_interest(same, Interest::READABLE) }?;
         self.watched = Some(watched);
         Ok(())

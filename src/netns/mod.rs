@@ -203,18 +203,34 @@ pub async fn remove(path: &Path) -> Result<()> {
 ///
 /// [`Error::Failed`] without `/proc`.
 pub fn stacked(folder: &Path) -> Result<Vec<PathBuf>> {
-    const MOUNTS: &str = "/proc/self/mountinfo";
     // The kernel tells mounts by their real paths; without a folder there are none.
     let Ok(real) = fs::canonicalize(folder) else { return Ok(Vec::new()) };
-    let mounts = fs::read_to_string(MOUNTS).map_err(failed("read", Path::new(MOUNTS)))?;
     let mut seen = HashSet::new();
-    let points = mounts.lines().filter_map(|line| line.split(' ').nth(4)).map(unescaped);
-    let stacked: HashSet<PathBuf> = points
+    let stacked: HashSet<PathBuf> = pins()?
+        .into_iter()
         .filter(|point| point.parent() == Some(&real))
         .filter(|point| !seen.insert(point.clone()))
         .filter_map(|point| Some(folder.join(point.file_name()?)))
         .collect();
     Ok(stacked.into_iter().collect())
+}
+
+/// Every path at which a network namespace is pinned, as far as this process sees mounts: once for
+/// each pin there.
+///
+/// # Errors
+///
+/// [`Error::Failed`] without `/proc`.
+pub fn pins() -> Result<Vec<PathBuf>> {
+    const MOUNTS: &str = "/proc/self/mountinfo";
+    let mounts = fs::read_to_string(MOUNTS).map_err(failed("read", Path::new(MOUNTS)))?;
+    let pins = mounts.lines().filter_map(|line| {
+        // What is mounted, and where (`proc_pid_mountinfo(5)`).
+        let mut fields = line.split(' ').skip(3);
+        let (root, point) = (fields.next()?, fields.next()?);
+        root.starts_with("net:[").then(|| unescaped(point))
+    });
+    Ok(pins.collect())
 }
 
 /// A path in the kernel's tables, where white space and backslashes are octal: `a\040b`.
@@ -362,6 +378,7 @@ fn identity_of(file: &File, path: &Path) -> Result<Option<Identity>> {
     Ok(Some(Identity { dev: metadata.dev(), ino: metadata.ino() }))
 }
 
+#[allow(unsafe_code, reason = "no library has a safe ioctl for the flags of a link")]
 fn bring_up_loopback() -> nix::Result<()> {
     let any_socket = socket(AddressFamily::Unix, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
     let mut request = libc::ifreq {

@@ -7,10 +7,10 @@
 //! while its leader has not been reaped: until then nobody else can have its id.
 
 use std::ffi::{OsStr, OsString};
-use std::io;
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
+use std::{fs, io};
 
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, killpg};
@@ -133,6 +133,7 @@ impl Process<'_> {
         let deadline = Instant::now() + self.deadline;
         crash::point(format_args!("{}: runs", self.name().display()));
         let mut group = Group::led_by(&child);
+        spare_no_more(&child);
         let (input, output, errors) =
             (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let talk = async {
@@ -169,6 +170,18 @@ impl Process<'_> {
         }
         group.release();
         ended
+    }
+}
+
+/// A service manager may have the kernel spare this process when memory is short. That is not for
+/// what it runs.
+fn spare_no_more(child: &Child) {
+    let own = fs::read_to_string("/proc/self/oom_score_adj").unwrap_or_default();
+    if own.starts_with('-')
+        && let Some(id) = child.id()
+    {
+        // One that has ended needs none.
+        let _ = fs::write(format!("/proc/{id}/oom_score_adj"), "0");
     }
 }
 
@@ -248,4 +261,37 @@ async fn read_start(
     (&mut pipe).take(limit as u64).read_to_end(into).await.map_err(Cut::Pipe)?;
     tokio::io::copy(&mut pipe, &mut tokio::io::sink()).await.map_err(Cut::Pipe)?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use nix::unistd::geteuid;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_run_is_not_spared_when_memory_is_short() {
+        if !geteuid().is_root() {
+            return;
+        }
+        let before = fs::read_to_string("/proc/self/oom_score_adj").unwrap();
+        // For the whole process; no other test looks at it.
+        if fs::write("/proc/self/oom_score_adj", "-5").is_err() {
+            return;
+        }
+        let shell = Path::new("/bin/sh");
+        let process = Process {
+            program: shell,
+            file: shell,
+            // The input comes once it has been seen to.
+            arguments: &["-c", "read go; cat /proc/self/oom_score_adj"],
+            env: &[],
+            stdin: b"go\n",
+            deadline: Duration::from_secs(10),
+            max_stdout: 100,
+        };
+        let run = process.run().await;
+        fs::write("/proc/self/oom_score_adj", before).unwrap();
+        assert_eq!(run.stdout, b"0\n");
+    }
 }

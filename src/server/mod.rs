@@ -19,6 +19,7 @@
 //!   caller still waits.
 
 mod answer;
+mod body;
 mod connections;
 pub mod control;
 mod endpoint;

@@ -12,8 +12,8 @@ use tokio_util::task::TaskTracker;
 use tracing::field::{Empty, display};
 use tracing::{Instrument, Span, info, info_span, warn};
 
+use super::body::{self, Bodies};
 use super::error::{Error, Failure};
-use super::json::{self, Bodies};
 use crate::cnm::{EndpointId, NetworkId};
 use crate::crash;
 
@@ -67,7 +67,7 @@ pub(super) async fn call(State(calls): State<Calls>, request: Request, next: Nex
     let Calls { running, ended, bodies } = calls;
     let begun = Instant::now();
     let (head, body) = request.into_parts();
-    let (request, room) = match json::whole(body, &bodies).await {
+    let (request, room) = match body::whole(body, &bodies).await {
         Ok((body, room)) => (Request::from_parts(head, body.into()), room),
         Err(error) => {
             let answer = error.into_response();

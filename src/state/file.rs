@@ -9,8 +9,12 @@ use std::path::{Path, PathBuf};
 use nix::fcntl::OFlag;
 use nix::unistd::geteuid;
 
-use super::{Error, TEMPORARY, UNREADABLE};
+use super::error::{Error, failed};
 use crate::crash;
+
+/// What a name ends in until the file is whole, and once it is set aside.
+pub(super) const TEMPORARY: &str = ".tmp";
+pub(super) const UNREADABLE: &str = ".unreadable";
 
 /// No record is near this size, in bytes.
 const MOST: u64 = 16 << 20;
@@ -92,11 +96,4 @@ pub(super) fn replace(kind: &str, path: &Path, bytes: &[u8]) -> Result<(), Error
 pub(super) fn sync_folder_of(path: &Path) -> Result<(), Error> {
     let folder = path.parent().unwrap_or(path);
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed("sync folder", folder))
-}
-
-pub(super) fn failed<'a>(
-    action: &'static str,
-    path: &'a Path,
-) -> impl FnOnce(io::Error) -> Error + 'a {
-    move |source| Error::Io { action, path: path.to_owned(), source }
 }

@@ -13,6 +13,7 @@
 //! A record is obeyed by root. So it is believed only if it is root's alone: a regular file with
 //! one name, the right one, that nobody else can have written.
 
+mod error;
 mod file;
 mod private;
 
@@ -27,8 +28,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::crash;
 
-use file::{failed, read_own, replace, set_aside, sync_folder_of};
+use error::failed;
+use file::{TEMPORARY, UNREADABLE, read_own, replace, set_aside, sync_folder_of};
 
+pub use error::Error;
 pub use private::{Private, PrivateError};
 
 /// What can be kept in a [`Folder`].
@@ -47,32 +50,6 @@ pub trait Record: Serialize + DeserializeOwned + Send + 'static {
 pub struct Folder<R> {
     path: PathBuf,
     of: PhantomData<fn() -> R>,
-}
-
-/// A record that could not be kept, found or read.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The file system refused.
-    #[error("cannot {action} {}", path.display())]
-    Io {
-        /// What was tried.
-        action: &'static str,
-        /// On which file or folder.
-        path: PathBuf,
-        /// Why it failed.
-        source: io::Error,
-    },
-    /// The record has no JSON form.
-    #[error("cannot write {} as JSON", path.display())]
-    Encode {
-        /// Where it was to be kept.
-        path: PathBuf,
-        /// Why it failed.
-        source: serde_json::Error,
-    },
-    /// The program is ending.
-    #[error("cannot finish writing a record")]
-    Stopped(#[source] tokio::task::JoinError),
 }
 
 /// What [`Folder::open`] found.
@@ -101,8 +78,6 @@ struct Versioned<T> {
 }
 
 const SUFFIX: &str = ".json";
-const TEMPORARY: &str = ".tmp";
-const UNREADABLE: &str = ".unreadable";
 
 impl<R: Record> Folder<R> {
     /// Opens the folder below `state_dir`, making both if need be (mode 0700), and reads
@@ -207,8 +182,8 @@ impl<R: Record> Folder<R> {
     /// The file system refused; the record that was there is untouched.
     pub async fn put(&self, key: &str, record: &R) -> Result<(), Error> {
         let path = self.file(key);
-        let bytes = serde_json::to_vec(&Versioned { version: R::VERSION, record })
-            .map_err(|source| Error::Encode { path: path.clone(), source })?;
+        let bytes =
+            encode(record).map_err(|source| Error::Encode { path: path.clone(), source })?;
         on_blocking_thread(move || replace(R::FOLDER, &path, &bytes)).await
     }
 
@@ -245,8 +220,19 @@ fn read<R: Record>(file: &Path) -> Result<R, String> {
     Ok(record)
 }
 
+/// Writes the content of a record's file.
+///
+/// # Errors
+/// The record has no JSON form.
+pub fn encode<R: Record>(record: &R) -> Result<Vec<u8>, serde_json::Error> {
+    serde_json::to_vec(&Versioned { version: R::VERSION, record })
+}
+
 /// Reads the content of a record's file.
-fn decode<R: Record>(bytes: &[u8]) -> Result<R, String> {
+///
+/// # Errors
+/// Why it is none.
+pub fn decode<R: Record>(bytes: &[u8]) -> Result<R, String> {
     // The version first, alone: a record of another version has other fields.
     let Versioned { version, .. } =
         serde_json::from_slice::<Versioned<serde::de::IgnoredAny>>(bytes)

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use nix::fcntl::Flock;
 use nix::unistd::geteuid;
 
-use super::{Error, failed};
+use super::error::{Error, failed};
 use crate::flock::{self, Taken};
 use crate::trust::{Trust, Untrusted};
 

@@ -6,74 +6,25 @@
 //! root's, and judged by its descriptor: nobody else can swap what was judged for something else.
 //! In a folder that others can write and that is sticky, as `/tmp`, what is root's is safe.
 
+mod judged;
+mod untrusted;
 mod walk;
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
-use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
+use nix::sys::stat::{Mode, fstat};
 use nix::unistd::geteuid;
 
+pub(crate) use judged::Judged;
+pub use untrusted::Untrusted;
+
+use judged::LOOK;
 use walk::Walk;
-
-/// Somebody else could change what root obeys.
-#[derive(Debug, thiserror::Error)]
-pub enum Untrusted {
-    /// The file or folder belongs to somebody else.
-    #[error(
-        "{}belongs to user {owner}, who could have root run anything by it; run 'chown root {}'",
-        Subject(asked, path), path.display()
-    )]
-    Owner {
-        /// What was asked for.
-        asked: PathBuf,
-        /// What belongs to him: it, what it links to, or a folder on the way.
-        path: PathBuf,
-        /// The user's number.
-        owner: u32,
-    },
-    /// Others than its owner may write it.
-    #[error(
-        "{}can be written by others than root (mode {mode:04o}), who could have root run anything by \
-         it; run 'chmod go-w {}'",
-        Subject(asked, path), path.display()
-    )]
-    Writable {
-        /// What was asked for.
-        asked: PathBuf,
-        /// What they can write: it, what it links to, or a folder on the way.
-        path: PathBuf,
-        /// Its permissions.
-        mode: u32,
-    },
-    /// It cannot be looked at.
-    #[error("cannot look at {}: {source}", path.display())]
-    Io {
-        /// Which one.
-        path: PathBuf,
-        /// Why not.
-        source: io::Error,
-    },
-}
-
-/// Begins the sentence about `.1`, on which `.0` depends.
-struct Subject<'a>(&'a Path, &'a Path);
-
-impl std::fmt::Display for Subject<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self(asked, path) = self;
-        if asked == path {
-            write!(f, "{} ", path.display())
-        } else {
-            write!(f, "{} depends on {}, which ", asked.display(), path.display())
-        }
-    }
-}
 
 /// Whose files are obeyed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,23 +35,14 @@ pub enum Trust {
     Anybody,
 }
 
-/// A file or folder that was found and judged. It stays this one, whatever becomes of its name.
-#[derive(Debug)]
-pub struct Judged {
-    file: OwnedFd,
-    path: PathBuf,
-    kind: SFlag,
-    mode: u32,
-}
-
 impl Trust {
     /// Finds `path`, along links, and judges it and what leads to it. None if it is not there.
     ///
     /// # Errors
     /// Somebody whose files are not obeyed could change it, or put it there; or it cannot be looked at.
-    pub fn judge(self, path: &Path) -> Result<Option<Judged>, Untrusted> {
+    pub(crate) fn judge(self, path: &Path) -> Result<Option<Judged>, Untrusted> {
         let Some(judged) = self.judge_way(path)? else { return Ok(None) };
-        let counts = judged.is_file() || judged.kind == SFlag::S_IFDIR;
+        let counts = judged.is_file() || judged.is_folder();
         if self == Self::Root && counts && judged.mode & 0o022 != 0 {
             let (asked, mode) = (absolute(path)?, judged.mode);
             return Err(Untrusted::Writable { asked, path: judged.path, mode });
@@ -112,7 +54,7 @@ impl Trust {
     ///
     /// # Errors
     /// As [`Trust::judge`].
-    pub fn judge_way(self, path: &Path) -> Result<Option<Judged>, Untrusted> {
+    pub(crate) fn judge_way(self, path: &Path) -> Result<Option<Judged>, Untrusted> {
         let io = |source| Untrusted::Io { path: path.to_owned(), source };
         let absolute = absolute(path)?;
         match self {
@@ -126,43 +68,6 @@ impl Trust {
                 Err(errno) => Err(io(errno.into())),
             },
         }
-    }
-}
-
-impl Judged {
-    fn new(file: OwnedFd, path: PathBuf, stat: &FileStat) -> Self {
-        Self { file, path, kind: kind(stat), mode: stat.st_mode & 0o7777 }
-    }
-
-    /// Where it is; no link is on the way, if it was judged.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// The descriptor, as a path: what is opened or run by it is what was judged.
-    pub fn descriptor(&self) -> PathBuf {
-        format!("/proc/self/fd/{}", self.file.as_raw_fd()).into()
-    }
-
-    /// Whether it is a regular file.
-    pub fn is_file(&self) -> bool {
-        self.kind == SFlag::S_IFREG
-    }
-
-    /// Whether somebody may execute it.
-    pub fn is_program(&self) -> bool {
-        self.is_file() && self.mode & 0o111 != 0
-    }
-
-    /// Opens it for reading.
-    ///
-    /// # Errors
-    /// It may not be read, or is no regular file: a pipe or a device could have no end.
-    pub fn read(&self) -> io::Result<File> {
-        if !self.is_file() {
-            return Err(io::Error::other("it is not a regular file"));
-        }
-        File::open(self.descriptor())
     }
 }
 
@@ -195,15 +100,9 @@ pub(crate) fn open_own(path: &Path) -> io::Result<File> {
     }
 }
 
-const LOOK: OFlag = OFlag::O_PATH.union(OFlag::O_CLOEXEC);
-
 fn absolute(path: &Path) -> Result<PathBuf, Untrusted> {
     let failed = |source| Untrusted::Io { path: path.to_owned(), source };
     std::path::absolute(path).map_err(failed)
-}
-
-fn kind(stat: &FileStat) -> SFlag {
-    SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits())
 }
 
 #[cfg(test)]
@@ -235,7 +134,7 @@ mod tests {
     #[test]
     fn what_others_can_write_is_refused_by_name() {
         let (_dir, folder, file) = tree();
-        assert_eq!(Trust::Root.judge(&file).unwrap().unwrap().path(), file);
+        assert_eq!(Trust::Root.judge(&file).unwrap().unwrap().path, file);
         assert!(Trust::Root.judge(&folder.join("none")).unwrap().is_none());
         mode(&file, 0o666);
         let error = refusal(&file);
@@ -277,7 +176,7 @@ mod tests {
         fs::write(elsewhere.join("bridge"), "").unwrap();
         symlink("../elsewhere/bridge", &link).unwrap();
         let judged = Trust::Root.judge(&link).unwrap().unwrap();
-        assert_eq!(judged.path(), elsewhere.join("bridge"));
+        assert_eq!(judged.path, elsewhere.join("bridge"));
         mode(&elsewhere, 0o777);
         assert!(refusal(&link).contains(&format!("{}, which can be", elsewhere.display())));
         mode(&elsewhere, 0o755);
@@ -288,7 +187,7 @@ mod tests {
         assert!(matches!(Trust::Root.judge(&round), Err(Untrusted::Io { .. })));
         // A folder's own `..` is followed on the disk, not in the text.
         let detour = folder.join("../net.d/./10-net.conflist");
-        assert_eq!(Trust::Root.judge(&detour).unwrap().unwrap().path(), file);
+        assert_eq!(Trust::Root.judge(&detour).unwrap().unwrap().path, file);
     }
 
     #[test]

@@ -11,7 +11,8 @@ use nix::fcntl::{OFlag, open, openat, readlinkat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
 use nix::unistd::geteuid;
 
-use super::{Judged, LOOK, Untrusted, kind};
+use super::judged::{Judged, LOOK, kind};
+use super::untrusted::Untrusted;
 
 /// As many links as the kernel follows.
 const MOST_LINKS: usize = 40;

@@ -58,6 +58,24 @@ fn functions() -> BTreeSet<String> {
     names
 }
 
+#[test]
+fn every_promise_of_security_names_tests_that_exist() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/security.md");
+    let page = fs::read_to_string(page).unwrap();
+    let (_, promises) = page.split_once("## What is promised").unwrap();
+    let functions = functions();
+    let mut seen = 0;
+    for cells in rows(promises).filter(|cells| cells[0] != "promise") {
+        let tests: Vec<_> = cells[1].split('`').skip(1).step_by(2).collect();
+        assert!(!tests.is_empty(), "no test keeps {cells:?}");
+        for test in tests {
+            assert!(functions.contains(test), "there is no test {test}");
+        }
+        seen += 1;
+    }
+    assert!(seen > 20, "the tables were not found");
+}
+
 /// The rules that a cell names: `R7, R10` or `L53–L58`.
 fn rules(cell: &str) -> Vec<String> {
     let rule = |text: &str| Some((text.get(..1)?.to_owned(), text.get(1..)?.parse::<u32>().ok()?));

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::lifecycle::driver::Driver;
 use crate::lifecycle::error::{Result, chain};
 use crate::lifecycle::garbage::dockerds::DOCKERS_PATIENCE;
-use crate::lifecycle::garbage::in_use::InUse;
+use crate::lifecycle::garbage::in_use::{InUse, pinned_elsewhere};
 use crate::lifecycle::garbage::lost;
 use crate::lifecycle::garbage::remains::Survey;
 
@@ -123,14 +123,19 @@ impl Driver {
         survey.stray_links.retain(|name| !on_record.iter().any(|id| id.if_name() == *name));
         survey.attachments.retain(|id, _| !on_record.contains(id) && id.age() >= grace);
         let addresses = survey.attachments.values().flat_map(|remains| &remains.addresses);
-        let used = InUse::among(&addresses.copied().collect()).await;
+        let netns_dir = self.interfaces.netns_dir();
+        let used = InUse::among(&addresses.copied().collect(), netns_dir).await;
+        let elsewhere = pinned_elsewhere(netns_dir)?;
         // Removals take places of their own.
         drop(pass);
         let mut findings = Vec::new();
         for (id, remains) in survey.attachments {
             let chain_known = (remains.conflist.as_deref())
                 .is_some_and(|name| lists.iter().any(|list| list.name() == name));
-            let kept = match (used.keeps(&remains.addresses), &unread) {
+            let another = elsewhere.get(&id).map(|pin| {
+                format!("another driver has it, with its namespace at {}", pin.display())
+            });
+            let kept = match (another.or_else(|| used.keeps(&remains.addresses)), &unread) {
                 (Some(reason), _) => Some(reason),
                 // Its chain's leases were not looked at, and its DEL cannot be run.
                 (None, Some(problem)) if !chain_known => {

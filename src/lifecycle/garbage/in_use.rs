@@ -1,15 +1,17 @@
 //! Whether some namespace of the host still has an address: what keeps a live container from being
 //! taken for garbage. So it closes on errors: a namespace that cannot be looked into may have it.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs;
 use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::process;
 
 use crate::lifecycle::blocking::on_blocking_thread;
 use crate::lifecycle::error::{Result, chain};
 use crate::lifecycle::files::{entries, unless_gone};
+use crate::lifecycle::record::AttachmentId;
 use crate::netlink::Netlink;
 use crate::netns;
 
@@ -25,17 +27,24 @@ pub(crate) struct InUse {
 }
 
 impl InUse {
-    /// Looks for these addresses in every other namespace of the host; without any there is
-    /// nothing to look for.
-    pub(crate) async fn among(addresses: &BTreeSet<IpAddr>) -> Self {
+    /// Looks for these addresses in every other namespace of the host, which is not pinned in
+    /// `netns_dir`; without any there is nothing to look for.
+    pub(crate) async fn among(addresses: &BTreeSet<IpAddr>, netns_dir: &Path) -> Self {
         let mut used = Self::default();
         if addresses.is_empty() {
             return used;
         }
-        let namespaces = on_blocking_thread(other_namespaces).await.unwrap_or_else(|error| {
+        let own_pins = netns_dir.to_owned();
+        let namespaces = on_blocking_thread(move || other_namespaces(&own_pins)).await;
+        let namespaces = namespaces.unwrap_or_else(|error| {
             used.untold = Some(chain(&error));
             Vec::new()
         });
+        // The first process of a PID namespace, as in Docker's managed plugin, sees none of the
+        // host's others.
+        if process::id() == 1 {
+            used.untold = Some("from a container no process of the host is seen".to_owned());
+        }
         for namespace in namespaces {
             let found = match &namespace {
                 Namespace::At(path) => addresses_in(path).await,
@@ -88,9 +97,26 @@ enum Namespace {
     Of(PathBuf),
 }
 
-/// Each network namespace that a process lives in, or that Docker has pinned, but for this
-/// process's own.
-fn other_namespaces() -> Result<Vec<Namespace>> {
+/// Attachments whose namespace somebody has pinned outside of `netns_dir`, with the path: another
+/// driver, with folders of its own.
+pub(crate) fn pinned_elsewhere(netns_dir: &Path) -> Result<HashMap<AttachmentId, PathBuf>> {
+    let pins = pins_outside(netns_dir)?.into_iter();
+    let of_attachments =
+        pins.filter_map(|pin| Some((AttachmentId::parse(pin.file_name()?.to_str()?)?, pin)));
+    Ok(of_attachments.collect())
+}
+
+fn pins_outside(netns_dir: &Path) -> Result<Vec<PathBuf>> {
+    // The kernel tells real paths.
+    let own = fs::canonicalize(netns_dir).unwrap_or_else(|_| netns_dir.to_owned());
+    let mut pins = netns::pins()?;
+    pins.retain(|pin| pin.parent() != Some(&own));
+    Ok(pins)
+}
+
+/// Each network namespace that a process lives in, or that Docker or somebody else has pinned
+/// outside of `netns_dir`, but for this process's own.
+fn other_namespaces(netns_dir: &Path) -> Result<Vec<Namespace>> {
     // Without a namespace: a process that has ended, or a pin that was taken off.
     let mut seen = HashSet::from([None, netns::identity(Path::new("/proc/self/ns/net"))?]);
     let mut namespaces = Vec::new();
@@ -102,7 +128,7 @@ fn other_namespaces() -> Result<Vec<Namespace>> {
             Err(_) => namespaces.push(Namespace::Of(process)),
         }
     }
-    for path in entries(Path::new(DOCKERS))? {
+    for path in entries(Path::new(DOCKERS))?.into_iter().chain(pins_outside(netns_dir)?) {
         if seen.insert(netns::identity(&path)?) {
             namespaces.push(Namespace::At(path));
         }

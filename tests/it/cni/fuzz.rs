@@ -38,6 +38,16 @@ fn r16_no_cni_args_upset_the_engine() {
 }
 
 #[test]
+fn no_record_upsets_the_driver() {
+    run(targets::record, "record");
+}
+
+#[test]
+fn no_options_upset_the_driver() {
+    run(targets::options, "options");
+}
+
+#[test]
 fn half_of_the_tampered_results_are_still_json() {
     let mut runner = TestRunner::deterministic();
     let strategy = tampered(seeds("result"));

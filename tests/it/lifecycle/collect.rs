@@ -69,6 +69,29 @@ fn what_some_container_uses_is_kept() {
 }
 
 #[test]
+fn what_another_driver_has_staged_is_kept() {
+    alone("lifecycle::collect::what_another_driver_has_staged_is_kept", async {
+        let bench = Bench::with(json!([leasing(json!({}))])).await;
+        // A pin by another run-time folder, where no process lives.
+        let pin = format!("/run/another-driver/netns/{}", LOST.0);
+        sh(&format!("mkdir -p /run/another-driver/netns; touch {pin}; unshare --net={pin} true"));
+        let lease = bench.lease("10.22.3.9", LOST);
+        let found = collect(&bench, true, 0).await;
+        let Outcome::Kept(why) = &found[0].outcome else { panic!("{found:?}") };
+        assert!(why.contains(&pin), "{why}");
+        assert!(lease.exists());
+        sh(&format!("umount {pin}"));
+        assert_eq!(collect(&bench, false, 0).await[0].outcome, Outcome::Garbage);
+
+        // Nor is an address that a namespace has which only a mount keeps.
+        sh("touch /run/pod; unshare --net=/run/pod ip addr add 10.22.3.9/16 dev lo");
+        let found = collect(&bench, true, 0).await;
+        let Outcome::Kept(why) = &found[0].outcome else { panic!("{found:?}") };
+        assert!(why.contains("has its address 10.22.3.9"), "{why}");
+    });
+}
+
+#[test]
 fn what_is_young_or_on_record_or_unproven_is_kept() {
     alone("lifecycle::collect::what_is_young_or_on_record_or_unproven_is_kept", async {
         let bench = Bench::with(json!([leasing(json!({}))])).await;

@@ -272,6 +272,29 @@ fn a_second_signal_ends_the_driver_at_once() {
 }
 
 #[tokio::test]
+async fn descriptors_that_are_used_up_are_told_in_the_log() {
+    let (folder, socket) = home();
+    let driver = serve(folder.path(), &[]);
+    let mut limited = Command::new("sh");
+    limited.args(["-c", "ulimit -n 40; exec \"$@\"", "sh"]).arg(driver.as_std().get_program());
+    limited.args(driver.as_std().get_args()).stdin(Stdio::null()).stderr(Stdio::piped());
+    let mut daemon = Daemon::spawn({
+        limited.kill_on_drop(true);
+        limited
+    });
+    daemon.logged("listening").await;
+    let mut connections = Vec::new();
+    for _ in 0..40 {
+        connections.push(Connection::open(&socket).await);
+    }
+    daemon.logged("cannot take a connection").await;
+    // They are taken once there are descriptors again.
+    connections.clear();
+    let answer = Connection::open(&socket).await.call("Plugin.Activate", &Value::Null).await;
+    assert_eq!(answer.status, 200);
+}
+
+#[tokio::test]
 async fn a_half_sent_body_is_no_call_that_is_waited_for() {
     let (folder, socket) = home();
     let daemon = Daemon::start(folder.path(), &["--drain-timeout", "3600"]).await;

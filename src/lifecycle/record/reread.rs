@@ -1,0 +1,16 @@
+//! Whether bytes are a record, asked from outside: foreign bytes reach the driver by its files, too.
+
+use super::{Attachment, Network};
+use crate::state::{Record, decode, encode};
+
+/// Reads the content of a record's file, an attachment's or a network's, and gives what the driver
+/// would write in its place.
+///
+/// # Errors
+/// Why it is neither.
+pub fn reread_record(bytes: &[u8]) -> Result<Vec<u8>, String> {
+    fn reread<R: Record>(bytes: &[u8]) -> Result<Vec<u8>, String> {
+        encode(&decode::<R>(bytes)?).map_err(|error| error.to_string())
+    }
+    reread::<Network>(bytes).or_else(|_| reread::<Attachment>(bytes))
+}

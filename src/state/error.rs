@@ -1,0 +1,37 @@
+//! Why a record cannot be kept, found or read.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// A record that could not be kept, found or read.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The file system refused.
+    #[error("cannot {action} {}", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On which file or folder.
+        path: PathBuf,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// The record has no JSON form.
+    #[error("cannot write {} as JSON", path.display())]
+    Encode {
+        /// Where it was to be kept.
+        path: PathBuf,
+        /// Why it failed.
+        source: serde_json::Error,
+    },
+    /// The program is ending.
+    #[error("cannot finish writing a record")]
+    Stopped(#[source] tokio::task::JoinError),
+}
+
+pub(super) fn failed<'a>(
+    action: &'static str,
+    path: &'a Path,
+) -> impl FnOnce(io::Error) -> Error + 'a {
+    move |source| Error::Io { action, path: path.to_owned(), source }
+}
