@@ -81,19 +81,29 @@ pub(super) async fn differences(
             Err(error) => differences.push(chain(&error)),
         }
         for (name, wanted) in &side.settings {
-            let actual = setting(name).await.unwrap_or_else(|| "not there".to_owned());
+            let actual = setting(name).await;
             // One switch for all links: each of them is off with it.
             let by_all =
                 name.contains("/ipv4/conf/") && setting(IP_FORWARD).await.as_deref() == Some("0");
-            if actual != *wanted && !by_all {
-                differences.push(format!(
-                    "sysctl {name} of the host is {actual}, not {wanted}; run 'sysctl -w {}={wanted}'",
-                    as_sysctl_takes_it(name)
-                ));
+            // That the link has gone is told already.
+            let with_link = actual.is_none() && name.contains("/ipv4/conf/");
+            if actual.as_ref() != Some(wanted) && !by_all && !with_link {
+                differences.push(unset(name, actual.as_deref(), wanted));
             }
         }
     }
     differences
+}
+
+/// A setting that is not what it was.
+fn unset(name: &str, actual: Option<&str>, wanted: &str) -> String {
+    let set = format!("sysctl -w {}={wanted}", as_sysctl_takes_it(name));
+    let remedy = match actual {
+        None if name.starts_with("net/bridge/") => format!("modprobe br_netfilter && {set}"),
+        _ => set,
+    };
+    let actual = actual.unwrap_or("not there");
+    format!("sysctl {name} of the host is {actual}, not {wanted}; run '{remedy}'")
 }
 
 const IP_FORWARD: &str = "net/ipv4/ip_forward";

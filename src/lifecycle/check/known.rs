@@ -21,7 +21,6 @@ pub(super) struct Mistake {
 
 /// A complaint of a plugin's.
 struct Complaint<'c> {
-    plugin: &'c str,
     position: usize,
     said: String,
     attachment: &'c Attachment,
@@ -36,7 +35,7 @@ pub(super) fn mistake(
     let Error::Cni(cni::Error::Plugin(error)) = error else { return None };
     let Failure::Reported { msg, details, .. } = &error.failure else { return None };
     let said = format!("{msg} {details}").trim_end().to_owned();
-    let complaint = Complaint { plugin: &error.plugin, position: error.position, said, attachment };
+    let complaint = Complaint { position: error.position, said, attachment };
     let addresses: Vec<IpAddr> = attachment.addresses().collect();
     let published = || {
         let families = addresses.iter().map(|address| Family::of(*address));
@@ -55,11 +54,10 @@ pub(super) fn mistake(
     } else {
         return None;
     };
-    let Complaint { plugin, said, .. } = complaint;
-    let note = format!(
-        "the CHECK of {plugin} {why}: a mistake of the plugin's own, which does not count ({said})"
-    );
-    Some(Mistake { plugin: plugin.to_owned(), note })
+    let plugin = error.plugin.clone();
+    let note =
+        format!("the CHECK of {plugin} {why}: a mistake of the plugin's own, which does not count");
+    Some(Mistake { plugin, note })
 }
 
 /// Whether a port is published at the host's addresses of a family: one for a certain address is in

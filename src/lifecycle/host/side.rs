@@ -43,7 +43,7 @@ pub(crate) async fn see(own: &Netlink, attachment: &Attachment) -> Result<HostSi
         }
         side.links.push(HostLink { name: link.name, up: link.up, controller });
     }
-    side.settings = forwarding(&side).await;
+    side.settings = forwarding(&side, attachment).await;
     Ok(side)
 }
 
@@ -73,7 +73,7 @@ async fn links_of(own: &Netlink, attachment: &Attachment) -> Result<Vec<Link>> {
 }
 
 /// The settings that have the host forward what comes from the attachment's links.
-async fn forwarding(side: &HostSide) -> BTreeMap<String, String> {
+async fn forwarding(side: &HostSide, attachment: &Attachment) -> BTreeMap<String, String> {
     let mut names = Vec::new();
     for (link, net) in side.gateways.iter().chain(&side.routes) {
         match net.addr().is_ipv4() {
@@ -83,6 +83,14 @@ async fn forwarding(side: &HostSide) -> BTreeMap<String, String> {
             }
             false => names.push("net/ipv6/conf/all/forwarding".to_owned()),
         }
+    }
+    if side.links.iter().any(|link| link.controller.is_some()) {
+        // With br_netfilter the rules of iptables see what passes from port to port, too: answers to
+        // a translated connection need it, and so do policies.
+        names.extend(attachment.addresses().map(|address| match address.is_ipv4() {
+            true => "net/bridge/bridge-nf-call-iptables".to_owned(),
+            false => "net/bridge/bridge-nf-call-ip6tables".to_owned(),
+        }));
     }
     let mut settings = BTreeMap::new();
     for name in names {

@@ -180,7 +180,7 @@ fn a_broken_host_is_told_with_what_puts_it_right(suite: Suite) {
             ("sysctl -q -w net.ipv6.conf.all.forwarding=0".into(), "alice", "is 0, not 1".into()),
             ("iptables -A FORWARD -j REJECT".into(), "alice", String::new()),
         ] {
-            host.exec(&["sh", "-ec", &damage]);
+            run(host, &damage);
             if told_of.is_empty() {
                 // What comes after the exemption does it no harm; before it does.
                 well();
@@ -196,7 +196,7 @@ fn a_broken_host_is_told_with_what_puts_it_right(suite: Suite) {
             let remedies: Vec<&str> = remedies(&told);
             assert!(!remedies.is_empty(), "{told}");
             for remedy in remedies {
-                host.exec(&["sh", "-ec", remedy]);
+                run(host, remedy);
             }
             let repaired = || host.try_exec(&["cnm-cni", "check"]).is_ok();
             // The kernel makes its own routes again in its own time.
@@ -228,6 +228,13 @@ fn a_broken_host_is_told_with_what_puts_it_right(suite: Suite) {
         well();
         host.remove(&["alice", "bob", "carol"], &["web", "other", "ptp"]);
     });
+}
+
+/// Runs a line of shell in the host, whose Debian has no sysctl(8).
+fn run(host: &Host, line: &str) {
+    let sysctl = "sysctl() { for it; do :; done; \
+                  echo ${it#*=} >/proc/sys/$(echo ${it%%=*} | tr . /); }";
+    host.exec(&["sh", "-ec", &format!("{sysctl}; {line}")]);
 }
 
 /// The commands that put right what is told.
@@ -278,7 +285,7 @@ fn docker_28_5_a_host_with_nft_and_no_iptables_is_as_add_left_it() {
         ]);
         let told = host.try_exec(&["cnm-cni", "check"]).unwrap_err();
         assert_eq!(told.matches("is not masqueraded any more").count(), 2, "{told}");
-        host.exec(&["sh", "-ec", "nft -f /run/nft"]);
+        host.exec(&["sh", "-ec", &format!("nft delete table {masquerade}; nft -f /run/nft")]);
         host.exec(&["cnm-cni", "check"]);
 
         // A firewall of the host's own.

@@ -2,6 +2,7 @@
 //! right, whatever the configuration says of it.
 
 use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use cnm_cni::lifecycle::ChainCheck;
@@ -25,7 +26,8 @@ fn bridged() -> Value {
         "ip link add cnibr type bridge; ip link set cnibr up
          ip addr add 10.22.0.1/16 dev cnibr; ip addr add fd00:22::1/64 dev cnibr nodad
          ip link set {host} master cnibr
-         sysctl -q -w net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1",
+         sysctl -q -w net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1
+         [ ! -e /proc/sys/net/bridge ] || sysctl -q -w net.bridge.bridge-nf-call-iptables=1",
         &masquerade("iptables", "10.22.3.7"),
         &masquerade("ip6tables", "fd00:22::7"),
     ];
@@ -87,6 +89,15 @@ fn what_add_left_on_the_host_is_told_when_it_is_gone_and_how_to_put_it_right() {
                 "sysctl -q -w net.ipv6.conf.all.forwarding=0",
                 "run 'sysctl -w net.ipv6.conf.all.forwarding=1'",
                 "sysctl -q -w net.ipv6.conf.all.forwarding=1",
+            ),
+            (
+                "[ ! -e /proc/sys/net/bridge ] || sysctl -q -w net.bridge.bridge-nf-call-iptables=0",
+                match Path::new("/proc/sys/net/bridge").exists() {
+                    true => "run 'sysctl -w net.bridge.bridge-nf-call-iptables=1'",
+                    // Without br_netfilter there is nothing to lose.
+                    false => "",
+                },
+                "[ ! -e /proc/sys/net/bridge ] || sysctl -q -w net.bridge.bridge-nf-call-iptables=1",
             ),
             (
                 &format!("ip link set {host} nomaster"),
