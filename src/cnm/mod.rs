@@ -6,8 +6,10 @@
 
 mod endpoint;
 mod id;
+mod keys;
 mod network;
 mod options;
+mod ports;
 mod sandbox;
 
 pub use endpoint::{
@@ -15,13 +17,13 @@ pub use endpoint::{
     EndpointRequest,
 };
 pub use id::{EndpointId, Id, InvalidId, NetworkId};
+pub use keys::{InvalidOption, nearest};
 pub use network::{
     Capabilities, CreateNetworkRequest, DeleteNetworkRequest, Empty, GwAllocCheckResponse,
     IpamData, Pool,
 };
-pub use options::{
-    ChainOptions, EndpointOptions, Forward, InvalidOption, NetworkOptions, PortBinding, Protocol,
-};
+pub use options::{ChainOptions, EndpointOptions, Forward, NetworkOptions};
+pub use ports::{PortBinding, Protocol};
 pub use sandbox::{
     InterfaceName, JoinRequest, JoinResponse, ProgramExternalConnectivityRequest, RouteType,
     StaticRoute,
