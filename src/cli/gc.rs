@@ -43,7 +43,8 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let wanted = Collection { apply: args.apply, grace: args.grace.as_secs(), exclusive: args.exclusive };
+    let wanted =
+        Collection { apply: args.apply, grace: args.grace.as_secs(), exclusive: args.exclusive };
     let findings: Vec<Finding> = args.socket.ask(COLLECT, &wanted)?;
     print(args.format, &findings, |findings| table(findings))?;
     let failed = findings.iter().any(|finding| matches!(finding.outcome, Outcome::Failed(_)));

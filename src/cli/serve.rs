@@ -262,7 +262,8 @@ mod tests {
         };
         assert_eq!(seconds("7"), (7, 7, 30));
         assert_eq!(seconds("ADD=5,CHECK=3"), (5, 90, 3));
-        for wrong in ["", "0", "ADD", "ADD=", "add=5", "-1", "STATUS=3", "DEL=18446744073709551615"] {
+        for wrong in ["", "0", "ADD", "ADD=", "add=5", "-1", "STATUS=3", "DEL=18446744073709551615"]
+        {
             plugin_limits(wrong).unwrap_err();
         }
     }

@@ -5,7 +5,7 @@
 
 use std::path::PathBuf;
 
-use super::{Error, NetworkConfigList, Runtime};
+use super::{Error, Failure, NetworkConfigList, Runtime};
 
 /// What was found out about a network.
 #[derive(Debug)]
@@ -54,6 +54,21 @@ pub enum Unusable {
         /// The versions that it supports.
         supported: Vec<String>,
     },
+}
+
+impl Unusable {
+    /// Whether ADD is certain to fail for it. A plugin that only does not tell its versions may well do
+    /// its work.
+    #[must_use]
+    pub fn is_certain(&self) -> bool {
+        match self {
+            Self::Version { .. } | Self::Failed(Error::NotFound(_)) => true,
+            Self::Failed(Error::Plugin(error)) => {
+                matches!(error.failure, Failure::NotFound(_) | Failure::Unstarted { .. })
+            }
+            Self::Failed(_) => false,
+        }
+    }
 }
 
 impl Validation {

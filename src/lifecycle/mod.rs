@@ -26,7 +26,8 @@
 //! | [`ports`] | published ports: who holds which, and where they are published |
 //! | [`host`] | the exemption from the host's FORWARD policy; whose turn a conflist is |
 //! | [`record`] | what is kept on disk |
-//! | [`network`](self) | CreateNetwork, DeleteNetwork; which conflist a network runs |
+//! | [`network`](self) | CreateNetwork, DeleteNetwork |
+//! | [`judgement`](judge_conflist) | which conflist a network runs, and whether it can be used here |
 //! | [`check`](self) | the chain's CHECK in a live container, and putting back what was damaged |
 
 mod calls;
@@ -35,6 +36,7 @@ mod error;
 mod garbage;
 mod host;
 mod interface;
+mod judgement;
 mod network;
 mod ports;
 mod record;
@@ -58,7 +60,7 @@ pub use check::{ChainCheck, Check};
 pub use error::{Error, chain};
 pub use garbage::collect::{Collection, Finding, Outcome};
 pub use host::forward::exempts_by_default;
-pub use network::embedded;
+pub use judgement::{Judgement, choose, embedded, judge_conflist};
 pub use ports::publish::{PublishedPort, published};
 pub use ports::{HostPort, PortError};
 pub use removal::orphans::{Orphan, Retried, orphans};

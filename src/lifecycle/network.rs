@@ -2,16 +2,12 @@
 
 use std::sync::Arc;
 
+use super::judgement::{Wishes, choose, judge};
 use super::record::Network;
 use super::{Driver, Error, Inner, Result};
-use crate::cni::{ConfigError, NetworkConfigList};
+use crate::cni::NetworkConfigList;
 use crate::cnm::{CreateNetworkRequest, DeleteNetworkRequest, NetworkId, NetworkOptions};
 use crate::translate;
-
-/// The conflist of a machine that has none: bridge, host-local and portmap.
-const EMBEDDED: &[u8] = include_bytes!("../../conflists/cnm-cni-default.conflist");
-/// The name inside it.
-const EMBEDDED_NAME: &str = "cnm-cni-default";
 
 impl Driver {
     /// `NetworkDriver.CreateNetwork`: finds the conflist, and makes sure that its plugins
@@ -22,6 +18,11 @@ impl Driver {
     pub async fn create_network(&self, request: CreateNetworkRequest) -> Result<()> {
         let inner = &self.inner;
         let options = NetworkOptions::read(&request.options)?;
+        inner.trusts_its_folders()?;
+        let list = inner.conflist(options.conflist.as_deref())?;
+        let pools = [request.ipv4, request.ipv6].concat();
+        let wishes = Wishes { pools: &pools, chain: &options.chain };
+        judge(&inner.runtime, &list, Some(wishes)).await.verdict(&list)?;
         // Docker makes few of them. The record and the map change together, whatever else comes.
         let _alone = inner.changing_networks.lock().await;
         let most = inner.most.networks;
@@ -29,17 +30,11 @@ impl Driver {
         if !known && inner.networks().len() >= most {
             return Err(Error::TooMany { what: "networks", most, flag: "--max-networks" });
         }
-        inner.trusts_its_folders()?;
-        let list = inner.conflist(options.conflist.as_deref())?;
-        inner.find_plugins(&list)?;
-        translate::carries_over(&list)?;
-        translate::serves(&list, &request.ipv4)?;
-        translate::serves(&list, &request.ipv6)?;
         let network = Network {
             id: request.network_id,
             conflist: list.name().to_owned(),
             options,
-            pools: [request.ipv4, request.ipv6].concat(),
+            pools,
         };
         inner.network_folder.put(network.id.as_str(), &network).await?;
         inner.networks().insert(network.id.clone(), Arc::new(network));
@@ -58,60 +53,16 @@ impl Driver {
     }
 }
 
-/// The built-in configuration, which serves a machine that has none.
-///
-/// # Errors
-/// None but by a mistake in this program; a test reads it.
-pub fn embedded() -> std::result::Result<NetworkConfigList, ConfigError> {
-    NetworkConfigList::parse(EMBEDDED)
-}
-
 impl Inner {
     pub(crate) fn network(&self, id: &NetworkId) -> Result<Arc<Network>> {
         self.networks().get(id).cloned().ok_or_else(|| Error::UnknownNetwork(id.clone()))
     }
 
-    /// The conflist of that name; without a name the first one in file-name order, as a
-    /// kubelet chooses. The embedded one stands behind both.
+    /// The conflist of that name; without a name the default one.
     pub(crate) fn conflist(&self, name: Option<&str>) -> Result<NetworkConfigList> {
-        let found = match name {
-            Some(EMBEDDED_NAME) => match self.conf_dir.load(EMBEDDED_NAME) {
-                Err(ConfigError::NotFound { .. }) => None,
-                found => Some(found?),
-            },
-            Some(name) => Some(self.conf_dir.load(name)?),
-            None => self.conf_dir.first()?,
-        };
-        let list = match found {
-            Some(list) => list,
-            None => embedded()?,
-        };
+        let list = choose(&self.conf_dir, name)?;
+        translate::attaches(&list)?;
         // The loopback interface of a container is Docker's; that of staging is up already.
         Ok(list.without("loopback"))
-    }
-
-    /// Looks for every plugin of the chain, and for the IPAM plugins that they run.
-    fn find_plugins(&self, list: &NetworkConfigList) -> Result<()> {
-        let plugins = list.plugins().iter();
-        let mut types = plugins
-            .flat_map(|plugin| std::iter::once(plugin.plugin_type()).chain(plugin.ipam_type()));
-        types.try_for_each(|plugin_type| match self.runtime.find(plugin_type) {
-            Ok(_) => Ok(()),
-            Err(source) => {
-                Err(Error::Plugin { conflist: list.name().to_owned(), source: Box::new(source) })
-            }
-        })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_embedded_conflist_is_sound_and_publishes_ports() {
-        let list = embedded().unwrap();
-        assert_eq!(list.name(), EMBEDDED_NAME);
-        assert!(list.declares("portMappings"));
     }
 }
