@@ -268,6 +268,14 @@ impl Inner {
         Ok(self.attachment_folder.put(&attachment.id.to_string(), attachment).await?)
     }
 
+    /// Writes the attachment's record, of which nothing depends: an error is logged.
+    async fn keep_or_warn(&self, attachment: &Attachment) {
+        if let Err(error) = self.keep(attachment).await {
+            tracing::warn!(attachment = %attachment.id, error = error::chain(&error),
+                "the attachment's record is behind");
+        }
+    }
+
     /// Writes the attachment's record while its caller goes on. A write that is begun later
     /// waits for this one.
     async fn keep_soon(self: &Arc<Self>, attachment: &Attachment) {

@@ -35,6 +35,7 @@ impl Driver {
             conflist: list.name().to_owned(),
             options,
             pools,
+            published_elsewhere: Vec::new(),
         };
         inner.network_folder.put(network.id.as_str(), &network).await?;
         inner.networks().insert(network.id.clone(), Arc::new(network));

@@ -152,9 +152,10 @@ pub enum Refusal {
     },
     /// A published port that nothing would publish.
     #[error(
-        "conflist {conflist:?} cannot publish port {port}: no plugin of the chain declares the \
-         \"portMappings\" capability; add {{\"type\": \"portmap\", \"capabilities\": \
-         {{\"portMappings\": true}}}} to its plugins, or start the container without -p"
+        "conflist {conflist:?} cannot publish port {port}, and no other network of the container does: \
+         no plugin of the chain declares the \"portMappings\" capability; add {{\"type\": \"portmap\", \
+         \"capabilities\": {{\"portMappings\": true}}}} to its plugins, start the container without -p, or \
+         start it on a network that publishes, and then connect it to this one"
     )]
     Publish {
         /// The network configuration list.

@@ -27,18 +27,21 @@ impl Driver {
         }
         let sandbox: Option<PathBuf> =
             (!request.sandbox_key.is_empty()).then(|| request.sandbox_key.into());
+        // Docker before 28 makes the namespace once all calls are answered.
+        let comes_later = match &sandbox {
+            Some(sandbox) => netns::identity(sandbox)?.is_none(),
+            None => false,
+        };
         inner.publish_what_waited(attachment, sandbox.as_deref()).await?;
         let joined = inner.as_joined(attachment, sandbox).await?;
         let Some(answer) = joined.join_answer() else {
             return Err(Error::UnknownEndpoint(request.endpoint_id));
         };
-        inner.ports.enter(&joined.endpoint, joined.sandbox.as_deref());
         inner.carry_out(attachment, joined).await?;
-        if let Some(sandbox) = &attachment.sandbox
-            && netns::identity(sandbox)?.is_none()
-        {
+        if comes_later {
             watch::start(inner, attachment);
         }
+        inner.note_published_elsewhere(attachment).await;
         Ok(answer)
     }
 }
@@ -91,7 +94,10 @@ impl Inner {
             let (kept, withdrawn) = tokio::join!(self.keep(attachment), withdraw);
             return Err(cause.undone(kept.and(withdrawn)));
         }
+        // Nobody is told of a Join that may still fail: the last thing that changes is what this
+        // program knows.
         self.sandboxes.enter(&joined);
+        self.ports.enter(&joined.endpoint, joined.sandbox.as_deref());
         *attachment = joined;
         Ok(())
     }

@@ -4,11 +4,9 @@
 use serde_json::{Map, json};
 
 use crate::cnm::{
-    EndpointOperInfoResponse, EndpointOptions, EndpointRequest, ProgramExternalConnectivityRequest,
+    EndpointOperInfoResponse, EndpointRequest, PortBinding, ProgramExternalConnectivityRequest,
 };
 use crate::lifecycle::error::chain;
-use crate::lifecycle::ports::publish;
-use crate::lifecycle::record::Attachment;
 use crate::lifecycle::{Driver, Error, Result};
 use crate::translate::PORT_MAPPINGS;
 
@@ -24,20 +22,23 @@ impl Driver {
         &self,
         request: ProgramExternalConnectivityRequest,
     ) -> Result<()> {
-        self.inner.is_spoken_of(&request.endpoint_id);
-        let asked = EndpointOptions::read(&request.options)?.ports;
-        match self.inner.endpoints.lock(&request.endpoint_id).await.as_mut() {
-            Some(attachment) => {
-                self.inner.publish(attachment, asked).await?;
-                if !attachment.is_gateway {
-                    attachment.is_gateway = true;
-                    self.inner.keep_soon(attachment).await;
-                }
-                self.inner.settle(attachment).await?;
-                self.inner.straighten(attachment, true).await
-            }
-            None => Err(Error::UnknownEndpoint(request.endpoint_id)),
+        let inner = &self.inner;
+        inner.is_spoken_of(&request.endpoint_id);
+        let asked = PortBinding::read(&request.options)?;
+        let mut slot = inner.endpoints.lock(&request.endpoint_id).await;
+        let Some(attachment) = slot.as_mut() else {
+            return Err(Error::UnknownEndpoint(request.endpoint_id));
+        };
+        let published = inner.publish(attachment, &asked).await;
+        // Where the gateway moves because another network was left, Docker passes over an error, and
+        // the endpoint has the gateway all the same.
+        if !attachment.is_gateway {
+            attachment.is_gateway = true;
+            inner.keep_soon(attachment).await;
         }
+        let settled = inner.settle(attachment).await;
+        published.and(settled)?;
+        inner.straighten(attachment, true).await
     }
 
     /// `NetworkDriver.RevokeExternalConnectivity`: the endpoint is its sandbox's gateway no
@@ -53,19 +54,10 @@ impl Driver {
             attachment.is_gateway = false;
             inner.keep_soon(attachment).await;
         }
-        let Attachment { list, parameters, .. } = &*attachment;
-        let can = attachment.publishes() && list.adds(PORT_MAPPINGS);
-        let (true, Some(result)) = (can, &attachment.result) else { return Ok(()) };
-        let turn = inner.turns.beside_others(list.name()).await;
-        inner.runtime.del_capability(list, parameters, PORT_MAPPINGS, result).await?;
-        drop(turn);
-        publish::forget_flows(attachment).await;
-        let mut revoked = attachment.clone();
-        revoked.parameters.capability_args.remove(PORT_MAPPINGS);
-        inner.keep(&revoked).await?;
-        *attachment = revoked;
-        inner.ports.release(&request.endpoint_id);
-        Ok(())
+        match attachment.list.adds(PORT_MAPPINGS) {
+            true => inner.unpublish(attachment).await,
+            false => inner.unpublish_elsewhere(attachment).await,
+        }
     }
 
     /// `NetworkDriver.EndpointOperInfo`: what is known about an endpoint. Nothing about an
@@ -85,6 +77,7 @@ impl Driver {
         let mut slot = self.inner.endpoints.lock(&request.endpoint_id).await;
         let mut value = Map::new();
         if let Some(attachment) = slot.as_mut() {
+            self.inner.note_published_elsewhere(attachment).await;
             self.inner.settle(attachment).await?;
             value.insert("cni.network".into(), json!(attachment.list.name()));
             value.insert("cni.containerID".into(), json!(attachment.parameters.container_id));
@@ -104,10 +97,10 @@ impl Driver {
     /// namespace that is dying may refuse, which is no reason to keep Docker from leaving.
     pub async fn leave(&self, request: EndpointRequest) {
         let slot = self.inner.endpoints.lock(&request.endpoint_id).await;
-        if let Some(attachment) = slot.as_ref()
-            && let Err(error) = self.inner.unsettle(attachment).await
-        {
+        let Some(attachment) = slot.as_ref() else { return };
+        if let Err(error) = self.inner.unsettle(attachment).await {
             tracing::warn!(error = chain(&error), "rules may be left in the container");
         }
+        self.inner.forget_published_elsewhere(attachment).await;
     }
 }

@@ -105,6 +105,7 @@ impl Inner {
             internal: false,
             forwarded: true,
             is_gateway: false,
+            published_elsewhere: false,
             widened: 0,
             tables: BTreeMap::new(),
             result: None,

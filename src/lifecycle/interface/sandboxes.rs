@@ -31,6 +31,7 @@ use crate::lifecycle::interface::place::Place;
 use crate::lifecycle::record::{Attachment, Interface};
 use crate::lifecycle::{Error, Inner, Result};
 use crate::netlink::{MAIN_TABLE, Netlink, Route, Snapshot};
+use crate::translate::PORT_MAPPINGS;
 use crate::{netns, translate};
 
 /// Which endpoint told Docker which routes on the link, in which sandbox.
@@ -48,6 +49,8 @@ struct Told {
     addresses: Vec<IpNet>,
     /// Routing tables that are this endpoint's alone.
     tables: Vec<u32>,
+    /// Whether it can publish ports that ADD has not.
+    adds_ports: bool,
 }
 
 impl Attachment {
@@ -168,6 +171,16 @@ impl Sandboxes {
         Ok(())
     }
 
+    /// The other endpoints of the attachment's sandbox that can publish ports while they live.
+    pub(crate) fn publishers_beside(&self, attachment: &Attachment) -> Vec<EndpointId> {
+        let Some(sandbox) = &attachment.sandbox else { return Vec::new() };
+        let told = self.told();
+        let beside = told.iter().filter(|(endpoint, other)| {
+            **endpoint != attachment.endpoint && other.sandbox == *sandbox && other.adds_ports
+        });
+        beside.map(|(endpoint, _)| endpoint.clone()).collect()
+    }
+
     /// Whether there is another endpoint in the attachment's sandbox.
     fn is_shared(&self, attachment: &Attachment) -> bool {
         let Some(sandbox) = &attachment.sandbox else { return false };
@@ -186,6 +199,7 @@ impl Sandboxes {
                 tables: (attachment.own_tables().into_iter())
                     .map(|table| attachment.tables.get(&table).copied().unwrap_or(table))
                     .collect(),
+                adds_ports: attachment.list.adds(PORT_MAPPINGS) && !attachment.internal,
             };
             self.told().insert(attachment.endpoint.clone(), told);
         }
