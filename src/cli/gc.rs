@@ -1,9 +1,11 @@
 //! `cnm-cni gc`: what crashes left on the host.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use super::client::Socket;
 use super::output::{Format, columns, line, print};
+use super::seconds::{ANY, seconds};
 use crate::lifecycle::{Collection, Finding, Outcome};
 use crate::server::control::COLLECT;
 
@@ -22,7 +24,8 @@ pub(super) struct Args {
 
     /// Seconds that something must be old to count as garbage
     #[arg(long, value_name = "SECONDS", default_value = "600")]
-    grace: u64,
+    #[arg(value_parser = seconds(ANY))]
+    grace: Duration,
 
     /// Also run CNI's GC on the conflist of every Docker network: whatever is neither this driver's
     /// nor in libcni's cache is removed. Only where no other runtime (containerd, CRI-O, podman)
@@ -40,7 +43,8 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let wanted = Collection { apply: args.apply, grace: args.grace, exclusive: args.exclusive };
+    let wanted =
+        Collection { apply: args.apply, grace: args.grace.as_secs(), exclusive: args.exclusive };
     let findings: Vec<Finding> = args.socket.ask(COLLECT, &wanted)?;
     print(args.format, &findings, |findings| table(findings))?;
     let failed = findings.iter().any(|finding| matches!(finding.outcome, Outcome::Failed(_)));

@@ -15,6 +15,7 @@ mod logging;
 mod orphans;
 mod output;
 mod ports;
+mod seconds;
 mod serve;
 mod validate;
 

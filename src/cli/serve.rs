@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::folders::Folders;
+use super::seconds::{ANY, SOME, seconds};
 use super::{activation, host_root};
 use crate::cni::{Limits, Trust};
 use crate::lifecycle::{Config, Driver, Most};
@@ -60,8 +61,8 @@ pub(super) struct Args {
 
     /// Seconds that the ADD of all plugins of a conflist may take together
     #[arg(long, value_name = "SECONDS", env = "CNM_CNI_CHAIN_TIMEOUT", default_value = "240")]
-    #[arg(value_parser = clap::value_parser!(u64).range(1..))]
-    chain_timeout: u64,
+    #[arg(value_parser = seconds(SOME))]
+    chain_timeout: Duration,
 
     /// How many networks there may be
     #[arg(long, value_name = "NUMBER", env = "CNM_CNI_MAX_NETWORKS", default_value = "1000")]
@@ -78,11 +79,13 @@ pub(super) struct Args {
 
     /// Seconds between two looks for garbage, as by 'cnm-cni gc --apply'; 0 for never
     #[arg(long, value_name = "SECONDS", env = "CNM_CNI_GC_INTERVAL", default_value = "300")]
-    gc_interval: u64,
+    #[arg(value_parser = seconds(ANY))]
+    gc_interval: Duration,
 
     /// Seconds that calls under way have to end, once the driver is told to stop
     #[arg(long, value_name = "SECONDS", env = "CNM_CNI_DRAIN_TIMEOUT", default_value = "30")]
-    drain_timeout: u64,
+    #[arg(value_parser = seconds(ANY))]
+    drain_timeout: Duration,
 }
 
 /// Plugins are given these paths, and records keep them: they must not depend on where the
@@ -97,9 +100,10 @@ fn plugin_limits(text: &str) -> Result<Limits, String> {
     for part in text.split(',') {
         let (verb, seconds) =
             part.split_once('=').map_or((None, part), |(verb, s)| (Some(verb), s));
-        let seconds = seconds.parse().ok().filter(|seconds| *seconds > 0);
+        let seconds = seconds.parse().ok().filter(|seconds| SOME.contains(seconds));
+        let (least, most) = (SOME.start(), SOME.end());
         let time = Duration::from_secs(
-            seconds.ok_or(format!("{part:?} has no number of seconds above 0"))?,
+            seconds.ok_or(format!("{part:?} has no number of seconds from {least} to {most}"))?,
         );
         match verb {
             None => (limits.add, limits.del) = (time, time),
@@ -190,14 +194,14 @@ async fn serve(args: Args, listener: UnixListener) -> anyhow::Result<()> {
         state_dir: args.state_dir,
         run_dir: args.run_dir,
         limits: args.plugin_timeout,
-        add_within: Duration::from_secs(args.chain_timeout),
+        add_within: args.chain_timeout,
         most: Most { networks: args.max_networks, attachments: args.max_attachments },
         sync_delete: args.sync_delete,
         allow_writable: args.folders.trust() == Trust::Anybody,
-        collect_every: (args.gc_interval > 0).then(|| Duration::from_secs(args.gc_interval)),
+        collect_every: Some(args.gc_interval).filter(|interval| !interval.is_zero()),
     };
     let (opening, stop) = (server::Opening::default(), CancellationToken::new());
-    let limit = Duration::from_secs(args.drain_timeout);
+    let limit = args.drain_timeout;
     let mut serving = tokio::spawn(server::serve(listener, opening.clone(), stop.clone(), limit));
     let driver = tokio::select! {
         opened = Driver::open(config) => opened.context("cannot open the driver's records")?,
@@ -257,7 +261,8 @@ mod tests {
         };
         assert_eq!(seconds("7"), (7, 7, 30));
         assert_eq!(seconds("ADD=5,CHECK=3"), (5, 90, 3));
-        for wrong in ["", "0", "ADD", "ADD=", "add=5", "-1", "STATUS=3"] {
+        for wrong in ["", "0", "ADD", "ADD=", "add=5", "-1", "STATUS=3", "DEL=18446744073709551615"]
+        {
             plugin_limits(wrong).unwrap_err();
         }
     }

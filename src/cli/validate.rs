@@ -9,8 +9,9 @@ use serde_json::{Value, json};
 
 use super::folders::Folders;
 use super::output::{Format, columns, line, print};
-use crate::cni::{ConfigError, NetworkConfigList, Runtime, ValidatedPlugin, Validation};
-use crate::translate::{Prospects, TakesAddress, prospects};
+use crate::cni::{ConfigError, NetworkConfigList, Runtime, ValidatedPlugin};
+use crate::lifecycle::Judgement;
+use crate::translate::{Prospects, TakesAddress};
 use crate::{cni, lifecycle};
 
 const HELP: &str = "\
@@ -23,7 +24,8 @@ Columns:
   FAMILIES      of the addresses; ? where only the IPAM plugin knows
   FORWARD       whether containers are exempt from Docker's DROP policy (-o forward=auto)
   STATUS        what the plugins say themselves; asked from CNI version 1.1.0 on
-  RESULT        ok, or failed, with the reason below
+  RESULT        ok; or failed, with the reason below, where CreateNetwork refuses it too, or a plugin
+                is not ready; or passed over: it makes no interface, and is no network for containers
 
 Examples:
   cnm-cni validate                                # every network in /etc/cni/net.d
@@ -58,12 +60,15 @@ struct Row {
     /// Where it was read; none for what is built in, and for what was not found.
     file: Option<PathBuf>,
     content: Result<Network, Unread>,
+    /// It is what a Docker network without `-o conflist=NAME` is on.
+    is_default: bool,
+    /// It makes no interface, and nobody has asked for it by its name.
+    is_passed_over: bool,
 }
 
 struct Network {
     list: NetworkConfigList,
-    validation: Validation,
-    prospects: Prospects,
+    judgement: Judgement,
 }
 
 struct Unread {
@@ -82,15 +87,29 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let rows = runtime.block_on(gather(&args, &plugins))?;
     let networks: Vec<_> = rows.iter().map(Row::json).collect();
     print(args.format, &json!({ "networks": networks }), |_| match &args.what {
-        None if rows.iter().all(Row::is_built_in) => {
-            let folder = args.folders.conf_dir();
-            let note = format!("{} has no network; this one is built in", folder.path().display());
-            format!("{}\n{note}\n", table(&rows))
-        }
-        _ => table(&rows),
+        None => table(&rows, &note(&args.folders.conf_dir(), &rows)),
+        Some(_) => table(&rows, ""),
     })?;
-    let all_well = rows.iter().all(|row| row.problems().is_empty());
+    let all_well = rows.iter().all(|row| row.is_passed_over || row.problems().is_empty());
     Ok(if all_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What a Docker network is on that asks for none of them, where that is not plain to see.
+fn note(folder: &cni::ConfDir, rows: &[Row]) -> String {
+    let folder = folder.path().display();
+    let default = rows.iter().find(|row| row.is_default);
+    match (default, rows) {
+        (Some(built_in), [_]) if built_in.is_built_in() => {
+            format!("\n{folder} has no network; this one is built in\n")
+        }
+        (Some(built_in), _) if built_in.is_built_in() => {
+            format!("\n{folder} has no network for containers; {} is built in\n", built_in.name())
+        }
+        (Some(first), [_, _, ..]) => {
+            format!("\nwithout -o conflist=NAME, a network is on {}\n", first.name())
+        }
+        _ => String::new(),
+    }
 }
 
 async fn gather(args: &Args, plugins: &Runtime) -> anyhow::Result<Vec<Row>> {
@@ -115,24 +134,29 @@ async fn gather(args: &Args, plugins: &Runtime) -> anyhow::Result<Vec<Row>> {
                 .map(|problem| (file_of(&problem).map(Path::to_owned), Err(Unread::new(problem))));
             let mut all: Vec<_> = networks.chain(problems).collect();
             all.sort_by(|(one, _), (other, _)| one.cmp(other));
-            if all.is_empty() {
+            let is_passed_over = |list: &NetworkConfigList| !list.makes_interface();
+            if all.iter().all(|(_, list)| list.as_ref().is_ok_and(is_passed_over)) {
                 // What the driver would use.
                 all.push((None, Ok(lifecycle::embedded()?)));
             }
             all
         }
     };
+    // The driver itself would be refused one where every file is at fault.
+    let default = lifecycle::choose(&folder, None).ok();
     let mut rows = Vec::new();
     for (file, list) in found {
+        let is_default = list.is_ok() && list.as_ref().ok() == default.as_ref();
+        let is_passed_over =
+            args.what.is_none() && list.as_ref().is_ok_and(|list| !list.makes_interface());
         let content = match list {
-            Ok(list) => Ok(Network {
-                validation: plugins.validate(&list).await,
-                prospects: prospects(&list),
-                list,
-            }),
+            Ok(list) => {
+                let judgement = lifecycle::judge_conflist(plugins, &list).await;
+                Ok(Network { list, judgement })
+            }
             Err(unread) => Err(unread),
         };
-        rows.push(Row { file, content });
+        rows.push(Row { file, content, is_default, is_passed_over });
     }
     Ok(rows)
 }
@@ -190,8 +214,8 @@ impl Row {
 
     /// What is amiss, a sentence each.
     fn problems(&self) -> Vec<String> {
-        let validation = match &self.content {
-            Ok(network) => &network.validation,
+        let Judgement { validation, refusals, .. } = match &self.content {
+            Ok(network) => &network.judgement,
             Err(unread) => return vec![unread.problem.to_string()],
         };
         let mut problems: Vec<String> = Vec::new();
@@ -202,6 +226,7 @@ impl Row {
                 problems.push(problem);
             }
         }
+        problems.extend(refusals.iter().map(ToString::to_string));
         if let Some(Err(error)) = &validation.status {
             problems.push(error.to_string());
         }
@@ -209,9 +234,15 @@ impl Row {
     }
 
     fn cells(&self) -> [String; 10] {
-        let result = if self.problems().is_empty() { "ok" } else { "failed" };
+        let result = match self.problems().is_empty() {
+            true => "ok",
+            false if self.is_passed_over => "passed over",
+            false => "failed",
+        };
         let none = || "-".to_owned();
-        let Ok(Network { list, validation, prospects }) = &self.content else {
+        let Ok(Network { list, judgement: Judgement { validation, prospects, .. } }) =
+            &self.content
+        else {
             let mut cells = std::array::from_fn(|_| none());
             cells[0] = self.name().to_owned();
             cells[9] = result.to_owned();
@@ -251,8 +282,14 @@ impl Row {
             "file": self.file,
             "ok": problems.is_empty(),
             "problems": problems,
+            "default": self.is_default,
+            "passedOver": self.is_passed_over,
         });
-        let Ok(Network { list, validation, prospects }) = &self.content else { return json };
+        let Ok(Network { list, judgement: Judgement { validation, prospects, .. } }) =
+            &self.content
+        else {
+            return json;
+        };
         json["cniVersion"] = json!(list.cni_version());
         json["plugins"] = validation.plugins.iter().map(plugin_json).collect();
         json["capabilities"] = json!(capabilities(list));
@@ -263,6 +300,7 @@ impl Row {
                 json!({ "ready": false, "code": error.code(), "message": error.to_string() })
             }
         };
+        json["needsDockerIpam"] = json!(prospects.needs_docker_ipam);
         json["docker"] = json!({
             "publishesPorts": prospects.publishes_ports,
             "fixedAddresses": match prospects.takes_address {
@@ -322,8 +360,8 @@ fn families(prospects: &Prospects) -> String {
     .to_owned()
 }
 
-/// The rows below each other, and then what is amiss.
-fn table(rows: &[Row]) -> String {
+/// The rows below each other, and then the note, and what is amiss.
+fn table(rows: &[Row], note: &str) -> String {
     const HEAD: [&str; 10] = [
         "NETWORK",
         "VERSION",
@@ -336,7 +374,7 @@ fn table(rows: &[Row]) -> String {
         "STATUS",
         "RESULT",
     ];
-    let text = columns(HEAD, rows.iter().map(Row::cells));
+    let text = columns(HEAD, rows.iter().map(Row::cells)) + note;
     let problems = rows.iter().flat_map(|row| {
         row.problems().into_iter().map(|problem| match &row.content {
             Ok(network) => line(&format!("{}: {problem}", network.list.name())),
@@ -344,6 +382,13 @@ fn table(rows: &[Row]) -> String {
             Err(_) => line(&problem),
         })
     });
-    let problems: String = problems.collect();
+    let of_docker = rows.iter().filter_map(|row| row.content.as_ref().ok());
+    let of_docker = of_docker.filter(|it| it.judgement.prospects.needs_docker_ipam).map(|it| {
+        format!(
+            "{}: Docker chooses its addresses, so not with --ipam-driver null\n",
+            it.list.name()
+        )
+    });
+    let problems: String = problems.chain(of_docker).collect();
     if problems.is_empty() { text } else { text + "\n" + &problems }
 }

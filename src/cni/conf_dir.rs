@@ -110,7 +110,8 @@ impl ConfDir {
     /// The default network: the first file that can be used, by file name, as kubelet's
     /// runtimes choose it. None when there is no configuration file at all.
     ///
-    /// A file that cannot be used is passed over with a warning in the log.
+    /// A file that cannot be used is passed over with a warning in the log; and so is, without one,
+    /// a network that makes no interface, as the one of `loopback` that many hosts have.
     ///
     /// # Errors
     ///
@@ -119,6 +120,7 @@ impl ConfDir {
         let mut problems = Vec::new();
         for found in self.read() {
             match found {
+                Ok(found) if !found.list.makes_interface() => {}
                 Ok(found) => return Ok(Some(found.list)),
                 Err(problem) => {
                     tracing::warn!(%problem, "passing over a CNI configuration");

@@ -12,6 +12,9 @@ use serde_json::{Map, Value};
 use super::lenient::{self, Mismatch};
 use super::{ConfigError, NetworkConfigList, name};
 
+/// Reference plugins that only change an interface which another plugin has made.
+const META: [&str; 6] = ["bandwidth", "firewall", "portmap", "sbr", "tuning", "vrf"];
+
 /// One plugin's object in a network configuration list.
 ///
 /// It compares and is stored as the JSON that was written.
@@ -76,6 +79,18 @@ impl PluginConfig {
         }
         found.retain(|name| name::check_plugin_type(name).is_ok());
         found
+    }
+
+    /// Whether the plugin brings up the loopback interface, which a container has without it.
+    #[must_use]
+    pub fn is_loopback(&self) -> bool {
+        self.plugin_type == "loopback"
+    }
+
+    /// Whether a chain may begin with the plugin: it makes an interface, as far as is known.
+    #[must_use]
+    pub fn makes_interface(&self) -> bool {
+        !self.is_loopback() && !META.contains(&self.plugin_type.as_str())
     }
 
     /// What the plugin's object has under `key`; keys match in any letter case.

@@ -61,6 +61,21 @@ pub enum Unusable {
     },
 }
 
+impl Unusable {
+    /// Whether ADD is certain to fail for it. A plugin that only does not tell its versions may well do
+    /// its work.
+    #[must_use]
+    pub fn is_certain(&self) -> bool {
+        match self {
+            Self::Version { .. } | Self::Failed(Error::NotFound(_)) => true,
+            Self::Failed(Error::Plugin(error)) => {
+                matches!(error.failure, Failure::NotFound(_) | Failure::Unstarted { .. })
+            }
+            Self::Failed(_) => false,
+        }
+    }
+}
+
 impl Validation {
     /// Whether the network can be used as far as its plugins go.
     #[must_use]

@@ -7,8 +7,10 @@
 mod endpoint;
 mod host_port;
 mod id;
+mod keys;
 mod network;
 mod options;
+mod ports;
 mod sandbox;
 mod values;
 
@@ -18,13 +20,13 @@ pub use endpoint::{
 };
 pub use host_port::HostPort;
 pub use id::{EndpointId, Id, InvalidId, NetworkId};
+pub use keys::{InvalidOption, nearest};
 pub use network::{
     Capabilities, CreateNetworkRequest, DeleteNetworkRequest, Empty, GwAllocCheckResponse,
     IpamData, Pool,
 };
-pub use options::{
-    ChainOptions, EndpointOptions, Forward, InvalidOption, NetworkOptions, PortBinding, Protocol,
-};
+pub use options::{ChainOptions, EndpointOptions, Forward, NetworkOptions};
+pub use ports::{PortBinding, Protocol};
 pub use sandbox::{
     InterfaceName, JoinRequest, JoinResponse, ProgramExternalConnectivityRequest, RouteType,
     StaticRoute,

@@ -10,17 +10,20 @@
 //! | `com.docker.network.endpoint.sysctls` | endpoint `--driver-opt` | settings of the interface, as `net.ipv4.conf.IFNAME.arp_filter=0`, and more after commas |
 //! | `ip` | endpoint `--driver-opt` | the address to ask the conflist's IPAM for, or several, as `10.22.0.50+fd00::50` |
 //!
-//! A key that begins with `cni.` and is not in the table is an error. Keys of others are
-//! passed over: Docker and its tools add their own.
+//! Any other key is an error, so that a mistyped one does not pass for a wish that was granted. What
+//! Docker itself tells of an endpoint is passed over: see [`super::keys`].
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::network::empty_as_none;
-use super::values;
+use super::keys::{
+    self, ARGS, CAPABILITY, CONFLIST, FORWARD, IP, InvalidOption, MTU, PORTMAP, Place, SYSCTLS,
+    invalid,
+};
+use super::{PortBinding, values};
 
 /// `-o` options of a network, and Docker's own labels beside them.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -94,126 +97,12 @@ pub struct EndpointOptions {
     pub chain: ChainOptions,
 }
 
-/// One published port or range: `com.docker.network.portmap`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct PortBinding {
-    /// Transport protocol.
-    pub proto: Protocol,
-    /// The container's port.
-    pub port: u16,
-    /// The host's address; none for all. `0.0.0.0` and `::` are all too: CNI's
-    /// `portMappings` have no word for the addresses of one family.
-    #[serde(rename = "HostIP", default, deserialize_with = "one_address")]
-    pub host_ip: Option<IpAddr>,
-    /// The host's port; 0 leaves the choice to the driver.
-    #[serde(default)]
-    pub host_port: u16,
-    /// The last host port that may be chosen; no higher than `host_port` for a fixed port.
-    #[serde(default)]
-    pub host_port_end: u16,
-}
-
-/// A transport protocol, by its IANA number on the wire.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "u8", into = "u8")]
-pub enum Protocol {
-    /// 6
-    Tcp,
-    /// 17
-    Udp,
-    /// 132
-    Sctp,
-}
-
-impl From<Protocol> for u8 {
-    fn from(protocol: Protocol) -> Self {
-        match protocol {
-            Protocol::Tcp => 6,
-            Protocol::Udp => 17,
-            Protocol::Sctp => 132,
-        }
-    }
-}
-
-/// Reads an address of the host; empty, `null` and the unspecified ones are none.
-fn one_address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<IpAddr>, D::Error> {
-    let address: Option<IpAddr> = empty_as_none(deserializer)?;
-    // An IPv4 address may come in IPv6's clothes, which a socket or a plugin does not see through.
-    Ok(address.map(|it| it.to_canonical()).filter(|it| !it.is_unspecified()))
-}
-
-impl Protocol {
-    /// Its name in lower case, as CNI's `portMappings` writes it.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Tcp => "tcp",
-            Self::Udp => "udp",
-            Self::Sctp => "sctp",
-        }
-    }
-}
-
-impl TryFrom<u8> for Protocol {
-    type Error = String;
-
-    fn try_from(number: u8) -> Result<Self, String> {
-        match number {
-            6 => Ok(Self::Tcp),
-            17 => Ok(Self::Udp),
-            132 => Ok(Self::Sctp),
-            other => Err(format!("protocol number {other} is not tcp (6), udp (17) or sctp (132)")),
-        }
-    }
-}
-
-/// An option that cannot be taken.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum InvalidOption {
-    /// The key begins as ours do, and is none of them.
-    #[error("option {0:?} is unknown; known are {known}", known = KNOWN)]
-    Unknown(String),
-    /// The key is one of ours, for something else.
-    #[error("option {key:?} is {whose}, not {not}")]
-    Elsewhere {
-        /// The option's key.
-        key: String,
-        /// Whose option it is.
-        whose: &'static str,
-        /// Whose it is not.
-        not: &'static str,
-    },
-    /// The value does not fit the key.
-    #[error("option {key}={value}: {reason}")]
-    Value {
-        /// The option's key.
-        key: String,
-        /// The value as it came.
-        value: String,
-        /// What is wrong with it.
-        reason: String,
-    },
-}
-
-const KNOWN: &str = "conflist, forward, ip, cni.args.KEY=VALUE, cni.capability.NAME=JSON, \
-                     com.docker.network.driver.mtu";
-
 /// Stands in errors for what the user told the plugins alone.
 const SECRET: &str = "[hidden]";
-const CONFLIST: &str = "conflist";
-const FORWARD: &str = "forward";
-const IP: &str = "ip";
 /// Docker's command line and shells have uses of their own for commas, semicolons and spaces.
 const BETWEEN_IPS: char = '+';
-const ARGS: &str = "cni.args.";
-const CAPABILITY: &str = "cni.capability.";
-const OURS: &str = "cni.";
-const SYSCTLS: &str = "com.docker.network.endpoint.sysctls";
-const MTU: &str = "com.docker.network.driver.mtu";
 const GENERIC: &str = "com.docker.network.generic";
 const INTERNAL: &str = "com.docker.network.internal";
-const PORTMAP: &str = "com.docker.network.portmap";
 
 impl NetworkOptions {
     /// Reads the `Options` of a CreateNetwork request.
@@ -238,8 +127,8 @@ impl NetworkOptions {
                         .map_err(|_| invalid(key, text, "expected auto, always or never"))?;
                 }
                 MTU => read.mtu = Some(mtu(key, text)?),
-                IP => return Err(elsewhere(key, "a container's", "a network's")),
-                _ => read.chain.take(key, text)?,
+                _ if read.chain.takes(key, text)? => {}
+                _ => return Err(InvalidOption::of(key, Place::Network)),
             }
         }
         Ok(read)
@@ -255,14 +144,7 @@ impl EndpointOptions {
         let mut read = Self::default();
         for (key, value) in options {
             match key.as_str() {
-                PORTMAP => {
-                    read.ports = Option::deserialize(value)
-                        .map_err(|error| invalid(key, &value.to_string(), &error.to_string()))?
-                        .unwrap_or_default();
-                    if read.ports.iter().any(|binding| binding.port == 0) {
-                        return Err(invalid(key, &value.to_string(), "a container has no port 0"));
-                    }
-                }
+                PORTMAP => read.ports = PortBinding::read(options)?,
                 IP => {
                     let text = text(key, value)?;
                     let addresses: Result<_, _> = text.split(BETWEEN_IPS).map(str::parse).collect();
@@ -274,9 +156,11 @@ impl EndpointOptions {
                 }
                 MTU => read.mtu = Some(mtu(key, text(key, value)?)?),
                 SYSCTLS => read.sysctls = sysctls(key, text(key, value)?)?,
-                CONFLIST | FORWARD => return Err(elsewhere(key, "a network's", "a container's")),
-                _ if key.starts_with(OURS) => read.chain.take(key, text(key, value)?)?,
-                _ => {}
+                _ if ChainOptions::has(key) => {
+                    read.chain.takes(key, text(key, value)?)?;
+                }
+                _ if keys::is_dockers(key) => {}
+                _ => return Err(InvalidOption::of(key, Place::Endpoint)),
             }
         }
         Ok(read)
@@ -284,8 +168,13 @@ impl EndpointOptions {
 }
 
 impl ChainOptions {
-    /// Takes one option if it is the chain's; passes over keys of others.
-    fn take(&mut self, key: &str, value: &str) -> Result<(), InvalidOption> {
+    /// Whether a key is the chain's.
+    fn has(key: &str) -> bool {
+        key.starts_with(ARGS) || key.starts_with(CAPABILITY)
+    }
+
+    /// Takes one option if it is the chain's, and says whether it is.
+    fn takes(&mut self, key: &str, value: &str) -> Result<bool, InvalidOption> {
         if let Some(name) = key.strip_prefix(ARGS) {
             values::check_arg(name, value).map_err(|reason| invalid(key, SECRET, &reason))?;
             self.args.push((name.to_owned(), value.to_owned()));
@@ -294,10 +183,8 @@ impl ChainOptions {
             let json = values::read_capability(name, value)
                 .map_err(|reason| invalid(key, SECRET, &reason))?;
             self.capabilities.insert(name.to_owned(), json);
-        } else if key.starts_with(OURS) {
-            return Err(InvalidOption::Unknown(key.to_owned()));
         }
-        Ok(())
+        Ok(Self::has(key))
     }
 }
 
@@ -333,16 +220,8 @@ fn sysctls(key: &str, text: &str) -> Result<BTreeMap<String, String>, InvalidOpt
     })
 }
 
-fn elsewhere(key: &str, whose: &'static str, not: &'static str) -> InvalidOption {
-    InvalidOption::Elsewhere { key: key.to_owned(), whose, not }
-}
-
 fn text<'v>(key: &str, value: &'v Value) -> Result<&'v str, InvalidOption> {
     value.as_str().ok_or_else(|| invalid(key, &value.to_string(), "expected a string"))
-}
-
-fn invalid(key: &str, value: &str, reason: &str) -> InvalidOption {
-    InvalidOption::Value { key: key.to_owned(), value: value.to_owned(), reason: reason.to_owned() }
 }
 
 #[cfg(test)]
@@ -374,7 +253,6 @@ mod tests {
             "com.docker.network.driver.mtu": "1400",
             "cni.args.K8S_POD_NAME": "x",
             "cni.capability.bandwidth": "{\"ingressRate\":1000}",
-            "foo": "bar",
         }))
         .unwrap();
         assert_eq!(read.conflist.as_deref(), Some("k8snet"));
@@ -385,13 +263,24 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_key_of_ours_is_refused_with_the_known_ones() {
-        for error in [
-            network(json!({"cni.arg": "x"})).unwrap_err(),
-            endpoint(json!({"cni.args": "K8S_POD_NAME=x"})).unwrap_err(),
-        ] {
-            assert!(error.to_string().contains("cni.args.KEY=VALUE"), "{error}");
+    fn a_key_that_is_not_ours_is_refused_and_what_docker_tells_of_an_endpoint_passed_over() {
+        for options in [json!({"confilst": "x"}), json!({"Conflist": "x"}), json!({"foo": "bar"})] {
+            let error = network(options).unwrap_err().to_string();
+            assert!(
+                error.contains("is unknown") && error.contains("cni.args.KEY=VALUE"),
+                "{error}"
+            );
         }
+        for options in [json!({"a.b": "c"}), json!({"parent": "eth0"}), json!({"cni.arg": "x"})] {
+            endpoint(options).unwrap_err();
+        }
+        let read = endpoint(json!({
+            "com.docker.network.endpoint.dnsservers": ["9.9.9.9"],
+            "com.docker.network.endpoint.exposedports": [{"Proto": 6, "Port": 80}],
+            "com.docker.network.portmap": [{"Proto": 6, "Port": 80}],
+        }))
+        .unwrap();
+        assert_eq!((read.ports.len(), read.chain), (1, ChainOptions::default()));
     }
 
     #[test]
@@ -452,30 +341,6 @@ mod tests {
         ] {
             assert!(network(options.clone()).is_err(), "{options} was accepted");
         }
-    }
-
-    #[test]
-    fn port_bindings_are_read_and_other_labels_passed_over() {
-        let read = endpoint(json!({
-            "a.b": "c",
-            "com.docker.network.endpoint.dnsservers": ["9.9.9.9"],
-            "com.docker.network.portmap": [
-                {"Proto":17,"IP":"","Port":53,"HostIP":"127.0.0.1","HostPort":5353,"HostPortEnd":5353}
-            ],
-        }))
-        .unwrap();
-        assert_eq!(
-            read.ports,
-            [PortBinding {
-                proto: Protocol::Udp,
-                port: 53,
-                host_ip: Some("127.0.0.1".parse().unwrap()),
-                host_port: 5353,
-                host_port_end: 5353,
-            }]
-        );
-        assert!(endpoint(json!({"com.docker.network.portmap": null})).unwrap().ports.is_empty());
-        assert!(endpoint(json!({"com.docker.network.portmap": [{"Proto": 1}]})).is_err());
     }
 
     #[test]

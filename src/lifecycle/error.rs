@@ -45,13 +45,13 @@ pub enum Error {
     /// The conflist cannot be found or read.
     #[error(transparent)]
     Config(#[from] cni::ConfigError),
-    /// A plugin of the conflist is missing.
+    /// A plugin of the conflist is missing, or cannot serve it.
     #[error("conflist {conflist:?}: {source}")]
     Plugin {
         /// The network configuration list.
         conflist: String,
-        /// Which plugin, and where it was looked for.
-        source: Box<cni::Error>,
+        /// Which plugin, and why.
+        source: Box<cni::Unusable>,
     },
     /// A plugin failed.
     #[error(transparent)]

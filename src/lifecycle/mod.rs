@@ -25,10 +25,11 @@
 //! | `garbage` | what nobody will ask to be removed any more | `driver`, and what that may use |
 //! | `driver` | the driver, and the parts that it is made of | `removal`, and what that may use; `config` |
 //! | `removal` | DEL in the background, again and again; what an orphan keeps from others | `ports`, `interface`, and what those may use |
-//! | `ports` | published ports: who holds which, and where they are published | `host`, and what that may use |
+//! | `ports` | published ports: who holds which, and where they are published | `interface`, and what that may use |
 //! | `interface` | where an interface stands, what ADD left, and making it so again | `host`, and what that may use |
-//! | `host` | the host's conflists and plugins, and its rules | `record`, and what that may use; `config` |
+//! | `host` | the host's conflists and plugins, and its rules | `record`, `judgement`, and what those may use; `config` |
 //! | `record` | what is known of networks and attachments, on disk and in memory | `background`, `blocking`, `files`, and what those may use |
+//! | `judgement` | which conflist a network runs, and whether it can be used here | `error`, and what that may use |
 //! | `blocking`, `files` | work that blocks; looking into folders | `error`, and what that may use |
 //! | `error` | why a call failed | `port_error` |
 //! | `background`, `config`, `port_error` | tasks and their gate; what the operator decides; why a port cannot be published | nobody |
@@ -44,6 +45,7 @@ mod files;
 mod garbage;
 mod host;
 mod interface;
+mod judgement;
 mod open;
 mod port_error;
 mod ports;
@@ -55,8 +57,8 @@ pub use config::{Config, Most};
 pub use driver::Driver;
 pub use error::{Error, chain};
 pub use garbage::collect::{Collection, Finding, Outcome};
-pub use host::embedded;
 pub use host::forward::exempts_by_default;
+pub use judgement::{Judgement, choose, embedded, judge_conflist};
 pub use port_error::PortError;
 pub use ports::publish::{PublishedPort, published};
 pub use record::reread_record;

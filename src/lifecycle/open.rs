@@ -65,14 +65,17 @@ impl Driver {
         let records = Arc::new(Records::new(attachment_folder, background.clone()));
         let chains = Arc::new(Chains::new(config, lists));
         let interfaces = Arc::new(Interfaces::new(netns_dir, attachments.live.iter())?);
-        let publisher = Publisher::new(&ports, &chains, &records);
+        let networks = Arc::new(Networks::new(network_folder, networks.records));
+        let endpoints = Arc::new(Endpoints::holding(attachments.live));
+        let publisher =
+            Publisher::new(&ports, &networks, &endpoints, &interfaces, &records, &chains);
         let removals = Removals::new(&chains, &interfaces, &ports, &records, &gate, &background);
         let driver = Self {
             boot_id: boot_id.into(),
             most: config.most,
             sync_delete: config.sync_delete,
-            networks: Arc::new(Networks::new(network_folder, networks.records)),
-            endpoints: Arc::new(Endpoints::holding(attachments.live)),
+            networks,
+            endpoints,
             inherited: Arc::default(),
             watched: Arc::default(),
             unseen: Arc::default(),

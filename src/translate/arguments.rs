@@ -2,8 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
-use super::conflist::{gives, host_local_ranges};
-use super::{Refusal, ipam};
+use super::conflist::{declares, gives, host_local_ranges};
+use super::{IP_RANGES, Refusal, ipam};
 use crate::cni::NetworkConfigList;
 use crate::cnm::{
     ChainOptions, EndpointId, EndpointInterface, EndpointOptions, IpamData, Pool, PortBinding,
@@ -52,6 +52,7 @@ pub fn arguments(
     pools: &[IpamData],
 ) -> Result<Arguments, Refusal> {
     let chosen = network.clone().overlaid_with(&endpoint.chain);
+    declares(list, &chosen)?;
     // Plugins refuse CNI_ARGS that they do not know unless told otherwise.
     let mut args = vec![("IgnoreUnknown".to_owned(), "1".to_owned())];
     args.extend(chosen.args);
@@ -80,10 +81,10 @@ pub fn arguments(
             });
         }
     }
-    if list.declares("ipRanges") && host_local_ranges(list).is_empty() {
+    if list.declares(IP_RANGES) && host_local_ranges(list).is_empty() {
         let ranges = ip_ranges(pools);
         if !ranges.is_empty() {
-            capabilities.insert("ipRanges".to_owned(), Value::Array(ranges));
+            capabilities.insert(IP_RANGES.to_owned(), Value::Array(ranges));
         }
     }
     let mac = interface.mac_address.clone();

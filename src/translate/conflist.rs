@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use ipnet::{IpNet, IpSubnets, Ipv4Subnets, Ipv6Subnets};
 use serde_json::Value;
 
-use super::{PORT_MAPPINGS, Refusal, ipam};
-use crate::cni::NetworkConfigList;
-use crate::cnm::{IpamData, Pool, PortBinding};
+use super::{IP_RANGES, PORT_MAPPINGS, Refusal, ipam};
+use crate::cni::{NetworkConfigList, PluginConfig, Version};
+use crate::cnm::{ChainOptions, IpamData, Pool, PortBinding, nearest};
 
 /// Whether what a chain makes can be handed over from the namespace that it ran in to the
 /// container's.
@@ -50,11 +50,54 @@ pub fn carries_over(list: &NetworkConfigList) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Whether a chain can allocate from the pools that Docker's IPAM has for the network.
+/// Whether a chain makes an interface, in a version of CNI whose meaning is known.
+///
+/// # Errors
+/// It does not.
+pub fn attaches(list: &NetworkConfigList) -> Result<(), Refusal> {
+    let conflist = list.name().to_owned();
+    if !list.makes_interface() {
+        let plugins: Vec<_> = list.plugins().iter().map(PluginConfig::plugin_type).collect();
+        return Err(Refusal::NoInterface { conflist, plugins: plugins.join(", ") });
+    }
+    let version = list.cni_version();
+    if !version.is_published() {
+        return Err(Refusal::Version { conflist, version, latest: Version::LATEST });
+    }
+    Ok(())
+}
+
+/// The interfaces of the host that the chain puts containers on, each with its plugin's type.
+pub fn masters(list: &NetworkConfigList) -> impl Iterator<Item = (&str, &str)> {
+    let upon = |plugin: &&PluginConfig| {
+        matches!(plugin.plugin_type(), "macvlan" | "ipvlan" | "vlan")
+            && plugin.get("linkInContainer") != Some(&Value::Bool(true))
+    };
+    list.plugins().iter().filter(upon).filter_map(|plugin| {
+        let master = plugin.get("master")?.as_str().filter(|master| !master.is_empty())?;
+        Some((plugin.plugin_type(), master))
+    })
+}
+
+/// Whether a chain can allocate from the pools that Docker's IPAM has for the network; with none,
+/// whether it has addresses of its own. `chosen` is what the user tells it.
 ///
 /// # Errors
 /// The first pool that it cannot allocate from, with the flags that would work.
-pub fn serves(list: &NetworkConfigList, pools: &[IpamData]) -> Result<(), Refusal> {
+pub fn serves(
+    list: &NetworkConfigList,
+    pools: &[IpamData],
+    chosen: &ChainOptions,
+) -> Result<(), Refusal> {
+    let from_docker = pools.iter().any(|data| matches!(data.pool, Pool::Subnet(_)));
+    if lacks_ranges(list) && !chosen.capabilities.contains_key(IP_RANGES) {
+        let conflist = list.name().to_owned();
+        match (list.declares(IP_RANGES), from_docker) {
+            (true, true) => return Ok(()),
+            (true, false) => return Err(Refusal::NoPool { conflist }),
+            (false, _) => return Err(Refusal::NoRanges { conflist }),
+        }
+    }
     for data in pools {
         let Pool::Subnet(pool) = data.pool else { continue };
         let refusal = |reason: String, alternative: Option<String>| Refusal::Pool {
@@ -66,7 +109,7 @@ pub fn serves(list: &NetworkConfigList, pools: &[IpamData]) -> Result<(), Refusa
         let ranges = host_local_ranges(list);
         if ranges.is_empty() {
             // It can be told the pool, or trusted to be told any address.
-            if !list.declares("ipRanges") && !list.declares("ips") {
+            if !list.declares(IP_RANGES) && !list.declares("ips") {
                 let reason = "it declares neither the \"ips\" nor the \"ipRanges\" capability";
                 return Err(refusal(reason.to_owned(), None));
             }
@@ -106,7 +149,7 @@ pub(super) fn gives(
 ) -> Result<(), Refusal> {
     let ranges = host_local_ranges(list);
     // Ranges that come as a capability go before those of the file.
-    if ranges.is_empty() || list.declares("ipRanges") {
+    if ranges.is_empty() || list.declares(IP_RANGES) {
         return Ok(());
     }
     for address in addresses {
@@ -199,6 +242,32 @@ pub(super) fn host_local_ranges(list: &NetworkConfigList) -> Vec<Range> {
         .collect()
 }
 
+/// Whether the chain's addresses come from a `host-local` that its file gives none.
+fn lacks_ranges(list: &NetworkConfigList) -> bool {
+    let is_host_local = ipam(list).is_some_and(|ipam| ipam["type"] == "host-local");
+    is_host_local && host_local_ranges(list).is_empty()
+}
+
+/// Makes sure that the chain has a plugin for each capability that the user tells it something by.
+///
+/// # Errors
+/// The first that none declares, with the nearest that one does.
+pub fn declares(list: &NetworkConfigList, chosen: &ChainOptions) -> Result<(), Refusal> {
+    let Some(name) = chosen.capabilities.keys().find(|name| !list.declares(name)) else {
+        return Ok(());
+    };
+    let mut declared: Vec<&str> =
+        list.plugins().iter().flat_map(PluginConfig::capabilities).collect();
+    declared.sort_unstable();
+    declared.dedup();
+    Err(Refusal::Capability {
+        conflist: list.name().to_owned(),
+        name: name.clone(),
+        nearest: nearest(name, &declared).map(str::to_owned),
+        declared: declared.into_iter().map(str::to_owned).collect(),
+    })
+}
+
 /// What a chain lets a Docker network do, as far as its configuration tells.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Prospects {
@@ -209,6 +278,8 @@ pub struct Prospects {
     /// The subnets that addresses come from. Known of the reference IPAM plugins `host-local`
     /// and `static`; empty for others.
     pub subnets: Vec<IpNet>,
+    /// Whether the addresses are Docker's alone to choose: `--ipam-driver null` is refused.
+    pub needs_docker_ipam: bool,
 }
 
 /// Whether a chain takes an address that somebody else chose.
@@ -237,6 +308,7 @@ pub fn prospects(list: &NetworkConfigList) -> Prospects {
     Prospects {
         publishes_ports: list.declares("portMappings"),
         takes_address,
+        needs_docker_ipam: lacks_ranges(list) && list.declares(IP_RANGES),
         subnets: host_local_ranges(list)
             .iter()
             .map(|range| range.subnet)

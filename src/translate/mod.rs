@@ -21,7 +21,8 @@ mod tests;
 pub use answers::{endpoint_interface, join_answer, widened};
 pub use arguments::{Arguments, arguments, kubernetes_args, port_mappings};
 pub use conflist::{
-    Prospects, TakesAddress, carries_over, lease_folder, masquerades, prospects, publishes, serves,
+    Prospects, TakesAddress, attaches, carries_over, declares, lease_folder, masquerades, masters,
+    prospects, publishes, serves,
 };
 pub use mtu::with_mtu;
 pub use refusal::{OtherAddress, Refusal};
@@ -32,6 +33,9 @@ use crate::cni::{NetworkConfigList, PluginConfig};
 
 /// The capability of a plugin that publishes ports (CONVENTIONS.md).
 pub const PORT_MAPPINGS: &str = "portMappings";
+
+/// The capability of a plugin that is told the ranges of its addresses (CONVENTIONS.md).
+const IP_RANGES: &str = "ipRanges";
 
 fn ipam(list: &NetworkConfigList) -> Option<&Value> {
     list.plugins().iter().find_map(|plugin: &PluginConfig| plugin.get("ipam"))

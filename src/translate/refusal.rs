@@ -4,6 +4,8 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+use crate::cni::Version;
+
 /// A wish of Docker's that the conflist cannot fulfil.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
@@ -40,6 +42,78 @@ pub enum Refusal {
         ranges: String,
         /// Flags of `docker network create` with which Docker chooses only what it gives.
         alternative: Option<String>,
+    },
+    /// The chain makes no interface.
+    #[error(
+        "conflist {conflist:?} makes no interface for a container: its plugins are {plugins}; a chain \
+         must begin with a plugin that makes one, such as bridge, ptp or macvlan"
+    )]
+    NoInterface {
+        /// The network configuration list.
+        conflist: String,
+        /// The plugins' types.
+        plugins: String,
+    },
+    /// Nobody knows what the chain's version of CNI says.
+    #[error(
+        "conflist {conflist:?} has the cniVersion {version}, which is not published; the latest that \
+         this driver knows is {latest}"
+    )]
+    Version {
+        /// The network configuration list.
+        conflist: String,
+        /// Its version.
+        version: Version,
+        /// The latest known one.
+        latest: Version,
+    },
+    /// The host has no interface that the chain is to be put on.
+    #[error(
+        "conflist {conflist:?} puts containers on {master:?}, the \"master\" of its plugin {plugin:?}, and \
+         this host has no such interface; make it, or name another one"
+    )]
+    NoMaster {
+        /// The network configuration list.
+        conflist: String,
+        /// The plugin's type.
+        plugin: String,
+        /// The interface that is missing.
+        master: String,
+    },
+    /// The chain takes its addresses from Docker's pools, and Docker has none.
+    #[error(
+        "conflist {conflist:?} has no ranges of addresses: its host-local takes the pools of Docker's \
+         IPAM; create the network without --ipam-driver null"
+    )]
+    NoPool {
+        /// The network configuration list.
+        conflist: String,
+    },
+    /// The chain has no addresses, and no way to be told some.
+    #[error(
+        "conflist {conflist:?} has no ranges of addresses; add \"ranges\" to its host-local, or \
+         \"capabilities\": {{\"ipRanges\": true}} to the plugin that runs it, which then takes Docker's pools"
+    )]
+    NoRanges {
+        /// The network configuration list.
+        conflist: String,
+    },
+    /// An option for a plugin that is not there.
+    #[error(
+        "option cni.capability.{name}: no plugin of conflist {conflist:?} declares that capability{}; \
+         declared {}",
+        .nearest.as_ref().map(|nearest| format!(", did you mean {nearest:?}?")).unwrap_or_default(),
+        listed(.declared)
+    )]
+    Capability {
+        /// The network configuration list.
+        conflist: String,
+        /// The capability that the option names.
+        name: String,
+        /// One that is declared, and is nearly the same.
+        nearest: Option<String>,
+        /// Those that are declared.
+        declared: Vec<String>,
     },
     /// The chain makes something that lives and dies with the namespace that it ran in.
     #[error(
@@ -104,9 +178,10 @@ pub enum Refusal {
     },
     /// A published port that nothing would publish.
     #[error(
-        "conflist {conflist:?} cannot publish port {port}: no plugin of the chain declares the \
-         \"portMappings\" capability; add {{\"type\": \"portmap\", \"capabilities\": \
-         {{\"portMappings\": true}}}} to its plugins, or start the container without -p"
+        "conflist {conflist:?} cannot publish port {port}, and no other network of the container does: \
+         no plugin of the chain declares the \"portMappings\" capability; add {{\"type\": \"portmap\", \
+         \"capabilities\": {{\"portMappings\": true}}}} to its plugins, start the container without -p, or \
+         start it on a network that publishes, and then connect it to this one"
     )]
     Publish {
         /// The network configuration list.
@@ -130,4 +205,12 @@ pub struct OtherAddress {
     pub wanted: IpAddr,
     /// The chain's addresses of that family.
     pub given: Option<String>,
+}
+
+fn listed(capabilities: &[String]) -> String {
+    match capabilities {
+        [] => "is none".to_owned(),
+        [one] => format!("is {one}"),
+        several => format!("are {}", several.join(", ")),
+    }
 }

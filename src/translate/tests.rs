@@ -49,6 +49,20 @@ fn told(list: &NetworkConfigList, wanted: Value) -> Result<Arguments, Refusal> {
     arguments(list, &none, &EndpointOptions::default(), &interface(wanted), &[])
 }
 
+/// Where the user tells the plugins nothing.
+fn serves(list: &NetworkConfigList, pools: &[IpamData]) -> Result<(), Refusal> {
+    super::serves(list, pools, &ChainOptions::default())
+}
+
+fn capabilities(json: Value) -> ChainOptions {
+    serde_json::from_value(json!({ "capabilities": json })).unwrap()
+}
+
+fn chain(plugins: Value) -> NetworkConfigList {
+    let list = json!({"cniVersion": "1.0.0", "name": "n", "plugins": plugins});
+    NetworkConfigList::parse(list.to_string().as_bytes()).unwrap()
+}
+
 fn ignore_unknown() -> (String, String) {
     ("IgnoreUnknown".to_owned(), "1".to_owned())
 }
@@ -76,6 +90,84 @@ fn what_cannot_be_carried_over_is_refused_with_what_to_do_instead() {
         assert!(text.contains(told) && text.contains("\"n\""), "{text}");
     }
     carries_over(&conflist(json!({"type": "macvlan", "linkInContainer": false}))).unwrap();
+}
+
+#[test]
+fn a_chain_that_takes_dockers_pools_is_refused_a_network_without_one() {
+    let null = pools(json!([{"AddressSpace": "null", "Pool": "0.0.0.0/0"}]));
+    let pool = pools(json!([{"Pool": "10.22.0.0/16"}]));
+    let open = list(&json!({"type": "host-local"}), &json!({"ipRanges": true}));
+    serves(&open, &pool).unwrap();
+    assert!(prospects(&open).needs_docker_ipam && !prospects(&host_local()).needs_docker_ipam);
+    let text = serves(&open, &null).unwrap_err().to_string();
+    assert!(text.contains("\"k8snet\"") && text.ends_with("without --ipam-driver null"), "{text}");
+    // Unless the user says which.
+    let ranges = capabilities(json!({"ipRanges": [[{"subnet": "10.22.0.0/16"}]]}));
+    super::serves(&open, &null, &ranges).unwrap();
+
+    // Nobody could ever tell this one.
+    let empty = list(&json!({"type": "host-local"}), &json!({"ips": true}));
+    for pools in [&null, &pool] {
+        let text = serves(&empty, pools).unwrap_err().to_string();
+        assert!(text.contains("add \"ranges\""), "{text}");
+    }
+}
+
+#[test]
+fn a_chain_that_does_not_begin_with_an_interface_is_refused() {
+    for plugins in [
+        json!([{"type": "loopback"}]),
+        json!([{"type": "portmap"}]),
+        json!([{"type": "loopback"}, {"type": "tuning"}, {"type": "bridge"}]),
+    ] {
+        let text = attaches(&chain(plugins)).unwrap_err().to_string();
+        assert!(text.starts_with("conflist \"n\" makes no interface for a container"), "{text}");
+    }
+    attaches(&chain(json!([{"type": "loopback"}, {"type": "bridge"}, {"type": "tuning"}])))
+        .unwrap();
+    attaches(&chain(json!([{"type": "nobody-knows"}]))).unwrap();
+}
+
+#[test]
+fn a_version_that_is_not_published_is_refused() {
+    for version in ["9.9.0", "1.0.5", "0.5.0"] {
+        let list = json!({"cniVersion": version, "name": "n", "plugins": [{"type": "bridge"}]});
+        let list = NetworkConfigList::parse(list.to_string().as_bytes()).unwrap();
+        let text = attaches(&list).unwrap_err().to_string();
+        assert!(text.contains(version) && text.contains("1.1.0"), "{text}");
+    }
+}
+
+#[test]
+fn containers_are_put_on_the_masters_of_macvlan_and_its_kin() {
+    let plugins = json!([
+        {"type": "macvlan", "master": "a"},
+        {"type": "ipvlan", "master": ""},
+        {"type": "vlan", "master": "b", "linkInContainer": true},
+        {"type": "vlan", "master": "c"},
+        {"type": "bridge", "master": "d"},
+    ]);
+    let chain = chain(plugins);
+    assert_eq!(masters(&chain).collect::<Vec<_>>(), [("macvlan", "a"), ("vlan", "c")]);
+}
+
+#[test]
+fn a_capability_that_no_plugin_declares_is_refused_with_the_nearest() {
+    let chain = list(&json!({"type": "host-local"}), &json!({"ipRanges": true, "bandwidth": true}));
+    declares(&chain, &capabilities(json!({"bandwidth": {}}))).unwrap();
+    let text = |json| declares(&chain, &capabilities(json)).unwrap_err().to_string();
+    assert_eq!(
+        text(json!({"bandwith": {}})),
+        "option cni.capability.bandwith: no plugin of conflist \"k8snet\" declares that capability, did \
+         you mean \"bandwidth\"?; declared are bandwidth, ipRanges"
+    );
+    // As docker run --network name=…,driver-opt=… writes it.
+    assert!(text(json!({"ipranges": []})).contains("did you mean \"ipRanges\"?"));
+    assert!(text(json!({"nosuch": {}})).ends_with("capability; declared are bandwidth, ipRanges"));
+    // At the endpoint too, where it may be the endpoint's own.
+    let endpoint = EndpointOptions { chain: capabilities(json!({"x": 1})), ..Default::default() };
+    let (none, interface) = (ChainOptions::default(), EndpointInterface::default());
+    arguments(&chain, &none, &endpoint, &interface, &[]).unwrap_err();
 }
 
 #[test]

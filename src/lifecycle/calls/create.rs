@@ -169,6 +169,7 @@ impl Driver {
             forwarded: forward::applies(network.options.forward, &list),
             list: self.chains.share(list),
             ports,
+            published_elsewhere: false,
             staging,
             sandbox: None,
             is_gateway: false,
@@ -202,7 +203,11 @@ impl Driver {
             );
             return Ok(Vec::new());
         }
-        translate::publishes(list, asked)?;
+        if !list.declares(PORT_MAPPINGS) {
+            // Perhaps another network of the container publishes them. It is judged once the endpoint
+            // has the gateway, and only then.
+            return Ok(asked.to_vec());
+        }
         let may_be_had = self.ports.may_be_had(&network.id, asked);
         // What cannot be published later is published now, if it is free.
         let held = match may_be_had && list.adds(PORT_MAPPINGS) {

@@ -34,7 +34,6 @@ impl Driver {
         let Some(answer) = joined.join_answer() else {
             return Err(Error::UnknownEndpoint(request.endpoint_id));
         };
-        self.ports.enter(&joined.endpoint, joined.sandbox.as_deref());
         self.carry_out(attachment, joined).await?;
         host_side::look_soon(self, attachment);
         // Otherwise Docker calls again, once the interface is in place.
@@ -43,6 +42,7 @@ impl Driver {
         {
             watch::start(self, attachment);
         }
+        self.publisher.note_published_elsewhere(attachment).await;
         Ok(answer)
     }
 }
@@ -106,7 +106,10 @@ impl Driver {
             let (kept, withdrawn) = tokio::join!(self.records.keep(attachment), withdraw);
             return Err(cause.undone(kept.and(withdrawn)));
         }
+        // Nobody is told of a Join that may still fail: the last thing that changes is what this
+        // program knows.
         self.interfaces.sandboxes.enter(&joined);
+        self.ports.enter(&joined.endpoint, joined.sandbox.as_deref());
         *attachment = joined;
         Ok(())
     }

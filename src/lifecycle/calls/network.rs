@@ -5,6 +5,7 @@ use crate::cni::NetworkConfigList;
 use crate::cnm::{CreateNetworkRequest, DeleteNetworkRequest, NetworkOptions};
 use crate::lifecycle::driver::Driver;
 use crate::lifecycle::error::{Error, Result};
+use crate::lifecycle::judgement::Wishes;
 use crate::lifecycle::record::Network;
 use crate::netlink::Netlink;
 use crate::translate;
@@ -17,25 +18,22 @@ impl Driver {
     /// With the reason and the remedy, whatever makes the network unusable.
     pub async fn create_network(&self, request: CreateNetworkRequest) -> Result<()> {
         let options = NetworkOptions::read(&request.options)?;
-        let CreateNetworkRequest { network_id: id, ipv4, ipv6, .. } = request;
-        let make = async || {
-            let list = self.chains.read(options.conflist.as_deref()).await?;
-            self.chains.find_plugins(&list)?;
-            translate::carries_over(&list)?;
-            translate::serves(&list, &ipv4)?;
-            translate::serves(&list, &ipv6)?;
-            if let Some(mtu) = options.mtu {
-                translate::with_mtu(list.clone(), mtu)?;
-                make_sure_of_room(&self.interfaces.own, &list, mtu).await?;
-            }
-            Ok(Network {
-                id: id.clone(),
-                conflist: list.name().to_owned(),
-                options,
-                pools: [ipv4, ipv6].concat(),
-            })
+        let list = self.chains.read(options.conflist.as_deref()).await?;
+        let pools = [request.ipv4, request.ipv6].concat();
+        let wishes = Wishes { pools: &pools, chain: &options.chain };
+        self.chains.judge(&list, wishes).await?;
+        if let Some(mtu) = options.mtu {
+            translate::with_mtu(list.clone(), mtu)?;
+            make_sure_of_room(&self.interfaces.own, &list, mtu).await?;
+        }
+        let network = Network {
+            id: request.network_id,
+            conflist: list.name().to_owned(),
+            options,
+            pools,
+            published_elsewhere: Vec::new(),
         };
-        self.networks.add(&id, self.most.networks, make).await
+        self.networks.add(network, self.most.networks).await
     }
 
     /// `NetworkDriver.DeleteNetwork`: forgets the network. An unknown one is gone already.

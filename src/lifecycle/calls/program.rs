@@ -4,12 +4,13 @@
 use serde_json::{Map, json};
 
 use crate::cnm::{
-    EndpointOperInfoResponse, EndpointOptions, EndpointRequest, ProgramExternalConnectivityRequest,
+    EndpointOperInfoResponse, EndpointRequest, PortBinding, ProgramExternalConnectivityRequest,
 };
 use crate::lifecycle::calls::watch;
 use crate::lifecycle::driver::Driver;
 use crate::lifecycle::error::chain;
 use crate::lifecycle::error::{Error, Result};
+use crate::translate::PORT_MAPPINGS;
 
 impl Driver {
     /// `NetworkDriver.ProgramExternalConnectivity`: the endpoint became its sandbox's
@@ -25,19 +26,21 @@ impl Driver {
     ) -> Result<()> {
         let _ahead = self.gate.ahead();
         self.inherited.seen_by_dockerd(&request.endpoint_id);
-        let asked = EndpointOptions::read(&request.options)?.ports;
-        match self.endpoints.lock(&request.endpoint_id).await.as_mut() {
-            Some(attachment) => {
-                self.publisher.publish(attachment, asked).await?;
-                if !attachment.is_gateway {
-                    attachment.is_gateway = true;
-                    self.records.keep_soon(attachment).await;
-                }
-                watch::settle(self, attachment).await?;
-                self.interfaces.align_default_route(attachment, true).await
-            }
-            None => Err(Error::UnknownEndpoint(request.endpoint_id)),
+        let asked = PortBinding::read(&request.options)?;
+        let mut slot = self.endpoints.lock(&request.endpoint_id).await;
+        let Some(attachment) = slot.as_mut() else {
+            return Err(Error::UnknownEndpoint(request.endpoint_id));
+        };
+        let published = self.publisher.publish(attachment, &asked).await;
+        // Where the gateway moves because another network was left, Docker passes over an error, and
+        // the endpoint has the gateway all the same.
+        if !attachment.is_gateway {
+            attachment.is_gateway = true;
+            self.records.keep_soon(attachment).await;
         }
+        let settled = watch::settle(self, attachment).await;
+        published.and(settled)?;
+        self.interfaces.align_default_route(attachment, true).await
     }
 
     /// `NetworkDriver.RevokeExternalConnectivity`: the endpoint is its sandbox's gateway no
@@ -53,7 +56,10 @@ impl Driver {
             attachment.is_gateway = false;
             self.records.keep_soon(attachment).await;
         }
-        self.publisher.revoke(attachment).await
+        match attachment.list.adds(PORT_MAPPINGS) {
+            true => self.publisher.unpublish(attachment).await,
+            false => self.publisher.unpublish_elsewhere(attachment).await,
+        }
     }
 
     /// `NetworkDriver.EndpointOperInfo`: what is known about an endpoint. Nothing about an
@@ -74,6 +80,7 @@ impl Driver {
         let mut slot = self.endpoints.lock(&request.endpoint_id).await;
         let mut value = Map::new();
         if let Some(attachment) = slot.as_mut() {
+            self.publisher.note_published_elsewhere(attachment).await;
             watch::settle(self, attachment).await?;
             value.insert("cni.network".into(), json!(attachment.list.name()));
             value.insert("cni.containerID".into(), json!(attachment.parameters.container_id));
@@ -94,10 +101,10 @@ impl Driver {
     pub async fn leave(&self, request: EndpointRequest) {
         let _ahead = self.gate.ahead();
         let slot = self.endpoints.lock(&request.endpoint_id).await;
-        if let Some(attachment) = slot.as_ref()
-            && let Err(error) = self.interfaces.unsettle(attachment).await
-        {
+        let Some(attachment) = slot.as_ref() else { return };
+        if let Err(error) = self.interfaces.unsettle(attachment).await {
             tracing::warn!(error = chain(&error), "rules may be left in the container");
         }
+        self.publisher.forget_published_elsewhere(attachment).await;
     }
 }

@@ -106,6 +106,7 @@ impl Driver {
             internal: false,
             forwarded: true,
             is_gateway: false,
+            published_elsewhere: false,
             widened: 0,
             tables: BTreeMap::new(),
             result: None,

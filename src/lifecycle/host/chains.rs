@@ -16,20 +16,8 @@ use crate::cni::{
 use crate::lifecycle::blocking::on_blocking_thread;
 use crate::lifecycle::config::Config;
 use crate::lifecycle::error::{Error, Result, chain};
-use crate::translate::PORT_MAPPINGS;
-
-/// The conflist of a host that has none: bridge, host-local and portmap.
-const EMBEDDED: &[u8] = include_bytes!("../../../conflists/cnm-cni-default.conflist");
-/// The name inside it.
-const EMBEDDED_NAME: &str = "cnm-cni-default";
-
-/// The built-in configuration, which serves a host that has none.
-///
-/// # Errors
-/// None but by a mistake in this program; a test reads it.
-pub fn embedded() -> std::result::Result<NetworkConfigList, ConfigError> {
-    NetworkConfigList::parse(EMBEDDED)
-}
+use crate::lifecycle::judgement::{Wishes, choose, embedded, judge};
+use crate::translate::{self, PORT_MAPPINGS};
 
 /// The conflists of this host and their plugins.
 #[derive(Debug)]
@@ -64,23 +52,21 @@ impl Chains {
         }
     }
 
-    /// The conflist of that name; without a name the first one in file-name order, as a
-    /// kubelet chooses. The embedded one stands behind both.
+    /// The conflist of that name; without a name the default one.
     fn conflist(&self, name: Option<&str>) -> Result<NetworkConfigList> {
-        let found = match name {
-            Some(EMBEDDED_NAME) => match self.conf_dir.load(EMBEDDED_NAME) {
-                Err(ConfigError::NotFound { .. }) => None,
-                found => Some(found?),
-            },
-            Some(name) => Some(self.conf_dir.load(name)?),
-            None => self.conf_dir.first()?,
-        };
-        let list = match found {
-            Some(list) => list,
-            None => embedded()?,
-        };
+        let list = choose(&self.conf_dir, name)?;
+        translate::attaches(&list)?;
         // The loopback interface of a container is Docker's; that of staging is up already.
         Ok(list.without("loopback"))
+    }
+
+    /// Judges whether Docker can have such a network on the conflist.
+    ///
+    /// # Errors
+    /// With the reason and the remedy, whatever makes the network unusable.
+    pub(crate) async fn judge(&self, list: &NetworkConfigList, wishes: Wishes<'_>) -> Result<()> {
+        self.find_plugins(list)?;
+        judge(&self.runtime, list, Some(wishes)).await.verdict(list)
     }
 
     /// The same, off the threads that serve Docker.
@@ -135,7 +121,7 @@ impl Chains {
     pub(crate) fn find_plugins(&self, list: &NetworkConfigList) -> Result<()> {
         self.runtime.find_all(list).map_err(|source| Error::Plugin {
             conflist: list.name().to_owned(),
-            source: Box::new(source),
+            source: Box::new(source.into()),
         })
     }
 
@@ -221,17 +207,5 @@ impl Chains {
     /// Ends what an earlier driver's plugins still do for these attachments.
     pub(crate) async fn end_strays(&self, attachments: HashSet<String>) {
         self.runtime.end_strays(attachments).await;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_embedded_conflist_is_sound_and_publishes_ports() {
-        let list = embedded().unwrap();
-        assert_eq!(list.name(), EMBEDDED_NAME);
-        assert!(list.declares("portMappings"));
     }
 }

@@ -12,8 +12,6 @@ pub(crate) mod side;
 pub(crate) mod tables;
 mod turns;
 
-pub use chains::embedded;
-
 pub(crate) use chains::Chains;
 pub(crate) use lists::Lists;
 use turns::Turns;

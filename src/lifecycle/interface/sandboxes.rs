@@ -31,7 +31,7 @@ use crate::lifecycle::host::kernels::own_rules;
 use crate::lifecycle::record::{Attachment, Interface};
 use crate::netlink::sysctl::Sysctls;
 use crate::netlink::{MAIN_TABLE, Route, Snapshot};
-use crate::translate;
+use crate::translate::{self, PORT_MAPPINGS};
 
 /// Which endpoint told Docker which routes on the link, in which sandbox.
 #[derive(Debug, Default)]
@@ -50,6 +50,8 @@ struct Told {
     tables: Vec<u32>,
     /// What its chain has set in the namespace.
     settings: Sysctls,
+    /// Whether it can publish ports that ADD has not.
+    adds_ports: bool,
 }
 
 impl Attachment {
@@ -178,6 +180,16 @@ impl Sandboxes {
             .any(|other| other.settings.get(setting).is_some_and(|theirs| theirs == value))
     }
 
+    /// The other endpoints of the attachment's sandbox that can publish ports while they live.
+    pub(crate) fn publishers_beside(&self, attachment: &Attachment) -> Vec<EndpointId> {
+        let Some(sandbox) = &attachment.sandbox else { return Vec::new() };
+        let told = self.told();
+        let beside = told.iter().filter(|(endpoint, other)| {
+            **endpoint != attachment.endpoint && other.sandbox == *sandbox && other.adds_ports
+        });
+        beside.map(|(endpoint, _)| endpoint.clone()).collect()
+    }
+
     /// Whether there is another endpoint in the attachment's sandbox.
     pub(crate) fn is_shared(&self, attachment: &Attachment) -> bool {
         let Some(sandbox) = &attachment.sandbox else { return false };
@@ -199,6 +211,7 @@ impl Sandboxes {
                 settings: (interface.and_then(|interface| interface.settings.as_ref()))
                     .map(|settings| settings.namespace.clone())
                     .unwrap_or_default(),
+                adds_ports: attachment.list.adds(PORT_MAPPINGS) && !attachment.internal,
             };
             self.told().insert(attachment.endpoint.clone(), told);
         }

@@ -7,7 +7,12 @@
 //! that the container is another one, and when the gateway moves: the plugins that declare
 //! `portMappings` are run alone, with DEL for the endpoint that loses it and with ADD, on
 //! top of the chain's result, for the one that gets it. Where the plugin that makes the
-//! interface publishes the ports too, they stay with the endpoint that has them.
+//! interface publishes the ports too, they stay with the endpoint that has them. Where the one that
+//! gets the gateway cannot publish, another end does: [`super::elsewhere`].
+//!
+//! The record is written before the plugins publish, and after they have taken back: it has at least
+//! what is on the host. What this program knows changes last, and is what is on the host, whether or
+//! not a record could be written after it.
 
 use std::net::IpAddr;
 use std::path::Path;
@@ -15,11 +20,12 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use super::Ports;
 use crate::cnm::{EndpointId, NetworkId, PortBinding, Protocol};
 use crate::lifecycle::error::Result;
 use crate::lifecycle::host::Chains;
-use crate::lifecycle::ports::Ports;
-use crate::lifecycle::record::{Attachment, Records};
+use crate::lifecycle::interface::Interfaces;
+use crate::lifecycle::record::{Attachment, Endpoints, Networks, Records};
 use crate::netlink::conntrack;
 use crate::state::Folder;
 use crate::translate::{self, PORT_MAPPINGS};
@@ -74,33 +80,31 @@ pub fn published(state_dir: &Path) -> Result<Vec<PublishedPort>> {
 /// Publishes ports, and takes them back.
 #[derive(Debug)]
 pub(crate) struct Publisher {
-    ports: Arc<Ports>,
+    pub(super) ports: Arc<Ports>,
+    pub(super) networks: Arc<Networks>,
+    pub(super) endpoints: Arc<Endpoints>,
+    pub(super) interfaces: Arc<Interfaces>,
+    pub(super) records: Arc<Records>,
     chains: Arc<Chains>,
-    records: Arc<Records>,
 }
 
 impl Publisher {
-    pub(crate) fn new(ports: &Arc<Ports>, chains: &Arc<Chains>, records: &Arc<Records>) -> Self {
-        let (ports, chains) = (Arc::clone(ports), Arc::clone(chains));
-        Self { ports, chains, records: Arc::clone(records) }
-    }
-
-    /// Takes the ports of an endpoint back, if its chain has published them apart from its interface.
-    ///
-    /// # Errors
-    /// The chain cannot take them back; they stay the endpoint's.
-    pub(crate) async fn revoke(&self, attachment: &mut Attachment) -> Result<()> {
-        let Attachment { list, parameters, .. } = &*attachment;
-        let can = attachment.publishes() && list.adds(PORT_MAPPINGS);
-        let (true, Some(result)) = (can, &attachment.result) else { return Ok(()) };
-        self.chains.unpublish(list, parameters, result).await?;
-        forget_flows(attachment).await;
-        let mut revoked = attachment.clone();
-        revoked.parameters.capability_args.remove(PORT_MAPPINGS);
-        self.records.keep(&revoked).await?;
-        *attachment = revoked;
-        self.ports.release(&attachment.endpoint);
-        Ok(())
+    pub(crate) fn new(
+        ports: &Arc<Ports>,
+        networks: &Arc<Networks>,
+        endpoints: &Arc<Endpoints>,
+        interfaces: &Arc<Interfaces>,
+        records: &Arc<Records>,
+        chains: &Arc<Chains>,
+    ) -> Self {
+        Self {
+            ports: Arc::clone(ports),
+            networks: Arc::clone(networks),
+            endpoints: Arc::clone(endpoints),
+            interfaces: Arc::clone(interfaces),
+            records: Arc::clone(records),
+            chains: Arc::clone(chains),
+        }
     }
 
     /// Publishes the ports of an endpoint that joins a sandbox, if ADD left them out because the
@@ -114,7 +118,9 @@ impl Publisher {
         sandbox: Option<&Path>,
     ) -> Result<()> {
         let Attachment { endpoint, network, ports, .. } = &*attachment;
-        if ports.is_empty() || attachment.publishes() || self.ports.are_had_in(sandbox, ports) {
+        let can = attachment.list.declares(PORT_MAPPINGS);
+        let nothing_to_do = ports.is_empty() || attachment.publishes() || !can;
+        if nothing_to_do || self.ports.are_had_in(sandbox, ports) {
             return Ok(());
         }
         if !attachment.list.adds(PORT_MAPPINGS) {
@@ -122,63 +128,85 @@ impl Publisher {
             self.ports.hold(endpoint, network, ports)?;
             self.ports.release(endpoint);
         }
-        self.publish(attachment, Vec::new()).await
+        self.publish_here(attachment, &[]).await
     }
 
-    /// Publishes the ports of an endpoint that became its sandbox's gateway, unless they are.
+    /// Publishes the ports of an endpoint that became its sandbox's gateway, unless they are: at this
+    /// end of the container, or where this one's chain cannot, at another.
     /// `asked` are Docker's ports of the sandbox: it keeps them from an endpoint that it makes
     /// while another one on its own bridge has them.
     ///
     /// # Errors
-    /// Somebody else has a port, or the chain fails. Nothing is published then; where even that
-    /// could not be made sure of, the ports are the endpoint's until its DEL.
+    /// Somebody else has a port, no end of the container publishes, or the chain fails. Nothing is
+    /// published then; where even that could not be made sure of, the ports are the endpoint's until
+    /// its DEL.
     pub(crate) async fn publish(
         &self,
         attachment: &mut Attachment,
-        asked: Vec<PortBinding>,
+        asked: &[PortBinding],
     ) -> Result<()> {
-        if attachment.ports.is_empty() && !attachment.internal {
-            attachment.ports = asked;
+        match attachment.list.adds(PORT_MAPPINGS) {
+            true => self.publish_here(attachment, asked).await,
+            false => self.publish_elsewhere(attachment, asked).await,
         }
+    }
+
+    /// Publishes by the endpoint's own chain: the ports that it came with, or else these.
+    pub(crate) async fn publish_here(
+        &self,
+        attachment: &mut Attachment,
+        asked: &[PortBinding],
+    ) -> Result<()> {
         let Some(result) = &attachment.result else { return Ok(()) };
-        if attachment.ports.is_empty() || attachment.publishes() {
+        let wanted = attachment.ports_or(asked);
+        if wanted.is_empty() || attachment.publishes() {
             return Ok(());
         }
         let endpoint = &attachment.endpoint;
-        if !attachment.list.adds(PORT_MAPPINGS) {
-            tracing::warn!(
-                endpoint = endpoint.short(),
-                conflist = attachment.list.name(),
-                "published ports do not move here with the gateway: no plugin behind the one that \
-                 makes the interface declares portMappings"
-            );
-            return Ok(());
-        }
-        let ports = self.ports.hold(endpoint, &attachment.network, &attachment.ports)?;
+        let ports = self.ports.hold(endpoint, &attachment.network, wanted)?;
         // The ports are the endpoint's only, wherever it stands: it has a sandbox by now.
         self.ports.enter(endpoint, attachment.sandbox.as_deref());
         let mut published = attachment.clone();
         let mappings = translate::port_mappings(&ports);
         published.parameters.capability_args.insert(PORT_MAPPINGS.to_owned(), mappings);
         published.ports = ports;
-        let Attachment { list, parameters, .. } = &published;
-        let outcome = async {
-            // On disk first: what a crash leaves half-done, DEL then takes back.
-            self.records.keep(&published).await?;
-            self.chains.publish(list, parameters, result).await
-        };
-        let outcome: Result<()> = outcome.await;
-        if let Err(cause) = outcome {
-            let undo = self.chains.unpublish(list, parameters, result).await;
-            if let Err(undo) = undo {
-                // Rules may stand: DEL has to be told of them, and nobody else gets the ports.
-                *attachment = published;
-                return Err(cause.undone(Err(undo)));
-            }
+        // On disk first: what a crash leaves half-done, DEL then takes back.
+        if let Err(error) = self.records.keep(&published).await {
             self.ports.release(endpoint);
-            return Err(cause.undone(self.records.keep(attachment).await));
+            return Err(error);
         }
-        *attachment = published;
+        let Attachment { list, parameters, .. } = &published;
+        let added = self.chains.publish(list, parameters, result).await;
+        let Err(cause) = added else {
+            *attachment = published;
+            return Ok(());
+        };
+        let undo = self.chains.unpublish(list, parameters, result).await;
+        if let Err(undo) = undo {
+            // Rules may stand: DEL has to be told of them, and nobody else gets the ports.
+            *attachment = published;
+            return Err(cause.undone(Err(undo)));
+        }
+        self.ports.release(endpoint);
+        self.records.keep_or_warn(attachment).await;
+        Err(cause)
+    }
+
+    /// Takes the ports of an endpoint back, where its chain can do so while it lives.
+    ///
+    /// # Errors
+    /// The chain cannot; they stay the endpoint's.
+    pub(crate) async fn unpublish(&self, attachment: &mut Attachment) -> Result<()> {
+        let Attachment { list, parameters, .. } = &*attachment;
+        let can = attachment.publishes() && list.adds(PORT_MAPPINGS);
+        let (true, Some(result)) = (can, &attachment.result) else { return Ok(()) };
+        self.chains.unpublish(list, parameters, result).await?;
+        forget_flows(attachment).await;
+        // The ports are free now, whatever the disk says: a record that has them yet does no more
+        // than have DEL look for them once more.
+        attachment.parameters.capability_args.remove(PORT_MAPPINGS);
+        self.ports.release(&attachment.endpoint);
+        self.records.keep_or_warn(attachment).await;
         Ok(())
     }
 }

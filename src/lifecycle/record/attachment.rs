@@ -35,6 +35,9 @@ pub(crate) struct Attachment {
     /// as `parameters` has them too: see [`crate::lifecycle::ports::publish`].
     #[serde(default)]
     pub(crate) ports: Vec<PortBinding>,
+    /// Another network of the container was seen to publish the ports, which this one cannot.
+    #[serde(default)]
+    pub(crate) published_elsewhere: bool,
     /// Where the staging namespace is pinned: the `CNI_NETNS` of the parameters.
     pub(crate) staging: PathBuf,
     /// The network is `--internal`.
@@ -110,6 +113,14 @@ impl Attachment {
     pub(crate) fn begin_removal(&mut self) {
         self.phase = Phase::Deleting;
         self.removal.get_or_insert_with(Removal::begun_now);
+    }
+
+    /// The ports that it came with; where Docker had kept them from it, these.
+    pub(crate) fn ports_or<'p>(&'p self, asked: &'p [PortBinding]) -> &'p [PortBinding] {
+        match &self.ports[..] {
+            [] if !self.internal => asked,
+            own => own,
+        }
     }
 
     /// Whether its ports are published: by ADD, and not taken back since.

@@ -2,11 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::cnm::{IpamData, NetworkId, NetworkOptions};
+use crate::cnm::{IpamData, NetworkId, NetworkOptions, PortBinding};
 use crate::state::Record;
 
 /// A Docker network. Docker never tells about it again, so this is all there is.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Network {
     pub(crate) id: NetworkId,
     /// Name of the conflist that its containers are attached by: read anew for each, as a
@@ -16,6 +16,10 @@ pub(crate) struct Network {
     /// The pools that Docker's IPAM has for the network.
     #[serde(default)]
     pub(crate) pools: Vec<IpamData>,
+    /// Ports that containers on this network publish by another one, a list for each container: see
+    /// [`crate::lifecycle::ports`].
+    #[serde(default)]
+    pub(crate) published_elsewhere: Vec<Vec<PortBinding>>,
 }
 
 impl Record for Network {

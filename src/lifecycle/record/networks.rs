@@ -36,28 +36,42 @@ impl Networks {
         self.known().values().map(|network| network.conflist.clone()).collect()
     }
 
-    /// Keeps the network that `make` makes, if there are fewer than `most` or it is known already.
+    /// Keeps a network, if there are fewer than `most` or it is known already.
     ///
     /// # Errors
-    /// There are too many; `make` fails; the record cannot be written.
-    pub(crate) async fn add(
-        &self,
-        id: &NetworkId,
-        most: usize,
-        make: impl AsyncFnOnce() -> Result<Network>,
-    ) -> Result<()> {
+    /// There are too many; or the record cannot be written.
+    pub(crate) async fn add(&self, network: Network, most: usize) -> Result<()> {
         // Docker makes few of them.
         let _alone = self.changing.lock().await;
         let (is_known, count) = {
             let known = self.known();
-            (known.contains_key(id), known.len())
+            (known.contains_key(&network.id), known.len())
         };
         if !is_known && count >= most {
             return Err(Error::TooMany { what: "networks", most, flag: "--max-networks" });
         }
-        let network = make().await?;
-        self.folder.put(id.as_str(), &network).await?;
-        self.known().insert(id.clone(), Arc::new(network));
+        self.folder.put(network.id.as_str(), &network).await?;
+        self.known().insert(network.id.clone(), Arc::new(network));
+        Ok(())
+    }
+
+    /// Changes a network and its record, unless it is gone, or `change` says that there is nothing to
+    /// change.
+    ///
+    /// # Errors
+    /// The record cannot be written; the network is what it was.
+    pub(crate) async fn change(
+        &self,
+        id: &NetworkId,
+        change: impl FnOnce(&mut Network) -> bool,
+    ) -> Result<()> {
+        let _alone = self.changing.lock().await;
+        let Ok(network) = self.get(id) else { return Ok(()) };
+        let mut changed = Network::clone(&network);
+        if change(&mut changed) {
+            self.folder.put(id.as_str(), &changed).await?;
+            self.known().insert(id.clone(), Arc::new(changed));
+        }
         Ok(())
     }
 

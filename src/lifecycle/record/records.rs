@@ -27,6 +27,14 @@ impl Records {
         Ok(self.folder.put(&attachment.id.to_string(), attachment).await?)
     }
 
+    /// Writes the attachment's record, of which nothing depends: an error is logged.
+    pub(crate) async fn keep_or_warn(&self, attachment: &Attachment) {
+        if let Err(error) = self.keep(attachment).await {
+            tracing::warn!(attachment = %attachment.id, error = chain(&error),
+                "the attachment's record is behind");
+        }
+    }
+
     /// Writes the attachment's record while its caller goes on. A write that is begun later
     /// waits for this one.
     pub(crate) async fn keep_soon(self: &Arc<Self>, attachment: &Attachment) {

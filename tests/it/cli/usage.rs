@@ -49,6 +49,33 @@ fn a_switch_is_set_by_a_variable_in_any_of_the_usual_words() {
 }
 
 #[test]
+fn a_time_longer_than_a_year_is_refused_by_every_flag_that_takes_one() {
+    const FLAGS: [(&str, &str); 5] = [
+        ("serve", "--plugin-timeout"),
+        ("serve", "--chain-timeout"),
+        ("serve", "--gc-interval"),
+        ("serve", "--drain-timeout"),
+        ("gc", "--grace"),
+    ];
+    for (verb, flag) in FLAGS {
+        for seconds in ["18446744073709551615", "9223372036854775807", "31536001"] {
+            let said = Said::by(&mut cnm_cni(&[verb, flag, seconds]));
+            assert_eq!(said.status, 2, "{flag}: {said:?}");
+            let invalid = format!("invalid value '{seconds}' for '{flag} <SECONDS>'");
+            let told = said.stderr.contains(&invalid) && said.stderr.contains("31536000");
+            assert!(told, "{flag}: {said:?}");
+        }
+        // A year is not too long: what is refused then is the flag beside it.
+        let said = Said::by(&mut cnm_cni(&[verb, flag, "31536000", "--no-such-flag"]));
+        assert!(said.stderr.contains("unexpected argument '--no-such-flag'"), "{said:?}");
+    }
+    let serve = Said::by(&mut cnm_cni(&["serve", "--help"])).stdout;
+    let gc = Said::by(&mut cnm_cni(&["gc", "--help"])).stdout;
+    let told = format!("{serve}{gc}").matches("<SECONDS>").count();
+    assert_eq!(told, FLAGS.len(), "a flag that takes seconds is not tried here");
+}
+
+#[test]
 fn a_failure_is_in_the_exit_status_where_it_cannot_be_told() {
     let full = || OpenOptions::new().write(true).open("/dev/full").unwrap();
     let status = |args: &[&str]| {

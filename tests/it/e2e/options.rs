@@ -42,9 +42,12 @@ on_both_dockers! {
     an_mtu_that_a_chain_cannot_make_is_refused_with_the_network,
     plugins_made_for_kubernetes_are_told_names_that_last,
     an_option_that_nobody_knows_is_refused_with_those_that_are_known,
+    what_docker_itself_tells_of_an_endpoint_is_no_option_of_the_users,
 }
 
 and_on_docker_26_1! {
+    an_option_that_nobody_knows_is_refused_with_those_that_are_known,
+    what_docker_itself_tells_of_an_endpoint_is_no_option_of_the_users,
     capabilities_and_the_mtu_are_the_endpoints_or_else_the_networks,
     packets_are_as_large_as_the_mtu_that_the_user_gave,
 }
@@ -146,13 +149,51 @@ fn an_option_that_nobody_knows_is_refused_with_those_that_are_known(suite: Suite
             let key = option.split('=').next().unwrap();
             assert!(error.contains(key), "{option}: {error}");
         }
-        // What others understand is passed over, and so are labels.
-        host.docker(&[&create[..], &["-o", "theirs=x", "--label", "a=b", "web"]].concat());
+        for (option, words) in [
+            ("confilst=nosuch", "did you mean \"conflist\"?"),
+            ("Conflist=x", "did you mean \"conflist\"?"),
+            ("theirs=x", "option \"theirs\" is unknown; known are conflist, forward, ip, "),
+            ("mtu=1400", "did you mean \"com.docker.network.driver.mtu\"?"),
+            ("parent=eth0", "\"master\" of macvlan, ipvlan or vlan"),
+            ("com.docker.network.bridge.name=br7", "\"bridge\" of plugin bridge"),
+            (
+                "cni.capability.nosuch={}",
+                "no plugin of conflist \"shaped\" declares that capability",
+            ),
+        ] {
+            let error = host.docker_refuses(&[&create[..], &["-o", option, "web"]].concat());
+            assert!(error.contains(words), "{option}: no {words:?} in {error}");
+            assert_eq!(host.docker(&["network", "ls", "-q", "--filter", "name=web"]), "");
+        }
+        // Labels are anybody's.
+        host.docker(&[&create[..], &["--label", "theirs=x", "web"]].concat());
         let error = host.run_refuses("alice", "name=web,driver-opt=cni.arg=x", &[]);
         for key in ["cni.args.KEY=VALUE", "cni.capability.NAME=JSON", "conflist", "ip"] {
             assert!(error.contains(key), "no {key} in {error}");
         }
-        host.docker(&["network", "rm", "web"]);
+        host.run("bob", "bridge", &[]);
+        for (option, words) in [
+            ("mtu=1400", "did you mean \"com.docker.network.driver.mtu\"?"),
+            ("conflist=x", "is a network's, not a container's"),
+            ("cni.capability.Bandwidth={}", "did you mean \"bandwidth\"?"),
+            ("com.docker.network.bridge.name=br7", "\"bridge\" of plugin bridge"),
+        ] {
+            let connect = ["network", "connect", "--driver-opt", option, "web", "bob"];
+            let error = host.docker_refuses(&connect);
+            assert!(error.contains(words), "{option}: no {words:?} in {error}");
+        }
+        host.remove(&["bob"], &["web"]);
+    });
+}
+
+fn what_docker_itself_tells_of_an_endpoint_is_no_option_of_the_users(suite: Suite) {
+    on_a_host(suite, &[SHAPED], |host| {
+        host.create_network("web", Some("shaped"));
+        let flags = ["--expose", "80", "--dns", "9.9.9.9", "--mac-address", "02:10:20:30:40:50"];
+        let aliases =
+            ["--network-alias", "al", "--sysctl", "net.ipv4.ip_unprivileged_port_start=0"];
+        host.run("alice", "web", &[&flags[..], &aliases].concat());
+        host.remove(&["alice"], &["web"]);
     });
 }
 

@@ -16,6 +16,8 @@ const WITHOUT_PORTMAP: ConfFile<'_> = (
             {
                 "type": "bridge",
                 "bridge": "plain0",
+                "isDefaultGateway": true,
+                "ipMasq": true,
                 "ipam": {"type": "host-local", "ranges": [[{"subnet": "10.98.0.0/24"}]]}
             }
         ]
@@ -26,6 +28,7 @@ on_both_dockers! {
     a_published_port_answers_on_loopback_on_the_hosts_address_and_from_outside,
     a_port_published_on_one_address_answers_on_no_other,
     publishing_on_a_chain_that_cannot_is_refused_with_reason_and_remedy,
+    a_network_that_cannot_publish_leaves_the_ports_to_another_one_of_the_container,
     the_driver_chooses_where_no_host_port_is_given_and_shows_it,
     a_port_that_another_container_has_is_refused_with_its_name,
     ranges_udp_sctp_and_ipv6_addresses_are_published,
@@ -33,6 +36,8 @@ on_both_dockers! {
 }
 
 and_on_docker_26_1! {
+    publishing_on_a_chain_that_cannot_is_refused_with_reason_and_remedy,
+    a_network_that_cannot_publish_leaves_the_ports_to_another_one_of_the_container,
     the_driver_chooses_where_no_host_port_is_given_and_shows_it,
     a_port_that_another_container_has_is_refused_with_its_name,
     ranges_udp_sctp_and_ipv6_addresses_are_published,
@@ -76,6 +81,49 @@ fn publishing_on_a_chain_that_cannot_is_refused_with_reason_and_remedy(suite: Su
         }
         host.run("alice", "web", &[]);
         host.remove(&["alice"], &["web"]);
+    });
+}
+
+fn a_network_that_cannot_publish_leaves_the_ports_to_another_one_of_the_container(suite: Suite) {
+    on_a_host(suite, &[PODS, WITHOUT_PORTMAP], |host| {
+        // Docker gives the gateway to the first by name, and starts with any.
+        for (plain, web) in [("anna", "web"), ("zoe", "web")] {
+            host.create_network(plain, Some("plain"));
+            host.create_network(web, Some("pods"));
+            host.run("alice", web, &["-p", "8080:80"]);
+            host.docker(&["network", "connect", plain, "alice"]);
+            let published = || {
+                answers("alice", || host.get("http://127.0.0.1:8080/"));
+                answers("alice", || host.get_from_outside(8080));
+                let ports = ports(host);
+                assert_eq!(ports.len(), 1, "{ports:?}");
+                assert_eq!(ports[0]["endpoint"], host.endpoint("alice", web)["EndpointID"]);
+            };
+            published();
+            for _ in 0..3 {
+                host.docker(&["restart", "-t", "0", "alice"]);
+                published();
+            }
+            // By Docker's own bridge meanwhile, which has to have the port for itself.
+            host.docker(&["network", "create", "a"]);
+            host.docker(&["network", "connect", "a", "alice"]);
+            answers("alice", || host.get("http://127.0.0.1:8080/"));
+            assert_eq!(ports(host).len(), 0);
+            host.docker(&["network", "disconnect", "a", "alice"]);
+            host.docker(&["network", "rm", "a"]);
+            published();
+
+            host.docker(&["network", "disconnect", plain, "alice"]);
+            published();
+            host.docker(&["network", "connect", plain, "alice"]);
+            published();
+            host.docker(&["network", "disconnect", web, "alice"]);
+            assert!(host.get("http://127.0.0.1:8080/").is_err(), "nobody publishes it");
+            // Another container, on the network that cannot alone.
+            let error = host.run_refuses("bob", plain, &["-p", "8081:80"]);
+            assert!(error.contains("no other network of the container does"), "{error}");
+            host.remove(&["alice"], &[plain, web]);
+        }
     });
 }
 

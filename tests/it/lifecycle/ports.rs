@@ -3,6 +3,7 @@
 use std::fs;
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::symlink;
+use std::time::{Duration, Instant};
 
 use cnm_cni::lifecycle::{self, Driver, Error};
 use nix::sys::resource::{Resource, setrlimit};
@@ -27,6 +28,22 @@ async fn bench() -> Bench {
     bench
 }
 
+/// The same, and a third network whose chain publishes nothing.
+async fn bench_with_plain() -> Bench {
+    let bench = bench().await;
+    let plain = scripted(json!({"addresses": ["10.24.3.7/16"], "gateway": "", "routes": []}));
+    let plain = json!({"cniVersion": "1.0.0", "name": "plain", "plugins": [plain]});
+    let text = plain.to_string().replace("LOG", &bench.log().to_string_lossy());
+    fs::write(bench.config.conf_dir.join("30-plain.conflist"), text).unwrap();
+    let options = json!({"com.docker.network.generic": {"conflist": "plain"}});
+    bench
+        .driver
+        .create_network(read(json!({"NetworkID": "n3", "Options": options})))
+        .await
+        .unwrap();
+    bench
+}
+
 async fn create(bench: &Bench, network: &str, endpoint: &str, port: &Value) -> Result<(), Error> {
     let request = json!({"NetworkID": network, "EndpointID": endpoint,
                          "Options": {"com.docker.network.portmap": [port]}});
@@ -46,6 +63,27 @@ async fn program(bench: &Bench, endpoint: &str) -> Result<(), Error> {
 async fn revoke(bench: &Bench, endpoint: &str) {
     let request = json!({"NetworkID": NETWORK, "EndpointID": endpoint});
     bench.driver.revoke_external_connectivity(read(request)).await.unwrap();
+}
+
+async fn oper_info(bench: &Bench, endpoint: &str) {
+    let ids = json!({"NetworkID": NETWORK, "EndpointID": endpoint});
+    bench.driver.endpoint_oper_info(read(ids)).await.unwrap();
+}
+
+/// The endpoints that publish now, by the records.
+fn publishers(bench: &Bench) -> Vec<String> {
+    let published = lifecycle::published(&bench.config.state_dir).unwrap();
+    published.iter().map(|port| port.endpoint.to_string()).collect()
+}
+
+/// Removes the endpoint's interface from where it was made.
+async fn lose_interface(bench: &Bench, network: &str, endpoint: &str) {
+    let ids = json!({"NetworkID": network, "EndpointID": endpoint});
+    let info = bench.driver.endpoint_oper_info(read(ids)).await.unwrap().value;
+    let text = |key: &str| info[key].as_str().unwrap().to_owned();
+    let staging = bench.config.run_dir.join("netns").join(text("cni.containerID"));
+    let inside = format!("nsenter --net={}", staging.display());
+    sh(&format!("{inside} ip link delete {}", text("cni.ifname")));
 }
 
 /// Every execution that was told of ports: its verb, and the first host port.
@@ -225,15 +263,7 @@ fn a_join_that_fails_after_it_published_leaves_the_ports_to_del() {
             create(&bench, NETWORK, "e1", &any()).await.unwrap();
             create(&bench, "n2", "e2", &any()).await.unwrap();
             // Nobody can hand over what is gone.
-            let ids = json!({"NetworkID": "n2", "EndpointID": "e2"});
-            let info = bench.driver.endpoint_oper_info(read(ids)).await.unwrap().value;
-            let text = |key: &str| info[key].as_str().unwrap().to_owned();
-            let staging = bench.config.run_dir.join("netns").join(text("cni.containerID"));
-            sh(&format!(
-                "nsenter --net={} ip link delete {}",
-                staging.display(),
-                text("cni.ifname")
-            ));
+            lose_interface(&bench, "n2", "e2").await;
             join(&bench, "n2", "e2", "/netns/bob").await.unwrap_err();
             bench.delete_endpoint("e2").await;
             let told = told(&bench).into_iter().map(|(verb, _)| verb).collect::<Vec<_>>();
@@ -340,4 +370,192 @@ fn ports_leave_the_driver_the_files_that_it_needs_itself() {
         bench.delete_endpoint("e2").await;
         bench.assert_nothing_is_left();
     });
+}
+
+#[test]
+fn ports_that_no_network_of_the_container_publishes_are_refused_once_one_has_the_gateway() {
+    alone(
+        "lifecycle::ports::ports_that_no_network_of_the_container_publishes_are_refused_once_one_has_the_gateway",
+        async {
+            let bench = bench_with_plain().await;
+            create(&bench, "n3", "e3", &fixed()).await.unwrap();
+            join(&bench, "n3", "e3", "/netns/alice").await.unwrap();
+            let error = program(&bench, "e3").await.unwrap_err().to_string();
+            assert_eq!(
+                error,
+                "conflist \"plain\" cannot publish port 8080:80/tcp, and no other network of the container \
+                 does: no plugin of the chain declares the \"portMappings\" capability; add {\"type\": \
+                 \"portmap\", \"capabilities\": {\"portMappings\": true}} to its plugins, start the \
+                 container without -p, or start it on a network that publishes, and then connect it to this one"
+            );
+            bench.delete_endpoint("e3").await;
+            assert_eq!(told(&bench), []);
+            bench.assert_nothing_is_left();
+        },
+    );
+}
+
+#[test]
+fn a_gateway_that_cannot_publish_has_another_end_of_its_container_do_it() {
+    alone(
+        "lifecycle::ports::a_gateway_that_cannot_publish_has_another_end_of_its_container_do_it",
+        async {
+            let bench = bench_with_plain().await;
+            create(&bench, NETWORK, "e1", &fixed()).await.unwrap();
+            join(&bench, NETWORK, "e1", "/netns/alice").await.unwrap();
+            program(&bench, "e1").await.unwrap();
+            create(&bench, "n3", "e3", &fixed()).await.unwrap();
+            join(&bench, "n3", "e3", "/netns/alice").await.unwrap();
+            // The gateway moves to where nothing can be published.
+            revoke(&bench, "e1").await;
+            program(&bench, "e3").await.unwrap();
+            assert_eq!(publishers(&bench), ["e1"]);
+            assert!(TcpListener::bind("0.0.0.0:8080").is_err(), "e1 holds it");
+            // One of two is enough, and stays.
+            create(&bench, "n2", "e2", &fixed()).await.unwrap();
+            join(&bench, "n2", "e2", "/netns/alice").await.unwrap();
+            program(&bench, "e3").await.unwrap();
+            assert_eq!(publishers(&bench), ["e1"]);
+            revoke(&bench, "e3").await;
+            program(&bench, "e3").await.unwrap();
+            assert_eq!(publishers(&bench).len(), 1);
+            bench.delete_endpoint("e2").await;
+            program(&bench, "e3").await.unwrap();
+            assert_eq!(publishers(&bench), ["e1"]);
+            // And on to Docker's own bridge, which needs the port itself.
+            revoke(&bench, "e3").await;
+            assert_eq!(publishers(&bench), [] as [String; 0]);
+            drop(TcpListener::bind("0.0.0.0:8080").unwrap());
+            program(&bench, "e3").await.unwrap();
+            // Home again.
+            revoke(&bench, "e3").await;
+            program(&bench, "e1").await.unwrap();
+            assert_eq!(publishers(&bench), ["e1"]);
+            let verbs: Vec<_> = told(&bench).into_iter().map(|(verb, _)| verb).collect();
+            assert_eq!(verbs.last().unwrap(), "ADD", "{verbs:?}");
+            bench.delete_endpoint("e1").await;
+            // Docker asks for it when the network that publishes is left: nobody is in the way of that.
+            program(&bench, "e3").await.unwrap();
+            bench.delete_endpoint("e3").await;
+            bench.assert_nothing_is_left();
+        },
+    );
+}
+
+#[test]
+fn a_container_starts_again_whichever_of_its_networks_comes_first() {
+    alone(
+        "lifecycle::ports::a_container_starts_again_whichever_of_its_networks_comes_first",
+        async {
+            let mut bench = bench_with_plain().await;
+            create(&bench, NETWORK, "e1", &fixed()).await.unwrap();
+            join(&bench, NETWORK, "e1", "/netns/one").await.unwrap();
+            create(&bench, "n3", "e3", &fixed()).await.unwrap();
+            join(&bench, "n3", "e3", "/netns/one").await.unwrap();
+            for endpoint in ["e1", "e3"] {
+                bench
+                    .driver
+                    .leave(read(json!({"NetworkID": NETWORK, "EndpointID": endpoint})))
+                    .await;
+                bench.delete_endpoint(endpoint).await;
+            }
+            bench.restart().await;
+
+            // Docker starts with the network that cannot publish, and gives it the gateway.
+            create(&bench, "n3", "f3", &fixed()).await.unwrap();
+            join(&bench, "n3", "f3", "/netns/two").await.unwrap();
+            program(&bench, "f3").await.unwrap();
+            create(&bench, NETWORK, "f1", &fixed()).await.unwrap();
+            join(&bench, NETWORK, "f1", "/netns/two").await.unwrap();
+            oper_info(&bench, "f3").await;
+            assert_eq!(publishers(&bench), ["f1"]);
+
+            // Other ports are another container's, and so are these while this one has them.
+            let other = json!({"Proto": 6, "Port": 80, "HostPort": 8081, "HostPortEnd": 8081});
+            create(&bench, "n3", "g3", &other).await.unwrap();
+            join(&bench, "n3", "g3", "/netns/three").await.unwrap();
+            program(&bench, "g3").await.unwrap_err();
+            create(&bench, "n3", "h3", &fixed()).await.unwrap();
+            join(&bench, "n3", "h3", "/netns/four").await.unwrap();
+            let error = program(&bench, "h3").await.unwrap_err().to_string();
+            assert!(error.contains("8080/tcp is held by endpoint f1"), "{error}");
+            for endpoint in ["f1", "f3", "g3", "h3"] {
+                bench.delete_endpoint(endpoint).await;
+            }
+            bench.assert_nothing_is_left();
+        },
+    );
+}
+
+#[test]
+fn a_container_that_lives_on_a_network_that_cannot_publish_alone_is_refused_the_next_time() {
+    alone(
+        "lifecycle::ports::a_container_that_lives_on_a_network_that_cannot_publish_alone_is_refused_the_next_time",
+        async {
+            let bench = bench_with_plain().await;
+            create(&bench, NETWORK, "e1", &fixed()).await.unwrap();
+            join(&bench, NETWORK, "e1", "/netns/one").await.unwrap();
+            create(&bench, "n3", "e3", &fixed()).await.unwrap();
+            join(&bench, "n3", "e3", "/netns/one").await.unwrap();
+            bench.delete_endpoint("e1").await;
+            bench.delete_endpoint("e3").await;
+            // It may be the same container that starts.
+            create(&bench, "n3", "f3", &fixed()).await.unwrap();
+            join(&bench, "n3", "f3", "/netns/two").await.unwrap();
+            program(&bench, "f3").await.unwrap();
+            let deadline = Instant::now() + Duration::from_secs(30);
+            while program(&bench, "f3").await.is_ok() {
+                assert!(Instant::now() < deadline, "it is never forgotten");
+                bench.leave("f3").await;
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+            bench.delete_endpoint("f3").await;
+            bench.assert_nothing_is_left();
+        },
+    );
+}
+
+#[test]
+fn a_join_that_fails_leaves_the_ports_outside_of_its_sandbox() {
+    alone("lifecycle::ports::a_join_that_fails_leaves_the_ports_outside_of_its_sandbox", async {
+        let bench = bench().await;
+        create(&bench, NETWORK, "e1", &fixed()).await.unwrap();
+        lose_interface(&bench, NETWORK, "e1").await;
+        join(&bench, NETWORK, "e1", "/netns/alice").await.unwrap_err();
+        // Who is in that sandbox has no port, and is told so.
+        create(&bench, "n2", "e2", &fixed()).await.unwrap();
+        let error = join(&bench, "n2", "e2", "/netns/alice").await.unwrap_err().to_string();
+        assert!(error.contains("8080/tcp is held by endpoint e1"), "{error}");
+        bench.delete_endpoint("e2").await;
+        bench.delete_endpoint("e1").await;
+        bench.assert_nothing_is_left();
+    });
+}
+
+#[test]
+fn ports_that_were_taken_back_are_free_whether_or_not_a_record_can_be_written() {
+    alone(
+        "lifecycle::ports::ports_that_were_taken_back_are_free_whether_or_not_a_record_can_be_written",
+        async {
+            let bench = bench().await;
+            create(&bench, NETWORK, "e1", &fixed()).await.unwrap();
+            join(&bench, NETWORK, "e1", "/netns/alice").await.unwrap();
+            program(&bench, "e1").await.unwrap();
+            let folder = bench.config.state_dir.join("attachments");
+            let aside = bench.config.state_dir.join("aside");
+            fs::rename(&folder, &aside).unwrap();
+            revoke(&bench, "e1").await;
+            drop(TcpListener::bind("0.0.0.0:8080").expect("nobody publishes it any more"));
+            // Nothing is published that no record tells of.
+            program(&bench, "e1").await.unwrap_err();
+            drop(TcpListener::bind("0.0.0.0:8080").expect("it was not published"));
+            fs::rename(&aside, &folder).unwrap();
+            program(&bench, "e1").await.unwrap();
+            assert_eq!(publishers(&bench), ["e1"]);
+            let verbs: Vec<_> = told(&bench).into_iter().map(|(verb, _)| verb).collect();
+            assert_eq!(verbs.last().unwrap(), "ADD", "{verbs:?}");
+            bench.delete_endpoint("e1").await;
+            bench.assert_nothing_is_left();
+        },
+    );
 }
