@@ -60,9 +60,6 @@ impl NetworkConfigList {
         })
     }
 
-    /// What stands for the interface's name in a sysctl of plugin `tuning`.
-    pub const IF_NAME: &str = "IFNAME";
-
     /// The same network for an interface that is called `if_name` in its namespace, and answers
     /// to `CNI_IFNAME` as an alternative name only, and where some sysctls were decided otherwise:
     /// see [`PluginConfig::with_sysctls_of`].

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::lenient::{self, Mismatch};
-use super::{ConfigError, NetworkConfigList, name};
+use super::{ConfigError, name};
 
 /// Reference plugins that only change an interface which another plugin has made.
 const META: [&str; 6] = ["bandwidth", "firewall", "portmap", "sbr", "tuning", "vrf"];
@@ -28,6 +28,9 @@ pub struct PluginConfig {
 }
 
 impl PluginConfig {
+    /// What stands for the interface's name in a sysctl of plugin `tuning`.
+    pub const IF_NAME: &str = "IFNAME";
+
     /// Takes a plugin's object as it is.
     ///
     /// # Errors
@@ -140,7 +143,7 @@ impl PluginConfig {
                     // The plugin takes slashes too.
                     let decided = decided.get(&key.replace('/', "."));
                     let value = decided.map_or(value, |decided| decided.clone().into());
-                    (key.replacen(NetworkConfigList::IF_NAME, if_name, 1), value)
+                    (key.replacen(Self::IF_NAME, if_name, 1), value)
                 })
                 .collect();
         }

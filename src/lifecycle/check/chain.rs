@@ -8,10 +8,10 @@
 
 use std::path::Path;
 
-use super::ChainCheck;
-use super::endpoint::Found;
+use super::found::Found;
 use super::host::HostRules;
 use super::known;
+use super::report::ChainCheck;
 use crate::cni::{self, AttachResult, NetworkConfigList};
 use crate::lifecycle::blocking::on_blocking_thread;
 use crate::lifecycle::driver::Driver;

@@ -4,21 +4,18 @@
 //! endpoint outside of the gate: the call that holds it may wait for somebody who needs a place.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::path::{Path, PathBuf};
+use std::net::IpAddr;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
 use super::endpoint::Look;
-use super::host::HostRules;
-use super::{ChainCheck, Check};
+use super::report::{ChainCheck, Check};
+use super::shared::Shared;
 use crate::cnm::EndpointId;
-use crate::lifecycle::blocking::on_blocking_thread;
 use crate::lifecycle::driver::Driver;
-use crate::lifecycle::error::Result;
 use crate::lifecycle::record::{Attachment, Phase};
-use crate::netns;
 
 /// How many endpoints are checked at a time.
 const AT_A_TIME: usize = 4;
@@ -26,17 +23,12 @@ const AT_A_TIME: usize = 4;
 /// How often the check of an endpoint is begun that Docker's calls interrupt.
 const MOST_TRIES: u32 = 5;
 
-/// What the checks of one round share.
-pub(super) struct Round {
+/// One round of checks.
+struct Round {
     which: Vec<String>,
-    pub(super) repair: bool,
+    shared: Shared,
     waiting: Mutex<VecDeque<(usize, Waiting)>>,
     done: Mutex<BTreeMap<usize, Check>>,
-    /// The host's rules, as they were when the round began.
-    rules: OnceCell<HostRules>,
-    /// Pins over others when the round began, each left by a check that could not be ended, or under
-    /// way in another round.
-    stacked: OnceCell<Vec<PathBuf>>,
     /// Whoever asked waits no more.
     abandoned: CancellationToken,
 }
@@ -84,11 +76,9 @@ impl Round {
         });
         Self {
             which: which.to_vec(),
-            repair,
+            shared: Shared::new(repair),
             waiting: Mutex::new(waiting.enumerate().collect()),
             done: Mutex::default(),
-            rules: OnceCell::new(),
-            stacked: OnceCell::new(),
             abandoned: CancellationToken::new(),
         }
     }
@@ -117,7 +107,7 @@ impl Round {
             };
             let attachment = slot.as_ref().filter(|it| is_named(it, &self.which))?;
             let wanted = || slot.wanted();
-            let look = Look { driver, round: self, attachment, joined: waiting.joined };
+            let look = Look { driver, shared: &self.shared, attachment, joined: waiting.joined };
             match look.check(wanted).await {
                 Some(check) => return Some(check),
                 None => interrupted = Some(Check::of(attachment)),
@@ -125,24 +115,6 @@ impl Round {
         }
         let why = ChainCheck::NotAsked("Docker was at work on the endpoint each time".into());
         interrupted.map(|check| Check { chain: why, ..check })
-    }
-
-    /// What the host's rules were when the first endpoint of this round was looked at.
-    pub(super) async fn rules(&self) -> &HostRules {
-        self.rules.get_or_init(HostRules::read).await
-    }
-
-    /// Whether a pin lies over another one at `staging`: of a check that could not be ended.
-    /// The caller holds the endpoint.
-    pub(super) async fn is_stacked(&self, driver: &Driver, staging: &Path) -> Result<bool> {
-        let stacked = async || {
-            let folder = driver.interfaces.netns_dir().to_owned();
-            on_blocking_thread(move || Ok(netns::stacked(&folder)?)).await
-        };
-        let is_among = |stacked: &[PathBuf]| stacked.iter().any(|pin| pin == staging);
-        let at_first = self.stacked.get_or_try_init(stacked).await?;
-        // What another round had under way then has ended, since the endpoint is held.
-        Ok(is_among(at_first) && is_among(&stacked().await?))
     }
 
     fn waiting(&self) -> MutexGuard<'_, VecDeque<(usize, Waiting)>> {
@@ -158,4 +130,17 @@ impl Round {
 
 fn is_named(attachment: &Attachment, which: &[String]) -> bool {
     which.is_empty() || which.iter().any(|name| attachment.answers_to(name))
+}
+
+impl Attachment {
+    /// Whether `name` is the beginning of its endpoint's id, its sandbox or one of its addresses.
+    fn answers_to(&self, name: &str) -> bool {
+        let sandbox = self.sandbox.as_deref();
+        let key = sandbox.and_then(Path::file_name).and_then(|key| key.to_str());
+        let mut ips = self.result.iter().flat_map(|result| &result.ips);
+        (!name.is_empty() && self.endpoint.as_str().starts_with(name))
+            || sandbox.is_some_and(|path| path == Path::new(name))
+            || key == Some(name)
+            || name.parse::<IpAddr>().is_ok_and(|ip| ips.any(|it| it.address.addr() == ip))
+    }
 }

@@ -335,10 +335,12 @@ fn a_containers_own_links_are_not_taken_for_an_interface_that_is_gone() {
             inside("ip link del eth0");
             let told = check(&bench, true).await;
             assert_eq!(
-                told.differences,
-                ["the interface is gone; connect the container again"],
+                told.differences[0], "the interface is gone; connect the container again",
                 "{told:#?}"
             );
+            // Its other end went with it.
+            assert!(told.differences[1].contains("of the host is gone"), "{told:#?}");
+            assert_eq!(told.differences.len(), 2, "{told:#?}");
             bench.leave("e1").await;
             bench.delete_endpoint("e1").await;
             let left = inside("ip link");

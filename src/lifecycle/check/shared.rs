@@ -1,0 +1,46 @@
+//! What the checks of one round share.
+
+use std::path::{Path, PathBuf};
+
+use tokio::sync::OnceCell;
+
+use super::host::HostRules;
+use crate::lifecycle::blocking::on_blocking_thread;
+use crate::lifecycle::driver::Driver;
+use crate::lifecycle::error::Result;
+use crate::netns;
+
+/// What is read once for all endpoints of a round.
+pub(super) struct Shared {
+    /// Whether to put back what is damaged.
+    pub(super) repair: bool,
+    /// The host's rules, as they were when the round began.
+    rules: OnceCell<HostRules>,
+    /// Pins over others when the round began, each left by a check that could not be ended, or under
+    /// way in another round.
+    stacked: OnceCell<Vec<PathBuf>>,
+}
+
+impl Shared {
+    pub(super) fn new(repair: bool) -> Self {
+        Self { repair, rules: OnceCell::new(), stacked: OnceCell::new() }
+    }
+
+    /// What the host's rules were when the first endpoint of this round was looked at.
+    pub(super) async fn rules(&self) -> &HostRules {
+        self.rules.get_or_init(HostRules::read).await
+    }
+
+    /// Whether a pin lies over another one at `staging`: of a check that could not be ended.
+    /// The caller holds the endpoint.
+    pub(super) async fn is_stacked(&self, driver: &Driver, staging: &Path) -> Result<bool> {
+        let stacked = async || {
+            let folder = driver.interfaces.netns_dir().to_owned();
+            on_blocking_thread(move || Ok(netns::stacked(&folder)?)).await
+        };
+        let is_among = |stacked: &[PathBuf]| stacked.iter().any(|pin| pin == staging);
+        let at_first = self.stacked.get_or_try_init(stacked).await?;
+        // What another round had under way then has ended, since the endpoint is held.
+        Ok(is_among(at_first) && is_among(&stacked().await?))
+    }
+}
