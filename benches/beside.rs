@@ -95,7 +95,7 @@ fn main() -> Result<ExitCode> {
 
 /// The order of a turn: each is first as often as the other.
 fn in_turns(turn: usize) -> [usize; 2] {
-    if turn % 2 == 0 { [0, 1] } else { [1, 0] }
+    if turn.is_multiple_of(2) { [0, 1] } else { [1, 0] }
 }
 
 /// One build, with folders of its own.
@@ -218,7 +218,7 @@ impl Side {
 
     fn records(&self) -> Result<Vec<PathBuf>> {
         let entries = fs::read_dir(self.folder.join("state/attachments"))?;
-        Ok(entries.map(|entry| Ok(entry?.path())).collect::<Result<_>>()?)
+        entries.map(|entry| Ok(entry?.path())).collect()
     }
 
     fn until_records(&self, count: usize) -> Result<()> {

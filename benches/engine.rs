@@ -20,7 +20,7 @@ use cnm_cni::netlink::sysctl::{self, Scope};
 use cnm_cni::netlink::{Netlink, Route};
 use cnm_cni::netns;
 use ipnet::IpNet;
-use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::resource::{Usage, UsageWho, getrusage};
 use nix::sys::time::TimeValLike as _;
 use nix::unistd::geteuid;
 use rtnetlink::LinkUnspec;
@@ -264,7 +264,7 @@ enum Mover {
 }
 
 /// Moves an interface to and fro between two namespaces. Returns the longest that another task of
-/// this runtime waited for its turn meanwhile, less what their thread waited for a processor.
+/// this runtime waited for its turn meanwhile: while their thread slept in the kernel, or worked.
 async fn worst_stall(places: &[PathBuf; 2], mover: Mover) -> Result<Duration> {
     for place in places {
         netns::create(place).await?;
@@ -310,21 +310,17 @@ async fn naive(place: &Path) -> Result<rtnetlink::Handle> {
 }
 
 /// A task that always wants to go on.
-async fn take_turns(worst: Arc<Mutex<Duration>>) {
+async fn take_turns(worst: Arc<Mutex<Duration>>) -> Result<()> {
     loop {
-        let (begin, waited) = (Instant::now(), wait_for_processor());
+        let (begin, before) = (Instant::now(), getrusage(UsageWho::RUSAGE_THREAD)?);
         tokio::task::yield_now().await;
-        let took = begin.elapsed().saturating_sub(wait_for_processor().saturating_sub(waited));
+        let (took, after) = (begin.elapsed(), getrusage(UsageWho::RUSAGE_THREAD)?);
+        // A thread that has not gone to sleep was kept from running by the machine at most.
+        let slept = after.voluntary_context_switches() > before.voluntary_context_switches();
+        let took = if slept { took } else { cpu_of(&after)?.saturating_sub(cpu_of(&before)?) };
         let mut worst = worst.lock().unwrap_or_else(PoisonError::into_inner);
         *worst = took.max(*worst);
     }
-}
-
-/// How long this thread could have run so far, and was not let.
-fn wait_for_processor() -> Duration {
-    let stat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
-    let waited = stat.split(' ').nth(1).and_then(|ns| ns.parse().ok());
-    Duration::from_nanos(waited.unwrap_or_default())
 }
 
 /// The Go program; it ends when its standard input does.
@@ -375,7 +371,10 @@ fn timed(mut work: impl FnMut() -> Result<()>) -> Result<Vec<Duration>> {
 
 /// What this process has taken of the processors, its children not counted.
 fn cpu_time() -> Result<Duration> {
-    let usage = getrusage(UsageWho::RUSAGE_SELF)?;
+    cpu_of(&getrusage(UsageWho::RUSAGE_SELF)?)
+}
+
+fn cpu_of(usage: &Usage) -> Result<Duration> {
     let micros = usage.user_time().num_microseconds() + usage.system_time().num_microseconds();
     Ok(Duration::from_micros(micros.try_into()?))
 }
