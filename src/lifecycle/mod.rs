@@ -61,7 +61,7 @@ pub use host::forward::exempts_by_default;
 pub use network::embedded;
 pub use ports::publish::{PublishedPort, published};
 pub use ports::{HostPort, PortError};
-pub use removal::orphans::{Orphan, Retried, orphans};
+pub use removal::{Orphan, Retried, orphans};
 
 use calls::Endpoints;
 use garbage::{collect, dockerds, start};
@@ -261,27 +261,6 @@ impl Inner {
     /// Makes sure that only root decides what is run. What was attached is detached in any case.
     fn trusts_its_folders(&self) -> Result<()> {
         self.roots_folders.iter().try_for_each(|folder| Ok(cni::is_roots(folder)?))
-    }
-
-    /// Writes the attachment's record. When this returns, it is on disk.
-    async fn keep(&self, attachment: &Attachment) -> Result<()> {
-        let _writing = attachment.writing.lock().await;
-        Ok(self.attachment_folder.put(&attachment.id.to_string(), attachment).await?)
-    }
-
-    /// Writes the attachment's record while its caller goes on. A write that is begun later
-    /// waits for this one.
-    async fn keep_soon(self: &Arc<Self>, attachment: &Attachment) {
-        let writing = Arc::clone(&attachment.writing).lock_owned().await;
-        let (inner, attachment) = (Arc::clone(self), attachment.clone());
-        self.background.spawn(async move {
-            let kept = inner.attachment_folder.put(&attachment.id.to_string(), &attachment).await;
-            drop(writing);
-            if let Err(error) = kept {
-                tracing::warn!(attachment = %attachment.id, error = error::chain(&error),
-                    "the attachment's record is behind");
-            }
-        });
     }
 
     fn networks(&self) -> MutexGuard<'_, HashMap<NetworkId, Arc<Network>>> {

@@ -19,7 +19,8 @@ mod tests;
 pub use answers::{endpoint_interface, join_answer, widened};
 pub use arguments::{Arguments, arguments, kubernetes_args, port_mappings};
 pub use conflist::{
-    Prospects, TakesAddress, carries_over, lease_folder, masquerades, prospects, publishes, serves,
+    Prospects, TakesAddress, carries_over, device, lease_folder, masquerades, prospects, publishes,
+    serves,
 };
 pub use refusal::{OtherAddress, Refusal};
 

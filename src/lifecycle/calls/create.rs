@@ -17,8 +17,10 @@ use crate::cnm::{
 use crate::lifecycle::host::forward;
 use crate::lifecycle::interface::capture::Fresh;
 use crate::lifecycle::ports::PortError;
-use crate::lifecycle::record::{Attachment, AttachmentId, Interface, Network, Phase};
-use crate::lifecycle::removal::{Claims, orphans};
+use crate::lifecycle::record::{
+    Attachment, AttachmentId, Interface, Network, Phase, Removal, Turn,
+};
+use crate::lifecycle::removal::{Claims, waits};
 use crate::lifecycle::{Driver, Error, Inner, Result};
 use crate::netlink::{Mac, Netlink};
 use crate::translate::PORT_MAPPINGS;
@@ -76,14 +78,20 @@ impl Driver {
         }
         let claims = Claims::of_request(&request, &network.conflist, &options);
         inner.have_given_way(&claims).await;
-        inner.wait_for_orphans(&claims).await?;
+        inner.wait_for_orphans(&claims, waits::limit()).await?;
         let going = inner.orphans.going(&network.conflist);
         let made = inner.make(&mut slot, &network, &options, &request).await;
         let interface = match made {
-            // The pool may have no address left but those that are being given back.
-            Err(Error::Cni(_) | Error::NotAvailable { .. }) if !going.is_empty() => {
-                orphans::ended(going).await;
-                inner.make(&mut slot, &network, &options, &request).await?
+            // It may have met what one of these has yet.
+            Err(cause) if !going.is_empty() && cause.may_be_a_conflict() => {
+                let limit = waits::limit();
+                let remaining = waits::gone(going, limit).await;
+                // Of the first attempt, too, nothing may be left.
+                if inner.wait_for_orphans(&claims, limit).await.is_err() {
+                    return Err(cause.beside(remaining));
+                }
+                let made = inner.make(&mut slot, &network, &options, &request).await;
+                made.map_err(|cause| cause.beside(remaining))?
             }
             made => made?,
         };
@@ -106,10 +114,19 @@ impl Inner {
         let mtu = options.mtu.or(network.options.mtu);
         let wanted = Wanted { interface, mac, mtu, ips: &options.ips };
         let attachment = self.intend(network, request.endpoint_id.clone(), options, interface)?;
-        match self.attach(slot.insert(attachment), &wanted).await {
-            Ok(interface) => Ok(interface),
-            Err(cause) => Err(wanted.explained(cause).undone(self.detach(slot).await)),
-        }
+        let attachment = slot.insert(attachment);
+        let (cause, plugins_run) = match self.prepare(attachment).await {
+            Err(cause) => (cause, Some(0)),
+            Ok(()) => match self.attach(attachment, &wanted).await {
+                Ok(interface) => return Ok(interface),
+                Err(cause) => {
+                    let plugins_run = cause.plugins_run();
+                    (wanted.explained(cause), plugins_run)
+                }
+            },
+        };
+        attachment.removal.insert(Removal::begun_now()).plugins_run = plugins_run;
+        Err(cause.undone(self.detach(slot).await))
     }
 
     /// Settles what the chain will be told; changes nothing.
@@ -169,7 +186,7 @@ impl Inner {
             result: None,
             interface: None,
             removal: None,
-            writing: Arc::default(),
+            turn: Turn::default(),
         })
     }
 
@@ -212,22 +229,27 @@ impl Inner {
         Ok(ports)
     }
 
+    /// Writes down what is about to be done, and makes the staging namespace.
+    async fn prepare(&self, attachment: &Attachment) -> Result<()> {
+        // Steps that do not need each other run at once, here and below. Both of a pair end
+        // before either's error is told: an undo must not meet a step that is under way.
+        let (kept, made) = tokio::join!(self.keep(attachment), netns::create(&attachment.staging));
+        kept?;
+        Ok(made?)
+    }
+
     /// Makes the attachment. After an error the caller undoes what was done.
     async fn attach(
         &self,
         attachment: &mut Attachment,
         wanted: &Wanted<'_>,
     ) -> Result<EndpointInterface> {
-        // Steps that do not need each other run at once, here and below. Both of a pair end
-        // before either's error is told: an undo must not meet a step that is under way.
-        let (kept, made) = tokio::join!(self.keep(attachment), netns::create(&attachment.staging));
-        kept?;
-        made?;
         // The first attachment looks up beside its ADD what it will be compared with.
         let (result, fresh) = tokio::join!(self.add(attachment), self.fresh());
-        let (result, fresh) = (result?, fresh?);
-        // Kept from here on: an undo runs DEL with it.
+        let result = result?;
+        // Kept from here on, whatever else failed: an undo runs DEL with it.
         attachment.result = Some(result.clone());
+        let fresh = fresh?;
         let interface = self.observe(attachment, wanted, &result, fresh).await?;
         let answer = interface.answer.clone();
         attachment.interface = Some(interface);

@@ -10,8 +10,6 @@ use std::sync::Arc;
 
 use crate::cnm::EndpointRequest;
 use crate::lifecycle::error::chain;
-use crate::lifecycle::interface::place::Place;
-use crate::lifecycle::interface::staging::take_out;
 use crate::lifecycle::record::Attachment;
 use crate::lifecycle::removal::Cell;
 use crate::lifecycle::{Driver, Inner, Result};
@@ -51,12 +49,12 @@ impl Inner {
     pub(crate) async fn release(&self, slot: &mut Option<Attachment>) -> Option<Arc<Cell>> {
         let mut attachment = slot.take()?;
         attachment.begin_removal();
-        // Docker removes the sandbox once it is answered: what stands in there yet, because
-        // Docker could not take it out, would go with it.
-        let (kept, rescued) = tokio::join!(self.keep(&attachment), self.rescue(&attachment));
+        // Before the record is written, which says where the interface may stand.
+        let held = attachment.hold_sandbox().await;
+        let kept = self.keep(&attachment).await;
         for (outcome, consequence) in [
+            (held, "the interface may be lost with its container"),
             (kept, "should the driver crash now, the attachment leaks"),
-            (rescued, "the interface may be lost with its container"),
         ] {
             if let Err(error) = outcome {
                 tracing::warn!(attachment = %attachment.id, error = chain(&error), consequence);
@@ -64,11 +62,5 @@ impl Inner {
         }
         self.sandboxes.leave(&attachment.endpoint);
         Some(self.abandon(attachment))
-    }
-
-    /// Moves the interface back into staging, if it stands in the container yet.
-    async fn rescue(&self, attachment: &Attachment) -> Result<()> {
-        let Place::Sandbox(sandbox, link) = self.locate(attachment).await? else { return Ok(()) };
-        take_out(&sandbox, &link, attachment).await
     }
 }

@@ -11,7 +11,7 @@ use crate::cnm::EndpointInterface;
 use crate::lifecycle::garbage::remains::Remains;
 use crate::lifecycle::host::forward;
 use crate::lifecycle::interface::staging;
-use crate::lifecycle::record::{Attachment, AttachmentId, Interface, Phase, Removal};
+use crate::lifecycle::record::{Attachment, AttachmentId, Interface, Phase, Removal, Turn};
 use crate::lifecycle::{Inner, Result};
 use crate::netlink::{Address, Netlink, Snapshot};
 use crate::translate::PORT_MAPPINGS;
@@ -34,7 +34,7 @@ impl Inner {
             return Ok(netns::remove(&self.netns_dir.join(id.to_string())).await?);
         };
         let attachment = self.again_on_record(id, remains, list).await?;
-        self.remove_now(self.abandon(attachment)).await
+        self.remove_in_turn(self.abandon(attachment)).await
     }
 
     /// An interface for DEL to find: what is left of the attachment's own, or a stand-in, with the
@@ -115,7 +115,7 @@ impl Inner {
                 settings: None,
             }),
             removal: Some(Removal::begun_now()),
-            writing: Arc::default(),
+            turn: Turn::default(),
         };
         self.keep(&attachment).await?;
         Ok(attachment)

@@ -27,11 +27,12 @@ pub(crate) struct Gate {
     ahead: Arc<watch::Sender<usize>>,
 }
 
-/// A place inside the gate, until it is dropped. Who has one must not wait for another.
+/// Leave to be inside the gate, until it is dropped. Who has one must not wait for another.
 #[derive(Debug)]
 pub(crate) struct Pass {
-    /// None only if the semaphore were closed, which nobody does.
-    _permit: Option<OwnedSemaphorePermit>,
+    /// None if it needs no place.
+    _place: Option<OwnedSemaphorePermit>,
+    _ahead: Option<Ahead>,
 }
 
 /// Something that Docker waits for, until it is dropped.
@@ -54,11 +55,21 @@ impl Gate {
 
     /// Waits for a place, behind who came before. A caller that stops waiting has no place.
     pub(crate) async fn enter(&self) -> Pass {
-        let permit = tokio::select! {
-            permit = Arc::clone(&self.always).acquire_owned() => permit.ok(),
-            permit = self.when_quiet() => permit,
+        // Nobody closes the semaphores.
+        let place = tokio::select! {
+            place = Arc::clone(&self.always).acquire_owned() => place.ok(),
+            place = self.when_quiet() => place,
         };
-        Pass { _permit: permit }
+        Pass { _place: place, _ahead: None }
+    }
+
+    /// The same, until Docker has come to wait for the work: then it goes ahead, and needs no place.
+    pub(crate) async fn enter_unless(&self, wanted: impl Future<Output = ()>) -> Pass {
+        tokio::select! {
+            biased;
+            () = wanted => Pass { _place: None, _ahead: Some(self.ahead()) },
+            pass = self.enter() => pass,
+        }
     }
 
     /// Waits for one of the further places.

@@ -16,6 +16,7 @@ use serde::Serialize;
 
 use crate::cnm::{EndpointId, NetworkId, PortBinding, Protocol};
 use crate::lifecycle::record::Attachment;
+use crate::lifecycle::removal::{Claims, waits};
 use crate::lifecycle::{Inner, Result};
 use crate::netlink::conntrack;
 use crate::state::Folder;
@@ -85,6 +86,7 @@ impl Inner {
         }
         if !attachment.list.adds(PORT_MAPPINGS) {
             // ADD was the time to publish them, and somebody had them.
+            self.wait_for_orphans(&Claims::of_ports(endpoint, ports), waits::limit()).await?;
             self.ports.hold(endpoint, network, ports)?;
             self.ports.release(endpoint);
         }
@@ -120,6 +122,8 @@ impl Inner {
             );
             return Ok(());
         }
+        let claims = Claims::of_ports(endpoint, &attachment.ports);
+        self.wait_for_orphans(&claims, waits::limit()).await?;
         let ports = self.ports.hold(endpoint, &attachment.network, &attachment.ports)?;
         // The ports are the endpoint's only, wherever it stands: it has a sandbox by now.
         self.ports.enter(endpoint, attachment.sandbox.as_deref());

@@ -2,6 +2,7 @@
 
 mod attachment;
 mod id;
+mod keep;
 mod lists;
 mod network;
 mod removal;
@@ -9,6 +10,7 @@ mod settings;
 
 pub(crate) use attachment::{Attachment, Interface, Phase};
 pub(crate) use id::AttachmentId;
+pub(crate) use keep::Turn;
 pub(crate) use lists::Lists;
 pub(crate) use network::Network;
 pub(crate) use removal::Removal;

@@ -2,33 +2,27 @@
 //!
 //! Docker forgets an endpoint whatever its driver answers, and a network whose endpoint's
 //! driver failed cannot be removed any more. So DeleteEndpoint is answered as soon as the
-//! intent is on disk, and DEL runs here, in a task of its own for each attachment. What fails
-//! is tried again, later and later, and given up on in the end; the operator is shown it, and
-//! has the last word.
+//! intent is on disk, and DEL runs in the background ([`super::attempts`]). What fails is tried
+//! again, later and later, and given up on in the end; the operator is shown it, and has the
+//! last word ([`super::operator`]).
 //!
-//! Until DEL has succeeded, the attachment's addresses and host ports are its own. A container
-//! that asks for one of them waits.
+//! Until DEL has succeeded, what the attachment has is its own. A container that asks for some of
+//! it waits ([`super::waits`]).
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, watch};
-use tokio::time::timeout;
+use tokio::time::Instant;
 
 use crate::cnm::{EndpointId, NetworkId};
-use crate::lifecycle::error::chain;
-use crate::lifecycle::record::{Attachment, AttachmentId, Phase, Removal};
+use crate::lifecycle::Result;
+use crate::lifecycle::record::{Attachment, AttachmentId, Phase};
 use crate::lifecycle::removal::Claims;
-use crate::lifecycle::{Driver, Error, Inner, Result};
-use crate::netns;
 use crate::state::Folder;
-
-/// How long a new endpoint waits for an orphan that has what it needs.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// An orphan, as the operator is shown it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,7 +48,7 @@ pub struct Orphan {
 }
 
 impl Orphan {
-    fn of(attachment: &Attachment) -> Self {
+    pub(super) fn of(attachment: &Attachment) -> Self {
         let removal = attachment.removal.clone().unwrap_or_default();
         Self {
             attachment: attachment.id.to_string(),
@@ -94,20 +88,30 @@ pub(crate) struct Orphans {
 /// One orphan.
 #[derive(Debug)]
 pub(crate) struct Cell {
-    claims: Claims,
+    pub(super) id: AttachmentId,
+    pub(super) claims: Claims,
     /// Locked while DEL runs; empty once it has succeeded.
-    content: tokio::sync::Mutex<Option<Attachment>>,
-    /// How many attempts have ended since the driver's start.
-    state: watch::Sender<State>,
+    pub(super) content: tokio::sync::Mutex<Option<Attachment>>,
+    pub(super) state: watch::Sender<State>,
     /// Ends a pause.
-    hurry: Notify,
+    pub(super) hurry: Notify,
+    /// How many new endpoints ask for just what this one has.
+    asked_for: watch::Sender<usize>,
 }
 
+/// How the attempts to remove an orphan go, since the driver's start.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct State {
-    ended: u32,
-    error: Option<String>,
-    gone: bool,
+pub(super) struct State {
+    /// How many have ended.
+    pub(super) ended: u32,
+    /// Why the last one failed.
+    pub(super) error: Option<String>,
+    /// No attempt is under way, nor waits for its turn.
+    pub(super) rests: bool,
+    /// Until when, if the next attempt comes by itself.
+    pub(super) until: Option<Instant>,
+    /// The orphan is no more.
+    pub(super) gone: bool,
 }
 
 impl Orphans {
@@ -121,249 +125,82 @@ impl Orphans {
         self.cells().len()
     }
 
-    /// One that has what is claimed, and what that is.
-    fn blocking(&self, claims: &Claims) -> Option<(AttachmentId, Arc<Cell>, String)> {
-        self.cells()
-            .iter()
-            .find_map(|(id, cell)| Some((*id, Arc::clone(cell), claims.shared_with(&cell.claims)?)))
-    }
-
-    /// Those whose first DEL has not ended, and whose addresses come from the same pools.
-    pub(crate) fn going(&self, conflist: &str) -> Vec<Going> {
-        let cells = self.cells();
-        let cells = cells.values().filter(|cell| cell.claims.conflist == conflist);
-        cells.map(|cell| cell.state.subscribe()).filter(|state| state.borrow().ended == 0).collect()
-    }
-
-    /// Those that `id` begins the attachment's or the endpoint's id of; every one, if empty.
-    fn named(&self, id: &str) -> Vec<(AttachmentId, Arc<Cell>)> {
-        let cells = self.cells();
-        let named = cells.iter().filter(|(attachment, cell)| {
-            attachment.to_string().starts_with(id)
-                || cell.claims.endpoint.to_string().starts_with(id)
-        });
-        named.map(|(attachment, cell)| (*attachment, Arc::clone(cell))).collect()
-    }
-}
-
-/// The state of an orphan whose first DEL is under way.
-type Going = watch::Receiver<State>;
-
-/// Waits until every one of these DELs has ended, for good or ill.
-pub(crate) async fn ended(going: Vec<Going>) {
-    let all = async {
-        for mut orphan in going {
-            // A sender that is dropped has ended, too.
-            let _ = orphan.wait_for(|state| state.gone || state.ended > 0).await;
-        }
-    };
-    // What hangs has had its time; the caller finds out what that means.
-    let _ = timeout(PATIENCE, all).await;
-}
-
-impl Driver {
-    /// Tries at once again to remove the orphans that `id` begins the attachment's or the
-    /// endpoint's id of, or every one if it is empty, and says how each stands then.
-    ///
-    /// # Errors
-    /// There is none of that id, or more than one.
-    pub async fn retry_orphans(&self, id: &str) -> Result<Vec<Retried>> {
-        let inner = &self.inner;
-        let orphans = if id.is_empty() { inner.orphans.named(id) } else { vec![inner.orphan(id)?] };
-        // All are told first, and then waited for.
-        let attempts: Vec<_> =
-            orphans.into_iter().map(|(attachment, cell)| (attachment, cell.try_now())).collect();
-        let mut retried = Vec::new();
-        for (attachment, attempt) in attempts {
-            retried.push(Retried { attachment: attachment.to_string(), error: attempt.await });
-        }
-        Ok(retried)
-    }
-
-    /// Forgets an orphan: its record, its staging namespace and the hold on its ports go. What
-    /// its plugins keep on the host stays.
-    ///
-    /// # Errors
-    /// There is none of that id, or more than one; or its namespace or record cannot be removed.
-    pub async fn forget_orphan(&self, id: &str) -> Result<Orphan> {
-        let (_, cell) = self.inner.orphan(id)?;
-        let mut content = cell.content.lock().await;
-        let Some(attachment) = content.as_ref() else { return Err(Error::NoOrphan(id.to_owned())) };
-        let orphan = Orphan::of(attachment);
-        self.inner.let_go(attachment).await?;
-        tracing::warn!(
-            attachment = orphan.attachment,
-            endpoint = orphan.endpoint.short(),
-            "orphan forgotten; what its plugins keep on the host stays"
-        );
-        self.inner.orphan_is_gone(&cell, &mut content);
-        Ok(orphan)
-    }
-}
-
-/// How an orphan stands after one more attempt.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Retried {
-    /// The attachment.
-    pub attachment: String,
-    /// Why it is still there; none if it is gone.
-    pub error: Option<String>,
-}
-
-impl Inner {
-    /// Makes an orphan of the attachment, whose intent to delete is on record. The caller has
-    /// it removed, with [`Inner::remove_now`] or [`Inner::remove_soon`].
-    pub(crate) fn abandon(&self, attachment: Attachment) -> Arc<Cell> {
-        let id = attachment.id;
+    pub(super) fn insert(&self, attachment: Attachment) -> Arc<Cell> {
         let cell = Arc::new(Cell {
+            id: attachment.id,
             claims: Claims::of_attachment(&attachment),
             content: tokio::sync::Mutex::new(Some(attachment)),
             state: watch::Sender::default(),
             hurry: Notify::new(),
+            asked_for: watch::Sender::default(),
         });
-        self.orphans.cells().insert(id, Arc::clone(&cell));
+        self.cells().insert(cell.id, Arc::clone(&cell));
         cell
     }
 
-    /// Removes an orphan. What fails is told, and repeated in the background.
-    pub(crate) async fn remove_now(self: &Arc<Self>, cell: Arc<Cell>) -> Result<()> {
-        let outcome = self.attempt(&cell).await;
-        if outcome.is_err() {
-            self.background.spawn(retry(Arc::clone(self), cell));
-        }
-        outcome
-    }
-
-    /// Removes an orphan in the background.
-    pub(crate) fn remove_soon(self: &Arc<Self>, cell: Arc<Cell>) {
-        let inner = Arc::clone(self);
-        self.background.spawn(async move {
-            if inner.attempt_in_turn(&cell).await.is_err() {
-                retry(inner, cell).await;
-            }
-        });
-    }
-
-    /// Runs DEL once, when background work has a place for it.
-    async fn attempt_in_turn(&self, cell: &Cell) -> Result<()> {
-        let _pass = self.gate.enter().await;
-        self.attempt(cell).await
-    }
-
-    /// Runs DEL once, and notes what became of it.
-    async fn attempt(&self, cell: &Cell) -> Result<()> {
-        let mut content = cell.content.lock().await;
-        let Some(attachment) = content.as_mut() else { return Ok(()) };
-        let outcome = self.take_back(attachment).await;
-        let (id, endpoint) = (attachment.id, attachment.endpoint.short().to_owned());
-        let Err(error) = &outcome else {
-            tracing::info!(attachment = %id, endpoint, "attachment removed");
-            self.orphan_is_gone(cell, &mut content);
-            return outcome;
-        };
-        let error = chain(error);
-        let removal = attachment.removal.get_or_insert_with(Removal::begun_now);
-        removal.attempts += 1;
-        removal.error = Some(error.clone());
-        let next = match removal.pause() {
-            Some(pause) => format!("tried again in {} s", pause.as_secs()),
-            None => "given up; 'cnm-cni orphans retry' tries again".to_owned(),
-        };
-        tracing::error!(attachment = %id, endpoint, attempt = removal.attempts, error, next,
-            "the attachment cannot be removed");
-        if let Err(error) = self.keep(attachment).await {
-            tracing::warn!(attachment = %id, error = chain(&error), "its record is behind");
-        }
-        cell.state.send_modify(|state| {
-            state.ended += 1;
-            state.error = Some(error);
-        });
-        outcome
-    }
-
-    /// Waits for the orphans that have what a new endpoint claims, each of which gets one more
-    /// attempt.
-    ///
-    /// # Errors
-    /// One of them still has it: its DEL failed again, or takes too long.
-    pub(crate) async fn wait_for_orphans(&self, claims: &Claims) -> Result<()> {
-        while let Some((attachment, cell, what)) = self.orphans.blocking(claims) {
-            tracing::debug!(%attachment, what, "waiting for an orphan");
-            let reason = match timeout(PATIENCE, cell.try_now()).await {
-                Ok(None) => continue,
-                Ok(Some(error)) => error,
-                Err(_) => format!("it has not ended within {} s", PATIENCE.as_secs()),
-            };
-            return Err(Error::Orphaned { what, attachment: attachment.to_string(), reason });
-        }
-        Ok(())
-    }
-
-    /// The one orphan that `id` begins the attachment's or the endpoint's id of.
-    fn orphan(&self, id: &str) -> Result<(AttachmentId, Arc<Cell>)> {
-        let mut named = if id.is_empty() { Vec::new() } else { self.orphans.named(id) };
-        match (named.pop(), named.pop()) {
-            (Some(one), None) => Ok(one),
-            (Some(_), Some(_)) => Err(Error::SeveralOrphans(id.to_owned())),
-            (None, _) => Err(Error::NoOrphan(id.to_owned())),
-        }
-    }
-
-    /// Lets go of all that this program itself keeps for the attachment.
-    pub(crate) async fn let_go(&self, attachment: &Attachment) -> Result<()> {
-        // Before the record goes: what is not shown as held any more can be had.
-        self.ports.release(&attachment.endpoint);
-        netns::remove(&attachment.staging).await?;
-        Ok(self.attachment_folder.remove(&attachment.id.to_string()).await?)
-    }
-
-    fn orphan_is_gone(&self, cell: &Cell, content: &mut Option<Attachment>) {
-        if let Some(attachment) = content.take() {
-            self.orphans.cells().remove(&attachment.id);
-        }
+    /// Forgets an orphan whose content the caller holds.
+    pub(super) fn remove(&self, cell: &Cell, content: &mut Option<Attachment>) {
+        *content = None;
+        self.cells().remove(&cell.id);
         cell.state.send_modify(|state| state.gone = true);
+    }
+
+    /// One that has what is claimed, and what that is.
+    pub(super) fn with(&self, claims: &Claims) -> Option<(Arc<Cell>, String)> {
+        let cells = self.cells();
+        cells.values().find_map(|cell| Some((Arc::clone(cell), claims.shared_with(&cell.claims)?)))
+    }
+
+    /// Those of a conflist that go by themselves, sooner or later.
+    pub(crate) fn going(&self, conflist: &str) -> Vec<Arc<Cell>> {
+        let cells = self.cells();
+        let of_conflist = cells.values().filter(|cell| {
+            let given_up = {
+                let state = cell.state.borrow();
+                state.rests && state.until.is_none()
+            };
+            cell.claims.conflist.as_deref() == Some(conflist) && !given_up
+        });
+        of_conflist.map(Arc::clone).collect()
+    }
+
+    /// Those that `id` begins the attachment's or the endpoint's id of; every one, if empty.
+    pub(super) fn named(&self, id: &str) -> Vec<Arc<Cell>> {
+        let cells = self.cells();
+        let named = cells.values().filter(|cell| {
+            cell.id.to_string().starts_with(id) || cell.claims.endpoint.to_string().starts_with(id)
+        });
+        named.map(Arc::clone).collect()
     }
 }
 
 impl Cell {
-    /// Has the removal tried now, and waits for the end of the attempt: the error, or none if
-    /// the orphan is gone.
-    fn try_now(&self) -> impl Future<Output = Option<String>> + use<> {
-        let mut state = self.state.subscribe();
-        let ended = state.borrow().ended;
-        self.hurry.notify_one();
-        async move {
-            match state.wait_for(|state| state.gone || state.ended > ended).await {
-                Ok(state) if !state.gone => state.error.clone(),
-                // Whoever dropped the sender has said before that its orphan is gone.
-                Ok(_) | Err(_) => None,
-            }
+    /// Ends a pause between two attempts.
+    pub(super) fn hurry(&self) {
+        if self.state.borrow().rests {
+            self.hurry.notify_one();
         }
+    }
+
+    /// Has the orphan's attempts go ahead of other background work, until the return value is
+    /// dropped: a new endpoint asks for what it has.
+    pub(super) fn ask(self: &Arc<Self>) -> Asked {
+        self.asked_for.send_modify(|count| *count += 1);
+        Asked(Arc::clone(self))
+    }
+
+    /// Waits until somebody asks for what the orphan has.
+    pub(super) async fn is_asked_for(&self) {
+        // The sender lives as long as this cell.
+        let _ = self.asked_for.subscribe().wait_for(|count| *count > 0).await;
     }
 }
 
-/// Tries again, later and later. Ends once the orphan is gone, or with the driver.
-async fn retry(inner: Arc<Inner>, cell: Arc<Cell>) {
-    let mut state = cell.state.subscribe();
-    loop {
-        let removal = cell.content.lock().await.as_ref().map(|orphan| orphan.removal.clone());
-        let Some(removal) = removal else { return };
-        let pause = removal.unwrap_or_default().pause();
-        let rest = async {
-            match pause {
-                Some(pause) => tokio::time::sleep(pause).await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            () = rest => {}
-            () = cell.hurry.notified() => {}
-            // Somebody forgot it.
-            _ = state.wait_for(|state| state.gone) => return,
-            () = inner.stop.cancelled() => return,
-        }
-        if inner.attempt_in_turn(&cell).await.is_ok() {
-            return;
-        }
+/// See [`Cell::ask`].
+pub(super) struct Asked(Arc<Cell>);
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        self.0.asked_for.send_modify(|count| *count -= 1);
     }
 }

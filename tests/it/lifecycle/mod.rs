@@ -9,6 +9,7 @@ mod networks;
 mod orphans;
 mod ports;
 mod recover;
+mod removal;
 mod rules;
 mod scale;
 mod settle;
