@@ -13,6 +13,7 @@
 //! | `ports` | published ports |
 //! | `conflists` | the ready-to-copy configurations, and the built-in one |
 //! | `refusals` | what cannot work is refused, with the reason and the remedy |
+//! | `restart` | started again while the removal of the last life is under way |
 //! | `lifecycle` | stop, start, restart, kill, rm; the driver restarted in between |
 //! | `check` | `cnm-cni check`, and `--repair` |
 //! | `crash` | the driver killed at any point of a container's life |
@@ -68,6 +69,7 @@ mod podman;
 mod ports;
 mod reach;
 mod refusals;
+mod restart;
 mod routed;
 
 use host::{Host, Suite};
