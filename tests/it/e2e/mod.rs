@@ -31,6 +31,7 @@
 //! | `flags` | flags of Docker's that are little or nothing to a driver |
 //! | `install` | what is installed, and the driver replaced while containers run |
 //! | `packages` | each way of installation that builds first: `make test-install` |
+//! | `mass` | hundreds of containers at once: `make mass` |
 //! | `managed` | the managed plugin, from a registry; upgraded; in a swarm |
 //! | `podman`, `containerd` | other runtimes on the same conflists and leases |
 //! | `routed` | a gateway outside the subnet, as pod networks without a bridge have it |
@@ -61,6 +62,7 @@ mod ipam;
 mod lifecycle;
 mod mac;
 mod managed;
+mod mass;
 mod names;
 mod networks;
 mod options;
