@@ -106,7 +106,6 @@ impl Driver {
     /// still inside; Docker takes it out after this. What would stay behind goes now. A
     /// namespace that is dying may refuse, which is no reason to keep Docker from leaving.
     pub async fn leave(&self, request: EndpointRequest) {
-        let _ahead = self.inner.gate.ahead();
         let slot = self.inner.endpoints.lock(&request.endpoint_id).await;
         if let Some(attachment) = slot.as_ref()
             && let Err(error) = self.inner.unsettle(attachment).await
