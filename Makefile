@@ -9,7 +9,7 @@ SUDO := sudo --preserve-env
 endif
 SUITE ?= bookworm
 
-.PHONY: audit help build release install uninstall deb demo check test test-one test-install lint e2e fidelity crash soak bench
+.PHONY: audit help build release install uninstall deb demo check test test-one test-install lint e2e fidelity crash soak mass bench
 
 help:
 	@echo 'make demo           a guided tour, in a test host: this machine and its Docker stay as they are'
@@ -21,6 +21,7 @@ help:
 	@echo 'make fidelity       chain by chain: what a container gets, and what a pod gets'
 	@echo 'make crash          the driver killed at each of its crash points, under real Dockers'
 	@echo 'make soak           2,000 containers come and go while the driver is killed; its memory'
+	@echo 'make mass           300 containers on one network: checked, removed at once, over a reboot'
 	@echo 'make lint           only format and lints'
 	@echo 'make audit          licences and sources of all that is built in, and what is known against it'
 	@echo 'make bench          the CNI engine beside libcni, and bursts of containers beside Docker'\''s own bridge'
@@ -184,6 +185,11 @@ soak: export CNM_CNI_SOAK ?= 2000
 soak: export CNM_CNI_BINARY = $(CURDIR)/target/release/cnm-cni
 soak: build testbed
 	$(RUNNER) cargo test --locked --test it crash::soak:: -- --include-ignored --nocapture --test-threads=1
+
+# As it is released, on a machine that does nothing else; CNM_CNI_MASS=N has N containers.
+mass: export CNM_CNI_BINARY = $(CURDIR)/target/release/cnm-cni
+mass: build testbed
+	$(RUNNER) cargo test --locked --test it e2e::mass:: -- --include-ignored --nocapture
 
 # The Debian folders of the test hosts; and what an interrupted run has left is taken away.
 .PHONY: testbed

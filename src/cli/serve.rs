@@ -117,6 +117,10 @@ fn plugin_limits(text: &str) -> Result<Limits, String> {
     Ok(limits)
 }
 
+/// Threads for work that blocks: files, and the kernel's answers about links. Background work has
+/// half as many places, so that there are always some for what Docker waits for.
+const BLOCKING_THREADS: usize = 16;
+
 /// Serves until a signal ends it.
 pub(super) fn run(args: Args) -> anyhow::Result<()> {
     if !geteuid().is_root() {
@@ -144,8 +148,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
     limit_arenas();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
-        // For files and mounts, which wait for a disk or for other processors, not for each other.
-        .max_blocking_threads(12)
+        .max_blocking_threads(BLOCKING_THREADS)
         .enable_all()
         .build()
         .context("cannot start the runtime")?;

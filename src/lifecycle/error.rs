@@ -186,7 +186,7 @@ pub enum Error {
     },
     /// What an endpoint asks for is an orphan's yet.
     #[error(
-        "{what} is held by attachment {attachment}, which cannot be removed: {reason}; \
+        "{what} is held by attachment {attachment}, whose removal has not succeeded: {reason}; \
          it is tried again, see 'cnm-cni orphans'"
     )]
     Orphaned {
@@ -194,9 +194,26 @@ pub enum Error {
         what: String,
         /// The orphan.
         attachment: String,
-        /// Why it cannot be removed.
+        /// Why it is there yet.
         reason: String,
     },
+    /// An endpoint failed twice, and may have met what an orphan of its conflist has.
+    #[error(
+        "{}; attachment {attachment} of the same conflist may have what is missing, and its \
+         removal has not succeeded: {reason}; it is tried again, see 'cnm-cni orphans'",
+        chain(.cause.as_ref())
+    )]
+    BesideOrphan {
+        /// Why the endpoint failed.
+        cause: Box<Self>,
+        /// The orphan.
+        attachment: String,
+        /// Why it is there yet.
+        reason: String,
+    },
+    /// What the operator wants to forget is being removed.
+    #[error("DEL of attachment {0} is under way; wait for it, see 'cnm-cni orphans'")]
+    OrphanBusy(String),
     /// The operator names an orphan that is not there.
     #[error(
         "there is no orphan whose attachment or endpoint begins with {0:?}; see 'cnm-cni orphans'"
@@ -244,6 +261,44 @@ pub enum Error {
 }
 
 impl Error {
+    /// How many plugins of its chain an ADD that failed so came to run; none if that is not known.
+    pub(crate) fn plugins_run(&self) -> Option<usize> {
+        match self {
+            Self::Cni(error) if !error.needs_del() => Some(0),
+            Self::Cni(error) => error.plugin().map(|failed| failed.position + 1),
+            _ => None,
+        }
+    }
+
+    /// Whether an endpoint may have failed so for what another one has. What Docker's request, the
+    /// conflist or this host lacks stays as it is.
+    pub(crate) fn may_be_a_conflict(&self) -> bool {
+        match self {
+            Self::Undo { call, .. } => call.may_be_a_conflict(),
+            Self::UnknownNetwork(_)
+            | Self::Option(_)
+            | Self::Refused(_)
+            | Self::Mac(_)
+            | Self::Config(_)
+            | Self::Plugin { .. }
+            | Self::State(_)
+            | Self::Untrusted(_)
+            | Self::TooSlow { .. }
+            | Self::FurtherLink { .. } => false,
+            other => other.plugins_run() != Some(0),
+        }
+    }
+
+    /// This error, with the orphan that is there yet, if there is one.
+    pub(crate) fn beside(self, orphan: Option<Remaining>) -> Self {
+        match orphan {
+            Some(Remaining { attachment, reason }) => {
+                Self::BesideOrphan { cause: Box::new(self), attachment, reason }
+            }
+            None => self,
+        }
+    }
+
     /// This error, after an attempt to undo the steps before it.
     pub(crate) fn undone(self, undo: Result<()>) -> Self {
         match undo {
@@ -251,6 +306,15 @@ impl Error {
             Err(undo) => Self::Undo { call: Box::new(self), undo: Box::new(undo) },
         }
     }
+}
+
+/// An orphan that was waited for in vain.
+#[derive(Debug, Clone)]
+pub(crate) struct Remaining {
+    /// Which attachment.
+    pub(crate) attachment: String,
+    /// Why it is there yet.
+    pub(crate) reason: String,
 }
 
 /// An error and its causes on one line, for the log and for Docker. A cause that its effect

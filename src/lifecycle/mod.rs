@@ -62,4 +62,4 @@ pub use judgement::{Judgement, choose, embedded, judge_conflist};
 pub use port_error::PortError;
 pub use ports::publish::{PublishedPort, published};
 pub use record::reread_record;
-pub use removal::orphans::{Orphan, Retried, orphans};
+pub use removal::{Orphan, Retried, orphans};

@@ -334,6 +334,18 @@ pub fn masquerades(list: &NetworkConfigList) -> bool {
     list.plugins().iter().any(|plugin| plugin.get("ipMasq") == Some(&Value::Bool(true)))
 }
 
+/// The host's device that `host-device` hands over, so that one container has it at a time; none if
+/// the chain begins with another plugin, or each container can be told another device.
+#[must_use]
+pub fn device(list: &NetworkConfigList) -> Option<String> {
+    const NAMES: [&str; 4] = ["device", "hwaddr", "kernelpath", "pciBusID"];
+    let plugin = list.plugins().first().filter(|plugin| plugin.plugin_type() == "host-device")?;
+    if plugin.capabilities().any(|capability| capability == "deviceID") {
+        return None;
+    }
+    NAMES.iter().find_map(|name| plugin.get(name)?.as_str()).map(str::to_owned)
+}
+
 /// Makes sure that the chain can publish these ports.
 ///
 /// # Errors

@@ -5,7 +5,6 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::sync::Arc;
 
 use crate::cni::{AttachResult, NetworkConfigList};
 use crate::cnm::{
@@ -18,8 +17,10 @@ use crate::lifecycle::garbage::dockerds;
 use crate::lifecycle::host::forward;
 use crate::lifecycle::interface::Fresh;
 use crate::lifecycle::port_error::PortError;
-use crate::lifecycle::record::{Attachment, AttachmentId, Interface, Network, Phase, Settings};
-use crate::lifecycle::removal::{Claims, orphans};
+use crate::lifecycle::record::{
+    Attachment, AttachmentId, Interface, Network, Phase, Removal, Settings, Turn,
+};
+use crate::lifecycle::removal::{Claims, waits};
 use crate::netlink::sysctl::Sysctls;
 use crate::netlink::{Mac, Netlink};
 use crate::translate::PORT_MAPPINGS;
@@ -78,14 +79,20 @@ impl Driver {
         }
         let claims = Claims::of_request(&request, &network.conflist, &options);
         dockerds::evict_inherited(self, &claims).await;
-        self.removals.wait_for(&claims).await?;
+        self.removals.wait_for(&claims, waits::limit()).await?;
         let going = self.removals.going(&network.conflist);
         let made = self.make(&mut slot, &network, &options, &request).await;
         let interface = match made {
-            // The pool may have no address left but those that are being given back.
-            Err(Error::Cni(_) | Error::NotAvailable { .. }) if !going.is_empty() => {
-                orphans::ended(going).await;
-                self.make(&mut slot, &network, &options, &request).await?
+            // It may have met what one of these has yet.
+            Err(cause) if !going.is_empty() && cause.may_be_a_conflict() => {
+                let limit = waits::limit();
+                let remaining = waits::gone(going, limit).await;
+                // Of the first attempt, too, nothing may be left.
+                if self.removals.wait_for(&claims, limit).await.is_err() {
+                    return Err(cause.beside(remaining));
+                }
+                let made = self.make(&mut slot, &network, &options, &request).await;
+                made.map_err(|cause| cause.beside(remaining))?
             }
             made => made?,
         };
@@ -115,10 +122,19 @@ impl Driver {
         };
         let endpoint = request.endpoint_id.clone();
         let attachment = self.intend(network, list, endpoint, options, interface)?;
-        match self.attach(slot.insert(attachment), &wanted).await {
-            Ok(interface) => Ok(interface),
-            Err(cause) => Err(wanted.explained(cause).undone(self.removals.detach(slot).await)),
-        }
+        let attachment = slot.insert(attachment);
+        let (cause, plugins_run) = match self.prepare(attachment).await {
+            Err(cause) => (cause, Some(0)),
+            Ok(()) => match self.attach(attachment, &wanted).await {
+                Ok(interface) => return Ok(interface),
+                Err(cause) => {
+                    let plugins_run = cause.plugins_run();
+                    (wanted.explained(cause), plugins_run)
+                }
+            },
+        };
+        attachment.removal.insert(Removal::begun_now()).plugins_run = plugins_run;
+        Err(cause.undone(self.removals.detach(slot).await))
     }
 
     /// Settles what the chain will be told; changes nothing.
@@ -179,7 +195,7 @@ impl Driver {
             interface: None,
             host_side: None,
             removal: None,
-            writing: Arc::default(),
+            turn: Turn::default(),
         })
     }
 
@@ -226,26 +242,31 @@ impl Driver {
         Ok(ports)
     }
 
+    /// Writes down what is about to be done, and makes the staging namespace.
+    async fn prepare(&self, attachment: &Attachment) -> Result<()> {
+        // Steps that do not need each other run at once, here and below. Both of a pair end
+        // before either's error is told: an undo must not meet a step that is under way.
+        let (kept, made) =
+            tokio::join!(self.records.keep(attachment), netns::create(&attachment.staging));
+        kept?;
+        Ok(made?)
+    }
+
     /// Makes the attachment. After an error the caller undoes what was done.
     async fn attach(
         &self,
         attachment: &mut Attachment,
         wanted: &Wanted<'_>,
     ) -> Result<EndpointInterface> {
-        // Steps that do not need each other run at once, here and below. Both of a pair end
-        // before either's error is told: an undo must not meet a step that is under way.
-        let (kept, made) =
-            tokio::join!(self.records.keep(attachment), netns::create(&attachment.staging));
-        kept?;
-        made?;
         // The first attachment looks up beside its ADD what it will be compared with.
         let (result, fresh) = tokio::join!(
             self.chains.add(&attachment.list, &attachment.parameters),
             self.interfaces.fresh()
         );
-        let (result, fresh) = (result?, fresh?);
-        // Kept from here on: an undo runs DEL with it.
+        let result = result?;
+        // Kept from here on, whatever else failed: an undo runs DEL with it.
         attachment.result = Some(result.clone());
+        let fresh = fresh?;
         let interface = self.observe(attachment, wanted, &result, fresh).await?;
         let answer = interface.answer.clone();
         attachment.interface = Some(interface);

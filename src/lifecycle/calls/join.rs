@@ -29,6 +29,7 @@ impl Driver {
         }
         let sandbox: Option<PathBuf> =
             (!request.sandbox_key.is_empty()).then(|| request.sandbox_key.into());
+        self.wait_for_ports(attachment, &[]).await?;
         self.publisher.publish_what_waited(attachment, sandbox.as_deref()).await?;
         let joined = self.as_joined(attachment, sandbox).await?;
         let Some(answer) = joined.join_answer() else {

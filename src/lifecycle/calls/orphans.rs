@@ -2,7 +2,7 @@
 
 use crate::lifecycle::driver::Driver;
 use crate::lifecycle::error::Result;
-use crate::lifecycle::removal::orphans::{Orphan, Retried};
+use crate::lifecycle::removal::{Orphan, Retried};
 
 impl Driver {
     /// Tries at once again to remove the orphans that `id` begins the attachment's or the

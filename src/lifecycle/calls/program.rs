@@ -10,6 +10,8 @@ use crate::lifecycle::calls::watch;
 use crate::lifecycle::driver::Driver;
 use crate::lifecycle::error::chain;
 use crate::lifecycle::error::{Error, Result};
+use crate::lifecycle::record::Attachment;
+use crate::lifecycle::removal::{Claims, waits};
 use crate::translate::PORT_MAPPINGS;
 
 impl Driver {
@@ -31,7 +33,10 @@ impl Driver {
         let Some(attachment) = slot.as_mut() else {
             return Err(Error::UnknownEndpoint(request.endpoint_id));
         };
-        let published = self.publisher.publish(attachment, &asked).await;
+        let published = match self.wait_for_ports(attachment, &asked).await {
+            Ok(()) => self.publisher.publish(attachment, &asked).await,
+            Err(error) => Err(error),
+        };
         // Where the gateway moves because another network was left, Docker passes over an error, and
         // the endpoint has the gateway all the same.
         if !attachment.is_gateway {
@@ -99,12 +104,30 @@ impl Driver {
     /// still inside; Docker takes it out after this. What would stay behind goes now. A
     /// namespace that is dying may refuse, which is no reason to keep Docker from leaving.
     pub async fn leave(&self, request: EndpointRequest) {
-        let _ahead = self.gate.ahead();
+        // Nobody waits for what is taken back here, and a mass removal is many of these.
         let slot = self.endpoints.lock(&request.endpoint_id).await;
         let Some(attachment) = slot.as_ref() else { return };
         if let Err(error) = self.interfaces.unsettle(attachment).await {
             tracing::warn!(error = chain(&error), "rules may be left in the container");
         }
         self.publisher.forget_published_elsewhere(attachment).await;
+    }
+
+    /// Waits for the removals that have the ports which the endpoint is to publish: those that it
+    /// came with, or else the `asked` ones.
+    ///
+    /// # Errors
+    /// One of them has a port still.
+    pub(super) async fn wait_for_ports(
+        &self,
+        attachment: &Attachment,
+        asked: &[PortBinding],
+    ) -> Result<()> {
+        let ports = attachment.ports_or(asked);
+        if attachment.publishes() || !attachment.list.declares(PORT_MAPPINGS) {
+            return Ok(());
+        }
+        let claims = Claims::of_ports(&attachment.endpoint, ports);
+        self.removals.wait_for(&claims, waits::limit()).await
     }
 }

@@ -100,10 +100,12 @@ impl Driver {
             let Some(reason) = lost::reason(&self.interfaces, attachment).await else { continue };
             let what = format!("attachment {}", attachment.id);
             let found = vec![format!("endpoint {}", endpoint.short())];
-            let outcome = if apply {
-                Outcome::of(self.removals.detach(&mut slot).await)
-            } else {
-                Outcome::Garbage
+            let orphan = if apply { self.removals.release(&mut slot).await } else { None };
+            // The removal waits for its turn, and nothing that has one must wait for this endpoint.
+            drop(slot);
+            let outcome = match orphan {
+                Some(orphan) => Outcome::of(self.removals.in_turn(orphan).await),
+                None => Outcome::Garbage,
             };
             findings.push(Finding { what, reason: reason.to_owned(), found, outcome });
         }

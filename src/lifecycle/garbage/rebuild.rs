@@ -1,7 +1,6 @@
 //! A record again for what is left of an attachment, so that its chain's DEL can run.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use ipnet::IpNet;
 use serde_json::json;
@@ -13,7 +12,9 @@ use crate::lifecycle::error::Result;
 use crate::lifecycle::garbage::remains::Remains;
 use crate::lifecycle::host::forward;
 use crate::lifecycle::interface::staging;
-use crate::lifecycle::record::{Attachment, AttachmentId, Interface, Phase, Removal, Settings};
+use crate::lifecycle::record::{
+    Attachment, AttachmentId, Interface, Phase, Removal, Settings, Turn,
+};
 use crate::netlink::{Address, Netlink, Snapshot};
 use crate::translate::PORT_MAPPINGS;
 use crate::{cni, netns, translate};
@@ -35,7 +36,7 @@ impl Driver {
             return Ok(netns::remove(&self.interfaces.staging(id)).await?);
         };
         let attachment = self.again_on_record(id, remains, list).await?;
-        self.removals.now(self.removals.begin(attachment)).await
+        self.removals.in_turn(self.removals.begin(attachment)).await
     }
 
     /// An interface for DEL to find: what is left of the attachment's own, or a stand-in, with the
@@ -120,7 +121,7 @@ impl Driver {
             }),
             host_side: None,
             removal: Some(Removal::begun_now()),
-            writing: Arc::default(),
+            turn: Turn::default(),
         };
         self.records.keep(&attachment).await?;
         Ok(attachment)

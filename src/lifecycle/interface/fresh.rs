@@ -29,6 +29,11 @@ impl Fresh {
         Ok(netns::remove(&netns_dir.join(Self::NAME)).await?)
     }
 
+    /// Whether the kernel puts a link of this name into every namespace.
+    pub(crate) fn has(&self, link: &str) -> bool {
+        self.links.iter().any(|name| name == link)
+    }
+
     /// Makes a namespace with an interface, reads it, and removes it.
     pub(crate) async fn look(netns_dir: &Path) -> Result<Self> {
         const LINK: &str = "fresh";

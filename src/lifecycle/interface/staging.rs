@@ -26,7 +26,7 @@ impl Interfaces {
                 self.own.move_to(link.index, &netns::open(path)?).await?;
                 Netlink::in_netns(path).await?
             }
-            // After a crash; it was taken out before otherwise.
+            // Docker could not take it out.
             Place::Sandbox(sandbox, link) => {
                 take_out(&sandbox, &link, attachment).await?;
                 Netlink::in_netns(path).await?

@@ -7,13 +7,12 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
-use tokio::sync::Mutex;
 
 use crate::cni;
 use crate::cni::{AttachResult, NetworkConfigList};
 use crate::cnm::{EndpointId, EndpointInterface, NetworkId, PortBinding};
 use crate::lifecycle::error::Error;
-use crate::lifecycle::record::{AttachmentId, HostSide, Removal, Settings};
+use crate::lifecycle::record::{AttachmentId, HostSide, Removal, Settings, Turn};
 use crate::netlink::Snapshot;
 use crate::state::Record;
 use crate::translate::PORT_MAPPINGS;
@@ -68,9 +67,9 @@ pub(crate) struct Attachment {
     /// How its removal goes, once it is [`Phase::Deleting`].
     #[serde(default)]
     pub(crate) removal: Option<Removal>,
-    /// Held while the record is written, so that writes follow each other.
+    /// Whose turn it is to change the record on disk.
     #[serde(skip)]
-    pub(crate) writing: Arc<Mutex<()>>,
+    pub(crate) turn: Turn,
 }
 
 impl Attachment {

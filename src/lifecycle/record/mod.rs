@@ -11,6 +11,7 @@ mod records;
 mod removal;
 mod reread;
 mod settings;
+mod turn;
 mod unseen;
 mod watched;
 
@@ -25,5 +26,6 @@ pub(crate) use records::Records;
 pub(crate) use removal::Removal;
 pub use reread::reread_record;
 pub(crate) use settings::Settings;
+pub(crate) use turn::Turn;
 pub(crate) use unseen::Unseen;
 pub(crate) use watched::Watched;

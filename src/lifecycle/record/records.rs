@@ -21,9 +21,13 @@ impl Records {
         Self { folder, background }
     }
 
-    /// Writes the attachment's record. When this returns, it is on disk.
+    /// Writes the attachment's record. When this returns, it is on disk; or it was removed for
+    /// good, and stays so.
     pub(crate) async fn keep(&self, attachment: &Attachment) -> Result<()> {
-        let _writing = attachment.writing.lock().await;
+        let removed = attachment.turn.removed.lock().await;
+        if *removed {
+            return Ok(());
+        }
         Ok(self.folder.put(&attachment.id.to_string(), attachment).await?)
     }
 
@@ -38,11 +42,14 @@ impl Records {
     /// Writes the attachment's record while its caller goes on. A write that is begun later
     /// waits for this one.
     pub(crate) async fn keep_soon(self: &Arc<Self>, attachment: &Attachment) {
-        let writing = Arc::clone(&attachment.writing).lock_owned().await;
+        let removed = Arc::clone(&attachment.turn.removed).lock_owned().await;
+        if *removed {
+            return;
+        }
         let (records, attachment) = (Arc::clone(self), attachment.clone());
         self.background.spawn(async move {
             let kept = records.folder.put(&attachment.id.to_string(), &attachment).await;
-            drop(writing);
+            drop(removed);
             if let Err(error) = kept {
                 tracing::warn!(attachment = %attachment.id, error = chain(&error),
                     "the attachment's record is behind");
@@ -50,9 +57,12 @@ impl Records {
         });
     }
 
-    /// Removes the attachment's record.
+    /// Removes the attachment's record for good.
     pub(crate) async fn remove(&self, attachment: &Attachment) -> Result<()> {
-        Ok(self.folder.remove(&attachment.id.to_string()).await?)
+        let mut removed = attachment.turn.removed.lock().await;
+        self.folder.remove(&attachment.id.to_string()).await?;
+        *removed = true;
+        Ok(())
     }
 
     /// The attachments of a conflist that have a record. What cannot be read may be of any conflist, and
@@ -80,5 +90,55 @@ impl Records {
     pub(crate) async fn ids(&self) -> Result<HashSet<AttachmentId>> {
         let folder = self.folder.path().to_owned();
         on_blocking_thread(move || AttachmentId::in_folder(&folder)).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::lifecycle::embedded;
+
+    fn attachment() -> Attachment {
+        let id = AttachmentId::new();
+        serde_json::from_value(json!({
+            "id": id, "network": "n1", "endpoint": "e1", "phase": "Deleting",
+            "boot_id": "this", "list": embedded().unwrap(), "staging": "/run/none",
+            "parameters": {"container_id": "c", "netns": null, "if_name": "eth0", "args": [],
+                           "capability_args": {}},
+            "internal": false, "forwarded": false, "sandbox": null, "result": null,
+            "interface": null,
+        }))
+        .unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_write_that_comes_behind_the_removal_does_not_bring_the_record_back() {
+        let state = tempfile::tempdir().unwrap();
+        let (folder, _) = Folder::<Attachment>::open(state.path()).unwrap();
+        let background = Background::default();
+        let records = Arc::new(Records::new(folder, background.clone()));
+        let attachment = attachment();
+        records.keep(&attachment).await.unwrap();
+        // Both have to wait, and come in this order.
+        let turn = attachment.turn.removed.lock().await;
+        let (copy, other) = (attachment.clone(), attachment.clone());
+        let removal = tokio::spawn({
+            let records = Arc::clone(&records);
+            async move { records.remove(&copy).await }
+        });
+        tokio::task::yield_now().await;
+        let write = tokio::spawn({
+            let records = Arc::clone(&records);
+            async move { records.keep(&other).await }
+        });
+        tokio::task::yield_now().await;
+        drop(turn);
+        removal.await.unwrap().unwrap();
+        write.await.unwrap().unwrap();
+        records.keep_soon(&attachment).await;
+        background.drain().await;
+        assert_eq!(records.ids().await.unwrap().len(), 0);
     }
 }

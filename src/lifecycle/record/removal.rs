@@ -19,12 +19,16 @@ pub(crate) struct Removal {
     pub(crate) attempts: u32,
     /// Why, the last time.
     pub(crate) error: Option<String>,
+    /// How many plugins of the chain its ADD came to run, if it failed and that is known. Without
+    /// any, DEL has nothing to do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) plugins_run: Option<usize>,
 }
 
 impl Removal {
     pub(crate) fn begun_now() -> Self {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Self { since: since.as_secs(), attempts: 0, error: None }
+        Self { since: since.as_secs(), attempts: 0, error: None, plugins_run: None }
     }
 
     /// Whether DEL has not failed yet.

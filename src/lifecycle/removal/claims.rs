@@ -3,16 +3,24 @@
 
 use std::net::IpAddr;
 
-use crate::cnm::{CreateEndpointRequest, EndpointId, EndpointOptions, HostPort};
+use crate::cnm::{CreateEndpointRequest, EndpointId, EndpointOptions, HostPort, PortBinding};
 use crate::lifecycle::record::Attachment;
+use crate::netlink::Mac;
+use crate::translate;
 
 /// What an attachment has, or will have, that no other may have at the same time.
 #[derive(Debug)]
 pub(crate) struct Claims {
     pub(crate) endpoint: EndpointId,
-    pub(crate) conflist: String,
+    /// Whose addresses, MACs and devices are meant: other conflists have other ones, unless somebody
+    /// overlaps them on purpose. None for ports alone.
+    pub(crate) conflist: Option<String>,
     addresses: Vec<IpAddr>,
     ports: Vec<HostPort>,
+    mac: Option<Mac>,
+    /// A device that only one attachment of the conflist can have; none for one that is to come,
+    /// since it asks for whatever its conflist names.
+    device: Option<String>,
 }
 
 impl Claims {
@@ -23,15 +31,27 @@ impl Claims {
         options: &EndpointOptions,
     ) -> Self {
         let addresses = request.interface.addresses().map(|net| net.addr());
-        let asked = options
-            .ports
+        Self {
+            conflist: Some(conflist.to_owned()),
+            addresses: addresses.chain(options.ips.iter().copied()).collect(),
+            // What is no MAC is refused later on.
+            mac: request.interface.mac_address.as_deref().and_then(|mac| mac.parse().ok()),
+            ..Self::of_ports(&request.endpoint_id, &options.ports)
+        }
+    }
+
+    /// The ports that an endpoint asks for by number.
+    pub(crate) fn of_ports(endpoint: &EndpointId, ports: &[PortBinding]) -> Self {
+        let asked = ports
             .iter()
             .filter(|binding| binding.host_port != 0 && binding.host_port_end <= binding.host_port);
         Self {
-            endpoint: request.endpoint_id.clone(),
-            conflist: conflist.to_owned(),
-            addresses: addresses.chain(options.ips.iter().copied()).collect(),
+            endpoint: endpoint.clone(),
+            conflist: None,
+            addresses: Vec::new(),
             ports: asked.map(HostPort::of).collect(),
+            mac: None,
+            device: None,
         }
     }
 
@@ -39,9 +59,11 @@ impl Claims {
         let told = attachment.interface.iter().flat_map(|interface| &interface.told);
         Self {
             endpoint: attachment.endpoint.clone(),
-            conflist: attachment.list.name().to_owned(),
+            conflist: Some(attachment.list.name().to_owned()),
             addresses: told.map(|net| net.addr()).chain(attachment.addresses()).collect(),
             ports: attachment.ports.iter().map(HostPort::of).collect(),
+            mac: attachment.interface.as_ref().and_then(|interface| interface.snapshot.link.mac),
+            device: attachment.result.as_ref().and_then(|_| translate::device(&attachment.list)),
         }
     }
 
@@ -55,10 +77,13 @@ impl Claims {
         if let Some(port) = port {
             return Some(format!("port {port}"));
         }
-        // Other conflists have other pools, unless somebody overlaps them on purpose.
-        let same = self.conflist == others.conflist;
-        let address =
-            self.addresses.iter().find(|address| same && others.addresses.contains(address));
-        address.map(|address| format!("address {address}"))
+        if self.conflist.is_none() || self.conflist != others.conflist {
+            return None;
+        }
+        let address = self.addresses.iter().find(|address| others.addresses.contains(address));
+        let mac = self.mac.filter(|mac| others.mac == Some(*mac));
+        (address.map(|address| format!("address {address}")))
+            .or_else(|| mac.map(|mac| format!("MAC address {mac}")))
+            .or_else(|| others.device.as_ref().map(|device| format!("device {device}")))
     }
 }

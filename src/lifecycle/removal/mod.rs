@@ -1,9 +1,18 @@
 //! DEL: run in the background until it has succeeded, and what an attachment keeps until then.
 
+mod attempts;
 mod claims;
-pub(crate) mod orphans;
+mod operator;
+mod orphans;
 mod removals;
+mod sandbox;
 mod take_back;
+mod traces;
+pub(crate) mod waits;
+
+pub use operator::Retried;
+pub use orphans::{Orphan, orphans};
 
 pub(crate) use claims::Claims;
+use orphans::{Cell, Orphans};
 pub(crate) use removals::Removals;

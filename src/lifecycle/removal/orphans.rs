@@ -2,31 +2,27 @@
 //!
 //! Docker forgets an endpoint whatever its driver answers, and a network whose endpoint's
 //! driver failed cannot be removed any more. So DeleteEndpoint is answered as soon as the
-//! intent is on disk, and DEL runs here, in a task of its own for each attachment. What fails
-//! is tried again, later and later, and given up on in the end; the operator is shown it, and
-//! has the last word.
+//! intent is on disk, and DEL runs in the background ([`super::attempts`]). What fails is tried
+//! again, later and later, and given up on in the end; the operator is shown it, and has the
+//! last word ([`super::operator`]).
 //!
-//! Until DEL has succeeded, the attachment's addresses and host ports are its own. A container
-//! that asks for one of them waits.
+//! Until DEL has succeeded, what the attachment has is its own. A container that asks for some of
+//! it waits ([`super::waits`]).
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, watch};
-use tokio::time::timeout;
+use tokio::time::Instant;
 
 use crate::cnm::{EndpointId, NetworkId};
 use crate::lifecycle::error::Result;
 use crate::lifecycle::record::{Attachment, AttachmentId, Phase};
 use crate::lifecycle::removal::Claims;
 use crate::state::Folder;
-
-/// How long a new endpoint waits for an orphan that has what it needs.
-pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// An orphan, as the operator is shown it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -92,24 +88,34 @@ pub(crate) struct Orphans {
 /// One orphan.
 #[derive(Debug)]
 pub(crate) struct Cell {
+    pub(super) id: AttachmentId,
     pub(super) claims: Claims,
     /// Locked while DEL runs; empty once it has succeeded.
     pub(super) content: tokio::sync::Mutex<Option<Attachment>>,
-    /// How many attempts have ended since the driver's start.
     pub(super) state: watch::Sender<State>,
     /// Ends a pause.
     pub(super) hurry: Notify,
+    /// How many new endpoints ask for just what this one has.
+    asked_for: watch::Sender<usize>,
 }
 
+/// How the attempts to remove an orphan go, since the driver's start.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct State {
+pub(super) struct State {
+    /// How many have ended.
     pub(super) ended: u32,
+    /// Why the last one failed.
     pub(super) error: Option<String>,
+    /// No attempt is under way, nor waits for its turn.
+    pub(super) rests: bool,
+    /// Until when, if the next attempt comes by itself.
+    pub(super) until: Option<Instant>,
+    /// The orphan is no more.
     pub(super) gone: bool,
 }
 
 impl Orphans {
-    pub(super) fn cells(&self) -> MutexGuard<'_, HashMap<AttachmentId, Arc<Cell>>> {
+    fn cells(&self) -> MutexGuard<'_, HashMap<AttachmentId, Arc<Cell>>> {
         // The map is whole even if a holder panicked: every change is one insert or remove.
         self.cells.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -119,68 +125,82 @@ impl Orphans {
         self.cells().len()
     }
 
-    /// One that has what is claimed, and what that is.
-    pub(super) fn blocking(&self, claims: &Claims) -> Option<(AttachmentId, Arc<Cell>, String)> {
-        self.cells()
-            .iter()
-            .find_map(|(id, cell)| Some((*id, Arc::clone(cell), claims.shared_with(&cell.claims)?)))
+    pub(super) fn insert(&self, attachment: Attachment) -> Arc<Cell> {
+        let cell = Arc::new(Cell {
+            id: attachment.id,
+            claims: Claims::of_attachment(&attachment),
+            content: tokio::sync::Mutex::new(Some(attachment)),
+            state: watch::Sender::default(),
+            hurry: Notify::new(),
+            asked_for: watch::Sender::default(),
+        });
+        self.cells().insert(cell.id, Arc::clone(&cell));
+        cell
     }
 
-    /// Those whose first DEL has not ended, and whose addresses come from the same pools.
-    pub(crate) fn going(&self, conflist: &str) -> Vec<Going> {
+    /// Forgets an orphan whose content the caller holds.
+    pub(super) fn remove(&self, cell: &Cell, content: &mut Option<Attachment>) {
+        *content = None;
+        self.cells().remove(&cell.id);
+        cell.state.send_modify(|state| state.gone = true);
+    }
+
+    /// One that has what is claimed, and what that is.
+    pub(super) fn with(&self, claims: &Claims) -> Option<(Arc<Cell>, String)> {
         let cells = self.cells();
-        let cells = cells.values().filter(|cell| cell.claims.conflist == conflist);
-        cells.map(|cell| cell.state.subscribe()).filter(|state| state.borrow().ended == 0).collect()
+        cells.values().find_map(|cell| Some((Arc::clone(cell), claims.shared_with(&cell.claims)?)))
+    }
+
+    /// Those of a conflist that go by themselves, sooner or later.
+    pub(crate) fn going(&self, conflist: &str) -> Vec<Arc<Cell>> {
+        let cells = self.cells();
+        let of_conflist = cells.values().filter(|cell| {
+            let given_up = {
+                let state = cell.state.borrow();
+                state.rests && state.until.is_none()
+            };
+            cell.claims.conflist.as_deref() == Some(conflist) && !given_up
+        });
+        of_conflist.map(Arc::clone).collect()
     }
 
     /// Those that `id` begins the attachment's or the endpoint's id of; every one, if empty.
-    pub(super) fn named(&self, id: &str) -> Vec<(AttachmentId, Arc<Cell>)> {
+    pub(super) fn named(&self, id: &str) -> Vec<Arc<Cell>> {
         let cells = self.cells();
-        let named = cells.iter().filter(|(attachment, cell)| {
-            attachment.to_string().starts_with(id)
-                || cell.claims.endpoint.to_string().starts_with(id)
+        let named = cells.values().filter(|cell| {
+            cell.id.to_string().starts_with(id) || cell.claims.endpoint.to_string().starts_with(id)
         });
-        named.map(|(attachment, cell)| (*attachment, Arc::clone(cell))).collect()
+        named.map(Arc::clone).collect()
     }
 }
 
-/// The state of an orphan whose first DEL is under way.
-pub(crate) type Going = watch::Receiver<State>;
-
-/// Waits until every one of these DELs has ended, for good or ill.
-pub(crate) async fn ended(going: Vec<Going>) {
-    let all = async {
-        for mut orphan in going {
-            // A sender that is dropped has ended, too.
-            let _ = orphan.wait_for(|state| state.gone || state.ended > 0).await;
-        }
-    };
-    // What hangs has had its time; the caller finds out what that means.
-    let _ = timeout(PATIENCE, all).await;
-}
-
-/// How an orphan stands after one more attempt.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Retried {
-    /// The attachment.
-    pub attachment: String,
-    /// Why it is still there; none if it is gone.
-    pub error: Option<String>,
-}
-
 impl Cell {
-    /// Has the removal tried now, and waits for the end of the attempt: the error, or none if
-    /// the orphan is gone.
-    pub(super) fn try_now(&self) -> impl Future<Output = Option<String>> + use<> {
-        let mut state = self.state.subscribe();
-        let ended = state.borrow().ended;
-        self.hurry.notify_one();
-        async move {
-            match state.wait_for(|state| state.gone || state.ended > ended).await {
-                Ok(state) if !state.gone => state.error.clone(),
-                // Whoever dropped the sender has said before that its orphan is gone.
-                Ok(_) | Err(_) => None,
-            }
+    /// Ends a pause between two attempts.
+    pub(super) fn hurry(&self) {
+        if self.state.borrow().rests {
+            self.hurry.notify_one();
         }
+    }
+
+    /// Has the orphan's attempts go ahead of other background work, until the return value is
+    /// dropped: a new endpoint asks for what it has.
+    pub(super) fn ask(self: &Arc<Self>) -> Asked {
+        self.asked_for.send_modify(|count| *count += 1);
+        Asked(Arc::clone(self))
+    }
+
+    /// Waits until somebody asks for what the orphan has.
+    pub(super) async fn is_asked_for(&self) {
+        // The sender lives as long as this cell.
+        let _ = self.asked_for.subscribe().wait_for(|count| *count > 0).await;
+    }
+}
+
+/// See [`Cell::ask`].
+pub(super) struct Asked(Arc<Cell>);
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        self.0.asked_for.send_modify(|count| *count -= 1);
     }
 }

@@ -1,11 +1,10 @@
 //! DEL itself, where the interface is as ADD left it.
 
-use crate::lifecycle::error::Result;
-use crate::lifecycle::error::chain;
+use super::{Removals, traces};
+use crate::lifecycle::error::{Error, Result, chain};
 use crate::lifecycle::host::forward;
 use crate::lifecycle::ports::publish;
 use crate::lifecycle::record::Attachment;
-use crate::lifecycle::removal::Removals;
 
 impl Removals {
     /// Runs DEL where the interface is as ADD left it, and forgets the attachment.
@@ -13,18 +12,58 @@ impl Removals {
     /// # Errors
     /// What failed. The record stays, so that it can be done again.
     pub(crate) async fn take_back(&self, attachment: &Attachment) -> Result<()> {
+        if attachment.removal.as_ref().is_some_and(|removal| removal.plugins_run == Some(0)) {
+            return self.let_go(attachment).await;
+        }
         // At once: neither needs the other, and DEL begins after both.
         let (withdrawn, restored) =
             tokio::join!(forward::withdraw(attachment), self.interfaces.restore(attachment));
-        if let Err(error) = restored {
+        if let Err(error) = &restored {
             // No reason to leave in place what DEL can remove.
-            tracing::warn!(attachment = %attachment.id, error = chain(&error),
+            tracing::warn!(attachment = %attachment.id, error = chain(error),
                 "the plugins may miss rules that they find by live addresses");
         }
         let Attachment { list, parameters, result, .. } = attachment;
-        self.chains.del(list, parameters, result.as_ref()).await?;
+        if let Err(error) = self.chains.del(list, parameters, result.as_ref()).await {
+            self.leave_nothing(attachment, error, restored.is_ok()).await?;
+        }
         withdrawn?;
         publish::forget_flows(attachment).await;
         self.let_go(attachment).await
+    }
+
+    /// Makes sure that a DEL that failed has left nothing: plugins fail for what is not there, as
+    /// after an ADD that failed. `in_place` says that whatever there is of the interface is in
+    /// staging.
+    ///
+    /// # Errors
+    /// DEL's error, if something is left, or that cannot be told.
+    async fn leave_nothing(
+        &self,
+        attachment: &Attachment,
+        error: Error,
+        in_place: bool,
+    ) -> Result<()> {
+        let id = attachment.id;
+        let left = match in_place {
+            true => traces::left_by(&self.interfaces, attachment).await,
+            false => return Err(error),
+        };
+        match left {
+            Ok(None) => {
+                tracing::warn!(attachment = %id, error = chain(&error),
+                    "DEL failed, and nothing of the attachment is on the host: it is forgotten");
+                Ok(())
+            }
+            Ok(Some(trace)) => {
+                tracing::debug!(attachment = %id, trace, "DEL failed, and something is left");
+                Err(error)
+            }
+            Err(unknown) => {
+                tracing::debug!(attachment = %id, error = chain(&unknown),
+                    "DEL failed, and the host does not tell what is left");
+                Err(error)
+            }
+        }
     }
 }

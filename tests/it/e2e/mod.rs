@@ -13,6 +13,7 @@
 //! | `ports` | published ports |
 //! | `conflists` | the ready-to-copy configurations, and the built-in one |
 //! | `refusals` | what cannot work is refused, with the reason and the remedy |
+//! | `restart` | started again while the removal of the last life is under way |
 //! | `lifecycle` | stop, start, restart, kill, rm; the driver restarted in between |
 //! | `check` | `cnm-cni check`, and `--repair` |
 //! | `crash` | the driver killed at any point of a container's life |
@@ -32,6 +33,7 @@
 //! | `flags` | flags of Docker's that are little or nothing to a driver |
 //! | `install` | what is installed, and the driver replaced while containers run |
 //! | `packages` | each way of installation that builds first: `make test-install` |
+//! | `mass` | hundreds of containers at once: `make mass` |
 //! | `managed` | the managed plugin, from a registry; upgraded; in a swarm |
 //! | `podman`, `containerd` | other runtimes on the same conflists and leases |
 //! | `contributing` | a test host that is kept up, by the steps of CONTRIBUTING.md |
@@ -65,6 +67,7 @@ mod ipv6;
 mod lifecycle;
 mod mac;
 mod managed;
+mod mass;
 mod names;
 mod neighbours;
 mod networks;
@@ -74,6 +77,7 @@ mod podman;
 mod ports;
 mod reach;
 mod refusals;
+mod restart;
 mod routed;
 
 use host::{Host, Suite};

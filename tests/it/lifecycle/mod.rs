@@ -10,6 +10,7 @@ mod networks;
 mod orphans;
 mod ports;
 mod recover;
+mod removal;
 mod rules;
 mod scale;
 mod settle;

@@ -1,0 +1,121 @@
+//! The attempts to remove an orphan: in a task of its own for each, through the gate for background
+//! work, later and later if they fail.
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::{Cell, Removals};
+use crate::lifecycle::error::{Result, chain};
+use crate::lifecycle::record::{Attachment, Removal};
+use crate::netns;
+
+impl Removals {
+    /// Makes an orphan of the attachment, whose intent to delete is on record. The caller has it
+    /// removed, with one of the functions below.
+    pub(crate) fn begin(&self, attachment: Attachment) -> Arc<Cell> {
+        self.orphans.insert(attachment)
+    }
+
+    /// Removes an orphan for somebody who waits for it. What fails is told, and repeated in the
+    /// background.
+    pub(crate) async fn now(self: &Arc<Self>, cell: Arc<Cell>) -> Result<()> {
+        let _ahead = self.gate.ahead();
+        let outcome = self.attempt(&cell).await;
+        self.repeat(&outcome, cell);
+        outcome
+    }
+
+    /// The same as background work.
+    pub(crate) async fn in_turn(self: &Arc<Self>, cell: Arc<Cell>) -> Result<()> {
+        let outcome = self.attempt_in_turn(&cell).await;
+        self.repeat(&outcome, cell);
+        outcome
+    }
+
+    /// Removes an orphan in the background.
+    pub(crate) fn soon(self: &Arc<Self>, cell: Arc<Cell>) {
+        let removals = Arc::clone(self);
+        self.background.spawn(async move { drop(removals.in_turn(cell).await) });
+    }
+
+    fn repeat(self: &Arc<Self>, outcome: &Result<()>, cell: Arc<Cell>) {
+        if outcome.is_err() {
+            self.background.spawn(retry(Arc::clone(self), cell));
+        }
+    }
+
+    /// Runs DEL once, when background work has a place for it, or somebody asks for what the
+    /// orphan has.
+    async fn attempt_in_turn(&self, cell: &Cell) -> Result<()> {
+        let _pass = self.gate.enter_unless(cell.is_asked_for()).await;
+        self.attempt(cell).await
+    }
+
+    /// Runs DEL once, and notes what became of it.
+    async fn attempt(&self, cell: &Cell) -> Result<()> {
+        let mut content = cell.content.lock().await;
+        let Some(attachment) = content.as_mut() else { return Ok(()) };
+        let (id, endpoint) = (attachment.id, attachment.endpoint.short().to_owned());
+        let Err(cause) = self.take_back(attachment).await else {
+            tracing::info!(attachment = %id, endpoint, "attachment removed");
+            self.orphans.remove(cell, &mut content);
+            return Ok(());
+        };
+        let error = chain(&cause);
+        let removal = attachment.removal.get_or_insert_with(Removal::begun_now);
+        removal.attempts = removal.attempts.saturating_add(1);
+        removal.error = Some(error.clone());
+        let pause = removal.pause();
+        let next = match pause {
+            Some(pause) => format!("tried again in {} s", pause.as_secs()),
+            None => "given up; 'cnm-cni orphans retry' tries again".to_owned(),
+        };
+        tracing::error!(attachment = %id, endpoint, attempt = removal.attempts, error, next,
+            "the attachment cannot be removed");
+        if let Err(error) = self.records.keep(attachment).await {
+            tracing::warn!(attachment = %id, error = chain(&error), "its record is behind");
+        }
+        cell.state.send_modify(|state| {
+            state.ended += 1;
+            state.error = Some(error);
+            state.rests = true;
+            state.until = pause.map(|pause| Instant::now() + pause);
+        });
+        Err(cause)
+    }
+
+    /// Lets go of all that this program itself keeps for the attachment: its record last, since
+    /// what is not shown any more has to be free.
+    pub(crate) async fn let_go(&self, attachment: &Attachment) -> Result<()> {
+        netns::remove(&attachment.staging).await?;
+        attachment.let_go_of_sandbox().await?;
+        self.ports.release(&attachment.endpoint);
+        self.records.remove(attachment).await
+    }
+}
+
+/// Tries again, later and later. Ends once the orphan is gone, or with the driver.
+async fn retry(removals: Arc<Removals>, cell: Arc<Cell>) {
+    let mut state = cell.state.subscribe();
+    loop {
+        let until = state.borrow_and_update().until;
+        let rest = async {
+            match until {
+                Some(time) => tokio::time::sleep_until(time).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = rest => {}
+            () = cell.hurry.notified() => {}
+            // Somebody forgot it.
+            _ = state.wait_for(|state| state.gone) => return,
+            () = removals.background.stopped() => return,
+        }
+        cell.state.send_modify(|state| state.rests = false);
+        if removals.attempt_in_turn(&cell).await.is_ok() {
+            return;
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! What the operator does about orphans. Neither waits longer for an attempt that is under way than a
+//! new endpoint does.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use tokio::time::timeout;
+
+use super::waits::PATIENCE;
+use super::{Cell, Orphan, Removals};
+use crate::lifecycle::error::{Error, Result};
+
+/// How an orphan stands after one more attempt.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Retried {
+    /// The attachment.
+    pub attachment: String,
+    /// Why it is still there; none if it is gone.
+    pub error: Option<String>,
+}
+
+impl Removals {
+    /// Tries at once again to remove the orphans that `id` begins the attachment's or the
+    /// endpoint's id of, or every one if it is empty, and says how each stands then. An attempt
+    /// that takes long goes on in the background.
+    ///
+    /// # Errors
+    /// There is none of that id, or more than one.
+    pub(crate) async fn retry(&self, id: &str) -> Result<Vec<Retried>> {
+        let orphans = if id.is_empty() { self.orphans.named(id) } else { vec![self.orphan(id)?] };
+        // All are told first, and then waited for.
+        let attempts: Vec<_> = orphans.iter().map(|cell| (cell.id, cell.try_now())).collect();
+        let mut retried = Vec::new();
+        for (attachment, attempt) in attempts {
+            retried.push(Retried { attachment: attachment.to_string(), error: attempt.await });
+        }
+        Ok(retried)
+    }
+
+    /// Forgets an orphan: its record, its staging namespace and the hold on its ports go. What
+    /// its plugins keep on the host stays.
+    ///
+    /// # Errors
+    /// There is none of that id, or more than one; its DEL runs just now; or its namespace or record
+    /// cannot be removed.
+    pub(crate) async fn forget(&self, id: &str) -> Result<Orphan> {
+        let cell = self.orphan(id)?;
+        let Ok(mut content) = timeout(PATIENCE, cell.content.lock()).await else {
+            return Err(Error::OrphanBusy(cell.id.to_string()));
+        };
+        let Some(attachment) = content.as_ref() else { return Err(Error::NoOrphan(id.to_owned())) };
+        let orphan = Orphan::of(attachment);
+        self.let_go(attachment).await?;
+        tracing::warn!(
+            attachment = orphan.attachment,
+            endpoint = orphan.endpoint.short(),
+            "orphan forgotten; what its plugins keep on the host stays"
+        );
+        self.orphans.remove(&cell, &mut content);
+        Ok(orphan)
+    }
+}
+
+impl Removals {
+    /// The one orphan that `id` begins the attachment's or the endpoint's id of.
+    fn orphan(&self, id: &str) -> Result<Arc<Cell>> {
+        let mut named = if id.is_empty() { Vec::new() } else { self.orphans.named(id) };
+        match (named.pop(), named.pop()) {
+            (Some(one), None) => Ok(one),
+            (Some(_), Some(_)) => Err(Error::SeveralOrphans(id.to_owned())),
+            (None, _) => Err(Error::NoOrphan(id.to_owned())),
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! The container's namespace, held until its interface has been taken out.
+//!
+//! Docker takes the interface out before it calls DeleteEndpoint, and removes the container's
+//! namespace once that is answered. What it could not take out would go with the namespace. To
+//! move it first would take too long: the kernel changes one link at a time, and Docker has
+//! hundreds of containers removed at once. So the namespace is pinned, which is quick, and holds
+//! over a crash; the interface is moved in the background.
+
+use std::path::{Path, PathBuf};
+
+use crate::lifecycle::error::Result;
+use crate::lifecycle::record::Attachment;
+use crate::netns;
+
+impl Attachment {
+    /// Where the container's namespace is pinned for the time of the removal.
+    fn held_sandbox(&self) -> PathBuf {
+        self.staging.with_extension("sandbox")
+    }
+
+    /// Holds the container's namespace, if it is there and Docker has not given the interface back.
+    ///
+    /// # Errors
+    /// It cannot be held.
+    pub(crate) async fn hold_sandbox(&mut self) -> Result<()> {
+        let Some(sandbox) = self.sandbox.clone() else { return Ok(()) };
+        let (held, if_name) = (self.held_sandbox(), self.parameters.if_name.clone());
+        let pin = held.clone();
+        let work = move || {
+            if is_given_back(&if_name) {
+                return Ok(false);
+            }
+            match netns::open(&sandbox) {
+                // It is gone, or never came to be.
+                Err(netns::Error::NotFound { .. } | netns::Error::NotANamespace { .. }) => {
+                    Ok(false)
+                }
+                namespace => netns::pin(namespace?, &pin).map(|()| true),
+            }
+        };
+        match tokio::task::spawn_blocking(work).await {
+            Ok(is_held) => {
+                if is_held? {
+                    self.sandbox = Some(held);
+                }
+                Ok(())
+            }
+            // Nothing there panics: the runtime is going down, and the next start sees to it.
+            Err(_) => Ok(()),
+        }
+    }
+
+    /// Lets go of the container's namespace, if it is held.
+    pub(crate) async fn let_go_of_sandbox(&self) -> Result<()> {
+        let held = self.held_sandbox();
+        match held.symlink_metadata().is_ok() {
+            true => Ok(netns::remove(&held).await?),
+            false => Ok(()),
+        }
+    }
+}
+
+/// Whether the interface is in the namespace that dockerd and this program share. The kernel has
+/// a folder of settings for each interface there, and shows it without its lock on links, for
+/// which one waits while others are moved.
+fn is_given_back(if_name: &str) -> bool {
+    Path::new("/proc/sys/net/ipv4/conf").join(if_name).exists()
+}
