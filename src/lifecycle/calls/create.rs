@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use tokio::time::timeout;
 
@@ -145,6 +146,7 @@ impl Inner {
         }
         Ok(Attachment {
             id,
+            made: Some(SystemTime::now()),
             network: network.id.clone(),
             endpoint,
             phase: Phase::Adding,

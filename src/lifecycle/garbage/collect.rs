@@ -99,7 +99,7 @@ impl Inner {
         for endpoint in self.endpoints.ids() {
             // Whatever holds an endpoint is at work on it.
             let Some(mut slot) = self.endpoints.try_lock(&endpoint) else { continue };
-            let Some(attachment) = slot.as_ref().filter(|attachment| attachment.id.age() >= grace)
+            let Some(attachment) = slot.as_ref().filter(|attachment| attachment.age() >= grace)
             else {
                 continue;
             };
@@ -126,7 +126,9 @@ impl Inner {
         let mut survey = Survey::take(&lists, &self.netns_dir, &self.own).await?;
         on_record.extend(ids_in(self.attachment_folder.path()));
         survey.stray_links.retain(|name| !on_record.iter().any(|id| id.if_name() == *name));
-        survey.attachments.retain(|id, _| !on_record.contains(id) && id.age() >= grace);
+        survey.attachments.retain(|id, remains| {
+            !on_record.contains(id) && remains.age().is_none_or(|age| age >= grace)
+        });
         let addresses = survey.attachments.values().flat_map(|remains| &remains.addresses);
         let used = in_use(&addresses.copied().collect()).await?;
         let mut findings = Vec::new();
@@ -136,6 +138,9 @@ impl Inner {
                     Some(format!("a namespace of this host has its address {address}"))
                 }
                 None if !remains.proven => Some("it may be another runtime's".to_owned()),
+                None if remains.made.is_none() && !grace.is_zero() => {
+                    Some("nothing tells how old it is; --grace 0 removes it".to_owned())
+                }
                 None => None,
             };
             let outcome = match kept {

@@ -86,6 +86,7 @@ impl Inner {
         }
         let attachment = Attachment {
             id,
+            made: remains.made,
             // Docker's own ids for them went with the record.
             network: id.without_dashes(),
             endpoint: id.without_dashes(),

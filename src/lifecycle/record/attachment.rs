@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -21,6 +22,9 @@ use crate::translate::PORT_MAPPINGS;
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Attachment {
     pub(crate) id: AttachmentId,
+    /// When it was made. Records of version 0.1.0 leave that to the id.
+    #[serde(default)]
+    pub(crate) made: Option<SystemTime>,
     pub(crate) network: NetworkId,
     pub(crate) endpoint: EndpointId,
     pub(crate) phase: Phase,
@@ -67,6 +71,12 @@ pub(crate) struct Attachment {
 }
 
 impl Attachment {
+    /// How long ago it was made; nothing if the clock was set back since.
+    pub(crate) fn age(&self) -> Duration {
+        let made = self.made.or_else(|| self.id.made());
+        made.and_then(|made| made.elapsed().ok()).unwrap_or_default()
+    }
+
     /// The addresses that the chain gave.
     pub(crate) fn addresses(&self) -> impl Iterator<Item = IpAddr> {
         self.result.iter().flat_map(|result| &result.ips).map(|ip| ip.address.addr())
