@@ -308,7 +308,7 @@ fn an_address_that_differs_from_dockers_is_an_error_that_names_both() {
 fn joined(result: &AttachResult, internal: bool) -> JoinResponse {
     let nothing = EndpointInterface::default();
     let told = endpoint_interface(&host_local(), &nothing, &[], result, "cni0", None).unwrap();
-    join_answer(result, "cni0", &told.addresses().collect::<Vec<_>>(), internal)
+    join_answer(result, "cni0", &told.addresses().collect::<Vec<_>>(), &[], internal)
 }
 
 fn answer(ips: Value, routes: Value) -> Value {
@@ -339,6 +339,33 @@ fn a_chain_without_a_default_route_gives_no_gateway() {
 }
 
 #[test]
+fn a_default_route_that_only_add_left_becomes_the_gateway() {
+    let ips = json!([
+        {"address": "10.32.0.5/12", "gateway": "10.32.0.1"},
+        {"address": "fd00:22::5/64"},
+    ]);
+    let told = ["10.32.0.5/12", "fd00:22::5/64"].map(|net| net.parse().unwrap());
+    let left = ["169.254.1.1", "10.32.0.9", "fd00:22::1"].map(|address| address.parse().unwrap());
+    let of = |routes: Value, internal: bool| {
+        let answer = join_answer(&result(&ips, &routes), "cni0", &told, &left, internal);
+        serde_json::to_value(answer).unwrap()
+    };
+    let answer = of(json!([]), false);
+    assert_eq!(answer["Gateway"], "169.254.1.1", "the first of its family");
+    assert_eq!(answer["GatewayIPv6"], "fd00:22::1");
+    let reached = json!([{"Destination": "169.254.1.1/32", "RouteType": 1, "NextHop": ""}]);
+    assert_eq!(answer["StaticRoutes"], reached);
+
+    let answer = of(json!([{"dst": "0.0.0.0/0"}]), false);
+    assert_eq!(answer["Gateway"], "10.32.0.1", "what the result tells goes first");
+    assert_eq!(answer["GatewayIPv6"], "fd00:22::1");
+
+    let answer = of(json!([]), true);
+    assert_eq!((answer.get("Gateway"), answer.get("GatewayIPv6")), (None, None));
+    assert_eq!(answer["StaticRoutes"], json!([]));
+}
+
+#[test]
 fn a_gateway_outside_the_subnet_is_made_reachable_on_the_link() {
     let ips = json!([{"address": "10.22.0.5/32", "interface": 1}]);
     let routes = json!([
@@ -364,7 +391,7 @@ fn a_gateway_beside_an_address_that_docker_does_not_set_is_made_reachable_on_the
     ]);
     let result = result(&ips, &json!([{"dst": "0.0.0.0/0"}]));
     let routes = |told: &str| {
-        let answer = join_answer(&result, "cni0", &[told.parse().unwrap()], false);
+        let answer = join_answer(&result, "cni0", &[told.parse().unwrap()], &[], false);
         assert_eq!(answer.gateway, Some("10.22.0.1".parse().unwrap()));
         serde_json::to_value(answer.static_routes).unwrap()
     };

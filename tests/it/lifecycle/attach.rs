@@ -34,6 +34,37 @@ fn docker_is_told_what_the_chain_gave() {
 }
 
 #[test]
+fn a_default_route_that_the_result_does_not_tell_of_is_told_to_docker() {
+    alone(
+        "lifecycle::attach::a_default_route_that_the_result_does_not_tell_of_is_told_to_docker",
+        async {
+            let untold = json!({
+                "routes": [],
+                "commands": [
+                    "ip route add 169.254.1.1 dev {ifname}",
+                    "ip route add default via 169.254.1.1 dev {ifname}",
+                    "ip route add default via 10.22.0.9 dev {ifname} metric 100",
+                    "ip -6 route add default via fd00:22::1 dev {ifname}",
+                ],
+            });
+            let mut bench = Bench::with(json!([scripted(untold)])).await;
+            bench.create_endpoint("e1").await.unwrap();
+            for _ in 0..2 {
+                let joined = bench.join("e1", "").await.unwrap();
+                assert_eq!(joined.gateway, Some("169.254.1.1".parse().unwrap()));
+                assert_eq!(joined.gateway_ipv6, Some("fd00:22::1".parse().unwrap()));
+                let reached = &joined.static_routes[0].destination;
+                assert_eq!(reached.to_string(), "169.254.1.1/32");
+                // The next driver has it from the record.
+                bench.restart().await;
+            }
+            bench.delete_endpoint("e1").await;
+            bench.assert_nothing_is_left();
+        },
+    );
+}
+
+#[test]
 fn what_a_chain_says_of_dns_is_kept_and_told() {
     alone("lifecycle::attach::what_a_chain_says_of_dns_is_kept_and_told", async {
         let dns = json!({"nameservers": ["10.22.0.1"], "domain": "web.test",
