@@ -32,6 +32,8 @@
 //! | `packages` | each way of installation that builds first: `make test-install` |
 //! | `managed` | the managed plugin, from a registry; upgraded; in a swarm |
 //! | `podman`, `containerd` | other runtimes on the same conflists and leases |
+//! | `kubernetes` | the conflists of pod networks, as their daemons write them |
+//! | `several_hosts` | one network over several hosts: Flannel, and a network in the manner of Weave |
 //! | `routed` | a gateway outside the subnet, as pod networks without a bridge have it |
 //!
 //! Needs root. `make test` prepares the Debian folders; without it the first test does.
@@ -57,6 +59,7 @@ mod garbage;
 mod install;
 mod internal;
 mod ipam;
+mod kubernetes;
 mod lifecycle;
 mod mac;
 mod managed;
@@ -69,6 +72,7 @@ mod ports;
 mod reach;
 mod refusals;
 mod routed;
+mod several_hosts;
 
 use host::{Host, Suite};
 use leaks::Footprint;
