@@ -76,6 +76,7 @@ impl Survey {
             if let Some((conflist, id)) = named_in(&rule) {
                 let remains = survey.note(id, format!("rule of nat: {rule}"));
                 remains.conflist.get_or_insert(conflist);
+                remains.addresses.extend(source_of(&rule));
             }
         }
         for link in own.links().await? {
@@ -151,11 +152,12 @@ pub(crate) fn ids_in(folder: &Path) -> HashSet<AttachmentId> {
 pub(crate) async fn masqueraded(id: AttachmentId) -> Result<HashSet<IpAddr>> {
     let rules = forward::list(Table::Nat).await?;
     let of_attachment = rules.iter().filter(|rule| named_in(rule).is_some_and(|(_, of)| of == id));
-    let addresses = of_attachment.filter_map(|rule| {
-        let address = rule.split_once("-s ")?.1.split(['/', ' ']).next()?;
-        address.parse().ok()
-    });
-    Ok(addresses.collect())
+    Ok(of_attachment.filter_map(|rule| source_of(rule)).collect())
+}
+
+/// The address that a rule is for what comes from.
+fn source_of(rule: &str) -> Option<IpAddr> {
+    rule.split_once("-s ")?.1.split(['/', ' ']).next()?.parse().ok()
 }
 
 /// The network and the attachment in the comment that the reference plugins give their rules:

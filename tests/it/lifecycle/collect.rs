@@ -95,6 +95,34 @@ fn what_is_young_or_on_record_or_unproven_is_kept() {
 }
 
 #[test]
+fn an_address_that_only_a_masquerade_rule_names_keeps_a_container_too() {
+    alone(
+        "lifecycle::collect::an_address_that_only_a_masquerade_rule_names_keeps_a_container_too",
+        async {
+            // Its IPAM keeps no folder that anybody could look into.
+            let bench = Bench::with(json!([scripted(json!({}))])).await;
+            make_sandbox();
+            inside("ip addr add 10.22.3.9/16 dev lo");
+            let _process = KilledWithTest::in_sandbox();
+            cnm_cni::netns::create(&bench.config.run_dir.join("netns").join(ALIVE.0))
+                .await
+                .unwrap();
+            sh(&format!(
+                r#"iptables -t nat -A POSTROUTING -s 10.22.3.9/32 -j MASQUERADE \
+                   -m comment --comment 'name: "k8snet" id: "{}"'"#,
+                ALIVE.0
+            ));
+            let found = collect(&bench, true, 600).await;
+            assert!(
+                matches!(&found[0].outcome, Outcome::Kept(why) if why.contains("10.22.3.9")),
+                "{found:?}"
+            );
+            assert_eq!(bench.verbs(), [] as [&str; 0]);
+        },
+    );
+}
+
+#[test]
 fn remains_are_as_old_as_the_latest_of_their_files() {
     alone("lifecycle::collect::remains_are_as_old_as_the_latest_of_their_files", async {
         let bench = Bench::with(json!([leasing(json!({}))])).await;
