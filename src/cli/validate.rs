@@ -21,7 +21,8 @@ Columns:
   FIXED IP      whether 'docker run --ip', or Docker's own IPAM, can choose the address:
                 several, one, or maybe where the IPAM plugin may not listen
   FAMILIES      of the addresses; ? where only the IPAM plugin knows
-  FORWARD       whether containers are exempt from Docker's DROP policy (-o forward=auto)
+  FORWARD       whether containers are exempt from Docker's DROP policy (-o forward=auto). What is routed
+                to them from other hosts is let in by -o forward=open, or by the network's agent
   STATUS        what the plugins say themselves; asked from CNI version 1.1.0 on
   RESULT        ok, or failed, with the reason below
 

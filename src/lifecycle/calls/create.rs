@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use crate::cni::{AttachResult, NetworkConfigList};
 use crate::cnm::{
     CreateEndpointRequest, CreateEndpointResponse, EndpointId, EndpointInterface, EndpointOptions,
-    PortBinding,
+    Forward, PortBinding,
 };
 use crate::lifecycle::host::forward;
 use crate::lifecycle::interface::capture::Fresh;
@@ -160,6 +160,7 @@ impl Inner {
             },
             internal: network.options.internal,
             forwarded: forward::applies(network.options.forward, &list),
+            open: network.options.forward == Forward::Open,
             list: self.lists.share(list),
             ports,
             staging,

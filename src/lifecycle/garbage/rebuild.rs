@@ -105,6 +105,7 @@ impl Inner {
             sandbox: None,
             internal: false,
             forwarded: true,
+            open: false,
             is_gateway: false,
             widened: 0,
             tables: BTreeMap::new(),

@@ -12,6 +12,9 @@
 //! -A FORWARD -d ADDRESS --ctstate RELATED,ESTABLISHED,DNAT        -j ACCEPT
 //! ```
 //!
+//! With `-o forward=open` the second one accepts whatever is sent to the address, as it would reach a
+//! pod: on a network that is routed from host to host, others open connections to it.
+//!
 //! On an `--internal` network only what stays in the subnet is accepted, whatever routes a
 //! container makes for itself:
 //!
@@ -56,7 +59,7 @@ const WAIT: &str = "10";
 /// Whether a chain's attachments are to be exempt.
 pub(crate) fn applies(wanted: Forward, list: &NetworkConfigList) -> bool {
     match wanted {
-        Forward::Always => true,
+        Forward::Always | Forward::Open => true,
         Forward::Never => false,
         Forward::Auto => list
             .plugins()
@@ -167,17 +170,20 @@ fn by_family(attachment: &Attachment) -> (String, String) {
     let ips = attachment.result.iter().flat_map(|result| &result.ips);
     let (ipv4, ipv6): (Vec<IpNet>, Vec<IpNet>) =
         ips.map(|ip| ip.address).partition(|address| address.addr().is_ipv4());
-    let rules = |addresses: &[IpNet]| rules(attachment.id, addresses, attachment.internal);
-    (rules(&ipv4), rules(&ipv6))
+    (rules(attachment, &ipv4), rules(attachment, &ipv6))
 }
 
 /// As `iptables -S` prints them, so that they are found again.
-fn rules(id: AttachmentId, addresses: &[IpNet], internal: bool) -> String {
-    let comment = comment(id);
+fn rules(attachment: &Attachment, addresses: &[IpNet]) -> String {
+    let comment = comment(attachment.id);
+    let states = match attachment.open {
+        true => "",
+        false => " -m conntrack --ctstate RELATED,ESTABLISHED,DNAT",
+    };
     addresses.iter().fold(String::new(), |mut rules, net| {
         let (address, subnet) = (IpNet::from(net.addr()), net.trunc());
         // Writing to a string cannot fail.
-        let _ = if internal {
+        let _ = if attachment.internal {
             writeln!(
                 rules,
                 "-A FORWARD -s {address} -d {subnet} -m comment --comment {comment} -j ACCEPT"
@@ -186,8 +192,7 @@ fn rules(id: AttachmentId, addresses: &[IpNet], internal: bool) -> String {
             writeln!(
                 rules,
                 "-A FORWARD -s {address} -m comment --comment {comment} -j ACCEPT\n\
-                 -A FORWARD -d {address} -m conntrack --ctstate RELATED,ESTABLISHED,DNAT \
-                 -m comment --comment {comment} -j ACCEPT"
+                 -A FORWARD -d {address}{states} -m comment --comment {comment} -j ACCEPT"
             )
         };
         rules

@@ -44,6 +44,9 @@ pub(crate) struct Attachment {
     pub(crate) internal: bool,
     /// The addresses are exempt from the host's FORWARD policy.
     pub(crate) forwarded: bool,
+    /// That holds for new connections to them as well.
+    #[serde(default)]
+    pub(crate) open: bool,
     /// The container's namespace, from Join on.
     pub(crate) sandbox: Option<PathBuf>,
     /// It has its sandbox's default gateway: Docker has said so by

@@ -17,7 +17,7 @@ use std::time::Duration;
 use super::host::{Host, Suite, answers, bullseye, within};
 use super::leaks::Footprint;
 use super::readme::{FOLDER, Steps};
-use super::{ConfFile, on_a_host, on_both_dockers};
+use super::{ConfFile, PODS, on_a_host, on_both_dockers};
 
 const FLANNELD: &str = include_str!("../../testbed/flanneld");
 const CONFLIST: &str = include_str!("../../../conflists/flannel.conflist");
@@ -192,6 +192,73 @@ impl<'h> Member<'h> {
 
 on_both_dockers! {
     a_plugin_in_the_manner_of_weave_attaches_ten_at_once,
+    flannel_that_masquerades_itself_outlives_lost_rules_and_lost_records,
+}
+
+#[test]
+fn another_host_reaches_a_container_of_an_open_network() {
+    let (host, other) = (Host::up(Suite::Forky), Host::up(Suite::Bookworm));
+    host.cable_to(&other);
+    host.write(&format!("/etc/cni/net.d/{}", PODS.0), PODS.1);
+    host.start_driver();
+    // As a pod network's routes lead.
+    other.exec(&["ip", "route", "add", "10.99.0.0/24", "via", &host.address()]);
+    let create = ["network", "create", "-d", "cni", "--ipam-driver", "null"];
+    host.docker(&[&create[..], &["closed"]].concat());
+    host.docker(&[&create[..], &["-o", "forward=open", "open"]].concat());
+    host.run("alice", "closed", &[]);
+    host.run("bob", "open", &[]);
+    let url = |name: &str, network: &str| {
+        format!("http://{}/", host.endpoint(name, network)["IPAddress"].as_str().unwrap())
+    };
+    answers("bob", || other.get(&url("bob", "open")));
+    // From the host itself it answers, so that it is FORWARD that keeps others out.
+    answers("alice", || host.get(&url("alice", "closed")));
+    other.get(&url("alice", "closed")).unwrap_err();
+    host.exec(&["cnm-cni", "check"]);
+    host.remove(&["alice", "bob"], &["closed", "open"]);
+    let rules = host.exec(&["iptables", "-S", "FORWARD"]);
+    assert!(!rules.contains("cnm-cni"), "{rules}");
+}
+
+/// Where flanneld does not masquerade, the plugin has `bridge` do so, and shows it nobody.
+fn flannel_that_masquerades_itself_outlives_lost_rules_and_lost_records(suite: Suite) {
+    on_a_host(suite, &[("10-flannel.conflist", CONFLIST)], |host| {
+        install(&bullseye().join("usr/lib/cni/flannel"), host, "/opt/cni/bin/flannel");
+        host.write(
+            "/run/flannel/subnet.env",
+            "FLANNEL_NETWORK=10.244.0.0/16\nFLANNEL_SUBNET=10.244.21.1/24\n\
+             FLANNEL_MTU=1450\nFLANNEL_IPMASQ=false\n",
+        );
+        // Leases, and what the plugin keeps for its DEL.
+        let kept = || {
+            let list = "ls -d /var/lib/cni/networks/cbr0/10.* /var/lib/cni/flannel/* 2>/dev/null";
+            host.exec(&["sh", "-c", &format!("{list} || true")]).lines().count()
+        };
+        let collect = || host.exec(&["cnm-cni", "gc", "--apply", "--grace", "0"]);
+        host.create_network("web", Some("cbr0"));
+
+        // As a restart of a firewall does it.
+        host.run("alice", "web", &["-p", "8080:80"]);
+        assert!(host.exec(&["iptables", "-t", "nat", "-S"]).contains("MASQUERADE"));
+        host.exec(&["sh", "-c", "iptables -t nat -F; iptables -t nat -X"]);
+        host.docker(&["rm", "-f", "alice"]);
+        assert!(within(Duration::from_secs(10), || kept() == 0), "{}", host.driver_log());
+        host.run("alice", "web", &["-p", "8080:80"]);
+        answers("alice", || host.get_from_outside(8080));
+
+        let before = kept();
+        host.stop_driver("KILL");
+        host.exec(&["sh", "-c", "rm /var/lib/cnm-cni/attachments/*"]);
+        host.start_driver();
+        let found = collect();
+        assert!(found.contains("10.244.21.") && kept() == before, "{found}");
+        answers("alice", || host.get_from_outside(8080));
+        host.docker(&["rm", "-f", "alice"]);
+        let found = collect();
+        assert!(within(Duration::from_secs(10), || kept() == 0), "{found}");
+        host.docker(&["network", "rm", "web"]);
+    });
 }
 
 /// It does what weave-net does, and needs no agent.
@@ -204,7 +271,7 @@ fn a_plugin_in_the_manner_of_weave_attaches_ten_at_once(suite: Suite) {
         host.write_program("/opt/cni/bin/weave-net", WEAVE_LIKE);
         let create = ["network", "create", "-d", "cni", "--ipam-driver", "null"];
         host.docker(
-            &[&create[..], &["-o", "conflist=weave", "-o", "forward=always", "web"]].concat(),
+            &[&create[..], &["-o", "conflist=weave", "-o", "forward=open", "web"]].concat(),
         );
         let names: Vec<String> = (0..10).map(|number| format!("c{number}")).collect();
         thread::scope(|scope| {

@@ -270,6 +270,43 @@ fn the_forward_policy_is_overruled_by_the_last_rules_only() {
 }
 
 #[test]
+fn an_open_network_lets_in_new_connections_too_and_an_internal_one_none() {
+    alone(
+        "lifecycle::attach::an_open_network_lets_in_new_connections_too_and_an_internal_one_none",
+        async {
+            let mut bench = Bench::with(json!([scripted(json!({}))])).await;
+            for (network, internal) in [("n2", false), ("n3", true)] {
+                let network = json!({"NetworkID": network, "Options": {
+                    "com.docker.network.generic": {"forward": "open"},
+                    "com.docker.network.internal": internal,
+                }});
+                bench.driver.create_network(read(network)).await.unwrap();
+            }
+            for (network, expected) in [
+                (
+                    "n2",
+                    [
+                        "-A FORWARD -s 10.22.3.7/32 -m comment",
+                        "-A FORWARD -d 10.22.3.7/32 -m comment",
+                    ],
+                ),
+                ("n3", ["-A FORWARD -s 10.22.3.7/32 -d 10.22.0.0/16 -m comment", "fd00:22::/64"]),
+            ] {
+                let request = json!({"NetworkID": network, "EndpointID": "e1", "Interface": {}});
+                bench.driver.create_endpoint(read(request)).await.unwrap();
+                bench.restart().await;
+                bench.join("e1", "").await.unwrap();
+                let rules = rules();
+                assert!(expected.iter().all(|rule| rules.contains(rule)), "{network}: {rules}");
+                assert!(!rules.contains("DNAT"), "{network}: {rules}");
+                bench.delete_endpoint("e1").await;
+            }
+            bench.assert_nothing_is_left();
+        },
+    );
+}
+
+#[test]
 fn a_chain_that_takes_too_long_is_stopped_and_taken_back() {
     alone("lifecycle::attach::a_chain_that_takes_too_long_is_stopped_and_taken_back", async {
         let mut bench = Bench::with(json!([scripted(json!({"ADD": {"sleep_ms": 20_000}}))])).await;
