@@ -125,11 +125,12 @@ async fn gather(args: &Args, plugins: &Runtime) -> anyhow::Result<Vec<Row>> {
     let mut rows = Vec::new();
     for (file, list) in found {
         let content = match list {
-            Ok(list) => Ok(Network {
-                validation: plugins.validate(&list).await,
-                prospects: prospects(&list),
-                list,
-            }),
+            Ok(list) => {
+                let validation = plugins.validate(&list).await;
+                let mut prospects = prospects(&list);
+                prospects.subnets.extend(&validation.subnets);
+                Ok(Network { validation, prospects, list })
+            }
             Err(unread) => Err(unread),
         };
         rows.push(Row { file, content });

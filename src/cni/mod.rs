@@ -47,6 +47,7 @@ mod conf_dir;
 mod config;
 mod config_error;
 mod conversion;
+mod delegate;
 mod error;
 mod lenient;
 mod limits;

@@ -35,6 +35,7 @@ pub fn endpoint_interface(
                 conflist: list.name().to_owned(),
                 wanted: decided,
                 given: (!same_family.is_empty()).then(|| same_family.join(" and ")),
+                by_option: wanted.addresses().all(|address| address.addr() != decided),
             });
         }
     }

@@ -185,6 +185,7 @@ fn an_address_that_was_asked_for_must_come_and_is_told_first() {
     assert_eq!(answer("10.22.0.8").unwrap().address, Some("10.22.0.8/16".parse().unwrap()));
     let text = answer("10.22.0.9").unwrap_err().to_string();
     assert!(text.contains("10.22.0.9") && text.contains("10.22.0.7/16"), "{text}");
+    assert!(text.contains("leave the option out") && !text.contains("--ipam-driver"), "{text}");
 }
 
 #[test]
@@ -302,6 +303,7 @@ fn an_address_that_differs_from_dockers_is_an_error_that_names_both() {
     let error = endpoint_interface(&host_local(), &wanted, &[], &result, "cni0", None).unwrap_err();
     let text = error.to_string();
     assert!(text.contains("10.22.0.7/16") && text.contains("10.22.0.5"), "{text}");
+    assert!(text.contains("--ipam-driver null") && !text.contains("option ip"), "{text}");
 }
 
 /// The answer to Join, of Docker having set what CreateEndpoint was answered.
