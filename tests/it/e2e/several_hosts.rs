@@ -245,7 +245,7 @@ fn flannel_that_masquerades_itself_outlives_lost_rules_and_lost_records(suite: S
         host.docker(&["rm", "-f", "alice"]);
         assert!(within(Duration::from_secs(10), || kept() == 0), "{}", host.driver_log());
         host.run("alice", "web", &["-p", "8080:80"]);
-        answers("alice", || host.get_from_outside(8080));
+        answers("alice", || host.get("http://127.0.0.1:8080/"));
 
         let before = kept();
         host.stop_driver("KILL");
@@ -253,7 +253,7 @@ fn flannel_that_masquerades_itself_outlives_lost_rules_and_lost_records(suite: S
         host.start_driver();
         let found = collect();
         assert!(found.contains("10.244.21.") && kept() == before, "{found}");
-        answers("alice", || host.get_from_outside(8080));
+        answers("alice", || host.get("http://127.0.0.1:8080/"));
         host.docker(&["rm", "-f", "alice"]);
         let found = collect();
         assert!(within(Duration::from_secs(10), || kept() == 0), "{found}");
