@@ -9,7 +9,7 @@ SUDO := sudo --preserve-env
 endif
 SUITE ?= bookworm
 
-.PHONY: audit help build release install uninstall deb demo check test test-one test-install lint e2e fidelity crash soak mass bench
+.PHONY: audit help build release install uninstall deb demo check test test-one test-install lint e2e fidelity hosts crash soak mass bench
 
 help:
 	@echo 'make demo           a guided tour, in a test host: this machine and its Docker stay as they are'
@@ -19,6 +19,7 @@ help:
 	@echo 'make test           everything that must hold: format, lints, all tests with real Dockers'
 	@echo 'make e2e            only the tests with real Dockers'
 	@echo 'make fidelity       chain by chain: what a container gets, and what a pod gets'
+	@echo 'make hosts          one network over several hosts: who reaches whom, by what'
 	@echo 'make crash          the driver killed at each of its crash points, under real Dockers'
 	@echo 'make soak           2,000 containers come and go while the driver is killed; its memory'
 	@echo 'make mass           300 containers on one network: checked, removed at once, over a reboot'
@@ -176,6 +177,10 @@ test-install: testbed deb
 fidelity: testbed
 	$(RUNNER) cargo test --locked --test it e2e::fidelity:: -- --nocapture --test-threads=1
 
+# Prints a table for each backend.
+hosts: testbed
+	$(RUNNER) cargo test --locked --test it e2e::several_hosts:: -- --nocapture --test-threads=1
+
 # Two minutes for each Docker, half that for the rest.
 crash: testbed
 	$(RUNNER) cargo test --locked --test it crash:: -- --include-ignored --nocapture --skip soak
@@ -199,6 +204,7 @@ testbed:
 	$(SUDO) tests/testbed/host prepare trixie
 	$(SUDO) tests/testbed/host prepare forky
 	$(SUDO) tests/testbed/host prepare podman
+	$(SUDO) tests/testbed/host prepare bullseye
 	$(SUDO) tests/testbed/host clean
 
 # The engine beside libcni, on a plugin that does nothing; and the driver beside Docker's own bridge, in a

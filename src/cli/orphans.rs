@@ -156,7 +156,7 @@ mod tests {
     #[test]
     fn the_table_tells_how_the_removal_goes() {
         let going = Orphan {
-            attachment: "0198c0de-0000-7000-8000-0000000000a1".into(),
+            attachment: "c0ffee12345647899abcdef0123456ab".into(),
             endpoint: "e1".parse().unwrap(),
             network: "0123456789abcdef".parse().unwrap(),
             conflist: "k8snet".into(),

@@ -22,7 +22,8 @@ Columns:
   FIXED IP      whether 'docker run --ip', or Docker's own IPAM, can choose the address:
                 several, one, or maybe where the IPAM plugin may not listen
   FAMILIES      of the addresses; ? where only the IPAM plugin knows
-  FORWARD       whether containers are exempt from Docker's DROP policy (-o forward=auto)
+  FORWARD       whether containers are exempt from Docker's DROP policy (-o forward=auto). What is routed
+                to them from other hosts is let in by -o forward=open, or by the network's agent
   STATUS        what the plugins say themselves; asked from CNI version 1.1.0 on
   RESULT        ok; or failed, with the reason below, where CreateNetwork refuses it too, or a plugin
                 is not ready; or passed over: it makes no interface, and is no network for containers
@@ -151,7 +152,8 @@ async fn gather(args: &Args, plugins: &Runtime) -> anyhow::Result<Vec<Row>> {
             args.what.is_none() && list.as_ref().is_ok_and(|list| !list.makes_interface());
         let content = match list {
             Ok(list) => {
-                let judgement = lifecycle::judge_conflist(plugins, &list).await;
+                let mut judgement = lifecycle::judge_conflist(plugins, &list).await;
+                judgement.prospects.subnets.extend(&judgement.validation.subnets);
                 Ok(Network { list, judgement })
             }
             Err(unread) => Err(unread),

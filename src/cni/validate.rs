@@ -5,18 +5,24 @@
 
 use std::path::PathBuf;
 
+use ipnet::IpNet;
 use serde_json::json;
 
+use super::delegate::{Delegate, NoSubnet};
 use super::lenient::{self, Fields};
 use super::plugins::Call;
-use super::{Error, Failure, NetworkConfigList, PluginError, Runtime, Verb, Version};
+use super::{Error, Failure, NetworkConfigList, PluginConfig, PluginError, Runtime, Verb, Version};
 use crate::trust::Untrusted;
 
 /// What was found out about a network.
 #[derive(Debug)]
 pub struct Validation {
-    /// Every plugin of the chain in its order, each followed by the IPAM plugin that it runs.
+    /// Every plugin of the chain in its order, each followed by those that it runs: the IPAM plugin,
+    /// or one that it hands over to, with its IPAM plugin.
     pub plugins: Vec<ValidatedPlugin>,
+    /// The subnets of this host that a plugin has from the host's agent. The configuration does not
+    /// tell them.
+    pub subnets: Vec<IpNet>,
     /// What the plugins say to STATUS. None where nobody was asked: the network's version is
     /// from before 1.1.0, or a plugin is not usable.
     pub status: Option<Result<(), Error>>,
@@ -27,7 +33,7 @@ pub struct Validation {
 pub struct ValidatedPlugin {
     /// The plugin's type.
     pub plugin_type: String,
-    /// The type of the plugin that runs it, if it is an IPAM plugin.
+    /// The type of the plugin that runs it, if the chain itself does not.
     pub ipam_of: Option<String>,
     /// The capabilities that its configuration declares.
     pub capabilities: Vec<String>,
@@ -59,6 +65,9 @@ pub enum Unusable {
         /// The versions that it supports.
         supported: Vec<String>,
     },
+    /// The host's agent has not said which subnet the plugin is to use.
+    #[error(transparent)]
+    NoSubnet(#[from] NoSubnet),
 }
 
 impl Unusable {
@@ -71,7 +80,8 @@ impl Unusable {
             Self::Failed(Error::Plugin(error)) => {
                 matches!(error.failure, Failure::NotFound(_) | Failure::Unstarted { .. })
             }
-            Self::Failed(_) => false,
+            // flanneld may have its subnet by then.
+            Self::Failed(_) | Self::NoSubnet(_) => false,
         }
     }
 }
@@ -150,20 +160,28 @@ impl Runtime {
     /// supports the network's version; and, where all of them do and the version has it, what
     /// they say to STATUS.
     pub async fn validate(&self, list: &NetworkConfigList) -> Validation {
-        let mut plugins = Vec::new();
+        let (mut plugins, mut subnets) = (Vec::new(), Vec::new());
         for plugin in list.plugins() {
             let mut of_chain = self.validate_plugin(plugin.plugin_type(), list).await;
             of_chain.capabilities = plugin.capabilities().map(str::to_owned).collect();
+            let delegate = Delegate::of(plugin);
+            match delegate.as_ref().map(Delegate::subnets) {
+                Some(Ok(of_host)) => subnets.extend(of_host),
+                Some(Err(problem)) => {
+                    of_chain.problem.get_or_insert(problem.into());
+                }
+                None => {}
+            }
             plugins.push(of_chain);
-            if let Some(ipam) = plugin.ipam_type() {
-                let ipam_of = Some(plugin.plugin_type().to_owned());
-                plugins.push(ValidatedPlugin { ipam_of, ..self.validate_plugin(ipam, list).await });
+            for (runner, run) in runs(plugin, delegate.as_ref()) {
+                let ipam_of = Some(runner.to_owned());
+                plugins.push(ValidatedPlugin { ipam_of, ..self.validate_plugin(run, list).await });
             }
         }
         let usable = plugins.iter().all(|plugin| plugin.problem.is_none());
         let asks = usable && list.cni_version().has_gc_and_status();
         let status = if asks { Some(self.status(list).await) } else { None };
-        Validation { plugins, status }
+        Validation { plugins, subnets, status }
     }
 
     async fn validate_plugin(&self, plugin: &str, list: &NetworkConfigList) -> ValidatedPlugin {
@@ -214,4 +232,18 @@ fn read_versions(stdout: &[u8]) -> Result<Vec<String>, Failure> {
         (Some("0.2.0"), true) => Ok(vec![Version::V0_1_0.to_string(), Version::V0_2_0.to_string()]),
         (Some(_), true) => Err(Failure::VersionInfo("missing field supportedVersions")),
     }
+}
+
+/// The plugins that a plugin of a chain runs, each after the one that runs it.
+fn runs<'p>(
+    plugin: &'p PluginConfig,
+    delegate: Option<&'p Delegate>,
+) -> impl Iterator<Item = (&'p str, &'p str)> {
+    let of_chain = plugin.plugin_type();
+    let handed_over = delegate.map(|to| (of_chain, to.plugin_type.as_str()));
+    let ipam = match delegate {
+        Some(to) => Some((to.plugin_type.as_str(), to.ipam_type.as_str())),
+        None => plugin.ipam_type().map(|ipam| (of_chain, ipam)),
+    };
+    handed_over.into_iter().chain(ipam)
 }

@@ -3,7 +3,7 @@
 //! | key | where | meaning |
 //! |---|---|---|
 //! | `conflist` | network `-o` | name of the network configuration list |
-//! | `forward` | network `-o` | `auto`, `always` or `never`: see [`Forward`] |
+//! | `forward` | network `-o` | `auto`, `always`, `open` or `never`: see [`Forward`] |
 //! | `com.docker.network.driver.mtu` | network `-o`, endpoint `--driver-opt` | MTU of the container's interface |
 //! | `cni.args.KEY` | network `-o`, endpoint `--driver-opt` | one pair of `CNI_ARGS` |
 //! | `cni.capability.NAME` | network `-o`, endpoint `--driver-opt` | a capability argument, as JSON |
@@ -51,8 +51,11 @@ pub enum Forward {
     /// Those of a `bridge` or `ptp` chain are: the reference plugins leave it to others.
     #[default]
     Auto,
-    /// They are, whatever the chain.
+    /// They are, whatever the chain: for what they send, replies, and published ports.
     Always,
+    /// They are, and so is whatever is sent to them, as it reaches a pod: new connections from other
+    /// hosts and networks too.
+    Open,
     /// They are not: the host's rules decide alone.
     Never,
 }
@@ -124,7 +127,7 @@ impl NetworkOptions {
                 CONFLIST => read.conflist = Some(text.to_owned()),
                 FORWARD => {
                     read.forward = serde_json::from_value(value.clone())
-                        .map_err(|_| invalid(key, text, "expected auto, always or never"))?;
+                        .map_err(|_| invalid(key, text, "expected auto, always, open or never"))?;
                 }
                 MTU => read.mtu = Some(mtu(key, text)?),
                 _ if read.chain.takes(key, text)? => {}

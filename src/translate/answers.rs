@@ -35,6 +35,7 @@ pub fn endpoint_interface(
                 conflist: list.name().to_owned(),
                 wanted: decided,
                 given: (!same_family.is_empty()).then(|| same_family.join(" and ")),
+                by_option: wanted.addresses().all(|address| address.addr() != decided),
             });
         }
     }
@@ -69,7 +70,8 @@ fn container_ips<'r>(
 /// The answer to Join: the interface for Docker to move, and the routes for it to set.
 ///
 /// Docker is given a gateway if and only if the chain made a default route: a pod without
-/// one gets none here either. Routes of tables other than the main one, and with a metric,
+/// one gets none here either. What the result does not tell of, as weave-net's and calico's, is
+/// seen by what ADD left: `left` are the gateways of the default routes there. Routes of tables other than the main one, and with a metric,
 /// cannot be told; nor can one to a destination that has one already, the kernel's own for an
 /// address included: Docker fails to add it. They are settled later.
 ///
@@ -80,6 +82,7 @@ pub fn join_answer(
     result: &AttachResult,
     if_name: &str,
     told: &[IpNet],
+    left: &[IpAddr],
     internal: bool,
 ) -> JoinResponse {
     let mut answer = JoinResponse {
@@ -109,16 +112,27 @@ pub fn join_answer(
             reach(&mut answer.static_routes, told, gateway);
         }
         match (default, gateway) {
-            (true, Some(IpAddr::V4(gateway))) => answer.gateway = answer.gateway.or(Some(gateway)),
-            (true, Some(IpAddr::V6(gateway))) => {
-                answer.gateway_ipv6 = answer.gateway_ipv6.or(Some(gateway));
-            }
+            (true, Some(gateway)) => set_gateway(&mut answer, gateway),
             // Docker has no words for a default route without a gateway.
             (true, None) => {}
             (false, gateway) => push_once(&mut answer.static_routes, route.dst, gateway),
         }
     }
+    for &gateway in left.iter().filter(|_| !internal) {
+        if answer.gateways().iter().all(|told| told.is_ipv4() != gateway.is_ipv4()) {
+            reach(&mut answer.static_routes, told, gateway);
+            set_gateway(&mut answer, gateway);
+        }
+    }
     answer
+}
+
+/// The first gateway of its family is Docker's.
+fn set_gateway(answer: &mut JoinResponse, gateway: IpAddr) {
+    match gateway {
+        IpAddr::V4(gateway) => _ = answer.gateway.get_or_insert(gateway),
+        IpAddr::V6(gateway) => _ = answer.gateway_ipv6.get_or_insert(gateway),
+    }
 }
 
 /// The answer with every host route on the link wider by so many bits: it still covers its

@@ -194,9 +194,12 @@ pub enum Refusal {
 /// A chain's result is not what Docker decided; the attachment has to be undone.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "conflist {conflist:?} gave {}, but {wanted} was decided on, by Docker or by the option ip; \
-     create the network with --ipam-driver null to let CNI choose the addresses",
-    .given.as_deref().unwrap_or("no address")
+    "conflist {conflist:?} gave {}, but {wanted} was decided on, by {}",
+    .given.as_deref().unwrap_or("no address"),
+    match by_option {
+        true => "the option ip; its IPAM plugin takes no wishes: leave the option out",
+        false => "Docker; create the network with --ipam-driver null to let CNI choose the addresses",
+    }
 )]
 pub struct OtherAddress {
     /// The network configuration list.
@@ -205,6 +208,8 @@ pub struct OtherAddress {
     pub wanted: IpAddr,
     /// The chain's addresses of that family.
     pub given: Option<String>,
+    /// It was asked for by the option `ip`, and not chosen by Docker's IPAM.
+    pub by_option: bool,
 }
 
 fn listed(capabilities: &[String]) -> String {

@@ -277,6 +277,7 @@ fn an_address_that_was_asked_for_must_come_and_is_told_first() {
     assert_eq!(answer("10.22.0.8").unwrap().address, Some("10.22.0.8/16".parse().unwrap()));
     let text = answer("10.22.0.9").unwrap_err().to_string();
     assert!(text.contains("10.22.0.9") && text.contains("10.22.0.7/16"), "{text}");
+    assert!(text.contains("leave the option out") && !text.contains("--ipam-driver"), "{text}");
 }
 
 #[test]
@@ -394,13 +395,14 @@ fn an_address_that_differs_from_dockers_is_an_error_that_names_both() {
     let error = endpoint_interface(&host_local(), &wanted, &[], &result, "cni0", None).unwrap_err();
     let text = error.to_string();
     assert!(text.contains("10.22.0.7/16") && text.contains("10.22.0.5"), "{text}");
+    assert!(text.contains("--ipam-driver null") && !text.contains("option ip"), "{text}");
 }
 
 /// The answer to Join, of Docker having set what CreateEndpoint was answered.
 fn joined(result: &AttachResult, internal: bool) -> JoinResponse {
     let nothing = EndpointInterface::default();
     let told = endpoint_interface(&host_local(), &nothing, &[], result, "cni0", None).unwrap();
-    join_answer(result, "cni0", &told.addresses().collect::<Vec<_>>(), internal)
+    join_answer(result, "cni0", &told.addresses().collect::<Vec<_>>(), &[], internal)
 }
 
 fn answer(ips: Value, routes: Value) -> Value {
@@ -431,6 +433,33 @@ fn a_chain_without_a_default_route_gives_no_gateway() {
 }
 
 #[test]
+fn a_default_route_that_only_add_left_becomes_the_gateway() {
+    let ips = json!([
+        {"address": "10.32.0.5/12", "gateway": "10.32.0.1"},
+        {"address": "fd00:22::5/64"},
+    ]);
+    let told = ["10.32.0.5/12", "fd00:22::5/64"].map(|net| net.parse().unwrap());
+    let left = ["169.254.1.1", "10.32.0.9", "fd00:22::1"].map(|address| address.parse().unwrap());
+    let of = |routes: Value, internal: bool| {
+        let answer = join_answer(&result(&ips, &routes), "cni0", &told, &left, internal);
+        serde_json::to_value(answer).unwrap()
+    };
+    let answer = of(json!([]), false);
+    assert_eq!(answer["Gateway"], "169.254.1.1", "the first of its family");
+    assert_eq!(answer["GatewayIPv6"], "fd00:22::1");
+    let reached = json!([{"Destination": "169.254.1.1/32", "RouteType": 1, "NextHop": ""}]);
+    assert_eq!(answer["StaticRoutes"], reached);
+
+    let answer = of(json!([{"dst": "0.0.0.0/0"}]), false);
+    assert_eq!(answer["Gateway"], "10.32.0.1", "what the result tells goes first");
+    assert_eq!(answer["GatewayIPv6"], "fd00:22::1");
+
+    let answer = of(json!([]), true);
+    assert_eq!((answer.get("Gateway"), answer.get("GatewayIPv6")), (None, None));
+    assert_eq!(answer["StaticRoutes"], json!([]));
+}
+
+#[test]
 fn a_gateway_outside_the_subnet_is_made_reachable_on_the_link() {
     let ips = json!([{"address": "10.22.0.5/32", "interface": 1}]);
     let routes = json!([
@@ -456,7 +485,7 @@ fn a_gateway_beside_an_address_that_docker_does_not_set_is_made_reachable_on_the
     ]);
     let result = result(&ips, &json!([{"dst": "0.0.0.0/0"}]));
     let routes = |told: &str| {
-        let answer = join_answer(&result, "cni0", &[told.parse().unwrap()], false);
+        let answer = join_answer(&result, "cni0", &[told.parse().unwrap()], &[], false);
         assert_eq!(answer.gateway, Some("10.22.0.1".parse().unwrap()));
         serde_json::to_value(answer.static_routes).unwrap()
     };

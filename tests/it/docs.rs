@@ -76,6 +76,22 @@ fn every_promise_of_security_names_tests_that_exist() {
     assert!(seen > 20, "the tables were not found");
 }
 
+#[test]
+fn every_pod_network_that_is_said_to_be_run_names_tests_that_exist() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = fs::read_to_string(root.join("docs/kubernetes.md")).unwrap();
+    let shown = rows(&page).filter_map(|cells| cells.get(3).copied());
+    let run: Vec<&str> = shown.filter(|shown| shown.starts_with("run")).collect();
+    assert!(run.len() >= 4, "{run:?}");
+    for cell in run {
+        let names: Vec<&str> = cell.split('`').skip(1).step_by(2).collect();
+        assert!(!names.is_empty(), "{cell}");
+        for name in names {
+            assert!(root.join(format!("tests/it/e2e/{name}.rs")).exists(), "{name} of {cell}");
+        }
+    }
+}
+
 /// The rules that a cell names: `R7, R10` or `L53–L58`.
 fn rules(cell: &str) -> Vec<String> {
     let rule = |text: &str| Some((text.get(..1)?.to_owned(), text.get(1..)?.parse::<u32>().ok()?));

@@ -5,11 +5,12 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::time::SystemTime;
 
 use crate::cni::{AttachResult, NetworkConfigList};
 use crate::cnm::{
     CreateEndpointRequest, CreateEndpointResponse, EndpointId, EndpointInterface, EndpointOptions,
-    PortBinding,
+    Forward, PortBinding,
 };
 use crate::lifecycle::driver::Driver;
 use crate::lifecycle::error::{Error, Result};
@@ -170,6 +171,7 @@ impl Driver {
         }
         Ok(Attachment {
             id,
+            made: Some(SystemTime::now()),
             network: network.id.clone(),
             endpoint,
             phase: Phase::Adding,
@@ -183,6 +185,7 @@ impl Driver {
             },
             internal: network.options.internal,
             forwarded: forward::applies(network.options.forward, &list),
+            open: network.options.forward == Forward::Open,
             list: self.chains.share(list),
             ports,
             published_elsewhere: false,

@@ -93,7 +93,7 @@ impl Driver {
         for endpoint in self.endpoints.ids() {
             // Whatever holds an endpoint is at work on it.
             let Some(mut slot) = self.endpoints.try_lock(&endpoint) else { continue };
-            let Some(attachment) = slot.as_ref().filter(|attachment| attachment.id.age() >= grace)
+            let Some(attachment) = slot.as_ref().filter(|attachment| attachment.age() >= grace)
             else {
                 continue;
             };
@@ -123,7 +123,9 @@ impl Driver {
             Survey::take(&lists, self.interfaces.netns_dir(), &self.interfaces.own).await?;
         on_record.extend(self.records.ids().await?);
         survey.stray_links.retain(|name| !on_record.iter().any(|id| id.if_name() == *name));
-        survey.attachments.retain(|id, _| !on_record.contains(id) && id.age() >= grace);
+        survey.attachments.retain(|id, remains| {
+            !on_record.contains(id) && remains.age().is_none_or(|age| age >= grace)
+        });
         let addresses = survey.attachments.values().flat_map(|remains| &remains.addresses);
         let netns_dir = self.interfaces.netns_dir();
         let used = InUse::among(&addresses.copied().collect(), netns_dir).await;
@@ -144,6 +146,9 @@ impl Driver {
                     Some(format!("it may be of a configuration that cannot be read: {problem}"))
                 }
                 (None, _) if !remains.proven => Some("it may be another runtime's".to_owned()),
+                (None, _) if remains.made.is_none() && !grace.is_zero() => {
+                    Some("nothing tells how old it is; --grace 0 removes it".to_owned())
+                }
                 (None, _) => None,
             };
             let outcome = match kept {

@@ -88,6 +88,7 @@ impl Driver {
         }
         let attachment = Attachment {
             id,
+            made: remains.made,
             // Docker's own ids for them went with the record.
             network: id.without_dashes(),
             endpoint: id.without_dashes(),
@@ -106,6 +107,7 @@ impl Driver {
             sandbox: None,
             internal: false,
             forwarded: true,
+            open: false,
             is_gateway: false,
             published_elsewhere: false,
             widened: 0,

@@ -12,13 +12,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::net::IpAddr;
 use std::path::Path;
+use std::time::{Duration, SystemTime};
 
 use crate::cni::NetworkConfigList;
 use crate::lifecycle::blocking::on_blocking_thread;
 use crate::lifecycle::error::Result;
 use crate::lifecycle::files;
 use crate::lifecycle::host::forward;
-use crate::lifecycle::host::nat::named_in;
+use crate::lifecycle::host::nat::{named_in, source_of};
 use crate::lifecycle::host::tables::{Family, Table};
 use crate::lifecycle::record::AttachmentId;
 use crate::netlink::Netlink;
@@ -35,6 +36,16 @@ pub(crate) struct Remains {
     pub(crate) found: Vec<String>,
     /// Whether some of it can only be this driver's.
     pub(crate) proven: bool,
+    /// When the latest of it was made, as far as anything tells: an id of version 0.1.0, a lease, a
+    /// namespace. Rules and interfaces do not.
+    pub(crate) made: Option<SystemTime>,
+}
+
+impl Remains {
+    /// How old it is, if anything tells; nothing if the clock was set back since.
+    pub(crate) fn age(&self) -> Option<Duration> {
+        self.made.map(|made| made.elapsed().unwrap_or_default())
+    }
 }
 
 /// All that is found on this host.
@@ -67,6 +78,7 @@ impl Survey {
                 if let Some((conflist, id)) = named_in(&rule) {
                     let remains = survey.note(id, format!("rule of nat: {rule}"));
                     remains.conflist.get_or_insert(conflist);
+                    remains.addresses.extend(source_of(&rule));
                 }
             }
         }
@@ -82,16 +94,27 @@ impl Survey {
             survey.note_leases(list)?;
         }
         for id in AttachmentId::in_folder(netns_dir)? {
-            survey
-                .note(id, format!("namespace {}", netns_dir.join(id.to_string()).display()))
-                .proven = true;
+            survey.note_file(id, "namespace", &netns_dir.join(id.to_string()));
         }
         Ok(survey)
     }
 
     fn note(&mut self, id: AttachmentId, found: String) -> &mut Remains {
-        let remains = self.attachments.entry(id).or_default();
+        let new = || Remains { made: id.made(), ..Remains::default() };
+        let remains = self.attachments.entry(id).or_insert_with(new);
         remains.found.push(found);
+        remains
+    }
+
+    /// A file that is this driver's, and that was made with the attachment.
+    fn note_file(&mut self, id: AttachmentId, what: &str, path: &Path) -> &mut Remains {
+        let remains = self.note(id, format!("{what} {}", path.display()));
+        remains.proven = true;
+        if id.made().is_none() {
+            // What cannot be asked may be new.
+            let time = fs::metadata(path).and_then(|file| file.modified());
+            remains.made = remains.made.max(Some(time.unwrap_or_else(|_| SystemTime::now())));
+        }
         remains
     }
 
@@ -120,8 +143,7 @@ impl Survey {
                 continue;
             };
             if if_name == id.if_name() {
-                let remains = self.note(id, format!("lease {}", entry.display()));
-                remains.proven = true;
+                let remains = self.note_file(id, "lease", &entry);
                 remains.addresses.insert(address);
                 remains.conflist = Some(list.name().to_owned());
             }

@@ -12,6 +12,9 @@
 //! -A FORWARD -d ADDRESS --ctstate RELATED,ESTABLISHED,DNAT        -j ACCEPT
 //! ```
 //!
+//! With `-o forward=open` the second one accepts whatever is sent to the address, as it would reach a
+//! pod: on a network that is routed from host to host, others open connections to it.
+//!
 //! On an `--internal` network only what stays in the subnet is accepted, whatever routes a
 //! container makes for itself:
 //!
@@ -43,7 +46,7 @@ const WITHDRAW: &str = "withdraw the container's exemption from the host's FORWA
 /// Whether a chain's attachments are to be exempt.
 pub(crate) fn applies(wanted: Forward, list: &NetworkConfigList) -> bool {
     match wanted {
-        Forward::Always => true,
+        Forward::Always | Forward::Open => true,
         Forward::Never => false,
         Forward::Auto => list
             .plugins()
@@ -150,6 +153,10 @@ pub(crate) fn rules(attachment: &Attachment, family: Family) -> String {
         .map(|ip| ip.address)
         .filter(|net| attachment.forwarded && Family::of(net.addr()) == family);
     let comment = comment(attachment.id);
+    let states = match attachment.open {
+        true => "",
+        false => " -m conntrack --ctstate RELATED,ESTABLISHED,DNAT",
+    };
     addresses.fold(String::new(), |mut rules, net| {
         let (address, subnet) = (IpNet::from(net.addr()), net.trunc());
         // Writing to a string cannot fail.
@@ -162,8 +169,7 @@ pub(crate) fn rules(attachment: &Attachment, family: Family) -> String {
             writeln!(
                 rules,
                 "-A FORWARD -s {address} -m comment --comment {comment} -j ACCEPT\n\
-                 -A FORWARD -d {address} -m conntrack --ctstate RELATED,ESTABLISHED,DNAT \
-                 -m comment --comment {comment} -j ACCEPT"
+                 -A FORWARD -d {address}{states} -m comment --comment {comment} -j ACCEPT"
             )
         };
         rules

@@ -44,10 +44,12 @@ impl Masqueraded {
 pub(crate) fn masqueraded_by(rules: &[String], id: AttachmentId) -> impl Iterator<Item = IpAddr> {
     let of_attachment =
         rules.iter().filter(move |rule| named_in(rule).is_some_and(|(_, of)| of == id));
-    of_attachment.filter_map(|rule| {
-        let address = rule.split_once("-s ")?.1.split(['/', ' ']).next()?;
-        address.parse().ok()
-    })
+    of_attachment.filter_map(|rule| source_of(rule))
+}
+
+/// The address that a rule is for what comes from.
+pub(crate) fn source_of(rule: &str) -> Option<IpAddr> {
+    rule.split_once("-s ")?.1.split(['/', ' ']).next()?.parse().ok()
 }
 
 /// The network and the attachment in the comment that the reference plugins give their rules:

@@ -88,8 +88,19 @@ impl Attachment {
     pub(crate) fn join_answer(&self) -> Option<JoinResponse> {
         let result = self.result.as_ref()?;
         let told = self.interface.as_ref().map(|it| it.told.as_slice()).unwrap_or_default();
-        let answer = translate::join_answer(result, &self.parameters.if_name, told, self.internal);
+        let if_name = &self.parameters.if_name;
+        let left = self.gateways_left();
+        let answer = translate::join_answer(result, if_name, told, &left, self.internal);
         Some(translate::widened(answer, self.widened))
+    }
+
+    /// The gateways of the default routes that ADD left, those that win first.
+    fn gateways_left(&self) -> Vec<IpAddr> {
+        let routes = self.interface.iter().flat_map(|interface| &interface.snapshot.routes);
+        let mut defaults: Vec<&Route> =
+            routes.filter(|route| route.is_default() && route.table == MAIN_TABLE).collect();
+        defaults.sort_by_key(|route| route.metric);
+        defaults.into_iter().filter_map(|route| route.gateway).collect()
     }
 }
 

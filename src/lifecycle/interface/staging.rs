@@ -37,9 +37,10 @@ impl Interfaces {
         let Some(interface) = &attachment.interface else { return Ok(()) };
         let mut wanted = Cow::Borrowed(&interface.snapshot.addresses);
         let first = attachment.removal.as_ref().is_none_or(Removal::is_first_attempt);
-        if translate::masquerades(&attachment.list) && !(given_back && first) {
+        if !first || (translate::masquerades(&attachment.list) && !given_back) {
             // After a reboot, or a DEL that was cut short, rules are gone that the plugins insist
-            // on finding for each live address.
+            // on finding for each live address. A plugin that delegates, as flannel does, does not
+            // show that it has them; so whatever the chain, the host is asked once DEL has failed.
             let left = Masqueraded::of(attachment.id).await;
             wanted.to_mut().retain(|address| left.may_have(address.net.addr()));
         }

@@ -144,7 +144,7 @@ impl Publisher {
     pub(crate) async fn forget_published_elsewhere(&self, attachment: &Attachment) {
         let Attachment { ports, network, list, .. } = attachment;
         let cannot = !ports.is_empty() && !list.declares(PORT_MAPPINGS);
-        if cannot && !attachment.published_elsewhere && attachment.id.age() >= STARTED {
+        if cannot && !attachment.published_elsewhere && attachment.age() >= STARTED {
             self.change_network(network, |network| {
                 let is_known = network.knows_elsewhere(ports);
                 network.forget_elsewhere(ports);

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -21,6 +22,9 @@ use crate::translate::PORT_MAPPINGS;
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Attachment {
     pub(crate) id: AttachmentId,
+    /// When it was made. Records of version 0.1.0 leave that to the id.
+    #[serde(default)]
+    pub(crate) made: Option<SystemTime>,
     pub(crate) network: NetworkId,
     pub(crate) endpoint: EndpointId,
     pub(crate) phase: Phase,
@@ -43,6 +47,9 @@ pub(crate) struct Attachment {
     pub(crate) internal: bool,
     /// The addresses are exempt from the host's FORWARD policy.
     pub(crate) forwarded: bool,
+    /// That holds for new connections to them as well.
+    #[serde(default)]
+    pub(crate) open: bool,
     /// The container's namespace, from Join on.
     pub(crate) sandbox: Option<PathBuf>,
     /// It has its sandbox's default gateway: Docker has said so by
@@ -73,6 +80,12 @@ pub(crate) struct Attachment {
 }
 
 impl Attachment {
+    /// How long ago it was made; nothing if the clock was set back since.
+    pub(crate) fn age(&self) -> Duration {
+        let made = self.made.or_else(|| self.id.made());
+        made.and_then(|made| made.elapsed().ok()).unwrap_or_default()
+    }
+
     /// The addresses that the chain gave.
     pub(crate) fn addresses(&self) -> impl Iterator<Item = IpAddr> {
         self.result.iter().flat_map(|result| &result.ips).map(|ip| ip.address.addr())

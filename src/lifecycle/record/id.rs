@@ -5,28 +5,34 @@ use std::fmt;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use serde::{Deserialize, Serialize};
-use uuid::Uuid;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use uuid::{Uuid, Version};
 
 use crate::cnm::Id;
-use crate::lifecycle::error::Result;
-use crate::lifecycle::files;
+use crate::lifecycle::{error, files};
 
 /// Which attachment: the `CNI_CONTAINERID` of its chain. Ours, not Docker's: plugins key
 /// what they leave on the host by it alone, so no two attachments may share one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
+///
+/// It is a random UUID, written as 32 lower-case hexadecimal digits. Random from the first one
+/// on, as the ids of container runtimes are, because many a plugin names an interface by the
+/// first seven to thirteen of them. No dash, because some take an id for a part of a name. And half
+/// as long as a runtime's, so that nobody takes the one for the other in a lease or a rule.
+///
+/// Version 0.1.0 made time-ordered UUIDs, with dashes. They are read, and written as they were.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct AttachmentId(Uuid);
 
 impl AttachmentId {
     pub(crate) fn new() -> Self {
-        Self(Uuid::now_v7())
+        Self(Uuid::new_v4())
     }
 
     /// The attachment that `text` names; none if no attachment of this driver's has such an id.
     pub(crate) fn parse(text: &str) -> Option<Self> {
-        let id = Uuid::try_parse(text).ok().filter(|id| id.get_version_num() == 7);
-        id.filter(|id| id.to_string() == text).map(Self)
+        let id = Self(Uuid::try_parse(text).ok()?);
+        let is_ours = matches!(id.0.get_version(), Some(Version::Random | Version::SortRand));
+        (is_ours && id.to_string() == text).then_some(id)
     }
 
     /// The id as one that Docker could have given.
@@ -34,11 +40,10 @@ impl AttachmentId {
         Id::hexadecimal(self.0.as_u128())
     }
 
-    /// How long ago the attachment was made; nothing if the clock was set back since.
-    pub(crate) fn age(self) -> Duration {
-        let made = self.0.get_timestamp().map(|timestamp| timestamp.to_unix());
-        let made = made.map_or(UNIX_EPOCH, |(s, ns)| UNIX_EPOCH + Duration::new(s, ns));
-        SystemTime::now().duration_since(made).unwrap_or_default()
+    /// When the attachment was made, as an id of version 0.1.0 tells; none of the others do.
+    pub(crate) fn made(self) -> Option<SystemTime> {
+        let (seconds, nanoseconds) = self.0.get_timestamp()?.to_unix();
+        Some(UNIX_EPOCH + Duration::new(seconds, nanoseconds))
     }
 
     /// Whether an interface may have been given this name by [`AttachmentId::if_name`].
@@ -52,7 +57,7 @@ impl AttachmentId {
     ///
     /// # Errors
     /// The folder is there, and cannot be read.
-    pub(crate) fn in_folder(folder: &Path) -> Result<HashSet<Self>> {
+    pub(crate) fn in_folder(folder: &Path) -> error::Result<HashSet<Self>> {
         let names = files::entries(folder)?.into_iter();
         let ids = names.filter_map(|path| {
             let name = path.file_name()?.to_string_lossy().into_owned();
@@ -61,8 +66,8 @@ impl AttachmentId {
         Ok(ids.collect())
     }
 
-    /// The `CNI_IFNAME`: `cni` and the id's last twelve hex digits, which are random. 15
-    /// bytes, the longest that the kernel allows.
+    /// The `CNI_IFNAME`: `cni` and the id's last twelve digits. 15 bytes, the longest that the
+    /// kernel allows.
     pub(crate) fn if_name(self) -> String {
         const NODE: u128 = (1 << 48) - 1;
         format!("cni{:012x}", self.0.as_u128() & NODE)
@@ -71,7 +76,24 @@ impl AttachmentId {
 
 impl fmt::Display for AttachmentId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        match self.0.get_version() {
+            Some(Version::SortRand) => self.0.hyphenated().fmt(f),
+            _ => self.0.simple().fmt(f),
+        }
+    }
+}
+
+impl Serialize for AttachmentId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for AttachmentId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Self::parse(&text)
+            .ok_or_else(|| serde::de::Error::custom(format!("{text:?} is no id of an attachment")))
     }
 }
 
@@ -79,23 +101,56 @@ impl fmt::Display for AttachmentId {
 mod tests {
     use super::*;
 
+    /// As version 0.1.0 made it on 19 August 2025.
+    const OF_0_1_0: &str = "0198c0de-93a5-7356-9b59-65a1b676428f";
+
     #[test]
     fn an_interface_name_fits_the_kernel_and_belongs_to_one_attachment() {
         let (one, other) = (AttachmentId::new(), AttachmentId::new());
         assert_eq!(one.if_name().len(), 15);
-        assert!(one.to_string().replace('-', "").ends_with(&one.if_name()[3..]));
+        assert!(one.to_string().ends_with(&one.if_name()[3..]));
         assert_ne!(one.if_name(), other.if_name());
         assert!(AttachmentId::is_if_name(&one.if_name()));
         assert!(!AttachmentId::is_if_name("cni0") && !AttachmentId::is_if_name("cniABCDEF012345"));
     }
 
     #[test]
-    fn an_id_is_known_by_its_form_and_tells_its_age() {
+    fn ids_that_are_made_at_once_differ_in_their_first_seven_digits() {
+        let beginnings = (0..100).map(|_| AttachmentId::new().to_string()[..7].to_owned());
+        let different: std::collections::HashSet<_> = beginnings.collect();
+        // Two of a hundred are the same in one run of fifty thousand.
+        assert!(different.len() >= 99, "{different:?}");
+    }
+
+    #[test]
+    fn an_id_is_known_by_its_form() {
         let id = AttachmentId::new();
-        assert_eq!(AttachmentId::parse(&id.to_string()), Some(id));
-        assert!(id.age() < Duration::from_secs(60), "{:?}", id.age());
-        for other in ["", "4f3c", "67e55044-10b1-426f-9247-bb680e5fe0c8"] {
+        let text = id.to_string();
+        assert!(text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit()), "{text}");
+        assert_eq!(text, text.to_lowercase());
+        assert_eq!(AttachmentId::parse(&text), Some(id));
+        for other in [
+            "",
+            "4f3c",
+            // The forms of one version are not those of another.
+            &text.to_uppercase(),
+            "67e55044-10b1-426f-9247-bb680e5fe0c8",
+            &OF_0_1_0.replace('-', ""),
+            // As container runtimes make them.
+            "4f3c9a7e00000000000000000000000000000000000000000000000000000000",
+        ] {
             assert_eq!(AttachmentId::parse(other), None, "{other}");
         }
+    }
+
+    #[test]
+    fn an_id_of_0_1_0_is_written_as_it_was_and_tells_when_it_was_made() {
+        let id = AttachmentId::parse(OF_0_1_0).unwrap();
+        assert_eq!(id.to_string(), OF_0_1_0);
+        assert_eq!(serde_json::to_string(&id).unwrap(), format!("\"{OF_0_1_0}\""));
+        assert_eq!(id.if_name(), "cni65a1b676428f");
+        let made = id.made().unwrap().duration_since(UNIX_EPOCH).unwrap();
+        assert_eq!(made.as_secs() / 86_400, 20_319);
+        assert_eq!(AttachmentId::new().made(), None);
     }
 }

@@ -303,6 +303,47 @@ fn what_is_no_configuration_is_told_by_its_kind() {
 }
 
 #[test]
+fn a_plugin_that_delegates_is_told_with_what_it_runs_and_the_subnets_of_its_agent() {
+    let desk = Desk::with(&["flannel", "bridge", "host-local", "macvlan"]);
+    let agents = desk.path("subnet.env");
+    let flannel = json!({"type": "flannel", "subnetFile": agents, "delegate": {"mtu": 1400}});
+    desk.network("net", "0.3.1", json!([flannel]));
+    let (status, networks) = desk.validate(&["net"]);
+    assert_eq!(status, 1);
+    let told = problems(&networks[0]);
+    assert!(told.contains("subnet.env") && told.contains("flanneld"), "{told}");
+
+    for (content, words) in [("", "no subnet"), ("FLANNEL_SUBNET=10.244.21.1\n", "invalid")] {
+        desk.write("subnet.env", content);
+        let told = problems(&desk.validate(&["net"]).1[0]);
+        assert!(told.contains(words), "{told}");
+    }
+    desk.write(
+        "subnet.env",
+        "FLANNEL_NETWORK=10.244.0.0/16\nFLANNEL_SUBNET=10.244.21.1/24\n\
+         FLANNEL_IPV6_SUBNET=fd00:244:21::1/64\nFLANNEL_MTU=1450\n",
+    );
+    let (status, networks) = desk.validate(&["net"]);
+    assert_eq!(status, 0, "{networks:?}");
+    assert_eq!(networks[0]["docker"]["subnets"], json!(["10.244.21.0/24", "fd00:244:21::/64"]));
+    assert_eq!(networks[0]["docker"]["dualStack"], true);
+    let run = |networks: &[Value]| -> Vec<Value> {
+        let plugins = networks[0]["plugins"].as_array().unwrap().iter();
+        plugins.map(|plugin| json!([plugin["type"], plugin["ipamOf"]])).collect()
+    };
+    let usual = [json!(["flannel", null]), json!(["bridge", "flannel"])];
+    assert_eq!(run(&networks), [&usual[..], &[json!(["host-local", "bridge"])]].concat());
+
+    let delegate = json!({"type": "macvlan"});
+    let named = json!({"type": "flannel", "subnetFile": agents, "delegate": delegate,
+                       "ipam": {"type": "elsewhere"}});
+    desk.network("net", "0.3.1", json!([named]));
+    let (_, networks) = desk.validate(&["net"]);
+    assert!(problems(&networks[0]).contains("\"elsewhere\""), "{networks:?}");
+    assert_eq!(run(&networks)[1], json!(["macvlan", "flannel"]));
+}
+
+#[test]
 fn an_executable_that_is_no_plugin_is_told_by_what_it_does() {
     let desk = Desk::with(&[]);
     desk.script("talks", "cat >/dev/null; echo hello");

@@ -105,6 +105,12 @@ impl Host {
         format!("{network}.1")
     }
 
+    /// Lays a cable to another host: they reach each other's address.
+    #[track_caller]
+    pub(super) fn cable_to(&self, other: &Self) {
+        success(script(&["cable", &self.name, &other.name]));
+    }
+
     /// Runs a command in the host, a minute at most; its output if it succeeds, or else what
     /// it said.
     pub(super) fn try_exec(&self, command: &[&str]) -> Result<String, String> {
@@ -294,6 +300,12 @@ fn http_get(address: SocketAddr) -> io::Result<String> {
     let answer = io::read_to_string(stream)?;
     let (_head, body) = answer.split_once("\r\n\r\n").unwrap_or_default();
     Ok(body.to_owned())
+}
+
+/// The files of Debian 11: CNI plugins 0.9.0, which have `flannel` among them, and etcd.
+#[track_caller]
+pub(super) fn bullseye() -> PathBuf {
+    success(script(&["files", "bullseye"])).trim().into()
 }
 
 /// Fails unless the web server of this container answers; it may just be starting.

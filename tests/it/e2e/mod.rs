@@ -37,6 +37,8 @@
 //! | `managed` | the managed plugin, from a registry; upgraded; in a swarm |
 //! | `podman`, `containerd` | other runtimes on the same conflists and leases |
 //! | `contributing` | a test host that is kept up, by the steps of CONTRIBUTING.md |
+//! | `kubernetes` | the conflists of pod networks, as their daemons write them |
+//! | `several_hosts` | one network over several hosts: Flannel, and a network in the manner of Weave |
 //! | `routed` | a gateway outside the subnet, as pod networks without a bridge have it |
 //!
 //! Needs root. `make test` prepares the Debian folders; without it the first test does.
@@ -64,6 +66,7 @@ mod install;
 mod internal;
 mod ipam;
 mod ipv6;
+mod kubernetes;
 mod lifecycle;
 mod mac;
 mod managed;
@@ -79,6 +82,7 @@ mod reach;
 mod refusals;
 mod restart;
 mod routed;
+mod several_hosts;
 
 use host::{Host, Suite};
 use leaks::Footprint;

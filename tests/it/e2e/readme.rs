@@ -50,6 +50,12 @@ impl Steps {
         Self { commands, ..self }
     }
 
+    /// The same with a value of this site in place of the page's own.
+    pub(super) fn with(mut self, example: &str, value: &str) -> Self {
+        self.commands = self.commands.replace(example, value);
+        self
+    }
+
     /// Does them in a host, as root in [`FOLDER`]; each must succeed. What they printed.
     #[track_caller]
     pub(super) fn on(&self, host: &Host) -> String {

@@ -24,6 +24,7 @@ const CONFLIST: ConfFile<'_> = (
 
 on_both_dockers! {
     a_gateway_outside_the_subnet_works,
+    a_default_route_that_the_plugin_does_not_tell_of_is_there,
 }
 
 fn a_gateway_outside_the_subnet_works(suite: Suite) {
@@ -41,6 +42,28 @@ fn a_gateway_outside_the_subnet_works(suite: Suite) {
         host.ping("bob", "alice").unwrap();
         answers("alice", || host.get("http://127.0.0.1:8080/"));
         answers("alice", || host.get_from_outside(8080));
+        host.remove(&["alice", "bob"], &["web"]);
+    });
+}
+
+fn a_default_route_that_the_plugin_does_not_tell_of_is_there(suite: Suite) {
+    // As calico and the VPC plugin of AWS answer.
+    let (told, untold) = (r#""gateway": "169.254.1.1", "#, r#""routes": ["#);
+    let plugin = PLUGIN.replace(told, "").replace(untold, r#""other": ["#);
+    on_a_host(suite, &[CONFLIST], |host| {
+        host.write_program("/opt/cni/bin/routed", &plugin);
+        let create = ["network", "create", "-d", "cni", "--ipam-driver", "null"];
+        let options = ["-o", "forward=always", "-o", "cni.args.K8S_POD_NAME=", "web"];
+        host.docker(&[&create[..], &options].concat());
+        host.run("alice", "web", &[]);
+        host.run("bob", "web", &[]);
+        assert_eq!(host.endpoint("alice", "web")["Gateway"], "169.254.1.1");
+        host.ping("bob", "alice").unwrap();
+        host.ping("bob", &host.address()).unwrap();
+        // Which has calico take it for no pod.
+        let args = host.exec(&["cat", "/run/routed-plugin.args"]);
+        assert!(args.trim().split(';').any(|pair| pair == "K8S_POD_NAME="), "{args}");
+        host.exec(&["cnm-cni", "check"]);
         host.remove(&["alice", "bob"], &["web"]);
     });
 }

@@ -35,6 +35,37 @@ fn docker_is_told_what_the_chain_gave() {
 }
 
 #[test]
+fn a_default_route_that_the_result_does_not_tell_of_is_told_to_docker() {
+    alone(
+        "lifecycle::attach::a_default_route_that_the_result_does_not_tell_of_is_told_to_docker",
+        async {
+            let untold = json!({
+                "routes": [],
+                "commands": [
+                    "ip route add 169.254.1.1 dev {ifname}",
+                    "ip route add default via 169.254.1.1 dev {ifname}",
+                    "ip route add default via 10.22.0.9 dev {ifname} metric 100",
+                    "ip -6 route add default via fd00:22::1 dev {ifname}",
+                ],
+            });
+            let mut bench = Bench::with(json!([scripted(untold)])).await;
+            bench.create_endpoint("e1").await.unwrap();
+            for _ in 0..2 {
+                let joined = bench.join("e1", "").await.unwrap();
+                assert_eq!(joined.gateway, Some("169.254.1.1".parse().unwrap()));
+                assert_eq!(joined.gateway_ipv6, Some("fd00:22::1".parse().unwrap()));
+                let reached = &joined.static_routes[0].destination;
+                assert_eq!(reached.to_string(), "169.254.1.1/32");
+                // The next driver has it from the record.
+                bench.restart().await;
+            }
+            bench.delete_endpoint("e1").await;
+            bench.assert_nothing_is_left();
+        },
+    );
+}
+
+#[test]
 fn what_a_chain_says_of_dns_is_kept_and_told() {
     alone("lifecycle::attach::what_a_chain_says_of_dns_is_kept_and_told", async {
         let dns = json!({"nameservers": ["10.22.0.1"], "domain": "web.test",
@@ -307,6 +338,43 @@ fn the_forward_policy_is_overruled_by_the_last_rules_only() {
         bench.delete_endpoint("e1").await;
         bench.assert_nothing_is_left();
     });
+}
+
+#[test]
+fn an_open_network_lets_in_new_connections_too_and_an_internal_one_none() {
+    alone(
+        "lifecycle::attach::an_open_network_lets_in_new_connections_too_and_an_internal_one_none",
+        async {
+            let mut bench = Bench::with(json!([scripted(json!({}))])).await;
+            for (network, internal) in [("n2", false), ("n3", true)] {
+                let network = json!({"NetworkID": network, "Options": {
+                    "com.docker.network.generic": {"forward": "open"},
+                    "com.docker.network.internal": internal,
+                }});
+                bench.driver.create_network(read(network)).await.unwrap();
+            }
+            for (network, expected) in [
+                (
+                    "n2",
+                    [
+                        "-A FORWARD -s 10.22.3.7/32 -m comment",
+                        "-A FORWARD -d 10.22.3.7/32 -m comment",
+                    ],
+                ),
+                ("n3", ["-A FORWARD -s 10.22.3.7/32 -d 10.22.0.0/16 -m comment", "fd00:22::/64"]),
+            ] {
+                let request = json!({"NetworkID": network, "EndpointID": "e1", "Interface": {}});
+                bench.driver.create_endpoint(read(request)).await.unwrap();
+                bench.restart().await;
+                bench.join("e1", "").await.unwrap();
+                let rules = rules();
+                assert!(expected.iter().all(|rule| rules.contains(rule)), "{network}: {rules}");
+                assert!(!rules.contains("DNAT"), "{network}: {rules}");
+                bench.delete_endpoint("e1").await;
+            }
+            bench.assert_nothing_is_left();
+        },
+    );
 }
 
 #[test]

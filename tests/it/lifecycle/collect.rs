@@ -9,7 +9,9 @@ use serde_json::{Value, json};
 use super::{Bench, SANDBOX, as_docker_moves_it, inside, make_sandbox, rules, scripted};
 use crate::alone::{alone, sh};
 
-/// Ids as this driver makes them, from long ago, and their interfaces' names.
+/// An id as this driver makes them, and its interface's name.
+const RANDOM: (&str, &str) = ("c0ffee12345647899abcdef0123456ab", "cnidef0123456ab");
+/// Ids as version 0.1.0 made them, from long ago, and their interfaces' names.
 const LOST: (&str, &str) = ("01890000-0000-7000-8000-0000000000a1", "cni0000000000a1");
 const ALIVE: (&str, &str) = ("01890000-0000-7000-8000-0000000000b2", "cni0000000000b2");
 const POD: (&str, &str) =
@@ -113,6 +115,77 @@ fn what_is_young_or_on_record_or_unproven_is_kept() {
         assert!(matches!(found[0].outcome, Outcome::Kept(_)), "{found:?}");
         sh(&format!("ip link show {}", ALIVE.1));
     });
+}
+
+#[test]
+fn an_address_that_only_a_masquerade_rule_names_keeps_a_container_too() {
+    alone(
+        "lifecycle::collect::an_address_that_only_a_masquerade_rule_names_keeps_a_container_too",
+        async {
+            // Its IPAM keeps no folder that anybody could look into.
+            let bench = Bench::with(json!([scripted(json!({}))])).await;
+            make_sandbox();
+            inside("ip addr add 10.22.3.9/16 dev lo");
+            let _process = KilledWithTest::in_sandbox();
+            cnm_cni::netns::create(&bench.config.run_dir.join("netns").join(ALIVE.0))
+                .await
+                .unwrap();
+            sh(&format!(
+                r#"iptables -t nat -A POSTROUTING -s 10.22.3.9/32 -j MASQUERADE \
+                   -m comment --comment 'name: "k8snet" id: "{}"'"#,
+                ALIVE.0
+            ));
+            let found = collect(&bench, true, 600).await;
+            assert!(
+                matches!(&found[0].outcome, Outcome::Kept(why) if why.contains("10.22.3.9")),
+                "{found:?}"
+            );
+            assert_eq!(bench.verbs(), [] as [&str; 0]);
+        },
+    );
+}
+
+#[test]
+fn remains_are_as_old_as_the_latest_of_their_files() {
+    alone("lifecycle::collect::remains_are_as_old_as_the_latest_of_their_files", async {
+        let bench = Bench::with(json!([leasing(json!({}))])).await;
+        let lease = bench.lease("10.22.3.9", RANDOM);
+        let pin = bench.config.run_dir.join("netns").join(RANDOM.0);
+        assert_eq!(collect(&bench, true, 600).await, [], "another driver may be at work on it");
+
+        let an_hour_ago = |path: &Path| sh(&format!("touch -d '1 hour ago' {}", path.display()));
+        an_hour_ago(&lease);
+        fs::create_dir_all(pin.parent().unwrap()).unwrap();
+        fs::write(&pin, "").unwrap();
+        assert_eq!(collect(&bench, true, 600).await, [], "its namespace is new");
+
+        an_hour_ago(&pin);
+        let found = collect(&bench, true, 600).await;
+        assert_eq!(found[0].outcome, Outcome::Removed, "{found:?}");
+        assert_eq!(bench.calls()[0]["env"]["CNI_IFNAME"], RANDOM.1);
+        fs::remove_file(lease).unwrap();
+        bench.assert_nothing_is_left();
+    });
+}
+
+#[test]
+fn what_does_not_tell_its_age_is_kept_until_somebody_says_that_it_is_old() {
+    alone(
+        "lifecycle::collect::what_does_not_tell_its_age_is_kept_until_somebody_says_that_it_is_old",
+        async {
+            let bench = Bench::with(json!([leasing(json!({}))])).await;
+            mark("10.22.3.9", RANDOM.0);
+            let found = collect(&bench, true, 600).await;
+            assert!(
+                matches!(&found[0].outcome, Outcome::Kept(why) if why.contains("--grace 0")),
+                "{found:?}"
+            );
+            assert!(rules().contains(RANDOM.0));
+            let found = collect(&bench, true, 0).await;
+            assert_eq!(found[0].outcome, Outcome::Removed, "{found:?}");
+            bench.assert_nothing_is_left();
+        },
+    );
 }
 
 #[test]

@@ -72,6 +72,35 @@ fn an_endpoint_that_never_joined_is_removed() {
 }
 
 #[test]
+fn a_del_that_failed_finds_only_the_addresses_that_rules_name_yet() {
+    alone(
+        "lifecycle::detach::a_del_that_failed_finds_only_the_addresses_that_rules_name_yet",
+        async {
+            // Nothing in the chain says that it masquerades.
+            let bench =
+                Bench::with(json!([scripted(json!({"DEL": {"exit": 1, "times": 2}}))])).await;
+            bench.create_endpoint("e1").await.unwrap();
+            let id = bench.calls()[0]["env"]["CNI_CONTAINERID"].as_str().unwrap().to_owned();
+            let rule = |verb: &str| {
+                sh(&format!(
+                    r#"iptables -t nat -{verb} POSTROUTING -s 10.22.3.7/32 -j MASQUERADE \
+                       -m comment --comment 'name: "k8snet" id: "{id}"'"#
+                ));
+            };
+            rule("A");
+            bench.delete_endpoint("e1").await;
+            assert_eq!(live(&bench), json!(AS_ADD_LEFT_THEM));
+            bench.driver.retry_orphans("").await.unwrap();
+            assert_eq!(live(&bench), json!(AS_ADD_LEFT_THEM[..1]));
+            rule("D");
+            assert_eq!(bench.driver.retry_orphans("").await.unwrap()[0].error, None);
+            assert_eq!(live(&bench), json!([]));
+            bench.assert_nothing_is_left();
+        },
+    );
+}
+
+#[test]
 fn del_runs_what_add_ran_whatever_became_of_the_file() {
     alone("lifecycle::detach::del_runs_what_add_ran_whatever_became_of_the_file", async {
         let plugin = scripted(json!({}));

@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use cnm_cni::lifecycle::{Collection, Outcome};
 use serde_json::json;
 
 use super::{
@@ -88,6 +89,59 @@ fn after_a_reboot_the_leases_and_rules_of_the_last_boot_go() {
         assert_eq!(bench.calls()[1]["live"], json!(["10.22.3.7/16", "fd00:22::7/64"]));
         bench.assert_nothing_is_left();
     });
+}
+
+/// An attachment's record as version 0.1.0 wrote it, settled in a container; `FOLDER` stands for
+/// the folder of the test, `BOOT` for the boot.
+const OF_0_1_0: &str = include_str!("../../fixtures/attachment-0.1.0.json");
+const ID_OF_0_1_0: &str = "0198c0de-93a5-7356-9b59-65a1b676428f";
+
+/// A driver that finds that record.
+async fn upgraded() -> Bench {
+    let mut bench = Bench::with(json!([scripted(json!({}))])).await;
+    let record = OF_0_1_0.replace("FOLDER", &bench.folder.path().to_string_lossy());
+    let record = record.replace("BOOT", sh("cat /proc/sys/kernel/random/boot_id").trim());
+    let attachments = bench.config.state_dir.join("attachments");
+    fs::write(attachments.join(format!("{ID_OF_0_1_0}.json")), record).unwrap();
+    bench.restart().await;
+    bench
+}
+
+#[test]
+fn a_record_of_0_1_0_is_read_and_its_attachment_ended_as_it_was_named() {
+    alone(
+        "lifecycle::recover::a_record_of_0_1_0_is_read_and_its_attachment_ended_as_it_was_named",
+        async {
+            let bench = upgraded().await;
+            let answer = bench.create_endpoint("e1").await.unwrap();
+            assert_eq!(answer.interface.address.unwrap().to_string(), "10.22.3.7/16");
+            assert_eq!(bench.verbs(), [] as [&str; 0], "it is known");
+            bench.delete_endpoint("e1").await;
+            let del = &bench.calls()[0];
+            assert_eq!(del["command"], "DEL");
+            assert_eq!(del["env"]["CNI_CONTAINERID"], ID_OF_0_1_0);
+            assert_eq!(del["env"]["CNI_IFNAME"], "cni65a1b676428f");
+            assert_eq!(del["live"], json!(["10.22.3.7/16", "fd00:22::7/64"]));
+            bench.assert_nothing_is_left();
+        },
+    );
+}
+
+#[test]
+fn an_attachment_of_0_1_0_is_collected_when_its_container_has_ended() {
+    alone(
+        "lifecycle::recover::an_attachment_of_0_1_0_is_collected_when_its_container_has_ended",
+        async {
+            let bench = upgraded().await;
+            // Its id tells that it is old.
+            let wanted = Collection { apply: true, grace: 600, exclusive: false };
+            let found = bench.driver.collect(&wanted).await.unwrap();
+            assert_eq!(found[0].what, format!("attachment {ID_OF_0_1_0}"));
+            assert_eq!(found[0].outcome, Outcome::Removed, "{found:?}");
+            assert_eq!(bench.verbs(), ["DEL"]);
+            bench.assert_nothing_is_left();
+        },
+    );
 }
 
 /// Changes the text of the one attachment's record.
