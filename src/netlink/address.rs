@@ -4,10 +4,10 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
 use rtnetlink::Handle;
+use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::address::{
     AddressAttribute, AddressFlags, AddressMessage, AddressProtocol, CacheInfo,
 };
-use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 use serde::{Deserialize, Serialize};
 
 use super::session::Session;
@@ -108,13 +108,11 @@ impl Netlink {
 
 /// The addresses of a link, in the order of [`Netlink::addresses`].
 pub(super) async fn list(session: &mut Session, index: u32) -> Result<Vec<Address>, Failure> {
-    let request = |family| {
-        let mut message = AddressMessage::default();
-        message.header.family = family;
-        message.header.index = index;
-        RouteNetlinkMessage::GetAddress(message)
-    };
-    let [mut addresses, v6] = session.dump_both(request, read).await?;
+    let mut message = AddressMessage::default();
+    message.header.index = index;
+    let all = session.dump(RouteNetlinkMessage::GetAddress(message), read).await?;
+    let (v6, mut addresses): (Vec<_>, Vec<_>) =
+        all.into_iter().partition(|address| address.net.addr().is_ipv6());
     // The kernel keeps the latest one in front.
     addresses.extend(v6.into_iter().rev());
     Ok(addresses)
@@ -160,11 +158,8 @@ fn write(index: u32, address: &Address) -> AddressMessage {
     message
 }
 
-fn read(message: RouteNetlinkMessage, family: AddressFamily) -> Option<Address> {
+fn read(message: RouteNetlinkMessage) -> Option<Address> {
     let RouteNetlinkMessage::NewAddress(message) = message else { return None };
-    if message.header.family != family {
-        return None;
-    }
     let (mut local, mut far) = (None, None);
     let flags = AddressFlags::from_bits_retain(message.header.flags.bits().into()) & CHOSEN;
     let scope = message.header.scope.into();

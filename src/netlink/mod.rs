@@ -114,7 +114,9 @@ impl Netlink {
     {
         let session = Arc::clone(&self.session);
         let done = async {
-            let task = runtime()?.spawn(async move { work(session.lock_owned().await).await });
+            let runtime = runtime()?;
+            let verb = async move { work(session.lock_owned().await).await };
+            let task = runtime.spawn_blocking(move || runtime.block_on(verb));
             match task.await {
                 Ok(outcome) => outcome,
                 Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),

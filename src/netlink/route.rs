@@ -146,14 +146,17 @@ impl Netlink {
 
 /// The routes of all tables; those that leave by `link` if one is given.
 pub(super) async fn list(session: &mut Session, link: Option<u32>) -> Result<Vec<Route>, Failure> {
-    let request = |family| {
+    let mut routes = Vec::new();
+    // A kernel without IPv6 answers the second request with all that it has.
+    for family in [AddressFamily::Inet, AddressFamily::Inet6] {
         let mut message = RouteMessage::default();
         message.header.address_family = family;
         message.attributes.extend(link.map(RouteAttribute::Oif));
-        RouteNetlinkMessage::GetRoute(message)
-    };
-    let read = |one, family| read(one, family).unwrap_or_default();
-    Ok(session.dump_both(request, read).await?.concat())
+        let request = RouteNetlinkMessage::GetRoute(message);
+        let read = |one| read(one, family).unwrap_or_default();
+        routes.append(&mut session.dump(request, read).await?);
+    }
+    Ok(routes)
 }
 
 fn described(route: &Route) -> String {

@@ -66,7 +66,7 @@ pub struct RuleDetail {
 }
 
 /// Which protocol a rule is for.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Family {
     /// IPv4.
@@ -106,12 +106,10 @@ impl Netlink {
 
 /// All rules.
 pub(super) async fn list(session: &mut Session) -> Result<Vec<Rule>, Failure> {
-    let request = |family| {
-        let mut message = RuleMessage::default();
-        message.header.family = family;
-        RouteNetlinkMessage::GetRule(message)
-    };
-    Ok(session.dump_both(request, read).await?.concat())
+    let mut rules =
+        session.dump(RouteNetlinkMessage::GetRule(RuleMessage::default()), read).await?;
+    rules.sort_by_key(|rule| rule.family);
+    Ok(rules)
 }
 
 fn described(rule: &Rule) -> String {
@@ -156,14 +154,17 @@ fn write(rule: &Rule) -> RuleMessage {
     message
 }
 
-fn read(message: RouteNetlinkMessage, family: AddressFamily) -> Option<Rule> {
+fn read(message: RouteNetlinkMessage) -> Option<Rule> {
     let RouteNetlinkMessage::NewRule(message) = message else { return None };
     let header = message.header;
-    if header.family != family {
-        return None;
-    }
+    // There are rules for multicast, too.
+    let family = match header.family {
+        AddressFamily::Inet => Family::Ipv4,
+        AddressFamily::Inet6 => Family::Ipv6,
+        _ => return None,
+    };
     let mut rule = Rule {
-        family: if family == AddressFamily::Inet6 { Family::Ipv6 } else { Family::Ipv4 },
+        family,
         action: header.action.into(),
         table: header.table.into(),
         tos: header.tos,

@@ -17,7 +17,7 @@ use rtnetlink::Handle;
 use rtnetlink::packet_core::{
     NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload,
 };
-use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
+use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::proto::Connection;
 use rtnetlink::proto::sys::AsyncSocket;
 use tokio::runtime::{Builder, Runtime};
@@ -25,23 +25,22 @@ use tokio::runtime::{Builder, Runtime};
 use super::error::{Failure, refused};
 use super::socket::Socket;
 
-/// So many namespaces are worked on at the same time. The kernel has one lock for most of it.
-const THREADS: usize = 2;
-
 /// How often a dump that was disturbed is begun anew.
 const MOST_DUMPS: usize = 16;
 
 /// How long the kernel's answer may take. It is there as soon as it has been asked, or was lost.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// The runtime of all connections. It is started with the first, and ends with the process.
+/// The runtime of all connections. It is started with the first, and ends with the process. News are
+/// heard on its one worker; each verb has a thread of those that may block, which costs less
+/// than to have workers look for it, and waits for no other namespace's.
 ///
-/// Its threads stay in the namespace of the one that asks first, and keep that alive: not for
-/// threads that have entered another.
+/// Its threads stay in the namespace of the one that asks, and keep that alive: not for threads that
+/// have entered another.
 pub(super) fn runtime() -> io::Result<&'static Runtime> {
     static RUNTIME: LazyLock<io::Result<Runtime>> = LazyLock::new(|| {
         let mut builder = Builder::new_multi_thread();
-        builder.worker_threads(THREADS).thread_name("netlink").enable_all().build()
+        builder.worker_threads(1).thread_name("netlink").enable_all().build()
     });
     RUNTIME.as_ref().map_err(|error| io::Error::new(error.kind(), error.to_string()))
 }
@@ -98,18 +97,6 @@ impl Session {
             }
         }
         Err(Failure::Unsteady)
-    }
-
-    /// Reads the lists of IPv4 and of IPv6, in this order. A kernel without IPv6 answers the second
-    /// request with all that it has, so `read` looks at what comes.
-    pub(super) async fn dump_both<I: IntoIterator>(
-        &mut self,
-        request: impl Fn(AddressFamily) -> RouteNetlinkMessage,
-        read: impl Fn(RouteNetlinkMessage, AddressFamily) -> I,
-    ) -> Result<[Vec<I::Item>; 2], Failure> {
-        let [v4, v6] = [AddressFamily::Inet, AddressFamily::Inet6];
-        let first = self.dump(request(v4), |one| read(one, v4)).await?;
-        Ok([first, self.dump(request(v6), |one| read(one, v6)).await?])
     }
 
     /// Sends a request that rtnetlink has no words for. Returns what the kernel answers, and whether
@@ -180,6 +167,7 @@ impl fmt::Debug for Session {
 mod tests {
     use rtnetlink::LinkUnspec;
     use rtnetlink::packet_core::NLM_F_ACK;
+    use rtnetlink::packet_route::AddressFamily;
     use rtnetlink::packet_route::route::RouteMessage;
 
     use super::super::tests::with_veth;
