@@ -147,6 +147,9 @@ fn r36_what_may_be_left_on_the_host_stays_an_orphan() {
             plugin["ipam"] = json!({"type": "host-local", "subnet": "10.22.0.0/16"});
             plugin
         };
+        let mut tuning = known("tuning", failing(&[BACKUP]));
+        tuning["fake"]["interface"] = json!(false);
+        let tuning = json!([{"type": "bridge", "fake": {"interface": true}}, tuning]);
         let mut foreign = known("bridge", failing(&[]));
         foreign["ipam"] = json!({"type": "fake-plugin"});
         let list = "iptables=$(command -v iptables); touch /run/none; chmod 755 /run/none; \
@@ -154,7 +157,7 @@ fn r36_what_may_be_left_on_the_host_stays_an_orphan() {
         let cases = [
             ("a lease", with_lease(&[LEASE]), "", "rm -r /var/lib/cni"),
             ("a rule", known("bridge", failing(&[RULE])), "", "iptables -t nat -F"),
-            ("a file", known("tuning", failing(&[BACKUP])), "", "rm -r /run/cni"),
+            ("a file", tuning, "", "rm -r /run/cni"),
             ("a device of the host", known("host-device", failing(&[])), "", "true"),
             ("a plugin that nobody knows", scripted(failing(&[])), "", "true"),
             ("addresses that nobody knows", foreign, "", "true"),
@@ -174,7 +177,7 @@ fn r36_what_may_be_left_on_the_host_stays_an_orphan() {
         let bench = bench(&["bridge", "tuning", "host-device"], json!([cases[0].1])).await;
         for (what, plugin, before, after) in cases {
             fs::remove_file(bench.log()).ok();
-            bench.write_conflist(json!([plugin]));
+            bench.write_conflist(if plugin.is_array() { plugin } else { json!([plugin]) });
             sh(before);
             let error = bench.create_endpoint("e1").await.unwrap_err().to_string();
             sh(after);
