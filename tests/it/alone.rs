@@ -14,10 +14,14 @@ const INSIDE: &str = "CNM_CNI_TEST_INSIDE";
 /// Runs `body` in fresh network and mount namespaces, with an empty `/run` and an empty `/var/lib`,
 /// where CNI's programs keep their files. Whatever it leaves there goes with it.
 ///
-/// `test` is the path of the calling test in this binary. It is started once more, below
-/// unshare(1): a namespace that only some threads of a process are in would be another one
-/// than `/proc/self/ns/net` says.
-pub(crate) fn alone(test: &str, body: impl Future<Output = ()>) {
+/// `body` is an `async` block of the test itself. The test is started once more, below unshare(1):
+/// a namespace that only some threads of a process are in would be another one than
+/// `/proc/self/ns/net` says.
+pub(crate) fn alone<Body: Future<Output = ()>>(body: Body) {
+    // As `it::room::test::{{closure}}`.
+    let test = std::any::type_name::<Body>();
+    let test = test.split_once("::").map_or(test, |(_, path)| path);
+    let test = test.split("::{{").next().unwrap_or(test);
     if std::env::var_os(INSIDE).is_some() {
         sh("mount -t sysfs sysfs /sys; mount -t tmpfs tmpfs /run; mount -t tmpfs tmpfs /var/lib");
         sh("ip link set lo up");

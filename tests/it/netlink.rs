@@ -20,7 +20,7 @@ fn make_a_thousand_links() {
 
 #[test]
 fn an_error_tells_what_was_tried_on_what_where_and_the_kernels_words() {
-    alone("netlink::an_error_tells_what_was_tried_on_what_where_and_the_kernels_words", async {
+    alone(async {
         sh("ip link add one type veth peer name two; ip link set one up; ip link set two up");
         let netlink = Netlink::own().unwrap();
         let index = netlink.link("one").await.unwrap().unwrap().index;
@@ -49,7 +49,7 @@ async fn a_handle_needs_a_namespace() {
 
 #[test]
 fn one_handle_serves_many_tasks_while_the_lists_change() {
-    alone("netlink::one_handle_serves_many_tasks_while_the_lists_change", async {
+    alone(async {
         sh("ip link add one type veth peer name two; ip link set one up; ip link set two up");
         let netlink = Netlink::own().unwrap();
         let index = netlink.link("one").await.unwrap().unwrap().index;
@@ -79,7 +79,7 @@ fn one_handle_serves_many_tasks_while_the_lists_change() {
 
 #[test]
 fn every_kind_of_change_is_news_also_one_that_is_not_understood() {
-    alone("netlink::every_kind_of_change_is_news_also_one_that_is_not_understood", async {
+    alone(async {
         sh("ip link add one type veth peer name two; ip link set one up; ip link set two up");
         let mut events = Events::own().unwrap();
         for command in [
@@ -98,7 +98,7 @@ fn every_kind_of_change_is_news_also_one_that_is_not_understood() {
 
 #[test]
 fn a_list_that_the_kernel_refuses_is_an_error_in_its_words() {
-    alone("netlink::a_list_that_the_kernel_refuses_is_an_error_in_its_words", async {
+    alone(async {
         let netlink = Netlink::own().unwrap();
         // The kernel says so in the message that ends a list, and not in one of an error.
         let error = netlink.routes(4711).await.unwrap_err();
@@ -114,7 +114,7 @@ fn a_list_that_the_kernel_refuses_is_an_error_in_its_words() {
 
 #[test]
 fn a_link_that_cannot_be_understood_is_an_error_and_leaves_no_hole() {
-    alone("netlink::a_link_that_cannot_be_understood_is_an_error_and_leaves_no_hole", async {
+    alone(async {
         sh("ip link add one type veth peer name two");
         let netlink = Netlink::own().unwrap();
         let links = netlink.links().await.unwrap();
@@ -151,7 +151,7 @@ fn a_link_that_cannot_be_understood_is_an_error_and_leaves_no_hole() {
 
 #[test]
 fn a_list_that_changes_while_it_is_read_is_read_anew_and_not_for_ever() {
-    alone("netlink::a_list_that_changes_while_it_is_read_is_read_anew_and_not_for_ever", async {
+    alone(async {
         make_a_thousand_links();
         let netlink = Netlink::own().unwrap();
         let change = tokio::spawn(async {
@@ -176,7 +176,7 @@ fn a_list_that_changes_while_it_is_read_is_read_anew_and_not_for_ever() {
 
 #[test]
 fn a_thousand_links_are_read_as_they_come() {
-    alone("netlink::a_thousand_links_are_read_as_they_come", async {
+    alone(async {
         let netlink = Netlink::own().unwrap();
         assert_eq!(netlink.links().await.unwrap().len(), 1);
         make_a_thousand_links();

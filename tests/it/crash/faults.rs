@@ -20,7 +20,7 @@ async fn with_plugins_that(scripts: Value, flags: &[&str]) -> Machine {
 
 #[test]
 fn nothing_is_left_whatever_a_plugin_does() {
-    alone("crash::faults::nothing_is_left_whatever_a_plugin_does", async {
+    alone(async {
         let faults = [
             json!({"exit": 1, "times": 1}),
             json!({"exit": 1, "times": 1, "after_work": true}),
@@ -45,7 +45,7 @@ fn nothing_is_left_whatever_a_plugin_does() {
 
 #[test]
 fn a_plugin_that_is_missing_for_a_while_is_waited_for() {
-    alone("crash::faults::a_plugin_that_is_missing_for_a_while_is_waited_for", async {
+    alone(async {
         for plugin in ["first", "second"] {
             let mut machine = Machine::new(&Value::Null).await;
             machine.start(None).await;
@@ -62,7 +62,7 @@ fn a_plugin_that_is_missing_for_a_while_is_waited_for() {
 
 #[test]
 fn a_full_disk_fails_calls_and_loses_nothing() {
-    alone("crash::faults::a_full_disk_fails_calls_and_loses_nothing", async {
+    alone(async {
         let mut machine = Machine::new(&Value::Null).await;
         let state = machine.path("state");
         fs::create_dir(&state).unwrap();
@@ -93,41 +93,37 @@ fn a_full_disk_fails_calls_and_loses_nothing() {
 
 #[test]
 fn a_state_folder_that_turns_read_only_fails_calls_and_loses_nothing() {
-    alone(
-        "crash::faults::a_state_folder_that_turns_read_only_fails_calls_and_loses_nothing",
-        async {
-            let mut machine = Machine::new(&Value::Null).await;
-            machine.start(None).await;
-            let folders = ["attachments", "networks"];
-            let folders =
-                folders.map(|name| machine.path("state").join(name).display().to_string());
+    alone(async {
+        let mut machine = Machine::new(&Value::Null).await;
+        machine.start(None).await;
+        let folders = ["attachments", "networks"];
+        let folders = folders.map(|name| machine.path("state").join(name).display().to_string());
+        for folder in &folders {
+            sh(&format!("mount --bind {folder} {folder}"));
+        }
+        let remount = |how: &str| {
             for folder in &folders {
-                sh(&format!("mount --bind {folder} {folder}"));
+                sh(&format!("mount -o remount,bind,{how} {folder}"));
             }
-            let remount = |how: &str| {
-                for folder in &folders {
-                    sh(&format!("mount -o remount,bind,{how} {folder}"));
-                }
-            };
-            remount("ro");
-            assert!(!machine.begin().await, "nothing can be kept");
-            remount("rw");
-            assert!(machine.begin().await);
-            remount("ro");
-            machine.finish().await;
-            remount("rw");
-            machine.remove_network().await;
-            for folder in &folders {
-                sh(&format!("umount {folder}"));
-            }
-            assert_eq!(machine.end().await, None);
-        },
-    );
+        };
+        remount("ro");
+        assert!(!machine.begin().await, "nothing can be kept");
+        remount("rw");
+        assert!(machine.begin().await);
+        remount("ro");
+        machine.finish().await;
+        remount("rw");
+        machine.remove_network().await;
+        for folder in &folders {
+            sh(&format!("umount {folder}"));
+        }
+        assert_eq!(machine.end().await, None);
+    });
 }
 
 #[test]
 fn what_is_deleted_under_the_driver_is_not_missed() {
-    alone("crash::faults::what_is_deleted_under_the_driver_is_not_missed", async {
+    alone(async {
         // The container's interface, and its namespace.
         for deletion in ["nsenter --net=SANDBOX ip link delete eth0", "umount SANDBOX"] {
             let mut machine = Machine::new(&Value::Null).await;
@@ -153,7 +149,7 @@ fn what_is_deleted_under_the_driver_is_not_missed() {
 
 #[test]
 fn after_a_reboot_with_dockerd_nothing_is_left() {
-    alone("crash::faults::after_a_reboot_with_dockerd_nothing_is_left", async {
+    alone(async {
         let mut machine = Machine::new(&Value::Null).await;
         machine.start(None).await;
         machine.begin().await;
@@ -179,7 +175,7 @@ fn after_a_reboot_with_dockerd_nothing_is_left() {
 
 #[test]
 fn after_a_reboot_the_reference_plugins_give_everything_back() {
-    alone("crash::faults::after_a_reboot_the_reference_plugins_give_everything_back", async {
+    alone(async {
         let site = Site::new().await;
         let mut driver = site.start().await;
         site.make_network().await;

@@ -7,7 +7,7 @@ use crate::alone::alone;
 
 #[test]
 fn nothing_is_left_wherever_the_driver_dies() {
-    alone("crash::points::nothing_is_left_wherever_the_driver_dies", async {
+    alone(async {
         let mut machine = Machine::new(&Value::Null).await;
         machine.start(Some("list")).await;
         machine.life().await;
@@ -28,7 +28,7 @@ fn nothing_is_left_wherever_the_driver_dies() {
 
 #[test]
 fn nothing_is_left_wherever_the_next_driver_dies_as_well() {
-    alone("crash::points::nothing_is_left_wherever_the_next_driver_dies_as_well", async {
+    alone(async {
         // The recovery has most to do if ADD has made everything, and Docker knows of nothing.
         const FIRST: &str = "ADD second: ended/1";
         let mut machine = Machine::new(&Value::Null).await;
@@ -51,7 +51,7 @@ fn nothing_is_left_wherever_the_next_driver_dies_as_well() {
 
 #[test]
 fn a_plugin_that_outlives_its_driver_is_ended_before_its_del() {
-    alone("crash::points::a_plugin_that_outlives_its_driver_is_ended_before_its_del", async {
+    alone(async {
         // Would take the lease after DEL.
         let slow = json!({"first": {"ADD": {"sleep_ms": 500}}});
         let mut machine = Machine::new(&slow).await;

@@ -23,7 +23,7 @@ const MOST_MEMORY: u64 = 20 << 10;
 
 #[test]
 fn a_driver_under_load_that_is_killed_now_and_then_loses_nothing() {
-    alone("crash::soak::a_driver_under_load_that_is_killed_now_and_then_loses_nothing", async {
+    alone(async {
         let cycles = number("CNM_CNI_SOAK").unwrap_or(60);
         let site = Arc::new(Site::new().await);
         let mut random = Random::new();
@@ -63,7 +63,7 @@ fn a_driver_under_load_that_is_killed_now_and_then_loses_nothing() {
 #[test]
 #[ignore = "takes minutes: make soak"]
 fn a_thousand_attachments_need_little_memory() {
-    alone("crash::soak::a_thousand_attachments_need_little_memory", async {
+    alone(async {
         let site = Arc::new(Site::new().await);
         let mut driver = site.start().await;
         site.make_network().await;
@@ -97,7 +97,7 @@ fn a_thousand_attachments_need_little_memory() {
 
 #[test]
 fn two_runtimes_share_a_conflist() {
-    alone("crash::soak::two_runtimes_share_a_conflist", async {
+    alone(async {
         let each = number("CNM_CNI_SOAK").map_or(10, |_| 100);
         let site = Arc::new(Site::new().await);
         let mut driver = site.start().await;

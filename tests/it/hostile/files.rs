@@ -14,37 +14,34 @@ const NOBODY: Option<u32> = Some(65534);
 
 #[test]
 fn a_plugin_below_a_folder_that_others_can_write_is_run_for_no_verb() {
-    alone(
-        "hostile::files::a_plugin_below_a_folder_that_others_can_write_is_run_for_no_verb",
-        async {
-            let site = Site::with(json!([scripted()])).await;
-            site.create_endpoint("e1").await.unwrap();
-            // The folder itself and the plugin in it stay root's.
-            chmod(&site.path("opt"), 0o777);
-            for error in [
-                site.create_endpoint("e2").await.unwrap_err(),
-                site.create_network("b2", "net").await.unwrap_err(),
-            ] {
-                let error = error.to_string();
-                assert!(error.contains("opt, which can be written by others"), "{error}");
-            }
-            site.delete_endpoint("e1").await;
-            assert_eq!(site.calls(), ["ADD fake-plugin"]);
-            let [orphan] = site.orphans().try_into().expect("one orphan, e1's");
-            let reason = orphan.error.unwrap();
-            assert!(reason.contains("opt, which can be written by others"), "{reason}");
+    alone(async {
+        let site = Site::with(json!([scripted()])).await;
+        site.create_endpoint("e1").await.unwrap();
+        // The folder itself and the plugin in it stay root's.
+        chmod(&site.path("opt"), 0o777);
+        for error in [
+            site.create_endpoint("e2").await.unwrap_err(),
+            site.create_network("b2", "net").await.unwrap_err(),
+        ] {
+            let error = error.to_string();
+            assert!(error.contains("opt, which can be written by others"), "{error}");
+        }
+        site.delete_endpoint("e1").await;
+        assert_eq!(site.calls(), ["ADD fake-plugin"]);
+        let [orphan] = site.orphans().try_into().expect("one orphan, e1's");
+        let reason = orphan.error.unwrap();
+        assert!(reason.contains("opt, which can be written by others"), "{reason}");
 
-            chmod(&site.path("opt"), 0o755);
-            site.driver.retry_orphans("").await.unwrap();
-            assert!(site.orphans().is_empty());
-            assert_eq!(site.calls(), ["ADD fake-plugin", "DEL fake-plugin"]);
-        },
-    );
+        chmod(&site.path("opt"), 0o755);
+        site.driver.retry_orphans("").await.unwrap();
+        assert!(site.orphans().is_empty());
+        assert_eq!(site.calls(), ["ADD fake-plugin", "DEL fake-plugin"]);
+    });
 }
 
 #[test]
 fn a_plugin_of_somebody_elses_is_not_run_whatever_leads_to_it() {
-    alone("hostile::files::a_plugin_of_somebody_elses_is_not_run_whatever_leads_to_it", async {
+    alone(async {
         let site = Site::with(json!([scripted()])).await;
         let elsewhere = site.path("elsewhere");
         fs::rename(site.plugin(), &elsewhere).unwrap();
@@ -72,42 +69,36 @@ fn a_plugin_of_somebody_elses_is_not_run_whatever_leads_to_it() {
 
 #[test]
 fn a_loose_conflist_stops_the_networks_that_name_it_and_no_others() {
-    alone(
-        "hostile::files::a_loose_conflist_stops_the_networks_that_name_it_and_no_others",
-        async {
-            let site = Site::with(json!([scripted()])).await;
-            site.conflist("35-open.conflist", "open", json!([scripted()]));
-            // It may call itself like another one, and stand before it.
-            site.conflist("05-net.conflist", "net", json!([{"type": "no-such-plugin"}]));
-            for file in ["35-open.conflist", "05-net.conflist"] {
-                chmod(&site.config.conf_dir.join(file), 0o666);
-            }
-            site.create_endpoint("e1").await.unwrap();
-            site.delete_endpoint("e1").await;
-            site.create_network("b2", "net").await.unwrap();
-            let error = site.create_network("b3", "open").await.unwrap_err().to_string();
-            assert!(
-                error.contains("35-open.conflist can be written by others than root"),
-                "{error}"
-            );
-            assert!(error.contains("0666") && error.contains("chmod go-w"), "{error}");
+    alone(async {
+        let site = Site::with(json!([scripted()])).await;
+        site.conflist("35-open.conflist", "open", json!([scripted()]));
+        // It may call itself like another one, and stand before it.
+        site.conflist("05-net.conflist", "net", json!([{"type": "no-such-plugin"}]));
+        for file in ["35-open.conflist", "05-net.conflist"] {
+            chmod(&site.config.conf_dir.join(file), 0o666);
+        }
+        site.create_endpoint("e1").await.unwrap();
+        site.delete_endpoint("e1").await;
+        site.create_network("b2", "net").await.unwrap();
+        let error = site.create_network("b3", "open").await.unwrap_err().to_string();
+        assert!(error.contains("35-open.conflist can be written by others than root"), "{error}");
+        assert!(error.contains("0666") && error.contains("chmod go-w"), "{error}");
 
-            chmod(&site.config.conf_dir, 0o777);
-            for error in [
-                site.create_endpoint("e2").await.unwrap_err(),
-                site.create_network("b4", "net").await.unwrap_err(),
-                site.create_network_with("b5", json!({})).await.unwrap_err(),
-            ] {
-                let error = error.to_string();
-                assert!(error.contains("conf can be written by others"), "{error}");
-            }
-        },
-    );
+        chmod(&site.config.conf_dir, 0o777);
+        for error in [
+            site.create_endpoint("e2").await.unwrap_err(),
+            site.create_network("b4", "net").await.unwrap_err(),
+            site.create_network_with("b5", json!({})).await.unwrap_err(),
+        ] {
+            let error = error.to_string();
+            assert!(error.contains("conf can be written by others"), "{error}");
+        }
+    });
 }
 
 #[test]
 fn a_networks_own_folder_counts_as_its_conflist_does() {
-    alone("hostile::files::a_networks_own_folder_counts_as_its_conflist_does", async {
+    alone(async {
         let site = Site::with(json!([scripted()])).await;
         let folder = site.config.conf_dir.join("net");
         let more = folder.join("50-more.conf");
@@ -130,7 +121,7 @@ fn a_networks_own_folder_counts_as_its_conflist_does() {
 
 #[test]
 fn a_masked_conflist_is_not_there() {
-    alone("hostile::files::a_masked_conflist_is_not_there", async {
+    alone(async {
         let site = Site::with(json!([scripted()])).await;
         symlink("/dev/null", site.config.conf_dir.join("05-masked.conflist")).unwrap();
         site.create_endpoint("e1").await.unwrap();
@@ -142,7 +133,7 @@ fn a_masked_conflist_is_not_there() {
 
 #[test]
 fn validate_and_cni_judge_as_the_driver_does() {
-    alone("hostile::files::validate_and_cni_judge_as_the_driver_does", async {
+    alone(async {
         let site = Site::with(json!([scripted()])).await;
         site.conflist("35-open.conflist", "open", json!([scripted()]));
         chmod(&site.config.conf_dir.join("35-open.conflist"), 0o666);

@@ -7,7 +7,7 @@ use crate::alone::alone;
 
 #[test]
 fn what_no_plugin_can_take_is_refused_at_the_door() {
-    alone("hostile::options::what_no_plugin_can_take_is_refused_at_the_door", async {
+    alone(async {
         let site = Site::with(json!([scripted()])).await;
         let long = "x".repeat(200_000);
         for (key, value) in [
@@ -46,7 +46,7 @@ fn what_no_plugin_can_take_is_refused_at_the_door() {
 
 #[test]
 fn an_undo_goes_on_past_a_plugin_that_refuses_it() {
-    alone("hostile::options::an_undo_goes_on_past_a_plugin_that_refuses_it", async {
+    alone(async {
         let lease = json!({"lease": "/run/lease"});
         let refuses = json!({"exit": 1, "stdout": {"code": 7, "msg": "bad option"}});
         let meta = json!({"type": "other", "fake": {"log": "LOG", "ADD": refuses, "DEL": refuses}});

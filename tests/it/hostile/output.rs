@@ -16,7 +16,7 @@ fn is_fit(text: &str) -> bool {
 
 #[test]
 fn a_plugins_words_move_no_cursor_and_begin_no_line() {
-    alone("hostile::output::a_plugins_words_move_no_cursor_and_begin_no_line", async {
+    alone(async {
         let fails = json!({"exit": 1, "stdout": {"code": 100, "msg": ATTACK, "details": "x".repeat(100_000)}});
         let site = Site::with(json!([scripted_with(json!({"DEL": fails, "STATUS": fails}))])).await;
         site.create_endpoint("e1").await.unwrap();
@@ -47,7 +47,7 @@ fn a_plugins_words_move_no_cursor_and_begin_no_line() {
 
 #[test]
 fn what_users_tell_plugins_is_told_to_nobody_else() {
-    alone("hostile::output::what_users_tell_plugins_is_told_to_nobody_else", async {
+    alone(async {
         let echoes = json!({
             "exit": 1, "times": 1, "stderr": "hunter22 and s3cret!",
             "stdout": {"code": 7, "msg": "bad TOKEN=hunter22", "details": "key s3cret!"},

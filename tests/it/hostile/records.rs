@@ -23,7 +23,7 @@ fn tamper(file: &Path, change: impl FnOnce(&mut Value)) {
 
 #[test]
 fn a_planted_record_is_set_aside_and_nothing_of_it_is_done() {
-    alone("hostile::records::a_planted_record_is_set_aside_and_nothing_of_it_is_done", async {
+    alone(async {
         let mut site = Site::with(json!([scripted()])).await;
         let precious = site.path("precious");
         fs::write(&precious, "precious").unwrap();
@@ -77,26 +77,23 @@ fn a_planted_record_is_set_aside_and_nothing_of_it_is_done() {
 
 #[test]
 fn what_is_no_file_among_the_records_neither_hangs_the_start_nor_stops_it() {
-    alone(
-        "hostile::records::what_is_no_file_among_the_records_neither_hangs_the_start_nor_stops_it",
-        async {
-            let mut site = Site::with(json!([scripted()])).await;
-            let folder = site.config.state_dir.join("attachments");
-            mkfifo(&folder.join("fifo.json"), Mode::S_IRWXU).unwrap();
-            let zero = makedev(1, 5);
-            mknod(&folder.join("zero.json"), SFlag::S_IFCHR, Mode::S_IRWXU, zero).unwrap();
-            fs::write(folder.join("large.json"), vec![b' '; (16 << 20) + 1]).unwrap();
-            for name in ["folder.json.tmp/in", "folder.json/in", "folder.json.unreadable/in"] {
-                fs::create_dir_all(folder.join(name)).unwrap();
-            }
-            fs::write(folder.join("half.json.tmp"), "{").unwrap();
-            site.restart().await;
-            assert_eq!(site.records().len(), 6, "{:?}", site.records());
-            assert!(site.records().iter().all(|it| it.to_string_lossy().ends_with(".unreadable")));
-            site.create_endpoint("e1").await.unwrap();
-            site.delete_endpoint("e1").await;
-            site.restart().await;
-            assert_eq!(site.records().len(), 6);
-        },
-    );
+    alone(async {
+        let mut site = Site::with(json!([scripted()])).await;
+        let folder = site.config.state_dir.join("attachments");
+        mkfifo(&folder.join("fifo.json"), Mode::S_IRWXU).unwrap();
+        let zero = makedev(1, 5);
+        mknod(&folder.join("zero.json"), SFlag::S_IFCHR, Mode::S_IRWXU, zero).unwrap();
+        fs::write(folder.join("large.json"), vec![b' '; (16 << 20) + 1]).unwrap();
+        for name in ["folder.json.tmp/in", "folder.json/in", "folder.json.unreadable/in"] {
+            fs::create_dir_all(folder.join(name)).unwrap();
+        }
+        fs::write(folder.join("half.json.tmp"), "{").unwrap();
+        site.restart().await;
+        assert_eq!(site.records().len(), 6, "{:?}", site.records());
+        assert!(site.records().iter().all(|it| it.to_string_lossy().ends_with(".unreadable")));
+        site.create_endpoint("e1").await.unwrap();
+        site.delete_endpoint("e1").await;
+        site.restart().await;
+        assert_eq!(site.records().len(), 6);
+    });
 }

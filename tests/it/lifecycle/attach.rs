@@ -11,7 +11,7 @@ use crate::alone::{alone, sh};
 
 #[test]
 fn docker_is_told_what_the_chain_gave() {
-    alone("lifecycle::attach::docker_is_told_what_the_chain_gave", async {
+    alone(async {
         let bench = Bench::with(json!([scripted(json!({"mac": "02:00:00:00:00:07"}))])).await;
         let answer = bench.create_endpoint("e1").await.unwrap();
         assert_eq!(
@@ -36,38 +36,35 @@ fn docker_is_told_what_the_chain_gave() {
 
 #[test]
 fn a_default_route_that_the_result_does_not_tell_of_is_told_to_docker() {
-    alone(
-        "lifecycle::attach::a_default_route_that_the_result_does_not_tell_of_is_told_to_docker",
-        async {
-            let untold = json!({
-                "routes": [],
-                "commands": [
-                    "ip route add 169.254.1.1 dev {ifname}",
-                    "ip route add default via 169.254.1.1 dev {ifname}",
-                    "ip route add default via 10.22.0.9 dev {ifname} metric 100",
-                    "ip -6 route add default via fd00:22::1 dev {ifname}",
-                ],
-            });
-            let mut bench = Bench::with(json!([scripted(untold)])).await;
-            bench.create_endpoint("e1").await.unwrap();
-            for _ in 0..2 {
-                let joined = bench.join("e1", "").await.unwrap();
-                assert_eq!(joined.gateway, Some("169.254.1.1".parse().unwrap()));
-                assert_eq!(joined.gateway_ipv6, Some("fd00:22::1".parse().unwrap()));
-                let reached = &joined.static_routes[0].destination;
-                assert_eq!(reached.to_string(), "169.254.1.1/32");
-                // The next driver has it from the record.
-                bench.restart().await;
-            }
-            bench.delete_endpoint("e1").await;
-            bench.assert_nothing_is_left();
-        },
-    );
+    alone(async {
+        let untold = json!({
+            "routes": [],
+            "commands": [
+                "ip route add 169.254.1.1 dev {ifname}",
+                "ip route add default via 169.254.1.1 dev {ifname}",
+                "ip route add default via 10.22.0.9 dev {ifname} metric 100",
+                "ip -6 route add default via fd00:22::1 dev {ifname}",
+            ],
+        });
+        let mut bench = Bench::with(json!([scripted(untold)])).await;
+        bench.create_endpoint("e1").await.unwrap();
+        for _ in 0..2 {
+            let joined = bench.join("e1", "").await.unwrap();
+            assert_eq!(joined.gateway, Some("169.254.1.1".parse().unwrap()));
+            assert_eq!(joined.gateway_ipv6, Some("fd00:22::1".parse().unwrap()));
+            let reached = &joined.static_routes[0].destination;
+            assert_eq!(reached.to_string(), "169.254.1.1/32");
+            // The next driver has it from the record.
+            bench.restart().await;
+        }
+        bench.delete_endpoint("e1").await;
+        bench.assert_nothing_is_left();
+    });
 }
 
 #[test]
 fn what_a_chain_says_of_dns_is_kept_and_told() {
-    alone("lifecycle::attach::what_a_chain_says_of_dns_is_kept_and_told", async {
+    alone(async {
         let dns = json!({"nameservers": ["10.22.0.1"], "domain": "web.test",
                          "search": ["test"], "options": ["ndots:2"]});
         let mut bench = Bench::with(json!([scripted(json!({"dns": dns}))])).await;
@@ -87,7 +84,7 @@ fn what_a_chain_says_of_dns_is_kept_and_told() {
 
 #[test]
 fn a_repeated_call_gets_the_first_answer_and_no_second_lease() {
-    alone("lifecycle::attach::a_repeated_call_gets_the_first_answer_and_no_second_lease", async {
+    alone(async {
         let plugin = scripted(json!({"ADD": {"sleep_ms": 100}}));
         let bench = Bench::with(json!([plugin])).await;
         let (first, while_it_runs) =
@@ -110,7 +107,7 @@ fn a_repeated_call_gets_the_first_answer_and_no_second_lease() {
 
 #[test]
 fn endpoints_do_not_wait_for_each_other() {
-    alone("lifecycle::attach::endpoints_do_not_wait_for_each_other", async {
+    alone(async {
         // Each ADD ends only once the other has begun.
         let meet = r#"for i in $(seq 100); do [ $(grep -c ADD LOG) = 2 ] && exit 0; sleep 0.1; done; exit 1"#;
         let plugin = scripted(json!({"addresses": [], "gateway": "", "routes": [],
@@ -126,7 +123,7 @@ fn endpoints_do_not_wait_for_each_other() {
 
 #[test]
 fn a_chain_that_fails_is_taken_back() {
-    alone("lifecycle::attach::a_chain_that_fails_is_taken_back", async {
+    alone(async {
         let second = json!({"type": "fake-plugin", "fake": {"log": "LOG", "ADD": {
             "exit": 1, "stdout": {"code": 100, "msg": "no room", "details": "on the moon"}}}});
         let bench = Bench::with(json!([scripted(json!({})), second])).await;
@@ -142,7 +139,7 @@ fn a_chain_that_fails_is_taken_back() {
 
 #[test]
 fn another_address_than_dockers_is_taken_back() {
-    alone("lifecycle::attach::another_address_than_dockers_is_taken_back", async {
+    alone(async {
         // The second plugin passes off another address than the first one's.
         let liar = json!({"type": "fake-plugin", "fake": {"log": "LOG", "verbatim": true,
             "result": {"cniVersion": "1.0.0", "ips": [{"address": "10.22.3.8/16"}]}}});
@@ -161,7 +158,7 @@ fn another_address_than_dockers_is_taken_back() {
 
 #[test]
 fn a_chain_that_makes_no_interface_is_taken_back() {
-    alone("lifecycle::attach::a_chain_that_makes_no_interface_is_taken_back", async {
+    alone(async {
         let bench = Bench::with(json!([{"type": "fake-plugin", "fake": {"log": "LOG"}}])).await;
         let error = bench.create_endpoint("e1").await.unwrap_err().to_string();
         assert!(error.contains("made no interface") && error.contains("bridge"), "{error}");
@@ -182,7 +179,7 @@ async fn decided(bench: &Bench, mtu: &str) -> Result<CreateEndpointResponse, Err
 
 #[test]
 fn plugins_are_told_the_mac_and_the_mtu_that_docker_decided() {
-    alone("lifecycle::attach::plugins_are_told_the_mac_and_the_mtu_that_docker_decided", async {
+    alone(async {
         let mut first = scripted(json!({}));
         first["capabilities"] = json!({});
         first["mtu"] = json!(1500);
@@ -220,7 +217,7 @@ fn plugins_are_told_the_mac_and_the_mtu_that_docker_decided() {
 
 #[test]
 fn an_interface_that_is_not_what_docker_decided_is_taken_back() {
-    alone("lifecycle::attach::an_interface_that_is_not_what_docker_decided_is_taken_back", async {
+    alone(async {
         for (command, words) in [
             ("ip link set {ifname} address 02:00:00:00:00:05", ["MAC 02:00:00:00:00:09", "tuning"]),
             ("ip link set {ifname} mtu 1300", ["MTU 1400", "1300"]),
@@ -240,31 +237,28 @@ fn an_interface_that_is_not_what_docker_decided_is_taken_back() {
 
 #[test]
 fn an_mtu_that_a_chain_cannot_make_is_refused_with_the_network() {
-    alone(
-        "lifecycle::attach::an_mtu_that_a_chain_cannot_make_is_refused_with_the_network",
-        async {
-            let bench = Bench::with(json!([scripted(json!({}))])).await;
-            let error = decided(&bench, "9000").await.unwrap_err().to_string();
-            assert!(error.contains("fake-plugin") && error.contains("driver.mtu"), "{error}");
+    alone(async {
+        let bench = Bench::with(json!([scripted(json!({}))])).await;
+        let error = decided(&bench, "9000").await.unwrap_err().to_string();
+        assert!(error.contains("fake-plugin") && error.contains("driver.mtu"), "{error}");
 
-            // Or no more than the device has that the interface is made on.
-            sh("ip link add up0 type veth peer name wire");
-            let mut plugin = scripted(json!({}));
-            plugin["mtu"] = json!(1500);
-            plugin["master"] = json!("up0");
-            bench.write_conflist(json!([plugin]));
-            let error = decided(&bench, "9000").await.unwrap_err().to_string();
-            assert!(error.contains("\"up0\" has 1500"), "{error}");
-            assert_eq!(bench.verbs(), [] as [&str; 0], "no plugin has run");
-            sh("ip link del up0");
-            bench.assert_nothing_is_left();
-        },
-    );
+        // Or no more than the device has that the interface is made on.
+        sh("ip link add up0 type veth peer name wire");
+        let mut plugin = scripted(json!({}));
+        plugin["mtu"] = json!(1500);
+        plugin["master"] = json!("up0");
+        bench.write_conflist(json!([plugin]));
+        let error = decided(&bench, "9000").await.unwrap_err().to_string();
+        assert!(error.contains("\"up0\" has 1500"), "{error}");
+        assert_eq!(bench.verbs(), [] as [&str; 0], "no plugin has run");
+        sh("ip link del up0");
+        bench.assert_nothing_is_left();
+    });
 }
 
 #[test]
 fn the_users_arguments_reach_the_plugins() {
-    alone("lifecycle::attach::the_users_arguments_reach_the_plugins", async {
+    alone(async {
         let mut plugin = scripted(json!({}));
         plugin["capabilities"] = json!({"bandwidth": true, "mac": true});
         let bench = Bench::with(json!([plugin])).await;
@@ -293,7 +287,7 @@ fn the_users_arguments_reach_the_plugins() {
 
 #[test]
 fn an_interface_that_somebody_removed_is_missed_at_join() {
-    alone("lifecycle::attach::an_interface_that_somebody_removed_is_missed_at_join", async {
+    alone(async {
         let bench = Bench::with(json!([scripted(json!({}))])).await;
         bench.create_endpoint("e1").await.unwrap();
         let staging = &files(&bench.config.run_dir.join("netns"))[0];
@@ -308,7 +302,7 @@ fn an_interface_that_somebody_removed_is_missed_at_join() {
 
 #[test]
 fn the_forward_policy_is_overruled_by_the_last_rules_only() {
-    alone("lifecycle::attach::the_forward_policy_is_overruled_by_the_last_rules_only", async {
+    alone(async {
         let bench = Bench::with(json!([scripted(json!({}))])).await;
         sh("iptables -P FORWARD DROP; iptables -A FORWARD -s 192.0.2.1 -j DROP");
         let network = json!({"NetworkID": "n2", "Options": {"com.docker.network.generic":
@@ -342,44 +336,38 @@ fn the_forward_policy_is_overruled_by_the_last_rules_only() {
 
 #[test]
 fn an_open_network_lets_in_new_connections_too_and_an_internal_one_none() {
-    alone(
-        "lifecycle::attach::an_open_network_lets_in_new_connections_too_and_an_internal_one_none",
-        async {
-            let mut bench = Bench::with(json!([scripted(json!({}))])).await;
-            for (network, internal) in [("n2", false), ("n3", true)] {
-                let network = json!({"NetworkID": network, "Options": {
-                    "com.docker.network.generic": {"forward": "open"},
-                    "com.docker.network.internal": internal,
-                }});
-                bench.driver.create_network(read(network)).await.unwrap();
-            }
-            for (network, expected) in [
-                (
-                    "n2",
-                    [
-                        "-A FORWARD -s 10.22.3.7/32 -m comment",
-                        "-A FORWARD -d 10.22.3.7/32 -m comment",
-                    ],
-                ),
-                ("n3", ["-A FORWARD -s 10.22.3.7/32 -d 10.22.0.0/16 -m comment", "fd00:22::/64"]),
-            ] {
-                let request = json!({"NetworkID": network, "EndpointID": "e1", "Interface": {}});
-                bench.driver.create_endpoint(read(request)).await.unwrap();
-                bench.restart().await;
-                bench.join("e1", "").await.unwrap();
-                let rules = rules();
-                assert!(expected.iter().all(|rule| rules.contains(rule)), "{network}: {rules}");
-                assert!(!rules.contains("DNAT"), "{network}: {rules}");
-                bench.delete_endpoint("e1").await;
-            }
-            bench.assert_nothing_is_left();
-        },
-    );
+    alone(async {
+        let mut bench = Bench::with(json!([scripted(json!({}))])).await;
+        for (network, internal) in [("n2", false), ("n3", true)] {
+            let network = json!({"NetworkID": network, "Options": {
+                "com.docker.network.generic": {"forward": "open"},
+                "com.docker.network.internal": internal,
+            }});
+            bench.driver.create_network(read(network)).await.unwrap();
+        }
+        for (network, expected) in [
+            (
+                "n2",
+                ["-A FORWARD -s 10.22.3.7/32 -m comment", "-A FORWARD -d 10.22.3.7/32 -m comment"],
+            ),
+            ("n3", ["-A FORWARD -s 10.22.3.7/32 -d 10.22.0.0/16 -m comment", "fd00:22::/64"]),
+        ] {
+            let request = json!({"NetworkID": network, "EndpointID": "e1", "Interface": {}});
+            bench.driver.create_endpoint(read(request)).await.unwrap();
+            bench.restart().await;
+            bench.join("e1", "").await.unwrap();
+            let rules = rules();
+            assert!(expected.iter().all(|rule| rules.contains(rule)), "{network}: {rules}");
+            assert!(!rules.contains("DNAT"), "{network}: {rules}");
+            bench.delete_endpoint("e1").await;
+        }
+        bench.assert_nothing_is_left();
+    });
 }
 
 #[test]
 fn a_chain_that_takes_too_long_is_stopped_and_taken_back() {
-    alone("lifecycle::attach::a_chain_that_takes_too_long_is_stopped_and_taken_back", async {
+    alone(async {
         let mut bench = Bench::with(json!([scripted(json!({"ADD": {"sleep_ms": 20_000}}))])).await;
         bench.config.add_within = Duration::from_millis(200);
         bench.restart().await;
@@ -392,7 +380,7 @@ fn a_chain_that_takes_too_long_is_stopped_and_taken_back() {
 
 #[test]
 fn a_driver_that_is_full_takes_no_more() {
-    alone("lifecycle::attach::a_driver_that_is_full_takes_no_more", async {
+    alone(async {
         let mut bench = Bench::with(json!([scripted(json!({}))])).await;
         bench.config.most = Most { networks: 1, attachments: 1 };
         bench.restart().await;
@@ -411,32 +399,26 @@ fn a_driver_that_is_full_takes_no_more() {
 
 #[test]
 fn what_others_can_write_is_not_run_and_what_was_made_is_removed() {
-    alone(
-        "lifecycle::attach::what_others_can_write_is_not_run_and_what_was_made_is_removed",
-        async {
-            let mut bench = Bench::with(json!([scripted(json!({}))])).await;
-            bench.create_endpoint("e1").await.unwrap();
-            bench.config.allow_writable = false;
-            // Whoever builds owns the folder of the scripted plugin.
-            sh(&format!(
-                "cp -r {} {}/plugins",
-                bench.config.cni_path[0].display(),
-                bench.folder.path().display()
-            ));
-            bench.config.cni_path = vec![bench.folder.path().join("plugins")];
-            sh(&format!(
-                "chown -R 0:0 {0} && chmod -R go-w {0}",
-                bench.config.cni_path[0].display()
-            ));
-            bench.restart().await;
-            bench.create_endpoint("e2").await.unwrap();
+    alone(async {
+        let mut bench = Bench::with(json!([scripted(json!({}))])).await;
+        bench.create_endpoint("e1").await.unwrap();
+        bench.config.allow_writable = false;
+        // Whoever builds owns the folder of the scripted plugin.
+        sh(&format!(
+            "cp -r {} {}/plugins",
+            bench.config.cni_path[0].display(),
+            bench.folder.path().display()
+        ));
+        bench.config.cni_path = vec![bench.folder.path().join("plugins")];
+        sh(&format!("chown -R 0:0 {0} && chmod -R go-w {0}", bench.config.cni_path[0].display()));
+        bench.restart().await;
+        bench.create_endpoint("e2").await.unwrap();
 
-            sh(&format!("chmod 777 {}", bench.config.conf_dir.display()));
-            let error = bench.create_endpoint("e3").await.unwrap_err().to_string();
-            assert!(error.contains("0777") && error.contains("--allow-writable"), "{error}");
-            bench.delete_endpoint("e1").await;
-            bench.delete_endpoint("e2").await;
-            bench.assert_nothing_is_left();
-        },
-    );
+        sh(&format!("chmod 777 {}", bench.config.conf_dir.display()));
+        let error = bench.create_endpoint("e3").await.unwrap_err().to_string();
+        assert!(error.contains("0777") && error.contains("--allow-writable"), "{error}");
+        bench.delete_endpoint("e1").await;
+        bench.delete_endpoint("e2").await;
+        bench.assert_nothing_is_left();
+    });
 }

@@ -77,38 +77,32 @@ fn state() -> String {
 
 #[test]
 fn check_finds_the_interface_where_add_made_it_and_leaves_no_trace() {
-    alone(
-        "lifecycle::check::check_finds_the_interface_where_add_made_it_and_leaves_no_trace",
-        async {
-            let bench = attached(json!([elaborate()])).await;
-            let before = state();
-            let told = check(&bench, false).await;
-            assert!(told.is_well() && told.chain == ChainCheck::Ok, "{told:#?}");
-            assert_eq!(
-                (told.interface.as_deref(), told.conflist.as_str()),
-                (Some("eth0"), "k8snet")
-            );
-            assert_eq!(state(), before);
+    alone(async {
+        let bench = attached(json!([elaborate()])).await;
+        let before = state();
+        let told = check(&bench, false).await;
+        assert!(told.is_well() && told.chain == ChainCheck::Ok, "{told:#?}");
+        assert_eq!((told.interface.as_deref(), told.conflist.as_str()), (Some("eth0"), "k8snet"));
+        assert_eq!(state(), before);
 
-            let calls = bench.calls();
-            let (add, check) = (&calls[0], &calls[1]);
-            assert_eq!(check["command"], "CHECK");
-            for key in ["CNI_NETNS", "CNI_IFNAME", "CNI_CONTAINERID", "CNI_ARGS"] {
-                assert_eq!(add["env"][key], check["env"][key], "{key}");
-            }
-            let ips = |value: &Value| value["prevResult"]["ips"][0]["address"].clone();
-            assert_eq!(ips(&check["stdin"]), "10.22.3.7/16");
-            assert!(check["live"].to_string().contains("10.22.3.8/16"), "{}", check["live"]);
-            bench.leave("e1").await;
-            bench.delete_endpoint("e1").await;
-            bench.assert_nothing_is_left();
-        },
-    );
+        let calls = bench.calls();
+        let (add, check) = (&calls[0], &calls[1]);
+        assert_eq!(check["command"], "CHECK");
+        for key in ["CNI_NETNS", "CNI_IFNAME", "CNI_CONTAINERID", "CNI_ARGS"] {
+            assert_eq!(add["env"][key], check["env"][key], "{key}");
+        }
+        let ips = |value: &Value| value["prevResult"]["ips"][0]["address"].clone();
+        assert_eq!(ips(&check["stdin"]), "10.22.3.7/16");
+        assert!(check["live"].to_string().contains("10.22.3.8/16"), "{}", check["live"]);
+        bench.leave("e1").await;
+        bench.delete_endpoint("e1").await;
+        bench.assert_nothing_is_left();
+    });
 }
 
 #[test]
 fn damage_is_told_and_repaired() {
-    alone("lifecycle::check::damage_is_told_and_repaired", async {
+    alone(async {
         let bench = attached(json!([elaborate()])).await;
         let before = state();
         let rules_before = rules();
@@ -163,7 +157,7 @@ fn damage_is_told_and_repaired() {
 
 #[test]
 fn a_default_route_that_the_container_chose_is_left_alone() {
-    alone("lifecycle::check::a_default_route_that_the_container_chose_is_left_alone", async {
+    alone(async {
         let bench = attached(json!([elaborate()])).await;
         inside("ip route replace default dev lo");
         assert!(check(&bench, true).await.is_well());
@@ -175,7 +169,7 @@ fn a_default_route_that_the_container_chose_is_left_alone() {
 
 #[test]
 fn a_check_that_fails_or_takes_too_long_leaves_no_trace() {
-    alone("lifecycle::check::a_check_that_fails_or_takes_too_long_leaves_no_trace", async {
+    alone(async {
         let mut plugin = elaborate();
         plugin["fake"]["CHECK"] = json!({"sleep_ms": 300, "exit": 3});
         let mut bench = attached(json!([plugin])).await;
@@ -205,46 +199,42 @@ fn a_check_that_fails_or_takes_too_long_leaves_no_trace() {
 
 #[test]
 fn what_a_driver_left_that_was_killed_in_a_check_is_taken_away_at_start() {
-    alone(
-        "lifecycle::check::what_a_driver_left_that_was_killed_in_a_check_is_taken_away_at_start",
-        async {
-            let mut bench = attached(json!([elaborate()])).await;
-            let before = state();
-            let add = bench.calls()[0]["env"].clone();
-            let [netns, if_name] =
-                ["CNI_NETNS", "CNI_IFNAME"].map(|key| add[key].as_str().unwrap());
-            let lend = || {
-                sh(&format!("mount --bind {SANDBOX} {netns}"));
-                inside(&format!("ip link property add dev eth0 altname {if_name}"));
-                assert_ne!(state(), before);
-            };
-            lend();
-            bench.restart().await;
-            assert_eq!(state(), before);
-            // Or by the next check, where only the pin could not be taken off.
-            lend();
-            let told = check(&bench, false).await;
-            assert!(told.is_well(), "{told:#?}");
-            assert_eq!(state(), before);
+    alone(async {
+        let mut bench = attached(json!([elaborate()])).await;
+        let before = state();
+        let add = bench.calls()[0]["env"].clone();
+        let [netns, if_name] = ["CNI_NETNS", "CNI_IFNAME"].map(|key| add[key].as_str().unwrap());
+        let lend = || {
+            sh(&format!("mount --bind {SANDBOX} {netns}"));
+            inside(&format!("ip link property add dev eth0 altname {if_name}"));
+            assert_ne!(state(), before);
+        };
+        lend();
+        bench.restart().await;
+        assert_eq!(state(), before);
+        // Or by the next check, where only the pin could not be taken off.
+        lend();
+        let told = check(&bench, false).await;
+        assert!(told.is_well(), "{told:#?}");
+        assert_eq!(state(), before);
 
-            // The container has gone meanwhile, and the pin alone kept its namespace.
-            lend();
-            sh(&format!("umount {SANDBOX}"));
-            bench.restart().await;
-            bench.leave("e1").await;
-            bench.delete_endpoint("e1").await;
-            let deadline = Instant::now() + Duration::from_secs(5);
-            while sh("ls /sys/class/net").trim() != "lo" && Instant::now() < deadline {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-            bench.assert_nothing_is_left();
-        },
-    );
+        // The container has gone meanwhile, and the pin alone kept its namespace.
+        lend();
+        sh(&format!("umount {SANDBOX}"));
+        bench.restart().await;
+        bench.leave("e1").await;
+        bench.delete_endpoint("e1").await;
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while sh("ls /sys/class/net").trim() != "lo" && Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        bench.assert_nothing_is_left();
+    });
 }
 
 #[test]
 fn an_endpoint_is_named_by_its_id_its_sandbox_or_an_address() {
-    alone("lifecycle::check::an_endpoint_is_named_by_its_id_its_sandbox_or_an_address", async {
+    alone(async {
         let bench = attached(json!([elaborate()])).await;
         for (name, found) in [
             ("e1", 1),
@@ -267,7 +257,7 @@ fn an_endpoint_is_named_by_its_id_its_sandbox_or_an_address() {
 
 #[test]
 fn what_cannot_be_checked_is_told_with_the_reason() {
-    alone("lifecycle::check::what_cannot_be_checked_is_told_with_the_reason", async {
+    alone(async {
         let bench = Bench::with(json!([scripted(json!({}))])).await;
         bench.create_endpoint("e1").await.unwrap();
         let told = check(&bench, true).await;
@@ -304,7 +294,7 @@ fn sorted(text: &str) -> Vec<&str> {
 
 #[test]
 fn what_a_container_makes_on_its_interface_is_not_taken_for_it() {
-    alone("lifecycle::check::what_a_container_makes_on_its_interface_is_not_taken_for_it", async {
+    alone(async {
         let bench = attached(json!([elaborate()])).await;
         let eth0 = inside("ip -o link show eth0");
         let mac = eth0.split("link/ether ").nth(1).unwrap().split(' ').next().unwrap();
@@ -322,37 +312,34 @@ fn what_a_container_makes_on_its_interface_is_not_taken_for_it() {
 
 #[test]
 fn a_containers_own_links_are_not_taken_for_an_interface_that_is_gone() {
-    alone(
-        "lifecycle::check::a_containers_own_links_are_not_taken_for_an_interface_that_is_gone",
-        async {
-            let bench = attached(json!([elaborate()])).await;
-            let eth0 = inside("ip -o link show eth0");
-            let mac = eth0.split("link/ether ").nth(1).unwrap().split(' ').next().unwrap();
-            let peer = eth0.split("eth0@if").nth(1).unwrap().split(':').next().unwrap();
-            inside(&format!("ip link add br0 address {mac} type bridge"));
-            // Its other end has the number that the other end of eth0 has on the host.
-            inside(&format!("ip link add own address {mac} type veth peer name x index {peer}"));
-            inside("ip link del eth0");
-            let told = check(&bench, true).await;
-            assert_eq!(
-                told.differences[0], "the interface is gone; connect the container again",
-                "{told:#?}"
-            );
-            // Its other end went with it.
-            assert!(told.differences[1].contains("of the host is gone"), "{told:#?}");
-            assert_eq!(told.differences.len(), 2, "{told:#?}");
-            bench.leave("e1").await;
-            bench.delete_endpoint("e1").await;
-            let left = inside("ip link");
-            assert!(left.contains("br0") && left.contains("own"), "{left}");
-            bench.assert_nothing_is_left();
-        },
-    );
+    alone(async {
+        let bench = attached(json!([elaborate()])).await;
+        let eth0 = inside("ip -o link show eth0");
+        let mac = eth0.split("link/ether ").nth(1).unwrap().split(' ').next().unwrap();
+        let peer = eth0.split("eth0@if").nth(1).unwrap().split(':').next().unwrap();
+        inside(&format!("ip link add br0 address {mac} type bridge"));
+        // Its other end has the number that the other end of eth0 has on the host.
+        inside(&format!("ip link add own address {mac} type veth peer name x index {peer}"));
+        inside("ip link del eth0");
+        let told = check(&bench, true).await;
+        assert_eq!(
+            told.differences[0], "the interface is gone; connect the container again",
+            "{told:#?}"
+        );
+        // Its other end went with it.
+        assert!(told.differences[1].contains("of the host is gone"), "{told:#?}");
+        assert_eq!(told.differences.len(), 2, "{told:#?}");
+        bench.leave("e1").await;
+        bench.delete_endpoint("e1").await;
+        let left = inside("ip link");
+        assert!(left.contains("br0") && left.contains("own"), "{left}");
+        bench.assert_nothing_is_left();
+    });
 }
 
 #[test]
 fn a_call_of_dockers_goes_before_the_check_of_its_endpoint() {
-    alone("lifecycle::check::a_call_of_dockers_goes_before_the_check_of_its_endpoint", async {
+    alone(async {
         let mut plugin = elaborate();
         plugin["fake"]["CHECK"] = json!({"sleep_ms": 20_000, "times": 1});
         let bench = attached(json!([plugin])).await;
@@ -375,7 +362,7 @@ fn a_call_of_dockers_goes_before_the_check_of_its_endpoint() {
 
 #[test]
 fn an_endpoint_that_goes_during_a_check_is_left_out() {
-    alone("lifecycle::check::an_endpoint_that_goes_during_a_check_is_left_out", async {
+    alone(async {
         let mut plugin = elaborate();
         plugin["fake"]["CHECK"] = json!({"sleep_ms": 20_000});
         let bench = attached(json!([plugin])).await;
@@ -393,7 +380,7 @@ fn an_endpoint_that_goes_during_a_check_is_left_out() {
 
 #[test]
 fn two_checks_at_once_find_the_same() {
-    alone("lifecycle::check::two_checks_at_once_find_the_same", async {
+    alone(async {
         let mut plugin = elaborate();
         plugin["fake"]["CHECK"] = json!({"sleep_ms": 200, "after_work": true});
         let bench = attached(json!([plugin])).await;

@@ -19,7 +19,7 @@ const POD: (&str, &str) =
 
 #[test]
 fn what_has_no_record_is_removed_by_its_chain() {
-    alone("lifecycle::collect::what_has_no_record_is_removed_by_its_chain", async {
+    alone(async {
         let bench = Bench::with(json!([leasing(json!({}))])).await;
         let lease = bench.lease("10.22.3.9", LOST);
         let pods = bench.lease("10.22.3.10", POD);
@@ -55,7 +55,7 @@ fn what_has_no_record_is_removed_by_its_chain() {
 
 #[test]
 fn what_some_container_uses_is_kept() {
-    alone("lifecycle::collect::what_some_container_uses_is_kept", async {
+    alone(async {
         let bench = Bench::with(json!([leasing(json!({}))])).await;
         make_sandbox();
         inside("ip addr add 10.22.3.9/16 dev lo");
@@ -72,7 +72,7 @@ fn what_some_container_uses_is_kept() {
 
 #[test]
 fn what_another_driver_has_staged_is_kept() {
-    alone("lifecycle::collect::what_another_driver_has_staged_is_kept", async {
+    alone(async {
         let bench = Bench::with(json!([leasing(json!({}))])).await;
         // A pin by another run-time folder, where no process lives.
         let pin = format!("/run/another-driver/netns/{}", LOST.0);
@@ -95,7 +95,7 @@ fn what_another_driver_has_staged_is_kept() {
 
 #[test]
 fn what_is_young_or_on_record_or_unproven_is_kept() {
-    alone("lifecycle::collect::what_is_young_or_on_record_or_unproven_is_kept", async {
+    alone(async {
         let bench = Bench::with(json!([leasing(json!({}))])).await;
         bench.create_endpoint("e1").await.unwrap();
         assert_eq!(collect(&bench, true, 600).await, [], "it is Docker's turn");
@@ -119,35 +119,30 @@ fn what_is_young_or_on_record_or_unproven_is_kept() {
 
 #[test]
 fn an_address_that_only_a_masquerade_rule_names_keeps_a_container_too() {
-    alone(
-        "lifecycle::collect::an_address_that_only_a_masquerade_rule_names_keeps_a_container_too",
-        async {
-            // Its IPAM keeps no folder that anybody could look into.
-            let bench = Bench::with(json!([scripted(json!({}))])).await;
-            make_sandbox();
-            inside("ip addr add 10.22.3.9/16 dev lo");
-            let _process = KilledWithTest::in_sandbox();
-            cnm_cni::netns::create(&bench.config.run_dir.join("netns").join(ALIVE.0))
-                .await
-                .unwrap();
-            sh(&format!(
-                r#"iptables -t nat -A POSTROUTING -s 10.22.3.9/32 -j MASQUERADE \
+    alone(async {
+        // Its IPAM keeps no folder that anybody could look into.
+        let bench = Bench::with(json!([scripted(json!({}))])).await;
+        make_sandbox();
+        inside("ip addr add 10.22.3.9/16 dev lo");
+        let _process = KilledWithTest::in_sandbox();
+        cnm_cni::netns::create(&bench.config.run_dir.join("netns").join(ALIVE.0)).await.unwrap();
+        sh(&format!(
+            r#"iptables -t nat -A POSTROUTING -s 10.22.3.9/32 -j MASQUERADE \
                    -m comment --comment 'name: "k8snet" id: "{}"'"#,
-                ALIVE.0
-            ));
-            let found = collect(&bench, true, 600).await;
-            assert!(
-                matches!(&found[0].outcome, Outcome::Kept(why) if why.contains("10.22.3.9")),
-                "{found:?}"
-            );
-            assert_eq!(bench.verbs(), [] as [&str; 0]);
-        },
-    );
+            ALIVE.0
+        ));
+        let found = collect(&bench, true, 600).await;
+        assert!(
+            matches!(&found[0].outcome, Outcome::Kept(why) if why.contains("10.22.3.9")),
+            "{found:?}"
+        );
+        assert_eq!(bench.verbs(), [] as [&str; 0]);
+    });
 }
 
 #[test]
 fn remains_are_as_old_as_the_latest_of_their_files() {
-    alone("lifecycle::collect::remains_are_as_old_as_the_latest_of_their_files", async {
+    alone(async {
         let bench = Bench::with(json!([leasing(json!({}))])).await;
         let lease = bench.lease("10.22.3.9", RANDOM);
         let pin = bench.config.run_dir.join("netns").join(RANDOM.0);
@@ -170,45 +165,39 @@ fn remains_are_as_old_as_the_latest_of_their_files() {
 
 #[test]
 fn what_does_not_tell_its_age_is_kept_until_somebody_says_that_it_is_old() {
-    alone(
-        "lifecycle::collect::what_does_not_tell_its_age_is_kept_until_somebody_says_that_it_is_old",
-        async {
-            let bench = Bench::with(json!([leasing(json!({}))])).await;
-            mark("10.22.3.9", RANDOM.0);
-            let found = collect(&bench, true, 600).await;
-            assert!(
-                matches!(&found[0].outcome, Outcome::Kept(why) if why.contains("--grace 0")),
-                "{found:?}"
-            );
-            assert!(rules().contains(RANDOM.0));
-            let found = collect(&bench, true, 0).await;
-            assert_eq!(found[0].outcome, Outcome::Removed, "{found:?}");
-            bench.assert_nothing_is_left();
-        },
-    );
+    alone(async {
+        let bench = Bench::with(json!([leasing(json!({}))])).await;
+        mark("10.22.3.9", RANDOM.0);
+        let found = collect(&bench, true, 600).await;
+        assert!(
+            matches!(&found[0].outcome, Outcome::Kept(why) if why.contains("--grace 0")),
+            "{found:?}"
+        );
+        assert!(rules().contains(RANDOM.0));
+        let found = collect(&bench, true, 0).await;
+        assert_eq!(found[0].outcome, Outcome::Removed, "{found:?}");
+        bench.assert_nothing_is_left();
+    });
 }
 
 #[test]
 fn an_attachment_that_nobody_came_for_is_removed_after_the_grace() {
-    alone(
-        "lifecycle::collect::an_attachment_that_nobody_came_for_is_removed_after_the_grace",
-        async {
-            let bench = Bench::with(json!([scripted(json!({}))])).await;
-            bench.create_endpoint("never-joined".replace('-', "").as_str()).await.unwrap();
-            bench.create_endpoint("e2").await.unwrap();
-            bench.join("e2", SANDBOX).await.unwrap();
-            let found = collect(&bench, true, 0).await;
-            assert!(found.iter().all(|finding| finding.outcome == Outcome::Removed), "{found:?}");
-            assert_eq!(found.len(), 2);
-            assert_eq!(bench.verbs(), ["ADD", "ADD", "DEL", "DEL"]);
-            bench.assert_nothing_is_left();
-        },
-    );
+    alone(async {
+        let bench = Bench::with(json!([scripted(json!({}))])).await;
+        bench.create_endpoint("never-joined".replace('-', "").as_str()).await.unwrap();
+        bench.create_endpoint("e2").await.unwrap();
+        bench.join("e2", SANDBOX).await.unwrap();
+        let found = collect(&bench, true, 0).await;
+        assert!(found.iter().all(|finding| finding.outcome == Outcome::Removed), "{found:?}");
+        assert_eq!(found.len(), 2);
+        assert_eq!(bench.verbs(), ["ADD", "ADD", "DEL", "DEL"]);
+        bench.assert_nothing_is_left();
+    });
 }
 
 #[test]
 fn a_container_that_runs_is_no_garbage_and_one_that_ended_is() {
-    alone("lifecycle::collect::a_container_that_runs_is_no_garbage_and_one_that_ended_is", async {
+    alone(async {
         let bench = Bench::with(json!([scripted(json!({}))])).await;
         make_sandbox();
         bench.create_endpoint("e1").await.unwrap();
@@ -227,7 +216,7 @@ fn a_container_that_runs_is_no_garbage_and_one_that_ended_is() {
 
 #[test]
 fn a_namespace_of_an_attachment_without_record_is_removed() {
-    alone("lifecycle::collect::a_namespace_of_an_attachment_without_record_is_removed", async {
+    alone(async {
         let bench = Bench::with(json!([scripted(json!({}))])).await;
         let pin = bench.config.run_dir.join("netns").join(LOST.0);
         cnm_cni::netns::create(&pin).await.unwrap();
@@ -241,108 +230,99 @@ fn a_namespace_of_an_attachment_without_record_is_removed() {
 
 #[test]
 fn gc_is_sent_only_when_it_is_asked_for_and_knows_what_others_have() {
-    alone(
-        "lifecycle::collect::gc_is_sent_only_when_it_is_asked_for_and_knows_what_others_have",
-        async {
-            let bench = Bench::with(json!([scripted(json!({}))])).await;
-            bench.write_conflist_of("1.1.0", json!([scripted(json!({}))]));
-            bench.create_endpoint("e1").await.unwrap();
-            let wanted = Collection { apply: true, grace: 600, exclusive: false };
-            bench.driver.collect(&wanted).await.unwrap();
-            assert_eq!(bench.verbs(), ["ADD"]);
+    alone(async {
+        let bench = Bench::with(json!([scripted(json!({}))])).await;
+        bench.write_conflist_of("1.1.0", json!([scripted(json!({}))]));
+        bench.create_endpoint("e1").await.unwrap();
+        let wanted = Collection { apply: true, grace: 600, exclusive: false };
+        bench.driver.collect(&wanted).await.unwrap();
+        assert_eq!(bench.verbs(), ["ADD"]);
 
-            let look = Collection { apply: false, exclusive: true, ..wanted };
-            assert_eq!(bench.driver.collect(&look).await.unwrap()[0].outcome, Outcome::Garbage);
-            assert!(!Path::new("/var/lib/cni").exists(), "a dry run makes nothing");
-            assert_eq!(bench.verbs(), ["ADD"]);
+        let look = Collection { apply: false, exclusive: true, ..wanted };
+        assert_eq!(bench.driver.collect(&look).await.unwrap()[0].outcome, Outcome::Garbage);
+        assert!(!Path::new("/var/lib/cni").exists(), "a dry run makes nothing");
+        assert_eq!(bench.verbs(), ["ADD"]);
 
-            let wanted = Collection { exclusive: true, ..wanted };
-            let found = bench.driver.collect(&wanted).await.unwrap();
-            assert_eq!(found[0].what, "conflist k8snet");
-            assert_eq!(found[0].outcome, Outcome::Removed, "{found:?}");
-            let gc = &bench.calls()[1];
-            assert_eq!(gc["command"], "GC");
-            let valid = &gc["stdin"]["cni.dev/valid-attachments"];
-            assert_eq!(valid.as_array().unwrap().len(), 1, "{valid}");
-            let add = &bench.calls()[0]["env"];
-            assert_eq!(valid[0]["containerID"], add["CNI_CONTAINERID"]);
-            assert_eq!(valid[0]["ifname"], add["CNI_IFNAME"]);
-            bench.delete_endpoint("e1").await;
-            bench.assert_nothing_is_left();
-        },
-    );
+        let wanted = Collection { exclusive: true, ..wanted };
+        let found = bench.driver.collect(&wanted).await.unwrap();
+        assert_eq!(found[0].what, "conflist k8snet");
+        assert_eq!(found[0].outcome, Outcome::Removed, "{found:?}");
+        let gc = &bench.calls()[1];
+        assert_eq!(gc["command"], "GC");
+        let valid = &gc["stdin"]["cni.dev/valid-attachments"];
+        assert_eq!(valid.as_array().unwrap().len(), 1, "{valid}");
+        let add = &bench.calls()[0]["env"];
+        assert_eq!(valid[0]["containerID"], add["CNI_CONTAINERID"]);
+        assert_eq!(valid[0]["ifname"], add["CNI_IFNAME"]);
+        bench.delete_endpoint("e1").await;
+        bench.assert_nothing_is_left();
+    });
 }
 
 #[test]
 fn gc_keeps_what_is_on_record_even_where_the_record_cannot_be_read() {
-    alone(
-        "lifecycle::collect::gc_keeps_what_is_on_record_even_where_the_record_cannot_be_read",
-        async {
-            let bench = Bench::with(json!([scripted(json!({}))])).await;
-            bench.write_conflist_of("1.1.0", json!([scripted(json!({}))]));
-            bench.create_endpoint("e1").await.unwrap();
-            let results = Path::new("/var/lib/cni/results");
-            let pod = json!({
-                "kind": "cniCacheV1", "containerId": "pod", "ifName": "eth0",
-                "networkName": "k8snet", "result": {"cniVersion": "2.0.0", "unknown": []},
-            });
-            fs::create_dir_all(results).unwrap();
-            let cached = results.join("k8snet-pod-eth0");
-            fs::write(&cached, pod.to_string()).unwrap();
-            // Other networks' are of no concern, whatever is in them.
-            fs::write(results.join("other-pod-eth0"), "").unwrap();
-            let record = sh(&format!("ls {}/attachments/*", bench.config.state_dir.display()));
-            let record = (record.trim(), fs::read(record.trim()).unwrap());
-            fs::write(record.0, "{}").unwrap();
+    alone(async {
+        let bench = Bench::with(json!([scripted(json!({}))])).await;
+        bench.write_conflist_of("1.1.0", json!([scripted(json!({}))]));
+        bench.create_endpoint("e1").await.unwrap();
+        let results = Path::new("/var/lib/cni/results");
+        let pod = json!({
+            "kind": "cniCacheV1", "containerId": "pod", "ifName": "eth0",
+            "networkName": "k8snet", "result": {"cniVersion": "2.0.0", "unknown": []},
+        });
+        fs::create_dir_all(results).unwrap();
+        let cached = results.join("k8snet-pod-eth0");
+        fs::write(&cached, pod.to_string()).unwrap();
+        // Other networks' are of no concern, whatever is in them.
+        fs::write(results.join("other-pod-eth0"), "").unwrap();
+        let record = sh(&format!("ls {}/attachments/*", bench.config.state_dir.display()));
+        let record = (record.trim(), fs::read(record.trim()).unwrap());
+        fs::write(record.0, "{}").unwrap();
 
-            let found = collect_exclusively(&bench).await;
-            assert_eq!(found.outcome, Outcome::Removed, "{found:?}");
-            let (add, gc) = (&bench.calls()[0]["env"], &bench.calls()[1]);
-            assert_eq!(
-                gc["stdin"]["cni.dev/valid-attachments"],
-                json!([
-                    {"containerID": add["CNI_CONTAINERID"], "ifname": add["CNI_IFNAME"]},
-                    {"containerID": "pod", "ifname": "eth0"},
-                ])
-            );
+        let found = collect_exclusively(&bench).await;
+        assert_eq!(found.outcome, Outcome::Removed, "{found:?}");
+        let (add, gc) = (&bench.calls()[0]["env"], &bench.calls()[1]);
+        assert_eq!(
+            gc["stdin"]["cni.dev/valid-attachments"],
+            json!([
+                {"containerID": add["CNI_CONTAINERID"], "ifname": add["CNI_IFNAME"]},
+                {"containerID": "pod", "ifname": "eth0"},
+            ])
+        );
 
-            // As libcni writes it: not at one go.
-            fs::write(&cached, r#"{"kind":"cniCacheV1","containerId":"p"#).unwrap();
-            let found = collect_exclusively(&bench).await;
-            let Outcome::Failed(why) = &found.outcome else { panic!("{found:?}") };
-            assert!(why.contains(cached.to_str().unwrap()) && why.contains("EOF"), "{why}");
-            assert_eq!(bench.verbs(), ["ADD", "GC"]);
+        // As libcni writes it: not at one go.
+        fs::write(&cached, r#"{"kind":"cniCacheV1","containerId":"p"#).unwrap();
+        let found = collect_exclusively(&bench).await;
+        let Outcome::Failed(why) = &found.outcome else { panic!("{found:?}") };
+        assert!(why.contains(cached.to_str().unwrap()) && why.contains("EOF"), "{why}");
+        assert_eq!(bench.verbs(), ["ADD", "GC"]);
 
-            fs::write(record.0, record.1).unwrap();
-            bench.delete_endpoint("e1").await;
-            bench.assert_nothing_is_left();
-        },
-    );
+        fs::write(record.0, record.1).unwrap();
+        bench.delete_endpoint("e1").await;
+        bench.assert_nothing_is_left();
+    });
 }
 
 #[test]
 fn a_conflist_whose_plugins_cannot_collect_is_said_to_be_kept() {
-    alone(
-        "lifecycle::collect::a_conflist_whose_plugins_cannot_collect_is_said_to_be_kept",
-        async {
-            let bench = Bench::with(json!([scripted(json!({}))])).await;
-            bench.write_conflist_of("1.0.0", json!([scripted(json!({}))]));
-            let found = collect_exclusively(&bench).await;
-            let Outcome::Kept(why) = &found.outcome else { panic!("{found:?}") };
-            assert!(why.contains("cniVersion is 1.0.0"), "{why}");
+    alone(async {
+        let bench = Bench::with(json!([scripted(json!({}))])).await;
+        bench.write_conflist_of("1.0.0", json!([scripted(json!({}))]));
+        let found = collect_exclusively(&bench).await;
+        let Outcome::Kept(why) = &found.outcome else { panic!("{found:?}") };
+        assert!(why.contains("cniVersion is 1.0.0"), "{why}");
 
-            fs::remove_dir_all(&bench.config.conf_dir).unwrap();
-            let found = collect_exclusively(&bench).await;
-            let Outcome::Failed(why) = &found.outcome else { panic!("{found:?}") };
-            assert!(why.contains("k8snet"), "{why}");
-            assert_eq!(bench.verbs(), [] as [&str; 0]);
-        },
-    );
+        fs::remove_dir_all(&bench.config.conf_dir).unwrap();
+        let found = collect_exclusively(&bench).await;
+        let Outcome::Failed(why) = &found.outcome else { panic!("{found:?}") };
+        assert!(why.contains("k8snet"), "{why}");
+        assert_eq!(bench.verbs(), [] as [&str; 0]);
+    });
 }
 
 #[test]
 fn r34_gc_waits_for_an_add_under_way_and_knows_it() {
-    alone("lifecycle::collect::r34_gc_waits_for_an_add_under_way_and_knows_it", async {
+    alone(async {
         let plugin = scripted(json!({"ADD": {"sleep_ms": 300}}));
         let bench = Bench::with(json!([plugin])).await;
         bench.write_conflist_of("1.1.0", json!([plugin]));
@@ -415,7 +395,7 @@ impl Drop for KilledWithTest {
 
 #[test]
 fn what_cannot_be_looked_at_is_never_taken_for_unused() {
-    alone("lifecycle::collect::what_cannot_be_looked_at_is_never_taken_for_unused", async {
+    alone(async {
         let bench = Bench::with(json!([leasing(json!({}))])).await;
         let lease = bench.lease("10.22.3.9", LOST);
         // A namespace that cannot be looked into: it may have the address.
@@ -453,28 +433,25 @@ fn what_cannot_be_looked_at_is_never_taken_for_unused() {
 
 #[test]
 fn what_may_be_of_a_configuration_that_cannot_be_read_is_kept() {
-    alone(
-        "lifecycle::collect::what_may_be_of_a_configuration_that_cannot_be_read_is_kept",
-        async {
-            let bench = Bench::with(json!([leasing(json!({}))])).await;
-            let pin = bench.config.run_dir.join("netns").join(LOST.0);
-            cnm_cni::netns::create(&pin).await.unwrap();
-            let half_written = bench.config.conf_dir.join("20-other.conflist");
-            fs::write(&half_written, "{").unwrap();
-            let found = collect(&bench, true, 600).await;
-            let Outcome::Kept(why) = &found[0].outcome else { panic!("{found:?}") };
-            assert!(why.contains("20-other.conflist"), "{why}");
-            assert!(pin.exists());
-            fs::remove_file(half_written).unwrap();
-            assert_eq!(collect(&bench, true, 600).await[0].outcome, Outcome::Removed);
-            bench.assert_nothing_is_left();
-        },
-    );
+    alone(async {
+        let bench = Bench::with(json!([leasing(json!({}))])).await;
+        let pin = bench.config.run_dir.join("netns").join(LOST.0);
+        cnm_cni::netns::create(&pin).await.unwrap();
+        let half_written = bench.config.conf_dir.join("20-other.conflist");
+        fs::write(&half_written, "{").unwrap();
+        let found = collect(&bench, true, 600).await;
+        let Outcome::Kept(why) = &found[0].outcome else { panic!("{found:?}") };
+        assert!(why.contains("20-other.conflist"), "{why}");
+        assert!(pin.exists());
+        fs::remove_file(half_written).unwrap();
+        assert_eq!(collect(&bench, true, 600).await[0].outcome, Outcome::Removed);
+        bench.assert_nothing_is_left();
+    });
 }
 
 #[test]
 fn leases_are_found_where_a_plugin_that_delegates_has_them() {
-    alone("lifecycle::collect::leases_are_found_where_a_plugin_that_delegates_has_them", async {
+    alone(async {
         // As `flannel`, whose configuration names no IPAM.
         let bench = Bench::with(json!([scripted(json!({}))])).await;
         fs::create_dir_all("/var/lib/cni/networks/k8snet").unwrap();

@@ -16,7 +16,7 @@ const AS_ADD_LEFT_THEM: [&str; 2] = ["10.22.3.7/16", "fd00:22::7/64"];
 
 #[test]
 fn an_interface_that_docker_gave_back_has_its_addresses_again() {
-    alone("lifecycle::detach::an_interface_that_docker_gave_back_has_its_addresses_again", async {
+    alone(async {
         let bench = Bench::with(json!([scripted(json!({}))])).await;
         bench.create_endpoint("e1").await.unwrap();
         make_sandbox();
@@ -34,7 +34,7 @@ fn an_interface_that_docker_gave_back_has_its_addresses_again() {
 
 #[test]
 fn an_interface_that_docker_left_inside_is_fetched() {
-    alone("lifecycle::detach::an_interface_that_docker_left_inside_is_fetched", async {
+    alone(async {
         let bench = Bench::with(json!([scripted(json!({}))])).await;
         bench.create_endpoint("e1").await.unwrap();
         make_sandbox();
@@ -48,7 +48,7 @@ fn an_interface_that_docker_left_inside_is_fetched() {
 
 #[test]
 fn an_interface_that_died_with_its_namespace_has_a_stand_in() {
-    alone("lifecycle::detach::an_interface_that_died_with_its_namespace_has_a_stand_in", async {
+    alone(async {
         let bench = Bench::with(json!([scripted(json!({}))])).await;
         bench.create_endpoint("e1").await.unwrap();
         make_sandbox();
@@ -62,7 +62,7 @@ fn an_interface_that_died_with_its_namespace_has_a_stand_in() {
 
 #[test]
 fn an_endpoint_that_never_joined_is_removed() {
-    alone("lifecycle::detach::an_endpoint_that_never_joined_is_removed", async {
+    alone(async {
         let bench = Bench::with(json!([scripted(json!({}))])).await;
         bench.create_endpoint("e1").await.unwrap();
         bench.delete_endpoint("e1").await;
@@ -73,36 +73,32 @@ fn an_endpoint_that_never_joined_is_removed() {
 
 #[test]
 fn a_del_that_failed_finds_only_the_addresses_that_rules_name_yet() {
-    alone(
-        "lifecycle::detach::a_del_that_failed_finds_only_the_addresses_that_rules_name_yet",
-        async {
-            // Nothing in the chain says that it masquerades.
-            let bench =
-                Bench::with(json!([scripted(json!({"DEL": {"exit": 1, "times": 2}}))])).await;
-            bench.create_endpoint("e1").await.unwrap();
-            let id = bench.calls()[0]["env"]["CNI_CONTAINERID"].as_str().unwrap().to_owned();
-            let rule = |verb: &str| {
-                sh(&format!(
-                    r#"iptables -t nat -{verb} POSTROUTING -s 10.22.3.7/32 -j MASQUERADE \
+    alone(async {
+        // Nothing in the chain says that it masquerades.
+        let bench = Bench::with(json!([scripted(json!({"DEL": {"exit": 1, "times": 2}}))])).await;
+        bench.create_endpoint("e1").await.unwrap();
+        let id = bench.calls()[0]["env"]["CNI_CONTAINERID"].as_str().unwrap().to_owned();
+        let rule = |verb: &str| {
+            sh(&format!(
+                r#"iptables -t nat -{verb} POSTROUTING -s 10.22.3.7/32 -j MASQUERADE \
                        -m comment --comment 'name: "k8snet" id: "{id}"'"#
-                ));
-            };
-            rule("A");
-            bench.delete_endpoint("e1").await;
-            assert_eq!(live(&bench), json!(AS_ADD_LEFT_THEM));
-            bench.driver.retry_orphans("").await.unwrap();
-            assert_eq!(live(&bench), json!(AS_ADD_LEFT_THEM[..1]));
-            rule("D");
-            assert_eq!(bench.driver.retry_orphans("").await.unwrap()[0].error, None);
-            assert_eq!(live(&bench), json!([]));
-            bench.assert_nothing_is_left();
-        },
-    );
+            ));
+        };
+        rule("A");
+        bench.delete_endpoint("e1").await;
+        assert_eq!(live(&bench), json!(AS_ADD_LEFT_THEM));
+        bench.driver.retry_orphans("").await.unwrap();
+        assert_eq!(live(&bench), json!(AS_ADD_LEFT_THEM[..1]));
+        rule("D");
+        assert_eq!(bench.driver.retry_orphans("").await.unwrap()[0].error, None);
+        assert_eq!(live(&bench), json!([]));
+        bench.assert_nothing_is_left();
+    });
 }
 
 #[test]
 fn del_runs_what_add_ran_whatever_became_of_the_file() {
-    alone("lifecycle::detach::del_runs_what_add_ran_whatever_became_of_the_file", async {
+    alone(async {
         let plugin = scripted(json!({}));
         let bench = Bench::with(json!([plugin])).await;
         bench.create_endpoint("e1").await.unwrap();
@@ -126,7 +122,7 @@ fn del_runs_what_add_ran_whatever_became_of_the_file() {
 
 #[test]
 fn a_del_that_fails_stays_on_record_and_is_no_error_to_docker() {
-    alone("lifecycle::detach::a_del_that_fails_stays_on_record_and_is_no_error_to_docker", async {
+    alone(async {
         let plugin = scripted(json!({"DEL": {"exit": 1, "times": 1}}));
         let bench = Bench::with(json!([plugin])).await;
         bench.create_endpoint("e1").await.unwrap();

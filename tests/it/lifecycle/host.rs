@@ -51,8 +51,7 @@ async fn seen(bench: &Bench) {
 
 #[test]
 fn what_add_left_on_the_host_is_told_when_it_is_gone_and_how_to_put_it_right() {
-    let test = "what_add_left_on_the_host_is_told_when_it_is_gone_and_how_to_put_it_right";
-    alone(&format!("lifecycle::host::{test}"), async {
+    alone(async {
         let bench = attached(json!([bridged()])).await;
         seen(&bench).await;
         assert_eq!(told(&bench).await, "");
@@ -147,7 +146,7 @@ async fn until_well(bench: &Bench, damage: &str) {
 
 #[test]
 fn a_route_of_the_hosts_to_the_container_is_missed() {
-    alone("lifecycle::host::a_route_of_the_hosts_to_the_container_is_missed", async {
+    alone(async {
         // As ptp, and pod networks without a bridge.
         let commands = ["ip route add 10.22.3.7/32 dev {host}; sysctl -q -w net.ipv4.ip_forward=1"];
         let bench = attached(json!([scripted(json!({"host_commands": commands}))])).await;
@@ -163,7 +162,7 @@ fn a_route_of_the_hosts_to_the_container_is_missed() {
 
 #[test]
 fn a_host_that_never_forwarded_is_not_told_to() {
-    alone("lifecycle::host::a_host_that_never_forwarded_is_not_told_to", async {
+    alone(async {
         let bench = attached(json!([scripted(json!({}))])).await;
         sh("sysctl -q -w net.ipv4.ip_forward=0");
         assert_eq!(told(&bench).await, "");
@@ -172,8 +171,7 @@ fn a_host_that_never_forwarded_is_not_told_to() {
 
 #[test]
 fn an_exemption_behind_a_rule_that_drops_all_is_told_not_to_count() {
-    let test = "an_exemption_behind_a_rule_that_drops_all_is_told_not_to_count";
-    alone(&format!("lifecycle::host::{test}"), async {
+    alone(async {
         sh("iptables -A FORWARD -j REJECT; ip6tables -N last; ip6tables -A last -j DROP");
         sh("ip6tables -A FORWARD -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT");
         sh("ip6tables -A FORWARD -g last");
@@ -202,7 +200,7 @@ fn an_exemption_behind_a_rule_that_drops_all_is_told_not_to_count() {
 
 #[test]
 fn without_iptables_no_rule_of_it_is_missing() {
-    alone("lifecycle::host::without_iptables_no_rule_of_it_is_missing", async {
+    alone(async {
         let bench = attached(json!([scripted(json!({}))])).await;
         sh("iptables -F FORWARD; ip6tables -F FORWARD");
         let differences = told(&bench).await;
@@ -221,8 +219,7 @@ fn without_iptables_no_rule_of_it_is_missing() {
 
 #[test]
 fn a_program_that_fails_is_named_and_one_family_does_not_stop_the_other() {
-    let test = "a_program_that_fails_is_named_and_one_family_does_not_stop_the_other";
-    alone(&format!("lifecycle::host::{test}"), async {
+    alone(async {
         let only_ipv4 = json!({"addresses": ["10.22.3.7/16"]});
         let bench = attached(json!([scripted(only_ipv4)])).await;
         // As of a kernel without IPv6.
@@ -239,8 +236,7 @@ fn a_program_that_fails_is_named_and_one_family_does_not_stop_the_other() {
 
 #[test]
 fn before_a_del_no_address_is_left_out_because_rules_cannot_be_seen() {
-    let test = "before_a_del_no_address_is_left_out_because_rules_cannot_be_seen";
-    alone(&format!("lifecycle::host::{test}"), async {
+    alone(async {
         let mut plugin = scripted(json!({}));
         plugin["ipMasq"] = json!(true);
         let bench = attached(json!([plugin])).await;
@@ -256,8 +252,7 @@ fn before_a_del_no_address_is_left_out_because_rules_cannot_be_seen() {
 
 #[test]
 fn the_known_mistake_of_a_plugins_own_is_told_and_not_counted() {
-    let test = "the_known_mistake_of_a_plugins_own_is_told_and_not_counted";
-    alone(&format!("lifecycle::host::{test}"), async {
+    alone(async {
         // What version 1.1.1 says of a container without IPv6 whose rules are in place.
         let complaint = |family: &str| {
             let text = format!(

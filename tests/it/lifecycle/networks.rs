@@ -12,32 +12,29 @@ use crate::alone::{alone, sh};
 
 #[test]
 fn a_network_that_is_asked_for_again_while_it_is_made_is_made_once() {
-    alone(
-        "lifecycle::networks::a_network_that_is_asked_for_again_while_it_is_made_is_made_once",
-        async {
-            let bench = Bench::with(json!([scripted(json!({}))])).await;
-            let records = || files(&bench.config.state_dir.join("networks"));
-            for round in 0..20 {
-                let id = format!("n{round}");
-                let mut calls = tokio::task::JoinSet::new();
-                for _ in 0..8 {
-                    let (driver, request) =
-                        (bench.driver.clone(), read(json!({"NetworkID": id.clone()})));
-                    calls.spawn(async move { driver.create_network(request).await });
-                }
-                for outcome in calls.join_all().await {
-                    outcome.unwrap();
-                }
-                assert_eq!(records().len(), 2, "{:?}", records());
-                bench.driver.delete_network(read(json!({"NetworkID": id}))).await.unwrap();
+    alone(async {
+        let bench = Bench::with(json!([scripted(json!({}))])).await;
+        let records = || files(&bench.config.state_dir.join("networks"));
+        for round in 0..20 {
+            let id = format!("n{round}");
+            let mut calls = tokio::task::JoinSet::new();
+            for _ in 0..8 {
+                let (driver, request) =
+                    (bench.driver.clone(), read(json!({"NetworkID": id.clone()})));
+                calls.spawn(async move { driver.create_network(request).await });
             }
-        },
-    );
+            for outcome in calls.join_all().await {
+                outcome.unwrap();
+            }
+            assert_eq!(records().len(), 2, "{:?}", records());
+            bench.driver.delete_network(read(json!({"NetworkID": id}))).await.unwrap();
+        }
+    });
 }
 
 #[test]
 fn a_network_that_is_asked_for_again_is_not_one_too_many() {
-    alone("lifecycle::networks::a_network_that_is_asked_for_again_is_not_one_too_many", async {
+    alone(async {
         let mut bench = Bench::with(json!([scripted(json!({}))])).await;
         bench.config.most.networks = 1;
         bench.driver = Driver::open(bench.config.clone()).await.unwrap();
@@ -96,7 +93,7 @@ impl Bench {
 
 #[test]
 fn validate_says_of_a_conflist_what_create_network_says() {
-    alone("lifecycle::networks::validate_says_of_a_conflist_what_create_network_says", async {
+    alone(async {
         let bench = Bench::with(json!([scripted(json!({}))])).await.with_plugins(&[
             "macvlan", "ipvlan", "vlan", "dhcp", "bridge", "vrf", "loopback", "tuning",
         ]);
@@ -157,61 +154,55 @@ fn validate_says_of_a_conflist_what_create_network_says() {
 
 #[test]
 fn a_plugin_that_does_not_tell_its_versions_is_told_of_and_not_refused() {
-    alone(
-        "lifecycle::networks::a_plugin_that_does_not_tell_its_versions_is_told_of_and_not_refused",
-        async {
-            let bench = Bench::with(json!([scripted(json!({}))])).await;
-            let mute = bench.config.cni_path[1].join("mute");
-            fs::write(&mute, "#!/bin/sh\nexit 0\n").unwrap();
-            sh(&format!("chmod +x {}", mute.display()));
-            bench.write("20-it.conflist", "1.0.0", &json!([{"type": "mute"}]));
-            assert_eq!(bench.made_on(json!({"conflist": "it"})).await, "it");
-            assert!(!bench.validate(&["it"]).0);
-        },
-    );
+    alone(async {
+        let bench = Bench::with(json!([scripted(json!({}))])).await;
+        let mute = bench.config.cni_path[1].join("mute");
+        fs::write(&mute, "#!/bin/sh\nexit 0\n").unwrap();
+        sh(&format!("chmod +x {}", mute.display()));
+        bench.write("20-it.conflist", "1.0.0", &json!([{"type": "mute"}]));
+        assert_eq!(bench.made_on(json!({"conflist": "it"})).await, "it");
+        assert!(!bench.validate(&["it"]).0);
+    });
 }
 
 #[test]
 fn a_conflist_of_loopback_alone_is_no_default_and_refused_by_its_name() {
-    alone(
-        "lifecycle::networks::a_conflist_of_loopback_alone_is_no_default_and_refused_by_its_name",
-        async {
-            let bench = Bench::with(json!([scripted(json!({}))]))
-                .await
-                .with_plugins(&["loopback", "bridge", "portmap"]);
-            let loopback = json!({"cniVersion": "0.3.1", "name": "lo", "type": "loopback"});
-            let first = bench.config.conf_dir.join("00-loopback.conf");
-            fs::write(&first, loopback.to_string()).unwrap();
-            assert_eq!(bench.made_on(json!({})).await, "k8snet");
-            let default = |told: &[Value]| {
-                let told = told.iter().find(|told| told["default"] == true).unwrap();
-                told["name"].as_str().unwrap().to_owned()
-            };
-            let (well, told) = bench.validate(&[]);
-            assert!(well && told[0]["passedOver"] == true && told[0]["ok"] == false, "{told:?}");
-            assert_eq!(default(&told), "k8snet");
+    alone(async {
+        let bench = Bench::with(json!([scripted(json!({}))]))
+            .await
+            .with_plugins(&["loopback", "bridge", "portmap"]);
+        let loopback = json!({"cniVersion": "0.3.1", "name": "lo", "type": "loopback"});
+        let first = bench.config.conf_dir.join("00-loopback.conf");
+        fs::write(&first, loopback.to_string()).unwrap();
+        assert_eq!(bench.made_on(json!({})).await, "k8snet");
+        let default = |told: &[Value]| {
+            let told = told.iter().find(|told| told["default"] == true).unwrap();
+            told["name"].as_str().unwrap().to_owned()
+        };
+        let (well, told) = bench.validate(&[]);
+        assert!(well && told[0]["passedOver"] == true && told[0]["ok"] == false, "{told:?}");
+        assert_eq!(default(&told), "k8snet");
 
-            fs::remove_file(bench.config.conf_dir.join("10-k8snet.conflist")).unwrap();
-            assert_eq!(bench.made_on(json!({})).await, "cnm-cni-default");
-            let (well, told) = bench.validate(&[]);
-            assert!(well && told.len() == 2, "{told:?}");
-            assert_eq!(default(&told), "cnm-cni-default");
+        fs::remove_file(bench.config.conf_dir.join("10-k8snet.conflist")).unwrap();
+        assert_eq!(bench.made_on(json!({})).await, "cnm-cni-default");
+        let (well, told) = bench.validate(&[]);
+        assert!(well && told.len() == 2, "{told:?}");
+        assert_eq!(default(&told), "cnm-cni-default");
 
-            let error = bench.create(json!({"conflist": "lo"}), "0.0.0.0/0").await.unwrap_err();
-            assert_eq!(
-                error.to_string(),
-                "conflist \"lo\" makes no interface for a container: its plugins are loopback; a chain must \
+        let error = bench.create(json!({"conflist": "lo"}), "0.0.0.0/0").await.unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "conflist \"lo\" makes no interface for a container: its plugins are loopback; a chain must \
                  begin with a plugin that makes one, such as bridge, ptp or macvlan"
-            );
-            let (well, told) = bench.validate(&["lo"]);
-            assert!(!well && told[0]["passedOver"] == false, "{told:?}");
-        },
-    );
+        );
+        let (well, told) = bench.validate(&["lo"]);
+        assert!(!well && told[0]["passedOver"] == false, "{told:?}");
+    });
 }
 
 #[test]
 fn an_option_that_nothing_would_come_of_is_refused() {
-    alone("lifecycle::networks::an_option_that_nothing_would_come_of_is_refused", async {
+    alone(async {
         let bench = Bench::with(json!([scripted(json!({}))])).await;
         for (options, words) in [
             (json!({"confilst": "k8snet"}), "did you mean \"conflist\"?"),

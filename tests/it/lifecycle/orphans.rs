@@ -8,7 +8,7 @@ use crate::alone::alone;
 
 #[test]
 fn docker_does_not_wait_for_del() {
-    alone("lifecycle::orphans::docker_does_not_wait_for_del", async {
+    alone(async {
         let plugin = scripted(json!({"DEL": {"sleep_ms": 1500}}));
         let bench = Bench::in_background(json!([plugin])).await;
         bench.create_endpoint("e1").await.unwrap();
@@ -29,7 +29,7 @@ fn docker_does_not_wait_for_del() {
 
 #[test]
 fn a_del_that_fails_is_tried_again_by_itself() {
-    alone("lifecycle::orphans::a_del_that_fails_is_tried_again_by_itself", async {
+    alone(async {
         let plugin = scripted(json!({
             "DEL": {"exit": 1, "stdout": {"code": 100, "msg": "busy"}, "times": 1},
         }));
@@ -46,7 +46,7 @@ fn a_del_that_fails_is_tried_again_by_itself() {
 
 #[test]
 fn a_new_container_waits_for_the_address_of_the_last_one() {
-    alone("lifecycle::orphans::a_new_container_waits_for_the_address_of_the_last_one", async {
+    alone(async {
         let plugin = scripted(json!({"DEL": {"sleep_ms": 300}}));
         let bench = Bench::in_background(json!([plugin])).await;
         let pinned = json!({"Interface": {"Address": "10.22.3.9/16"}});
@@ -67,7 +67,7 @@ fn a_new_container_waits_for_the_address_of_the_last_one() {
 
 #[test]
 fn a_new_container_waits_for_the_port_of_the_last_one() {
-    alone("lifecycle::orphans::a_new_container_waits_for_the_port_of_the_last_one", async {
+    alone(async {
         let mut plugin = scripted(json!({"DEL": {"sleep_ms": 300}}));
         plugin["capabilities"]["portMappings"] = true.into();
         let bench = Bench::in_background(json!([plugin])).await;
@@ -85,7 +85,7 @@ fn a_new_container_waits_for_the_port_of_the_last_one() {
 
 #[test]
 fn an_exhausted_pool_waits_for_the_addresses_that_come_back() {
-    alone("lifecycle::orphans::an_exhausted_pool_waits_for_the_addresses_that_come_back", async {
+    alone(async {
         let plugin = scripted(json!({"DEL": {"sleep_ms": 300}, "lease": "LOG.lease"}));
         let bench = Bench::in_background(json!([plugin])).await;
         bench.create_endpoint("e1").await.unwrap();
@@ -101,7 +101,7 @@ fn an_exhausted_pool_waits_for_the_addresses_that_come_back() {
 
 #[test]
 fn what_an_orphan_holds_is_refused_with_the_reason() {
-    alone("lifecycle::orphans::what_an_orphan_holds_is_refused_with_the_reason", async {
+    alone(async {
         let plugin =
             scripted(json!({"DEL": {"exit": 1, "stdout": {"code": 100, "msg": "no way"}}}));
         let bench = Bench::in_background(json!([plugin])).await;
@@ -130,22 +130,19 @@ fn what_an_orphan_holds_is_refused_with_the_reason() {
 
 #[test]
 fn what_could_not_be_removed_is_shown_over_a_restart_and_retried() {
-    alone(
-        "lifecycle::orphans::what_could_not_be_removed_is_shown_over_a_restart_and_retried",
-        async {
-            let plugin = scripted(json!({"DEL": {"exit": 1, "times": 2}}));
-            let mut bench = Bench::in_background(json!([plugin])).await;
-            bench.create_endpoint("e1").await.unwrap();
-            bench.delete_endpoint("e1").await;
-            bench.driver.drain().await;
-            bench.restart().await;
-            let orphan = only(&bench);
-            assert_eq!((orphan.attempts, orphan.given_up), (2, false));
-            bench.restart().await;
-            assert_eq!(bench.verbs(), ["ADD", "DEL", "DEL", "DEL"]);
-            bench.assert_nothing_is_left();
-        },
-    );
+    alone(async {
+        let plugin = scripted(json!({"DEL": {"exit": 1, "times": 2}}));
+        let mut bench = Bench::in_background(json!([plugin])).await;
+        bench.create_endpoint("e1").await.unwrap();
+        bench.delete_endpoint("e1").await;
+        bench.driver.drain().await;
+        bench.restart().await;
+        let orphan = only(&bench);
+        assert_eq!((orphan.attempts, orphan.given_up), (2, false));
+        bench.restart().await;
+        assert_eq!(bench.verbs(), ["ADD", "DEL", "DEL", "DEL"]);
+        bench.assert_nothing_is_left();
+    });
 }
 
 /// Creates an endpoint with more than its ids; the error as text.

@@ -102,7 +102,7 @@ fn fixed() -> Value {
 
 #[test]
 fn a_port_that_is_held_is_refused_before_anything_is_set_up() {
-    alone("lifecycle::ports::a_port_that_is_held_is_refused_before_anything_is_set_up", async {
+    alone(async {
         let bench = bench().await;
         create(&bench, NETWORK, "e1", &fixed()).await.unwrap();
         let calls = bench.calls().len();
@@ -138,7 +138,7 @@ fn a_port_that_is_held_is_refused_before_anything_is_set_up() {
 
 #[test]
 fn a_chain_that_fails_gives_its_ports_back() {
-    alone("lifecycle::ports::a_chain_that_fails_gives_its_ports_back", async {
+    alone(async {
         let mut broken = scripted(json!({"ADD": {"exit": 1}}));
         broken["capabilities"] = json!({"portMappings": true});
         let bench = Bench::with(json!([broken])).await;
@@ -150,32 +150,29 @@ fn a_chain_that_fails_gives_its_ports_back() {
 
 #[test]
 fn a_port_of_the_drivers_choice_is_told_to_the_chain_and_to_whoever_asks() {
-    alone(
-        "lifecycle::ports::a_port_of_the_drivers_choice_is_told_to_the_chain_and_to_whoever_asks",
-        async {
-            let bench = bench().await;
-            create(&bench, NETWORK, "e1", &any()).await.unwrap();
-            let (verb, port) = told(&bench).remove(0);
-            assert_eq!(verb, "ADD");
-            assert!(port >= 1024, "{port}");
-            let ids = json!({"NetworkID": NETWORK, "EndpointID": "e1"});
-            let info = bench.driver.endpoint_oper_info(read(ids)).await.unwrap().value;
-            assert_eq!(info["cni.portMappings"][0]["hostPort"], port);
+    alone(async {
+        let bench = bench().await;
+        create(&bench, NETWORK, "e1", &any()).await.unwrap();
+        let (verb, port) = told(&bench).remove(0);
+        assert_eq!(verb, "ADD");
+        assert!(port >= 1024, "{port}");
+        let ids = json!({"NetworkID": NETWORK, "EndpointID": "e1"});
+        let info = bench.driver.endpoint_oper_info(read(ids)).await.unwrap().value;
+        assert_eq!(info["cni.portMappings"][0]["hostPort"], port);
 
-            let shown = lifecycle::published(&bench.config.state_dir).unwrap();
-            assert_eq!(shown.len(), 1);
-            assert_eq!((u64::from(shown[0].host_port), shown[0].container_port), (port, 80));
-            assert_eq!(shown[0].container_ips[0].to_string(), "10.22.3.7");
-            bench.delete_endpoint("e1").await;
-            assert_eq!(lifecycle::published(&bench.config.state_dir).unwrap(), []);
-            bench.assert_nothing_is_left();
-        },
-    );
+        let shown = lifecycle::published(&bench.config.state_dir).unwrap();
+        assert_eq!(shown.len(), 1);
+        assert_eq!((u64::from(shown[0].host_port), shown[0].container_port), (port, 80));
+        assert_eq!(shown[0].container_ips[0].to_string(), "10.22.3.7");
+        bench.delete_endpoint("e1").await;
+        assert_eq!(lifecycle::published(&bench.config.state_dir).unwrap(), []);
+        bench.assert_nothing_is_left();
+    });
 }
 
 #[test]
 fn ports_follow_the_gateway_of_one_container() {
-    alone("lifecycle::ports::ports_follow_the_gateway_of_one_container", async {
+    alone(async {
         let bench = bench().await;
         create(&bench, NETWORK, "e1", &fixed()).await.unwrap();
         join(&bench, NETWORK, "e1", "/netns/alice").await.unwrap();
@@ -205,78 +202,69 @@ fn any() -> Value {
 
 #[test]
 fn a_container_of_two_networks_has_one_port_of_the_drivers_choice() {
-    alone(
-        "lifecycle::ports::a_container_of_two_networks_has_one_port_of_the_drivers_choice",
-        async {
-            let bench = bench().await;
-            create(&bench, NETWORK, "e1", &any()).await.unwrap();
-            join(&bench, NETWORK, "e1", "/netns/alice").await.unwrap();
-            create(&bench, "n2", "e2", &any()).await.unwrap();
-            join(&bench, "n2", "e2", "/netns/alice").await.unwrap();
-            let published = || lifecycle::published(&bench.config.state_dir).unwrap();
-            let [port] = &published()[..] else { panic!("{:?}", published()) };
-            assert_eq!(port.endpoint.to_string(), "e1");
+    alone(async {
+        let bench = bench().await;
+        create(&bench, NETWORK, "e1", &any()).await.unwrap();
+        join(&bench, NETWORK, "e1", "/netns/alice").await.unwrap();
+        create(&bench, "n2", "e2", &any()).await.unwrap();
+        join(&bench, "n2", "e2", "/netns/alice").await.unwrap();
+        let published = || lifecycle::published(&bench.config.state_dir).unwrap();
+        let [port] = &published()[..] else { panic!("{:?}", published()) };
+        assert_eq!(port.endpoint.to_string(), "e1");
 
-            revoke(&bench, "e1").await;
-            program(&bench, "e2").await.unwrap();
-            let [port] = &published()[..] else { panic!("{:?}", published()) };
-            assert_eq!(port.endpoint.to_string(), "e2");
-            bench.delete_endpoint("e1").await;
-            bench.delete_endpoint("e2").await;
-            bench.assert_nothing_is_left();
-        },
-    );
+        revoke(&bench, "e1").await;
+        program(&bench, "e2").await.unwrap();
+        let [port] = &published()[..] else { panic!("{:?}", published()) };
+        assert_eq!(port.endpoint.to_string(), "e2");
+        bench.delete_endpoint("e1").await;
+        bench.delete_endpoint("e2").await;
+        bench.assert_nothing_is_left();
+    });
 }
 
 #[test]
 fn containers_of_two_networks_have_a_port_of_the_drivers_choice_each() {
-    alone(
-        "lifecycle::ports::containers_of_two_networks_have_a_port_of_the_drivers_choice_each",
-        async {
-            let bench = bench().await;
-            create(&bench, NETWORK, "e1", &any()).await.unwrap();
-            join(&bench, NETWORK, "e1", "/netns/alice").await.unwrap();
-            create(&bench, "n2", "e2", &any()).await.unwrap();
-            // Whose container this is, Join shows.
-            assert_eq!(told(&bench).len(), 1);
-            join(&bench, "n2", "e2", "/netns/bob").await.unwrap();
-            let verbs: Vec<_> = told(&bench).into_iter().map(|(verb, _)| verb).collect();
-            assert_eq!(verbs, ["ADD", "ADD"]);
-            let published = lifecycle::published(&bench.config.state_dir).unwrap();
-            assert_eq!(published.len(), 2, "{published:?}");
-            assert_ne!(published[0].host_port, published[1].host_port);
-            bench.delete_endpoint("e2").await;
-            bench.delete_endpoint("e1").await;
-            let dels = told(&bench).into_iter().filter(|(verb, _)| verb == "DEL");
-            assert_eq!(dels.count(), 2);
-            bench.assert_nothing_is_left();
-        },
-    );
+    alone(async {
+        let bench = bench().await;
+        create(&bench, NETWORK, "e1", &any()).await.unwrap();
+        join(&bench, NETWORK, "e1", "/netns/alice").await.unwrap();
+        create(&bench, "n2", "e2", &any()).await.unwrap();
+        // Whose container this is, Join shows.
+        assert_eq!(told(&bench).len(), 1);
+        join(&bench, "n2", "e2", "/netns/bob").await.unwrap();
+        let verbs: Vec<_> = told(&bench).into_iter().map(|(verb, _)| verb).collect();
+        assert_eq!(verbs, ["ADD", "ADD"]);
+        let published = lifecycle::published(&bench.config.state_dir).unwrap();
+        assert_eq!(published.len(), 2, "{published:?}");
+        assert_ne!(published[0].host_port, published[1].host_port);
+        bench.delete_endpoint("e2").await;
+        bench.delete_endpoint("e1").await;
+        let dels = told(&bench).into_iter().filter(|(verb, _)| verb == "DEL");
+        assert_eq!(dels.count(), 2);
+        bench.assert_nothing_is_left();
+    });
 }
 
 #[test]
 fn a_join_that_fails_after_it_published_leaves_the_ports_to_del() {
-    alone(
-        "lifecycle::ports::a_join_that_fails_after_it_published_leaves_the_ports_to_del",
-        async {
-            let bench = bench().await;
-            create(&bench, NETWORK, "e1", &any()).await.unwrap();
-            create(&bench, "n2", "e2", &any()).await.unwrap();
-            // Nobody can hand over what is gone.
-            lose_interface(&bench, "n2", "e2").await;
-            join(&bench, "n2", "e2", "/netns/bob").await.unwrap_err();
-            bench.delete_endpoint("e2").await;
-            let told = told(&bench).into_iter().map(|(verb, _)| verb).collect::<Vec<_>>();
-            assert_eq!(told, ["ADD", "ADD", "DEL"]);
-            bench.delete_endpoint("e1").await;
-            bench.assert_nothing_is_left();
-        },
-    );
+    alone(async {
+        let bench = bench().await;
+        create(&bench, NETWORK, "e1", &any()).await.unwrap();
+        create(&bench, "n2", "e2", &any()).await.unwrap();
+        // Nobody can hand over what is gone.
+        lose_interface(&bench, "n2", "e2").await;
+        join(&bench, "n2", "e2", "/netns/bob").await.unwrap_err();
+        bench.delete_endpoint("e2").await;
+        let told = told(&bench).into_iter().map(|(verb, _)| verb).collect::<Vec<_>>();
+        assert_eq!(told, ["ADD", "ADD", "DEL"]);
+        bench.delete_endpoint("e1").await;
+        bench.assert_nothing_is_left();
+    });
 }
 
 #[test]
 fn two_networks_on_one_subnet_are_refused_to_one_container() {
-    alone("lifecycle::ports::two_networks_on_one_subnet_are_refused_to_one_container", async {
+    alone(async {
         let bench = bench().await;
         bench.driver.create_network(read(json!({"NetworkID": "n3"}))).await.unwrap();
         create(&bench, NETWORK, "e1", &fixed()).await.unwrap();
@@ -293,7 +281,7 @@ fn two_networks_on_one_subnet_are_refused_to_one_container() {
 
 #[test]
 fn a_second_container_on_another_network_is_refused_at_join() {
-    alone("lifecycle::ports::a_second_container_on_another_network_is_refused_at_join", async {
+    alone(async {
         let bench = bench().await;
         create(&bench, NETWORK, "e1", &fixed()).await.unwrap();
         join(&bench, NETWORK, "e1", "/netns/alice").await.unwrap();
@@ -309,38 +297,35 @@ fn a_second_container_on_another_network_is_refused_at_join() {
 
 #[test]
 fn ports_whose_publishing_could_not_be_undone_are_taken_back_by_del() {
-    alone(
-        "lifecycle::ports::ports_whose_publishing_could_not_be_undone_are_taken_back_by_del",
-        async {
-            let bench = Bench::with(json!([scripted(json!({}))])).await;
-            let mapper = bench.folder.path().join("bin/mapper");
-            let plugin = || symlink(bench.config.cni_path[0].join("fake-plugin"), &mapper).unwrap();
-            plugin();
-            let mut portmap = json!({"type": "mapper", "fake": {"log": "LOG"}});
-            portmap["capabilities"] = json!({"portMappings": true});
-            bench.write_conflist(json!([scripted(json!({})), portmap]));
-            bench.create_endpoint("e1").await.unwrap();
-            join(&bench, NETWORK, "e1", "/netns/alice").await.unwrap();
+    alone(async {
+        let bench = Bench::with(json!([scripted(json!({}))])).await;
+        let mapper = bench.folder.path().join("bin/mapper");
+        let plugin = || symlink(bench.config.cni_path[0].join("fake-plugin"), &mapper).unwrap();
+        plugin();
+        let mut portmap = json!({"type": "mapper", "fake": {"log": "LOG"}});
+        portmap["capabilities"] = json!({"portMappings": true});
+        bench.write_conflist(json!([scripted(json!({})), portmap]));
+        bench.create_endpoint("e1").await.unwrap();
+        join(&bench, NETWORK, "e1", "/netns/alice").await.unwrap();
 
-            // Neither ADD nor the DEL after it can tell what they have done.
-            fs::remove_file(&mapper).unwrap();
-            let options = json!({"com.docker.network.portmap": [fixed()]});
-            let request = json!({"NetworkID": NETWORK, "EndpointID": "e1", "Options": options});
-            bench.driver.program_external_connectivity(read(request)).await.unwrap_err();
-            plugin();
-            let error = create(&bench, NETWORK, "e2", &fixed()).await.unwrap_err().to_string();
-            assert!(error.contains("8080/tcp is held by endpoint e1"), "{error}");
-            bench.delete_endpoint("e1").await;
-            assert_eq!(told(&bench), [("DEL".to_owned(), 8080)]);
-            bench.assert_nothing_is_left();
-            TcpListener::bind("0.0.0.0:8080").unwrap();
-        },
-    );
+        // Neither ADD nor the DEL after it can tell what they have done.
+        fs::remove_file(&mapper).unwrap();
+        let options = json!({"com.docker.network.portmap": [fixed()]});
+        let request = json!({"NetworkID": NETWORK, "EndpointID": "e1", "Options": options});
+        bench.driver.program_external_connectivity(read(request)).await.unwrap_err();
+        plugin();
+        let error = create(&bench, NETWORK, "e2", &fixed()).await.unwrap_err().to_string();
+        assert!(error.contains("8080/tcp is held by endpoint e1"), "{error}");
+        bench.delete_endpoint("e1").await;
+        assert_eq!(told(&bench), [("DEL".to_owned(), 8080)]);
+        bench.assert_nothing_is_left();
+        TcpListener::bind("0.0.0.0:8080").unwrap();
+    });
 }
 
 #[test]
 fn ports_leave_the_driver_the_files_that_it_needs_itself() {
-    alone("lifecycle::ports::ports_leave_the_driver_the_files_that_it_needs_itself", async {
+    alone(async {
         let mut bench = bench().await;
         setrlimit(Resource::RLIMIT_NOFILE, 400, 400).unwrap();
         let many = |first: u16, count: u16| -> Vec<Value> {
@@ -374,150 +359,135 @@ fn ports_leave_the_driver_the_files_that_it_needs_itself() {
 
 #[test]
 fn ports_that_no_network_of_the_container_publishes_are_refused_once_one_has_the_gateway() {
-    alone(
-        "lifecycle::ports::ports_that_no_network_of_the_container_publishes_are_refused_once_one_has_the_gateway",
-        async {
-            let bench = bench_with_plain().await;
-            create(&bench, "n3", "e3", &fixed()).await.unwrap();
-            join(&bench, "n3", "e3", "/netns/alice").await.unwrap();
-            let error = program(&bench, "e3").await.unwrap_err().to_string();
-            assert_eq!(
-                error,
-                "conflist \"plain\" cannot publish port 8080:80/tcp, and no other network of the container \
+    alone(async {
+        let bench = bench_with_plain().await;
+        create(&bench, "n3", "e3", &fixed()).await.unwrap();
+        join(&bench, "n3", "e3", "/netns/alice").await.unwrap();
+        let error = program(&bench, "e3").await.unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "conflist \"plain\" cannot publish port 8080:80/tcp, and no other network of the container \
                  does: no plugin of the chain declares the \"portMappings\" capability; add {\"type\": \
                  \"portmap\", \"capabilities\": {\"portMappings\": true}} to its plugins, start the \
                  container without -p, or start it on a network that publishes, and then connect it to this one"
-            );
-            bench.delete_endpoint("e3").await;
-            assert_eq!(told(&bench), []);
-            bench.assert_nothing_is_left();
-        },
-    );
+        );
+        bench.delete_endpoint("e3").await;
+        assert_eq!(told(&bench), []);
+        bench.assert_nothing_is_left();
+    });
 }
 
 #[test]
 fn a_gateway_that_cannot_publish_has_another_end_of_its_container_do_it() {
-    alone(
-        "lifecycle::ports::a_gateway_that_cannot_publish_has_another_end_of_its_container_do_it",
-        async {
-            let bench = bench_with_plain().await;
-            create(&bench, NETWORK, "e1", &fixed()).await.unwrap();
-            join(&bench, NETWORK, "e1", "/netns/alice").await.unwrap();
-            program(&bench, "e1").await.unwrap();
-            create(&bench, "n3", "e3", &fixed()).await.unwrap();
-            join(&bench, "n3", "e3", "/netns/alice").await.unwrap();
-            // The gateway moves to where nothing can be published.
-            revoke(&bench, "e1").await;
-            program(&bench, "e3").await.unwrap();
-            assert_eq!(publishers(&bench), ["e1"]);
-            assert!(TcpListener::bind("0.0.0.0:8080").is_err(), "e1 holds it");
-            // One of two is enough, and stays.
-            create(&bench, "n2", "e2", &fixed()).await.unwrap();
-            join(&bench, "n2", "e2", "/netns/alice").await.unwrap();
-            program(&bench, "e3").await.unwrap();
-            assert_eq!(publishers(&bench), ["e1"]);
-            revoke(&bench, "e3").await;
-            program(&bench, "e3").await.unwrap();
-            assert_eq!(publishers(&bench).len(), 1);
-            bench.delete_endpoint("e2").await;
-            program(&bench, "e3").await.unwrap();
-            assert_eq!(publishers(&bench), ["e1"]);
-            // And on to Docker's own bridge, which needs the port itself.
-            revoke(&bench, "e3").await;
-            assert_eq!(publishers(&bench), [] as [String; 0]);
-            drop(TcpListener::bind("0.0.0.0:8080").unwrap());
-            program(&bench, "e3").await.unwrap();
-            // Home again.
-            revoke(&bench, "e3").await;
-            program(&bench, "e1").await.unwrap();
-            assert_eq!(publishers(&bench), ["e1"]);
-            let verbs: Vec<_> = told(&bench).into_iter().map(|(verb, _)| verb).collect();
-            assert_eq!(verbs.last().unwrap(), "ADD", "{verbs:?}");
-            bench.delete_endpoint("e1").await;
-            // Docker asks for it when the network that publishes is left: nobody is in the way of that.
-            program(&bench, "e3").await.unwrap();
-            bench.delete_endpoint("e3").await;
-            bench.assert_nothing_is_left();
-        },
-    );
+    alone(async {
+        let bench = bench_with_plain().await;
+        create(&bench, NETWORK, "e1", &fixed()).await.unwrap();
+        join(&bench, NETWORK, "e1", "/netns/alice").await.unwrap();
+        program(&bench, "e1").await.unwrap();
+        create(&bench, "n3", "e3", &fixed()).await.unwrap();
+        join(&bench, "n3", "e3", "/netns/alice").await.unwrap();
+        // The gateway moves to where nothing can be published.
+        revoke(&bench, "e1").await;
+        program(&bench, "e3").await.unwrap();
+        assert_eq!(publishers(&bench), ["e1"]);
+        assert!(TcpListener::bind("0.0.0.0:8080").is_err(), "e1 holds it");
+        // One of two is enough, and stays.
+        create(&bench, "n2", "e2", &fixed()).await.unwrap();
+        join(&bench, "n2", "e2", "/netns/alice").await.unwrap();
+        program(&bench, "e3").await.unwrap();
+        assert_eq!(publishers(&bench), ["e1"]);
+        revoke(&bench, "e3").await;
+        program(&bench, "e3").await.unwrap();
+        assert_eq!(publishers(&bench).len(), 1);
+        bench.delete_endpoint("e2").await;
+        program(&bench, "e3").await.unwrap();
+        assert_eq!(publishers(&bench), ["e1"]);
+        // And on to Docker's own bridge, which needs the port itself.
+        revoke(&bench, "e3").await;
+        assert_eq!(publishers(&bench), [] as [String; 0]);
+        drop(TcpListener::bind("0.0.0.0:8080").unwrap());
+        program(&bench, "e3").await.unwrap();
+        // Home again.
+        revoke(&bench, "e3").await;
+        program(&bench, "e1").await.unwrap();
+        assert_eq!(publishers(&bench), ["e1"]);
+        let verbs: Vec<_> = told(&bench).into_iter().map(|(verb, _)| verb).collect();
+        assert_eq!(verbs.last().unwrap(), "ADD", "{verbs:?}");
+        bench.delete_endpoint("e1").await;
+        // Docker asks for it when the network that publishes is left: nobody is in the way of that.
+        program(&bench, "e3").await.unwrap();
+        bench.delete_endpoint("e3").await;
+        bench.assert_nothing_is_left();
+    });
 }
 
 #[test]
 fn a_container_starts_again_whichever_of_its_networks_comes_first() {
-    alone(
-        "lifecycle::ports::a_container_starts_again_whichever_of_its_networks_comes_first",
-        async {
-            let mut bench = bench_with_plain().await;
-            create(&bench, NETWORK, "e1", &fixed()).await.unwrap();
-            join(&bench, NETWORK, "e1", "/netns/one").await.unwrap();
-            create(&bench, "n3", "e3", &fixed()).await.unwrap();
-            join(&bench, "n3", "e3", "/netns/one").await.unwrap();
-            for endpoint in ["e1", "e3"] {
-                bench
-                    .driver
-                    .leave(read(json!({"NetworkID": NETWORK, "EndpointID": endpoint})))
-                    .await;
-                bench.delete_endpoint(endpoint).await;
-            }
-            bench.restart().await;
+    alone(async {
+        let mut bench = bench_with_plain().await;
+        create(&bench, NETWORK, "e1", &fixed()).await.unwrap();
+        join(&bench, NETWORK, "e1", "/netns/one").await.unwrap();
+        create(&bench, "n3", "e3", &fixed()).await.unwrap();
+        join(&bench, "n3", "e3", "/netns/one").await.unwrap();
+        for endpoint in ["e1", "e3"] {
+            bench.driver.leave(read(json!({"NetworkID": NETWORK, "EndpointID": endpoint}))).await;
+            bench.delete_endpoint(endpoint).await;
+        }
+        bench.restart().await;
 
-            // Docker starts with the network that cannot publish, and gives it the gateway.
-            create(&bench, "n3", "f3", &fixed()).await.unwrap();
-            join(&bench, "n3", "f3", "/netns/two").await.unwrap();
-            program(&bench, "f3").await.unwrap();
-            create(&bench, NETWORK, "f1", &fixed()).await.unwrap();
-            join(&bench, NETWORK, "f1", "/netns/two").await.unwrap();
-            oper_info(&bench, "f3").await;
-            assert_eq!(publishers(&bench), ["f1"]);
+        // Docker starts with the network that cannot publish, and gives it the gateway.
+        create(&bench, "n3", "f3", &fixed()).await.unwrap();
+        join(&bench, "n3", "f3", "/netns/two").await.unwrap();
+        program(&bench, "f3").await.unwrap();
+        create(&bench, NETWORK, "f1", &fixed()).await.unwrap();
+        join(&bench, NETWORK, "f1", "/netns/two").await.unwrap();
+        oper_info(&bench, "f3").await;
+        assert_eq!(publishers(&bench), ["f1"]);
 
-            // Other ports are another container's, and so are these while this one has them.
-            let other = json!({"Proto": 6, "Port": 80, "HostPort": 8081, "HostPortEnd": 8081});
-            create(&bench, "n3", "g3", &other).await.unwrap();
-            join(&bench, "n3", "g3", "/netns/three").await.unwrap();
-            program(&bench, "g3").await.unwrap_err();
-            create(&bench, "n3", "h3", &fixed()).await.unwrap();
-            join(&bench, "n3", "h3", "/netns/four").await.unwrap();
-            let error = program(&bench, "h3").await.unwrap_err().to_string();
-            assert!(error.contains("8080/tcp is held by endpoint f1"), "{error}");
-            for endpoint in ["f1", "f3", "g3", "h3"] {
-                bench.delete_endpoint(endpoint).await;
-            }
-            bench.assert_nothing_is_left();
-        },
-    );
+        // Other ports are another container's, and so are these while this one has them.
+        let other = json!({"Proto": 6, "Port": 80, "HostPort": 8081, "HostPortEnd": 8081});
+        create(&bench, "n3", "g3", &other).await.unwrap();
+        join(&bench, "n3", "g3", "/netns/three").await.unwrap();
+        program(&bench, "g3").await.unwrap_err();
+        create(&bench, "n3", "h3", &fixed()).await.unwrap();
+        join(&bench, "n3", "h3", "/netns/four").await.unwrap();
+        let error = program(&bench, "h3").await.unwrap_err().to_string();
+        assert!(error.contains("8080/tcp is held by endpoint f1"), "{error}");
+        for endpoint in ["f1", "f3", "g3", "h3"] {
+            bench.delete_endpoint(endpoint).await;
+        }
+        bench.assert_nothing_is_left();
+    });
 }
 
 #[test]
 fn a_container_that_lives_on_a_network_that_cannot_publish_alone_is_refused_the_next_time() {
-    alone(
-        "lifecycle::ports::a_container_that_lives_on_a_network_that_cannot_publish_alone_is_refused_the_next_time",
-        async {
-            let bench = bench_with_plain().await;
-            create(&bench, NETWORK, "e1", &fixed()).await.unwrap();
-            join(&bench, NETWORK, "e1", "/netns/one").await.unwrap();
-            create(&bench, "n3", "e3", &fixed()).await.unwrap();
-            join(&bench, "n3", "e3", "/netns/one").await.unwrap();
-            bench.delete_endpoint("e1").await;
-            bench.delete_endpoint("e3").await;
-            // It may be the same container that starts.
-            create(&bench, "n3", "f3", &fixed()).await.unwrap();
-            join(&bench, "n3", "f3", "/netns/two").await.unwrap();
-            program(&bench, "f3").await.unwrap();
-            let deadline = Instant::now() + Duration::from_secs(30);
-            while program(&bench, "f3").await.is_ok() {
-                assert!(Instant::now() < deadline, "it is never forgotten");
-                bench.leave("f3").await;
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
-            bench.delete_endpoint("f3").await;
-            bench.assert_nothing_is_left();
-        },
-    );
+    alone(async {
+        let bench = bench_with_plain().await;
+        create(&bench, NETWORK, "e1", &fixed()).await.unwrap();
+        join(&bench, NETWORK, "e1", "/netns/one").await.unwrap();
+        create(&bench, "n3", "e3", &fixed()).await.unwrap();
+        join(&bench, "n3", "e3", "/netns/one").await.unwrap();
+        bench.delete_endpoint("e1").await;
+        bench.delete_endpoint("e3").await;
+        // It may be the same container that starts.
+        create(&bench, "n3", "f3", &fixed()).await.unwrap();
+        join(&bench, "n3", "f3", "/netns/two").await.unwrap();
+        program(&bench, "f3").await.unwrap();
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while program(&bench, "f3").await.is_ok() {
+            assert!(Instant::now() < deadline, "it is never forgotten");
+            bench.leave("f3").await;
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        bench.delete_endpoint("f3").await;
+        bench.assert_nothing_is_left();
+    });
 }
 
 #[test]
 fn a_join_that_fails_leaves_the_ports_outside_of_its_sandbox() {
-    alone("lifecycle::ports::a_join_that_fails_leaves_the_ports_outside_of_its_sandbox", async {
+    alone(async {
         let bench = bench().await;
         create(&bench, NETWORK, "e1", &fixed()).await.unwrap();
         lose_interface(&bench, NETWORK, "e1").await;
@@ -534,28 +504,25 @@ fn a_join_that_fails_leaves_the_ports_outside_of_its_sandbox() {
 
 #[test]
 fn ports_that_were_taken_back_are_free_whether_or_not_a_record_can_be_written() {
-    alone(
-        "lifecycle::ports::ports_that_were_taken_back_are_free_whether_or_not_a_record_can_be_written",
-        async {
-            let bench = bench().await;
-            create(&bench, NETWORK, "e1", &fixed()).await.unwrap();
-            join(&bench, NETWORK, "e1", "/netns/alice").await.unwrap();
-            program(&bench, "e1").await.unwrap();
-            let folder = bench.config.state_dir.join("attachments");
-            let aside = bench.config.state_dir.join("aside");
-            fs::rename(&folder, &aside).unwrap();
-            revoke(&bench, "e1").await;
-            drop(TcpListener::bind("0.0.0.0:8080").expect("nobody publishes it any more"));
-            // Nothing is published that no record tells of.
-            program(&bench, "e1").await.unwrap_err();
-            drop(TcpListener::bind("0.0.0.0:8080").expect("it was not published"));
-            fs::rename(&aside, &folder).unwrap();
-            program(&bench, "e1").await.unwrap();
-            assert_eq!(publishers(&bench), ["e1"]);
-            let verbs: Vec<_> = told(&bench).into_iter().map(|(verb, _)| verb).collect();
-            assert_eq!(verbs.last().unwrap(), "ADD", "{verbs:?}");
-            bench.delete_endpoint("e1").await;
-            bench.assert_nothing_is_left();
-        },
-    );
+    alone(async {
+        let bench = bench().await;
+        create(&bench, NETWORK, "e1", &fixed()).await.unwrap();
+        join(&bench, NETWORK, "e1", "/netns/alice").await.unwrap();
+        program(&bench, "e1").await.unwrap();
+        let folder = bench.config.state_dir.join("attachments");
+        let aside = bench.config.state_dir.join("aside");
+        fs::rename(&folder, &aside).unwrap();
+        revoke(&bench, "e1").await;
+        drop(TcpListener::bind("0.0.0.0:8080").expect("nobody publishes it any more"));
+        // Nothing is published that no record tells of.
+        program(&bench, "e1").await.unwrap_err();
+        drop(TcpListener::bind("0.0.0.0:8080").expect("it was not published"));
+        fs::rename(&aside, &folder).unwrap();
+        program(&bench, "e1").await.unwrap();
+        assert_eq!(publishers(&bench), ["e1"]);
+        let verbs: Vec<_> = told(&bench).into_iter().map(|(verb, _)| verb).collect();
+        assert_eq!(verbs.last().unwrap(), "ADD", "{verbs:?}");
+        bench.delete_endpoint("e1").await;
+        bench.assert_nothing_is_left();
+    });
 }

@@ -12,7 +12,7 @@ use crate::alone::{alone, sh};
 
 #[test]
 fn a_container_that_runs_keeps_its_network_over_a_restart() {
-    alone("lifecycle::recover::a_container_that_runs_keeps_its_network_over_a_restart", async {
+    alone(async {
         let mut bench = Bench::with(json!([scripted(json!({}))])).await;
         let answer = bench.create_endpoint("e1").await.unwrap();
         let joined = bench.join("e1", "").await.unwrap();
@@ -30,7 +30,7 @@ fn a_container_that_runs_keeps_its_network_over_a_restart() {
 
 #[test]
 fn an_add_that_a_crash_interrupted_is_taken_back() {
-    alone("lifecycle::recover::an_add_that_a_crash_interrupted_is_taken_back", async {
+    alone(async {
         let mut bench = Bench::with(json!([scripted(json!({}))])).await;
         bench.create_endpoint("e1").await.unwrap();
         rewrite_record(&bench, "\"Staged\"", "\"Adding\"");
@@ -42,7 +42,7 @@ fn an_add_that_a_crash_interrupted_is_taken_back() {
 
 #[test]
 fn an_undo_that_failed_is_told_and_done_at_the_next_start() {
-    alone("lifecycle::recover::an_undo_that_failed_is_told_and_done_at_the_next_start", async {
+    alone(async {
         let plugin = scripted(json!({
             "ADD": {"exit": 1, "stdout": {"code": 100, "msg": "no room"}, "after_work": true},
             "DEL": {"exit": 1, "stdout": {"code": 100, "msg": "no way"}, "times": 1},
@@ -60,7 +60,7 @@ fn an_undo_that_failed_is_told_and_done_at_the_next_start() {
 
 #[test]
 fn a_del_that_failed_is_done_at_the_next_start() {
-    alone("lifecycle::recover::a_del_that_failed_is_done_at_the_next_start", async {
+    alone(async {
         let plugin = scripted(json!({"DEL": {"exit": 1, "times": 1}}));
         let mut bench = Bench::with(json!([plugin])).await;
         bench.create_endpoint("e1").await.unwrap();
@@ -73,7 +73,7 @@ fn a_del_that_failed_is_done_at_the_next_start() {
 
 #[test]
 fn after_a_reboot_the_leases_and_rules_of_the_last_boot_go() {
-    alone("lifecycle::recover::after_a_reboot_the_leases_and_rules_of_the_last_boot_go", async {
+    alone(async {
         let mut bench = Bench::with(json!([scripted(json!({}))])).await;
         bench.create_endpoint("e1").await.unwrap();
         let name = bench.join("e1", "").await.unwrap().interface_name.src_name;
@@ -109,39 +109,33 @@ async fn upgraded() -> Bench {
 
 #[test]
 fn a_record_of_0_1_0_is_read_and_its_attachment_ended_as_it_was_named() {
-    alone(
-        "lifecycle::recover::a_record_of_0_1_0_is_read_and_its_attachment_ended_as_it_was_named",
-        async {
-            let bench = upgraded().await;
-            let answer = bench.create_endpoint("e1").await.unwrap();
-            assert_eq!(answer.interface.address.unwrap().to_string(), "10.22.3.7/16");
-            assert_eq!(bench.verbs(), [] as [&str; 0], "it is known");
-            bench.delete_endpoint("e1").await;
-            let del = &bench.calls()[0];
-            assert_eq!(del["command"], "DEL");
-            assert_eq!(del["env"]["CNI_CONTAINERID"], ID_OF_0_1_0);
-            assert_eq!(del["env"]["CNI_IFNAME"], "cni65a1b676428f");
-            assert_eq!(del["live"], json!(["10.22.3.7/16", "fd00:22::7/64"]));
-            bench.assert_nothing_is_left();
-        },
-    );
+    alone(async {
+        let bench = upgraded().await;
+        let answer = bench.create_endpoint("e1").await.unwrap();
+        assert_eq!(answer.interface.address.unwrap().to_string(), "10.22.3.7/16");
+        assert_eq!(bench.verbs(), [] as [&str; 0], "it is known");
+        bench.delete_endpoint("e1").await;
+        let del = &bench.calls()[0];
+        assert_eq!(del["command"], "DEL");
+        assert_eq!(del["env"]["CNI_CONTAINERID"], ID_OF_0_1_0);
+        assert_eq!(del["env"]["CNI_IFNAME"], "cni65a1b676428f");
+        assert_eq!(del["live"], json!(["10.22.3.7/16", "fd00:22::7/64"]));
+        bench.assert_nothing_is_left();
+    });
 }
 
 #[test]
 fn an_attachment_of_0_1_0_is_collected_when_its_container_has_ended() {
-    alone(
-        "lifecycle::recover::an_attachment_of_0_1_0_is_collected_when_its_container_has_ended",
-        async {
-            let bench = upgraded().await;
-            // Its id tells that it is old.
-            let wanted = Collection { apply: true, grace: 600, exclusive: false };
-            let found = bench.driver.collect(&wanted).await.unwrap();
-            assert_eq!(found[0].what, format!("attachment {ID_OF_0_1_0}"));
-            assert_eq!(found[0].outcome, Outcome::Removed, "{found:?}");
-            assert_eq!(bench.verbs(), ["DEL"]);
-            bench.assert_nothing_is_left();
-        },
-    );
+    alone(async {
+        let bench = upgraded().await;
+        // Its id tells that it is old.
+        let wanted = Collection { apply: true, grace: 600, exclusive: false };
+        let found = bench.driver.collect(&wanted).await.unwrap();
+        assert_eq!(found[0].what, format!("attachment {ID_OF_0_1_0}"));
+        assert_eq!(found[0].outcome, Outcome::Removed, "{found:?}");
+        assert_eq!(bench.verbs(), ["DEL"]);
+        bench.assert_nothing_is_left();
+    });
 }
 
 /// Changes the text of the one attachment's record.
@@ -154,37 +148,33 @@ fn rewrite_record(bench: &Bench, from: &str, to: &str) {
 
 #[test]
 fn a_container_that_died_with_its_dockerd_is_started_again_at_once() {
-    alone(
-        "lifecycle::recover::a_container_that_died_with_its_dockerd_is_started_again_at_once",
-        async {
-            let plugin = scripted(json!({"lease": "FOLDER/lease"}));
-            let bench = Bench::in_background(json!([plugin])).await;
-            let create = async |endpoint: &str| {
-                let interface = json!({"Address": "10.22.3.7/16"});
-                let ids =
-                    json!({"NetworkID": NETWORK, "EndpointID": endpoint, "Interface": interface});
-                bench.driver.create_endpoint(read(ids)).await
-            };
-            for life in 0..5 {
-                create(&format!("e{life}")).await.unwrap();
-                make_sandbox();
-                let joined = bench.join(&format!("e{life}"), SANDBOX).await.unwrap();
-                as_docker_moves_it(&joined.interface_name.src_name);
-                bench.program(&format!("e{life}")).await.unwrap();
-                sh(&format!("umount {SANDBOX} && rm {SANDBOX}"));
-                bench.driver.activate();
-            }
-            gone(&bench).await;
-            // The kernel takes a dead container's interfaces away when it has time to.
-            until(|| sh("ls /sys/class/net").trim() == "lo").await;
-            bench.assert_nothing_is_left();
-        },
-    );
+    alone(async {
+        let plugin = scripted(json!({"lease": "FOLDER/lease"}));
+        let bench = Bench::in_background(json!([plugin])).await;
+        let create = async |endpoint: &str| {
+            let interface = json!({"Address": "10.22.3.7/16"});
+            let ids = json!({"NetworkID": NETWORK, "EndpointID": endpoint, "Interface": interface});
+            bench.driver.create_endpoint(read(ids)).await
+        };
+        for life in 0..5 {
+            create(&format!("e{life}")).await.unwrap();
+            make_sandbox();
+            let joined = bench.join(&format!("e{life}"), SANDBOX).await.unwrap();
+            as_docker_moves_it(&joined.interface_name.src_name);
+            bench.program(&format!("e{life}")).await.unwrap();
+            sh(&format!("umount {SANDBOX} && rm {SANDBOX}"));
+            bench.driver.activate();
+        }
+        gone(&bench).await;
+        // The kernel takes a dead container's interfaces away when it has time to.
+        until(|| sh("ls /sys/class/net").trim() == "lo").await;
+        bench.assert_nothing_is_left();
+    });
 }
 
 #[test]
 fn what_a_dockerd_died_over_gives_way_to_the_next_attempt() {
-    alone("lifecycle::recover::what_a_dockerd_died_over_gives_way_to_the_next_attempt", async {
+    alone(async {
         let bench = Bench::in_background(json!([scripted(json!({"lease": "FOLDER/lease"}))])).await;
         let create = async |endpoint: &str| {
             let interface = json!({"Address": "10.22.3.7/16"});

@@ -45,93 +45,81 @@ fn count(bench: &Bench, verb: &str) -> usize {
 
 #[test]
 fn r21_what_add_answered_reaches_del_whatever_failed_beside_it() {
-    alone(
-        "lifecycle::removal::r21_what_add_answered_reaches_del_whatever_failed_beside_it",
-        async {
-            let bench = Bench::with(json!([scripted(json!({}))])).await;
-            // Where the driver looks at a fresh namespace there is something else.
-            let fresh = bench.config.run_dir.join("netns/fresh");
-            fs::create_dir_all(&fresh).unwrap();
-            let error = bench.create_endpoint("e1").await.unwrap_err().to_string();
-            assert!(error.contains("fresh"), "{error}");
-            let calls = bench.calls();
-            let [add, del] = calls.as_slice() else { panic!("{calls:?}") };
-            assert_eq!((&add["command"], &del["command"]), (&json!("ADD"), &json!("DEL")));
-            assert_eq!(del["stdin"]["prevResult"]["ips"][0]["address"], "10.22.3.7/16");
-            fs::remove_dir(&fresh).unwrap();
-            bench.assert_nothing_is_left();
-        },
-    );
+    alone(async {
+        let bench = Bench::with(json!([scripted(json!({}))])).await;
+        // Where the driver looks at a fresh namespace there is something else.
+        let fresh = bench.config.run_dir.join("netns/fresh");
+        fs::create_dir_all(&fresh).unwrap();
+        let error = bench.create_endpoint("e1").await.unwrap_err().to_string();
+        assert!(error.contains("fresh"), "{error}");
+        let calls = bench.calls();
+        let [add, del] = calls.as_slice() else { panic!("{calls:?}") };
+        assert_eq!((&add["command"], &del["command"]), (&json!("ADD"), &json!("DEL")));
+        assert_eq!(del["stdin"]["prevResult"]["ips"][0]["address"], "10.22.3.7/16");
+        fs::remove_dir(&fresh).unwrap();
+        bench.assert_nothing_is_left();
+    });
 }
 
 #[test]
 fn r35_where_no_plugin_was_run_none_is_run_for_the_undo_and_no_orphan_is_made() {
-    alone(
-        "lifecycle::removal::r35_where_no_plugin_was_run_none_is_run_for_the_undo_and_no_orphan_is_made",
-        async {
-            let bench = bench(&[], json!([scripted(json!({})), {"type": "gone-plugin"}])).await;
-            let error = bench.create_endpoint("e1").await.unwrap_err().to_string();
-            assert!(error.contains("gone-plugin") && !error.contains("undoing"), "{error}");
-            assert_eq!(bench.verbs(), [] as [String; 0]);
-            bench.assert_nothing_is_left();
+    alone(async {
+        let bench = bench(&[], json!([scripted(json!({})), {"type": "gone-plugin"}])).await;
+        let error = bench.create_endpoint("e1").await.unwrap_err().to_string();
+        assert!(error.contains("gone-plugin") && !error.contains("undoing"), "{error}");
+        assert_eq!(bench.verbs(), [] as [String; 0]);
+        bench.assert_nothing_is_left();
 
-            // Nor is one that says that it knows of no such container.
-            let refusal = json!({"exit": 1, "stdout": {"code": 3, "msg": "who?"}});
-            bench.write_conflist(json!([scripted(json!({"ADD": refusal, "DEL": refusal}))]));
-            bench.create_endpoint("e1").await.unwrap_err();
-            assert_eq!(bench.verbs(), ["ADD"]);
-            bench.assert_nothing_is_left();
+        // Nor is one that says that it knows of no such container.
+        let refusal = json!({"exit": 1, "stdout": {"code": 3, "msg": "who?"}});
+        bench.write_conflist(json!([scripted(json!({"ADD": refusal, "DEL": refusal}))]));
+        bench.create_endpoint("e1").await.unwrap_err();
+        assert_eq!(bench.verbs(), ["ADD"]);
+        bench.assert_nothing_is_left();
 
-            // The staging namespace cannot be made.
-            bench.write_conflist(json!([scripted(json!({}))]));
-            sh("mkdir -p /run/aside");
-            let netns = bench.config.run_dir.join("netns");
-            fs::rename(&netns, "/run/aside/netns").unwrap();
-            fs::write(&netns, "").unwrap();
-            bench.create_endpoint("e1").await.unwrap_err();
-            fs::remove_file(&netns).unwrap();
-            fs::rename("/run/aside/netns", &netns).unwrap();
-            assert_eq!(bench.verbs(), ["ADD"]);
-            gone(&bench).await;
-            bench.assert_nothing_is_left();
-        },
-    );
+        // The staging namespace cannot be made.
+        bench.write_conflist(json!([scripted(json!({}))]));
+        sh("mkdir -p /run/aside");
+        let netns = bench.config.run_dir.join("netns");
+        fs::rename(&netns, "/run/aside/netns").unwrap();
+        fs::write(&netns, "").unwrap();
+        bench.create_endpoint("e1").await.unwrap_err();
+        fs::remove_file(&netns).unwrap();
+        fs::rename("/run/aside/netns", &netns).unwrap();
+        assert_eq!(bench.verbs(), ["ADD"]);
+        gone(&bench).await;
+        bench.assert_nothing_is_left();
+    });
 }
 
 #[test]
 fn r36_a_failed_add_that_left_nothing_is_forgotten_though_del_fails() {
-    alone(
-        "lifecycle::removal::r36_a_failed_add_that_left_nothing_is_forgotten_though_del_fails",
-        async {
-            let refusal = json!({"exit": 1, "stdout": {"code": 999, "msg": "no ranges"}});
-            let refuses = json!({"ADD": refusal, "DEL": refusal});
-            let bridge = known("bridge", refuses.clone());
-            // A plugin that ADD did not come to has left nothing, whoever it is.
-            let chains = [json!([bridge]), json!([bridge, {"type": "fake-plugin"}])];
-            let bench = bench(&["bridge"], chains[0].clone()).await;
-            for chain in chains {
-                bench.write_conflist(chain);
-                let error = bench.create_endpoint("e1").await.unwrap_err().to_string();
-                assert!(error.contains("no ranges") && !error.contains("undoing"), "{error}");
-                assert_eq!(orphans(&bench.config.state_dir).unwrap(), []);
-                bench.assert_nothing_is_left();
-            }
-            // An interface in staging is the plugin's own, and goes with it.
-            let after_work = json!({"exit": 1, "after_work": true});
-            bench.write_conflist(json!([known(
-                "bridge",
-                json!({"ADD": after_work, "DEL": refusal})
-            )]));
-            bench.create_endpoint("e1").await.unwrap_err();
-            until(|| sh("ls /sys/class/net").trim() == "lo").await;
+    alone(async {
+        let refusal = json!({"exit": 1, "stdout": {"code": 999, "msg": "no ranges"}});
+        let refuses = json!({"ADD": refusal, "DEL": refusal});
+        let bridge = known("bridge", refuses.clone());
+        // A plugin that ADD did not come to has left nothing, whoever it is.
+        let chains = [json!([bridge]), json!([bridge, {"type": "fake-plugin"}])];
+        let bench = bench(&["bridge"], chains[0].clone()).await;
+        for chain in chains {
+            bench.write_conflist(chain);
+            let error = bench.create_endpoint("e1").await.unwrap_err().to_string();
+            assert!(error.contains("no ranges") && !error.contains("undoing"), "{error}");
+            assert_eq!(orphans(&bench.config.state_dir).unwrap(), []);
             bench.assert_nothing_is_left();
-        },
-    );
+        }
+        // An interface in staging is the plugin's own, and goes with it.
+        let after_work = json!({"exit": 1, "after_work": true});
+        bench.write_conflist(json!([known("bridge", json!({"ADD": after_work, "DEL": refusal}))]));
+        bench.create_endpoint("e1").await.unwrap_err();
+        until(|| sh("ls /sys/class/net").trim() == "lo").await;
+        bench.assert_nothing_is_left();
+    });
 }
 
 #[test]
 fn r36_what_may_be_left_on_the_host_stays_an_orphan() {
-    alone("lifecycle::removal::r36_what_may_be_left_on_the_host_stays_an_orphan", async {
+    alone(async {
         const LEASE: &str = "mkdir -p /var/lib/cni/networks/k8snet; \
             printf '%s\\r\\n{ifname}' $CNI_CONTAINERID >/var/lib/cni/networks/k8snet/10.22.0.5";
         const RULE: &str = "nsenter --net=/proc/$PPID/ns/net iptables -t nat -A POSTROUTING \
@@ -193,70 +181,64 @@ fn r36_what_may_be_left_on_the_host_stays_an_orphan() {
 
 #[test]
 fn what_docker_could_not_take_out_outlives_its_container_until_its_turn_comes() {
-    alone(
-        "lifecycle::removal::what_docker_could_not_take_out_outlives_its_container_until_its_turn_comes",
-        async {
-            let plugin = scripted(json!({"DEL": {"sleep_ms": 1000}}));
-            let mut bench = Bench::in_background(json!([plugin])).await;
-            // One plugin at a time, and so one removal.
-            bench.config.limits.parallel = 1;
-            bench.driver = Driver::open(bench.config.clone()).await.unwrap();
-            bench.create_endpoint("e1").await.unwrap();
-            bench.create_endpoint("e2").await.unwrap();
-            make_sandbox();
-            let name = bench.join("e2", SANDBOX).await.unwrap().interface_name.src_name;
-            as_docker_moves_it(&name);
-            sh(&format!("nsenter --net={SANDBOX} ip link set eth0 alias the-same"));
-            bench.delete_endpoint("e1").await;
-            bench.delete_endpoint("e2").await;
-            // Docker removes the container's namespace at once, while the other DEL runs.
-            sh(&format!("umount {SANDBOX} && rm {SANDBOX}"));
-            assert!(count(&bench, "DEL") <= 1);
-            until(|| count(&bench, "DEL") == 2).await;
-            let calls = bench.calls();
-            let netns = calls.last().unwrap()["env"]["CNI_NETNS"].as_str().unwrap().to_owned();
-            let link = sh(&format!("nsenter --net={netns} ip link show {name}"));
-            assert!(link.contains("alias the-same"), "it is another one: {link}");
-            gone(&bench).await;
-            bench.assert_nothing_is_left();
-        },
-    );
+    alone(async {
+        let plugin = scripted(json!({"DEL": {"sleep_ms": 1000}}));
+        let mut bench = Bench::in_background(json!([plugin])).await;
+        // One plugin at a time, and so one removal.
+        bench.config.limits.parallel = 1;
+        bench.driver = Driver::open(bench.config.clone()).await.unwrap();
+        bench.create_endpoint("e1").await.unwrap();
+        bench.create_endpoint("e2").await.unwrap();
+        make_sandbox();
+        let name = bench.join("e2", SANDBOX).await.unwrap().interface_name.src_name;
+        as_docker_moves_it(&name);
+        sh(&format!("nsenter --net={SANDBOX} ip link set eth0 alias the-same"));
+        bench.delete_endpoint("e1").await;
+        bench.delete_endpoint("e2").await;
+        // Docker removes the container's namespace at once, while the other DEL runs.
+        sh(&format!("umount {SANDBOX} && rm {SANDBOX}"));
+        assert!(count(&bench, "DEL") <= 1);
+        until(|| count(&bench, "DEL") == 2).await;
+        let calls = bench.calls();
+        let netns = calls.last().unwrap()["env"]["CNI_NETNS"].as_str().unwrap().to_owned();
+        let link = sh(&format!("nsenter --net={netns} ip link show {name}"));
+        assert!(link.contains("alias the-same"), "it is another one: {link}");
+        gone(&bench).await;
+        bench.assert_nothing_is_left();
+    });
 }
 
 #[test]
 fn removals_run_a_few_at_a_time_and_what_docker_asks_for_goes_ahead() {
-    alone(
-        "lifecycle::removal::removals_run_a_few_at_a_time_and_what_docker_asks_for_goes_ahead",
-        async {
-            for (plugins, at_once) in [(32, 8), (1, 1)] {
-                let plugin = scripted(json!({"DEL": {"sleep_ms": 2000}}));
-                let mut bench = Bench::in_background(json!([plugin])).await;
-                bench.config.limits.parallel = plugins;
-                bench.driver = Driver::open(bench.config.clone()).await.unwrap();
-                let many: Vec<_> = (0..12).map(|number| format!("e{number}")).collect();
-                for id in &many {
-                    bench.create_endpoint(id).await.unwrap();
-                }
-                for id in &many {
-                    bench.delete_endpoint(id).await;
-                }
-                until(|| count(&bench, "DEL") == at_once).await;
-                bench.create_endpoint("next").await.unwrap();
-                // The one that had its turn has ended, at most, and another one begun.
-                let begun = count(&bench, "DEL");
-                assert!((at_once..at_once + 2).contains(&begun), "{begun} of {at_once}");
-                for record in bench.records() {
-                    // Enough is seen.
-                    fs::remove_file(record).unwrap();
-                }
+    alone(async {
+        for (plugins, at_once) in [(32, 8), (1, 1)] {
+            let plugin = scripted(json!({"DEL": {"sleep_ms": 2000}}));
+            let mut bench = Bench::in_background(json!([plugin])).await;
+            bench.config.limits.parallel = plugins;
+            bench.driver = Driver::open(bench.config.clone()).await.unwrap();
+            let many: Vec<_> = (0..12).map(|number| format!("e{number}")).collect();
+            for id in &many {
+                bench.create_endpoint(id).await.unwrap();
             }
-        },
-    );
+            for id in &many {
+                bench.delete_endpoint(id).await;
+            }
+            until(|| count(&bench, "DEL") == at_once).await;
+            bench.create_endpoint("next").await.unwrap();
+            // The one that had its turn has ended, at most, and another one begun.
+            let begun = count(&bench, "DEL");
+            assert!((at_once..at_once + 2).contains(&begun), "{begun} of {at_once}");
+            for record in bench.records() {
+                // Enough is seen.
+                fs::remove_file(record).unwrap();
+            }
+        }
+    });
 }
 
 #[test]
 fn a_new_container_waits_through_the_attempts_that_fail() {
-    alone("lifecycle::removal::a_new_container_waits_through_the_attempts_that_fail", async {
+    alone(async {
         let mut plugin = scripted(json!({"DEL": {"exit": 1, "times": 2}}));
         plugin["capabilities"]["portMappings"] = true.into();
         let asked = [
@@ -281,7 +263,7 @@ fn a_new_container_waits_through_the_attempts_that_fail() {
 
 #[test]
 fn a_device_is_waited_for_before_a_plugin_looks_for_it() {
-    alone("lifecycle::removal::a_device_is_waited_for_before_a_plugin_looks_for_it", async {
+    alone(async {
         let mut plugin = known("host-device", json!({"DEL": {"sleep_ms": 300}}));
         plugin["device"] = "enp9s0".into();
         let bench = bench(&["host-device"], json!([plugin])).await;
@@ -297,61 +279,54 @@ fn a_device_is_waited_for_before_a_plugin_looks_for_it() {
 
 #[test]
 fn whatever_was_in_the_way_of_a_new_container_it_is_tried_once_more_when_that_is_gone() {
-    alone(
-        "lifecycle::removal::whatever_was_in_the_way_of_a_new_container_it_is_tried_once_more_when_that_is_gone",
-        async {
-            // The undo of the new one fails, too.
-            let plugin = scripted(json!({
-                "DEL": {"sleep_ms": 300, "exit": 1, "times": 2}, "lease": "FOLDER/lease",
-            }));
-            let bench = bench(&[], json!([plugin])).await;
-            bench.create_endpoint("e1").await.unwrap();
-            bench.delete_endpoint("e1").await;
-            bench.create_endpoint("e2").await.unwrap();
-            assert_eq!(count(&bench, "ADD"), 3, "{:?}", bench.verbs());
-            bench.delete_endpoint("e2").await;
-            gone_but_for_the_driver(&bench).await;
+    alone(async {
+        // The undo of the new one fails, too.
+        let plugin = scripted(json!({
+            "DEL": {"sleep_ms": 300, "exit": 1, "times": 2}, "lease": "FOLDER/lease",
+        }));
+        let bench = bench(&[], json!([plugin])).await;
+        bench.create_endpoint("e1").await.unwrap();
+        bench.delete_endpoint("e1").await;
+        bench.create_endpoint("e2").await.unwrap();
+        assert_eq!(count(&bench, "ADD"), 3, "{:?}", bench.verbs());
+        bench.delete_endpoint("e2").await;
+        gone_but_for_the_driver(&bench).await;
 
-            // What another removal does not change is told at once.
-            fs::remove_file(bench.log()).unwrap();
-            bench.write_conflist(json!([scripted(json!({"DEL": {"sleep_ms": 3000}}))]));
-            bench.create_endpoint("e3").await.unwrap();
-            bench.delete_endpoint("e3").await;
-            let error =
-                create(&bench, "e4", &json!({"Interface": {"MacAddress": "nonsense"}})).await;
-            assert!(error.unwrap_err().contains("nonsense"));
-            assert_eq!(orphans(&bench.config.state_dir).unwrap().len(), 1, "it was waited for");
-            gone(&bench).await;
-            bench.assert_nothing_is_left();
-        },
-    );
+        // What another removal does not change is told at once.
+        fs::remove_file(bench.log()).unwrap();
+        bench.write_conflist(json!([scripted(json!({"DEL": {"sleep_ms": 3000}}))]));
+        bench.create_endpoint("e3").await.unwrap();
+        bench.delete_endpoint("e3").await;
+        let error = create(&bench, "e4", &json!({"Interface": {"MacAddress": "nonsense"}})).await;
+        assert!(error.unwrap_err().contains("nonsense"));
+        assert_eq!(orphans(&bench.config.state_dir).unwrap().len(), 1, "it was waited for");
+        gone(&bench).await;
+        bench.assert_nothing_is_left();
+    });
 }
 
 #[test]
 fn an_endpoint_that_failed_twice_names_the_orphan_that_may_be_in_its_way() {
-    alone(
-        "lifecycle::removal::an_endpoint_that_failed_twice_names_the_orphan_that_may_be_in_its_way",
-        async {
-            let plugin = scripted(json!({
-                "DEL": {"exit": 1, "stdout": {"code": 100, "msg": "no way"}}, "lease": "FOLDER/lease",
-            }));
-            let bench = bench(&[], json!([plugin])).await;
-            bench.create_endpoint("e1").await.unwrap();
-            bench.delete_endpoint("e1").await;
-            until(|| orphans(&bench.config.state_dir).unwrap()[0].attempts > 0).await;
-            let error = bench.create_endpoint("e2").await.unwrap_err().to_string();
-            let shown = orphans(&bench.config.state_dir).unwrap();
-            let first = shown.iter().find(|orphan| orphan.endpoint.to_string() == "e1").unwrap();
-            for part in ["no lease left", &first.attachment, "no way", "cnm-cni orphans"] {
-                assert!(error.contains(part), "{part} is not in: {error}");
-            }
-        },
-    );
+    alone(async {
+        let plugin = scripted(json!({
+            "DEL": {"exit": 1, "stdout": {"code": 100, "msg": "no way"}}, "lease": "FOLDER/lease",
+        }));
+        let bench = bench(&[], json!([plugin])).await;
+        bench.create_endpoint("e1").await.unwrap();
+        bench.delete_endpoint("e1").await;
+        until(|| orphans(&bench.config.state_dir).unwrap()[0].attempts > 0).await;
+        let error = bench.create_endpoint("e2").await.unwrap_err().to_string();
+        let shown = orphans(&bench.config.state_dir).unwrap();
+        let first = shown.iter().find(|orphan| orphan.endpoint.to_string() == "e1").unwrap();
+        for part in ["no lease left", &first.attachment, "no way", "cnm-cni orphans"] {
+            assert!(error.contains(part), "{part} is not in: {error}");
+        }
+    });
 }
 
 #[test]
 fn nobody_waits_for_a_removal_without_limit() {
-    alone("lifecycle::removal::nobody_waits_for_a_removal_without_limit", async {
+    alone(async {
         let plugin = scripted(json!({"DEL": {"sleep_ms": 45_000}}));
         let bench = bench(&[], json!([plugin])).await;
         let pinned = json!({"Interface": {"Address": "10.22.3.9/16"}});

@@ -19,8 +19,7 @@ impl Bench {
 
 #[test]
 fn r32_r39_the_namespace_is_there_before_the_first_plugin_and_gone_after_the_last() {
-    let test = "r32_r39_the_namespace_is_there_before_the_first_plugin_and_gone_after_the_last";
-    alone(&format!("lifecycle::rules::{test}"), async {
+    alone(async {
         let bench = Bench::with(json!([scripted(json!({}))])).await;
         bench.create_endpoint("e1").await.unwrap();
         bench.delete_wholly("e1").await;
@@ -38,7 +37,7 @@ fn r32_r39_the_namespace_is_there_before_the_first_plugin_and_gone_after_the_las
 
 #[test]
 fn r33_nothing_runs_at_the_same_time_for_one_container() {
-    alone("lifecycle::rules::r33_nothing_runs_at_the_same_time_for_one_container", async {
+    alone(async {
         let plugin = scripted(json!({"ADD": {"sleep_ms": 300}}));
         let bench = Bench::with(json!([plugin])).await;
         let delete = async {
@@ -59,7 +58,7 @@ fn r33_nothing_runs_at_the_same_time_for_one_container() {
 
 #[test]
 fn r38_each_attachment_has_the_configuration_of_its_own_add() {
-    alone("lifecycle::rules::r38_each_attachment_has_the_configuration_of_its_own_add", async {
+    alone(async {
         let bench = Bench::with(json!([scripted(json!({"mtu": 1400}))])).await;
         bench.create_endpoint("e1").await.unwrap();
         let edited = json!({"mtu": 1300, "addresses": ["10.22.3.8/16"]});
@@ -79,7 +78,7 @@ fn r38_each_attachment_has_the_configuration_of_its_own_add() {
 
 #[test]
 fn r43_the_result_of_add_outlives_the_driver_and_reaches_del() {
-    alone("lifecycle::rules::r43_the_result_of_add_outlives_the_driver_and_reaches_del", async {
+    alone(async {
         let mut bench = Bench::with(json!([scripted(json!({}))])).await;
         bench.create_endpoint("e1").await.unwrap();
         assert_eq!(bench.records().len(), 1);
@@ -97,7 +96,7 @@ fn r43_the_result_of_add_outlives_the_driver_and_reaches_del() {
 
 #[test]
 fn l22_plugins_made_for_kubernetes_are_told_of_a_pod() {
-    alone("lifecycle::rules::l22_plugins_made_for_kubernetes_are_told_of_a_pod", async {
+    alone(async {
         let bench = Bench::with(json!([scripted(json!({}))])).await;
         bench.create_endpoint("e1").await.unwrap();
         bench.delete_wholly("e1").await;

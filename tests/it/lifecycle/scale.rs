@@ -15,29 +15,26 @@ use crate::alone::{alone, sh};
 
 #[test]
 fn a_thousand_attachments_go_on_over_a_restart_with_nothing_run() {
-    alone(
-        "lifecycle::scale::a_thousand_attachments_go_on_over_a_restart_with_nothing_run",
-        async {
-            let mut bench = Bench::with(json!([scripted(json!({}))])).await;
-            let answer = bench.create_endpoint("e1").await.unwrap();
-            let record = bench.records().remove(0);
-            let text = fs::read_to_string(&record).unwrap();
-            let id = record.file_stem().unwrap().to_string_lossy().into_owned();
-            let (head, tail) = id.split_at(id.len() - 4);
-            let tail = u16::from_str_radix(tail, 16).unwrap();
-            let if_name = |id: &str| format!("cni{}", &id.replace('-', "")[20..]);
-            for n in 1..=1000 {
-                let other = format!("{head}{:04x}", tail ^ n);
-                let text = text.replace(&id, &other).replace(&if_name(&id), &if_name(&other));
-                let text = text.replace("\"e1\"", &format!("\"x{n}\""));
-                fs::write(record.with_file_name(format!("{other}.json")), text).unwrap();
-            }
-            bench.restart().await;
-            assert_eq!(bench.create_endpoint("x1000").await.unwrap(), answer);
-            assert_eq!(bench.verbs(), ["ADD"]);
-            assert_eq!(bench.records().len(), 1001);
-        },
-    );
+    alone(async {
+        let mut bench = Bench::with(json!([scripted(json!({}))])).await;
+        let answer = bench.create_endpoint("e1").await.unwrap();
+        let record = bench.records().remove(0);
+        let text = fs::read_to_string(&record).unwrap();
+        let id = record.file_stem().unwrap().to_string_lossy().into_owned();
+        let (head, tail) = id.split_at(id.len() - 4);
+        let tail = u16::from_str_radix(tail, 16).unwrap();
+        let if_name = |id: &str| format!("cni{}", &id.replace('-', "")[20..]);
+        for n in 1..=1000 {
+            let other = format!("{head}{:04x}", tail ^ n);
+            let text = text.replace(&id, &other).replace(&if_name(&id), &if_name(&other));
+            let text = text.replace("\"e1\"", &format!("\"x{n}\""));
+            fs::write(record.with_file_name(format!("{other}.json")), text).unwrap();
+        }
+        bench.restart().await;
+        assert_eq!(bench.create_endpoint("x1000").await.unwrap(), answer);
+        assert_eq!(bench.verbs(), ["ADD"]);
+        assert_eq!(bench.records().len(), 1001);
+    });
 }
 
 /// So many endpoints, each settled in a container of its own.
@@ -119,8 +116,7 @@ const OF_THE_TEST: usize = 3;
 
 #[test]
 fn a_check_of_all_takes_few_threads_and_leaves_dockers_calls_their_way() {
-    let test = "a_check_of_all_takes_few_threads_and_leaves_dockers_calls_their_way";
-    alone(&format!("lifecycle::scale::{test}"), async {
+    alone(async {
         let slow = json!({"CHECK": {"sleep_ms": 300, "after_work": true}});
         let bench = attached(40, slow).await;
         let alone = Instant::now();
@@ -157,8 +153,7 @@ fn a_check_of_all_takes_few_threads_and_leaves_dockers_calls_their_way() {
 #[test]
 #[ignore = "a table of times: make bench, or by itself with --nocapture on a quiet machine"]
 fn a_check_takes_as_long_for_each_attachment_however_many_there_are() {
-    let test = "a_check_takes_as_long_for_each_attachment_however_many_there_are";
-    alone(&format!("lifecycle::scale::{test}"), async {
+    alone(async {
         println!(
             "attachments  check ms  ms each  threads  descriptors  children  docker's call ms"
         );

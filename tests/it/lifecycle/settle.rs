@@ -71,38 +71,32 @@ fn as_add_left_it(bench: &Bench) -> String {
 
 #[test]
 fn a_container_of_docker_28_is_settled_when_program_is_answered() {
-    alone(
-        "lifecycle::settle::a_container_of_docker_28_is_settled_when_program_is_answered",
-        async {
-            let bench = Bench::with(json!([elaborate()])).await;
-            bench.create_endpoint("e1").await.unwrap();
-            let wanted = as_add_left_it(&bench);
-            make_sandbox();
-            let name = bench.join("e1", SANDBOX).await.unwrap().interface_name.src_name;
-            bench.program("e1").await.expect("nothing to do while the interface is not in place");
-            as_docker_moves_it(&name);
-            bench.program("e1").await.unwrap();
-            pretty(&network(SANDBOX, "eth0"), &wanted);
+    alone(async {
+        let bench = Bench::with(json!([elaborate()])).await;
+        bench.create_endpoint("e1").await.unwrap();
+        let wanted = as_add_left_it(&bench);
+        make_sandbox();
+        let name = bench.join("e1", SANDBOX).await.unwrap().interface_name.src_name;
+        bench.program("e1").await.expect("nothing to do while the interface is not in place");
+        as_docker_moves_it(&name);
+        bench.program("e1").await.unwrap();
+        pretty(&network(SANDBOX, "eth0"), &wanted);
 
-            inside("ip addr del 10.22.3.8/16 dev eth0");
-            bench.program("e1").await.unwrap();
-            assert!(
-                !inside("ip addr").contains("10.22.3.8"),
-                "settled once, then the container's own"
-            );
+        inside("ip addr del 10.22.3.8/16 dev eth0");
+        bench.program("e1").await.unwrap();
+        assert!(!inside("ip addr").contains("10.22.3.8"), "settled once, then the container's own");
 
-            bench.leave("e1").await;
-            bench.leave("e1").await;
-            assert!(!inside("ip rule").contains("10.22.3.8"), "rules do not go with the interface");
-            bench.delete_endpoint("e1").await;
-            bench.assert_nothing_is_left();
-        },
-    );
+        bench.leave("e1").await;
+        bench.leave("e1").await;
+        assert!(!inside("ip rule").contains("10.22.3.8"), "rules do not go with the interface");
+        bench.delete_endpoint("e1").await;
+        bench.assert_nothing_is_left();
+    });
 }
 
 #[test]
 fn a_container_of_docker_20_is_settled_once_docker_is_done() {
-    alone("lifecycle::settle::a_container_of_docker_20_is_settled_once_docker_is_done", async {
+    alone(async {
         let bench = Bench::with(json!([elaborate()])).await;
         bench.create_endpoint("e1").await.unwrap();
         let wanted = as_add_left_it(&bench);
@@ -131,34 +125,31 @@ fn a_container_of_docker_20_is_settled_once_docker_is_done() {
 
 #[test]
 fn a_container_of_docker_20_is_settled_by_a_driver_that_was_started_meanwhile() {
-    alone(
-        "lifecycle::settle::a_container_of_docker_20_is_settled_by_a_driver_that_was_started_meanwhile",
-        async {
-            // Docker does its part while no driver runs, or when the next one does.
-            for docker_is_first in [true, false] {
-                let mut bench = Bench::with(json!([elaborate()])).await;
-                bench.create_endpoint("e1").await.unwrap();
-                let wanted = as_add_left_it(&bench);
-                let name = bench.join("e1", SANDBOX).await.unwrap().interface_name.src_name;
-                bench.driver.drain().await;
-                if docker_is_first {
-                    make_sandbox();
-                    as_docker_moves_it(&name);
-                }
-                bench.driver = Driver::open(bench.config.clone()).await.unwrap();
-                if !docker_is_first {
-                    make_sandbox();
-                    as_docker_moves_it(&name);
-                }
-
-                settled(&wanted).await;
-                bench.delete_endpoint("e1").await;
-                bench.driver.drain().await;
-                bench.assert_nothing_is_left();
-                sh(&format!("umount {SANDBOX}; rm {SANDBOX}"));
+    alone(async {
+        // Docker does its part while no driver runs, or when the next one does.
+        for docker_is_first in [true, false] {
+            let mut bench = Bench::with(json!([elaborate()])).await;
+            bench.create_endpoint("e1").await.unwrap();
+            let wanted = as_add_left_it(&bench);
+            let name = bench.join("e1", SANDBOX).await.unwrap().interface_name.src_name;
+            bench.driver.drain().await;
+            if docker_is_first {
+                make_sandbox();
+                as_docker_moves_it(&name);
             }
-        },
-    );
+            bench.driver = Driver::open(bench.config.clone()).await.unwrap();
+            if !docker_is_first {
+                make_sandbox();
+                as_docker_moves_it(&name);
+            }
+
+            settled(&wanted).await;
+            bench.delete_endpoint("e1").await;
+            bench.driver.drain().await;
+            bench.assert_nothing_is_left();
+            sh(&format!("umount {SANDBOX}; rm {SANDBOX}"));
+        }
+    });
 }
 
 /// Waits until the container has what ADD left.
@@ -172,7 +163,7 @@ async fn settled(wanted: &str) {
 
 #[test]
 fn a_namespace_that_is_found_late_is_settled() {
-    alone("lifecycle::settle::a_namespace_that_is_found_late_is_settled", async {
+    alone(async {
         let bench = Bench::with(json!([elaborate()])).await;
         bench.create_endpoint("e1").await.unwrap();
         let wanted = as_add_left_it(&bench);
@@ -197,67 +188,61 @@ fn a_namespace_that_is_found_late_is_settled() {
 
 #[test]
 fn a_container_that_came_while_there_were_no_descriptors_is_settled() {
-    alone(
-        "lifecycle::settle::a_container_that_came_while_there_were_no_descriptors_is_settled",
-        async {
-            let bench = Bench::with(json!([elaborate()])).await;
-            bench.create_endpoint("e1").await.unwrap();
-            let wanted = as_add_left_it(&bench);
-            let name = bench.join("e1", SANDBOX).await.unwrap().interface_name.src_name;
-            let steps = AS_DOCKER_SETS_IT_UP
-                .map(|step| format!("nsenter --net={SANDBOX} ip {}\n", step.replace("SRC", &name)));
-            let script = format!(
-                "read go; touch {SANDBOX}; unshare --net={SANDBOX} ip link set lo up
+    alone(async {
+        let bench = Bench::with(json!([elaborate()])).await;
+        bench.create_endpoint("e1").await.unwrap();
+        let wanted = as_add_left_it(&bench);
+        let name = bench.join("e1", SANDBOX).await.unwrap().interface_name.src_name;
+        let steps = AS_DOCKER_SETS_IT_UP
+            .map(|step| format!("nsenter --net={SANDBOX} ip {}\n", step.replace("SRC", &name)));
+        let script = format!(
+            "read go; touch {SANDBOX}; unshare --net={SANDBOX} ip link set lo up
                  ip link set {name} netns {SANDBOX}\n{}echo done",
-                steps.concat()
-            );
-            let mut docker = Command::new("sh")
-                .args(["-ec", &script])
-                .stdin(Stdio::piped())
-                .stdout(Stdio::piped())
-                .spawn()
-                .unwrap();
-            let (mut go, done) = (docker.stdin.take().unwrap(), docker.stdout.take().unwrap());
-            let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
-            setrlimit(Resource::RLIMIT_NOFILE, 3, hard).unwrap();
-            go.write_all(b"go\n").unwrap();
-            assert_eq!(BufReader::new(done).lines().next().unwrap().unwrap(), "done");
-            tokio::time::sleep(Duration::from_millis(300)).await;
-            setrlimit(Resource::RLIMIT_NOFILE, soft, hard).unwrap();
-            assert!(docker.wait().unwrap().success());
-            settled(&wanted).await;
-            bench.leave("e1").await;
-            bench.delete_endpoint("e1").await;
-            bench.driver.drain().await;
-            bench.assert_nothing_is_left();
-        },
-    );
+            steps.concat()
+        );
+        let mut docker = Command::new("sh")
+            .args(["-ec", &script])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (mut go, done) = (docker.stdin.take().unwrap(), docker.stdout.take().unwrap());
+        let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+        setrlimit(Resource::RLIMIT_NOFILE, 3, hard).unwrap();
+        go.write_all(b"go\n").unwrap();
+        assert_eq!(BufReader::new(done).lines().next().unwrap().unwrap(), "done");
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        setrlimit(Resource::RLIMIT_NOFILE, soft, hard).unwrap();
+        assert!(docker.wait().unwrap().success());
+        settled(&wanted).await;
+        bench.leave("e1").await;
+        bench.delete_endpoint("e1").await;
+        bench.driver.drain().await;
+        bench.assert_nothing_is_left();
+    });
 }
 
 #[test]
 fn an_endpoint_that_docker_asks_about_too_early_is_settled_later() {
-    alone(
-        "lifecycle::settle::an_endpoint_that_docker_asks_about_too_early_is_settled_later",
-        async {
-            let bench = Bench::with(json!([elaborate()])).await;
-            bench.create_endpoint("e1").await.unwrap();
-            let wanted = as_add_left_it(&bench);
-            make_sandbox();
-            let name = bench.join("e1", SANDBOX).await.unwrap().interface_name.src_name;
-            bench.program("e1").await.unwrap();
-            as_docker_moves_it(&name);
-            settled(&wanted).await;
-            bench.leave("e1").await;
-            bench.delete_endpoint("e1").await;
-            bench.driver.drain().await;
-            bench.assert_nothing_is_left();
-        },
-    );
+    alone(async {
+        let bench = Bench::with(json!([elaborate()])).await;
+        bench.create_endpoint("e1").await.unwrap();
+        let wanted = as_add_left_it(&bench);
+        make_sandbox();
+        let name = bench.join("e1", SANDBOX).await.unwrap().interface_name.src_name;
+        bench.program("e1").await.unwrap();
+        as_docker_moves_it(&name);
+        settled(&wanted).await;
+        bench.leave("e1").await;
+        bench.delete_endpoint("e1").await;
+        bench.driver.drain().await;
+        bench.assert_nothing_is_left();
+    });
 }
 
 #[test]
 fn a_container_whose_interface_is_gone_does_not_start() {
-    alone("lifecycle::settle::a_container_whose_interface_is_gone_does_not_start", async {
+    alone(async {
         let bench = Bench::with(json!([elaborate()])).await;
         bench.create_endpoint("e1").await.unwrap();
         make_sandbox();
@@ -274,7 +259,7 @@ fn a_container_whose_interface_is_gone_does_not_start() {
 
 #[test]
 fn a_setting_of_the_users_stays_whatever_the_chain_has_set() {
-    alone("lifecycle::settle::a_setting_of_the_users_stays_whatever_the_chain_has_set", async {
+    alone(async {
         let commands = [
             "sysctl -q -w net.core.somaxconn=611",
             "sysctl -q -w net.ipv4.tcp_retries2=7",
@@ -328,151 +313,136 @@ fn a_setting_of_the_users_stays_whatever_the_chain_has_set() {
 
 #[test]
 fn a_setting_that_docker_20_sets_after_settling_is_the_users_too() {
-    alone(
-        "lifecycle::settle::a_setting_that_docker_20_sets_after_settling_is_the_users_too",
-        async {
-            let commands = ["sysctl -q -w net.core.somaxconn=611"];
-            let bench = Bench::with(json!([scripted(json!({"commands": commands}))])).await;
-            bench.create_endpoint("e1").await.unwrap();
-            let name = bench.join("e1", SANDBOX).await.unwrap().interface_name.src_name;
-            bench.program("e1").await.unwrap();
-            make_sandbox();
-            as_docker_moves_it(&name);
-            let record = || fs::read_to_string(&bench.records()[0]).unwrap();
-            until(|| record().contains("Settled")).await;
-            let somaxconn = || inside("sysctl -n net.core.somaxconn").trim().to_owned();
-            assert_eq!(somaxconn(), "611");
-            inside("sysctl -q -w net.core.somaxconn=2048");
-            let check = bench.driver.check(&[], true).await.remove(0);
-            assert!(check.is_well() && check.repaired.is_empty(), "{check:?}");
-            assert_eq!(somaxconn(), "2048");
-            bench.leave("e1").await;
-            bench.delete_endpoint("e1").await;
-            bench.driver.drain().await;
-            bench.assert_nothing_is_left();
-        },
-    );
+    alone(async {
+        let commands = ["sysctl -q -w net.core.somaxconn=611"];
+        let bench = Bench::with(json!([scripted(json!({"commands": commands}))])).await;
+        bench.create_endpoint("e1").await.unwrap();
+        let name = bench.join("e1", SANDBOX).await.unwrap().interface_name.src_name;
+        bench.program("e1").await.unwrap();
+        make_sandbox();
+        as_docker_moves_it(&name);
+        let record = || fs::read_to_string(&bench.records()[0]).unwrap();
+        until(|| record().contains("Settled")).await;
+        let somaxconn = || inside("sysctl -n net.core.somaxconn").trim().to_owned();
+        assert_eq!(somaxconn(), "611");
+        inside("sysctl -q -w net.core.somaxconn=2048");
+        let check = bench.driver.check(&[], true).await.remove(0);
+        assert!(check.is_well() && check.repaired.is_empty(), "{check:?}");
+        assert_eq!(somaxconn(), "2048");
+        bench.leave("e1").await;
+        bench.delete_endpoint("e1").await;
+        bench.driver.drain().await;
+        bench.assert_nothing_is_left();
+    });
 }
 
 #[test]
 fn a_setting_that_no_interface_has_is_refused_before_the_container_starts() {
-    alone(
-        "lifecycle::settle::a_setting_that_no_interface_has_is_refused_before_the_container_starts",
-        async {
-            let bench = Bench::with(json!([scripted(json!({}))])).await;
-            let option = "com.docker.network.endpoint.sysctls";
-            let request = json!({"NetworkID": NETWORK, "EndpointID": "e1", "Interface": {},
+    alone(async {
+        let bench = Bench::with(json!([scripted(json!({}))])).await;
+        let option = "com.docker.network.endpoint.sysctls";
+        let request = json!({"NetworkID": NETWORK, "EndpointID": "e1", "Interface": {},
                 "Options": {option: "net.ipv4.conf.IFNAME.arp_filtre=0"}});
-            bench.driver.create_endpoint(read(request)).await.unwrap();
-            let error = bench.join("e1", SANDBOX).await.unwrap_err().to_string();
-            assert!(error.contains("net/ipv4/conf/IFNAME/arp_filtre"), "{error}");
-            bench.delete_endpoint("e1").await;
-            bench.assert_nothing_is_left();
-        },
-    );
+        bench.driver.create_endpoint(read(request)).await.unwrap();
+        let error = bench.join("e1", SANDBOX).await.unwrap_err().to_string();
+        assert!(error.contains("net/ipv4/conf/IFNAME/arp_filtre"), "{error}");
+        bench.delete_endpoint("e1").await;
+        bench.assert_nothing_is_left();
+    });
 }
 
 #[test]
 fn an_ipv6_gateway_that_docker_passed_over_is_the_default_route_where_there_is_no_other() {
-    alone(
-        "lifecycle::settle::an_ipv6_gateway_that_docker_passed_over_is_the_default_route_where_there_is_no_other",
-        async {
-            let plugin = scripted(json!({
-                "addresses": ["fd00:22::7/64"],
-                "gateway": "fd00:22::1",
-                "routes": [{"dst": "::/0", "gw": "fd00:22::1"}],
-            }));
-            let bench = Bench::with(json!([plugin])).await;
-            let defaults = || inside("ip -6 route show default");
-            for other in [None, Some("ip -6 route add default dev lo metric 9")] {
-                bench.create_endpoint("e1").await.unwrap();
-                let name = bench.join("e1", SANDBOX).await.unwrap().interface_name.src_name;
-                make_sandbox();
-                other.map(inside);
-                sh(&format!("ip link set {name} netns {SANDBOX}"));
-                inside(&format!("ip link set {name} name eth0"));
-                inside("ip addr add fd00:22::7/64 dev eth0 nodad");
-                inside("ip link set eth0 up");
-                let record = || fs::read_to_string(&bench.records()[0]).unwrap();
-                until(|| record().contains("Settled")).await;
-                let routes = defaults();
-                match other {
-                    None => assert!(routes.contains("default via fd00:22::1 dev eth0"), "{routes}"),
-                    Some(_) => assert!(routes.contains("dev lo"), "{routes}"),
-                }
-                assert_eq!(routes.lines().count(), 1, "{routes}");
-                let checks = bench.driver.check(&[], false).await;
-                assert!(checks[0].is_well(), "{checks:?}");
-                if other.is_none() {
-                    inside("ip -6 route del default");
-                    let repaired = bench.driver.check(&[], true).await.remove(0).repaired;
-                    assert!(
-                        repaired[0].starts_with("route default via fd00:22::1"),
-                        "{repaired:?}"
-                    );
-                    assert!(defaults().contains("default via fd00:22::1 dev eth0"));
-                }
-                bench.leave("e1").await;
-                bench.delete_endpoint("e1").await;
-                sh(&format!("umount {SANDBOX}; rm {SANDBOX}"));
+    alone(async {
+        let plugin = scripted(json!({
+            "addresses": ["fd00:22::7/64"],
+            "gateway": "fd00:22::1",
+            "routes": [{"dst": "::/0", "gw": "fd00:22::1"}],
+        }));
+        let bench = Bench::with(json!([plugin])).await;
+        let defaults = || inside("ip -6 route show default");
+        for other in [None, Some("ip -6 route add default dev lo metric 9")] {
+            bench.create_endpoint("e1").await.unwrap();
+            let name = bench.join("e1", SANDBOX).await.unwrap().interface_name.src_name;
+            make_sandbox();
+            other.map(inside);
+            sh(&format!("ip link set {name} netns {SANDBOX}"));
+            inside(&format!("ip link set {name} name eth0"));
+            inside("ip addr add fd00:22::7/64 dev eth0 nodad");
+            inside("ip link set eth0 up");
+            let record = || fs::read_to_string(&bench.records()[0]).unwrap();
+            until(|| record().contains("Settled")).await;
+            let routes = defaults();
+            match other {
+                None => assert!(routes.contains("default via fd00:22::1 dev eth0"), "{routes}"),
+                Some(_) => assert!(routes.contains("dev lo"), "{routes}"),
             }
-            bench.driver.drain().await;
-            bench.assert_nothing_is_left();
-        },
-    );
+            assert_eq!(routes.lines().count(), 1, "{routes}");
+            let checks = bench.driver.check(&[], false).await;
+            assert!(checks[0].is_well(), "{checks:?}");
+            if other.is_none() {
+                inside("ip -6 route del default");
+                let repaired = bench.driver.check(&[], true).await.remove(0).repaired;
+                assert!(repaired[0].starts_with("route default via fd00:22::1"), "{repaired:?}");
+                assert!(defaults().contains("default via fd00:22::1 dev eth0"));
+            }
+            bench.leave("e1").await;
+            bench.delete_endpoint("e1").await;
+            sh(&format!("umount {SANDBOX}; rm {SANDBOX}"));
+        }
+        bench.driver.drain().await;
+        bench.assert_nothing_is_left();
+    });
 }
 
 #[test]
 fn neighbours_are_told_three_times_where_the_addresses_of_a_container_are() {
-    alone(
-        "lifecycle::settle::neighbours_are_told_three_times_where_the_addresses_of_a_container_are",
-        async {
-            let mut plugin = elaborate();
-            plugin["fake"]["host_addresses"] = json!(["10.22.0.1/16", "fd00:22::1/64"]);
-            let bench = Bench::with(json!([plugin])).await;
-            bench.create_endpoint("e1").await.unwrap();
-            let end = sh("ls /sys/class/net | grep fake").trim().to_owned();
-            let addresses = ["10.22.3.7", "10.22.3.8", "192.0.2.7", "fd00:22::7", "fd00:22::8"];
-            const OLD: &str = "02:00:00:00:00:77";
-            let forget = || {
-                for address in addresses {
-                    sh(&format!("ip neigh replace {address} lladdr {OLD} dev {end} nud stale"));
-                }
-            };
-            let known = || sh(&format!("ip neigh show dev {end}"));
-            make_sandbox();
-            let name = bench.join("e1", SANDBOX).await.unwrap().interface_name.src_name;
-            as_docker_moves_it(&name);
-            // The kernel takes its time to see that the other end is up.
-            until(|| !inside("ip link show eth0").contains("NO-CARRIER")).await;
-            forget();
-            let asked = Instant::now();
-            bench.program("e1").await.unwrap();
-            assert!(asked.elapsed() < Duration::from_secs(1), "nothing waits for it");
-            let eth0 = inside("ip -o link show eth0");
-            let mac = eth0.split("link/ether ").nth(1).unwrap().split(' ').next().unwrap();
-            for _ in 0..3 {
-                until(|| known().matches(mac).count() == addresses.len()).await;
-                forget();
+    alone(async {
+        let mut plugin = elaborate();
+        plugin["fake"]["host_addresses"] = json!(["10.22.0.1/16", "fd00:22::1/64"]);
+        let bench = Bench::with(json!([plugin])).await;
+        bench.create_endpoint("e1").await.unwrap();
+        let end = sh("ls /sys/class/net | grep fake").trim().to_owned();
+        let addresses = ["10.22.3.7", "10.22.3.8", "192.0.2.7", "fd00:22::7", "fd00:22::8"];
+        const OLD: &str = "02:00:00:00:00:77";
+        let forget = || {
+            for address in addresses {
+                sh(&format!("ip neigh replace {address} lladdr {OLD} dev {end} nud stale"));
             }
-            tokio::time::sleep(Duration::from_millis(1500)).await;
-            assert_eq!(known().matches(OLD).count(), addresses.len(), "three times are enough");
-
-            // What is put back is told, too.
-            inside("ip addr del 10.22.3.8/16 dev eth0");
-            assert_eq!(bench.driver.check(&[], true).await[0].differences, [] as [&str; 0]);
+        };
+        let known = || sh(&format!("ip neigh show dev {end}"));
+        make_sandbox();
+        let name = bench.join("e1", SANDBOX).await.unwrap().interface_name.src_name;
+        as_docker_moves_it(&name);
+        // The kernel takes its time to see that the other end is up.
+        until(|| !inside("ip link show eth0").contains("NO-CARRIER")).await;
+        forget();
+        let asked = Instant::now();
+        bench.program("e1").await.unwrap();
+        assert!(asked.elapsed() < Duration::from_secs(1), "nothing waits for it");
+        let eth0 = inside("ip -o link show eth0");
+        let mac = eth0.split("link/ether ").nth(1).unwrap().split(' ').next().unwrap();
+        for _ in 0..3 {
             until(|| known().matches(mac).count() == addresses.len()).await;
-            bench.leave("e1").await;
-            bench.delete_endpoint("e1").await;
-            bench.driver.drain().await;
-            bench.assert_nothing_is_left();
-        },
-    );
+            forget();
+        }
+        tokio::time::sleep(Duration::from_millis(1500)).await;
+        assert_eq!(known().matches(OLD).count(), addresses.len(), "three times are enough");
+
+        // What is put back is told, too.
+        inside("ip addr del 10.22.3.8/16 dev eth0");
+        assert_eq!(bench.driver.check(&[], true).await[0].differences, [] as [&str; 0]);
+        until(|| known().matches(mac).count() == addresses.len()).await;
+        bench.leave("e1").await;
+        bench.delete_endpoint("e1").await;
+        bench.driver.drain().await;
+        bench.assert_nothing_is_left();
+    });
 }
 
 #[test]
 fn del_finds_all_that_add_left() {
-    alone("lifecycle::settle::del_finds_all_that_add_left", async {
+    alone(async {
         let mut plugin = elaborate();
         // Looked at from the outside, before it is removed.
         plugin["fake"]["DEL"] = json!({"sleep_ms": 1500});
@@ -498,48 +468,44 @@ fn del_finds_all_that_add_left() {
 
 #[test]
 fn routes_to_the_same_destination_stay_beside_each_other_in_their_order() {
-    alone(
-        "lifecycle::settle::routes_to_the_same_destination_stay_beside_each_other_in_their_order",
-        async {
-            // As plugins make them: the second is put before the first, and one to the subnet
-            // before the kernel's.
-            let commands = [
-                "ip route add 10.98.0.0/16 via 10.22.0.8 dev {ifname}",
-                "ip route prepend 10.98.0.0/16 via 10.22.0.9 dev {ifname}",
-                "ip route prepend 10.22.0.0/16 via 10.22.0.1 dev {ifname}",
-                "ip route add fd00:98::/64 via fd00:22::8 dev {ifname}",
-                "ip route append fd00:98::/64 via fd00:22::9 dev {ifname}",
-            ];
-            let bench = Bench::with(json!([scripted(json!({"commands": commands}))])).await;
-            bench.create_endpoint("e1").await.unwrap();
-            let routes = |netns: &str, if_name: &str| {
-                let inside = format!("nsenter --net={netns} ip");
-                let gateways = "show fd00:98::/64 | sort";
-                let all = sh(&format!("{inside} -4 route; {inside} -6 route {gateways}"));
-                let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
-                let but_dockers = all.lines().filter(|line| !line.starts_with("default"));
-                but_dockers.map(words).collect::<Vec<_>>().join("\n").replace(if_name, "IFACE")
-            };
-            let env = &bench.calls()[0]["env"];
-            let [staging, if_name] =
-                ["CNI_NETNS", "CNI_IFNAME"].map(|key| env[key].as_str().unwrap());
-            let wanted = routes(staging, if_name);
-            assert_eq!(wanted.lines().count(), 7, "{wanted}");
-            make_sandbox();
-            let name = bench.join("e1", SANDBOX).await.unwrap().interface_name.src_name;
-            as_docker_moves_it(&name);
-            bench.program("e1").await.unwrap();
-            pretty(&routes(SANDBOX, "eth0"), &wanted);
-            bench.leave("e1").await;
-            bench.delete_endpoint("e1").await;
-            bench.assert_nothing_is_left();
-        },
-    );
+    alone(async {
+        // As plugins make them: the second is put before the first, and one to the subnet
+        // before the kernel's.
+        let commands = [
+            "ip route add 10.98.0.0/16 via 10.22.0.8 dev {ifname}",
+            "ip route prepend 10.98.0.0/16 via 10.22.0.9 dev {ifname}",
+            "ip route prepend 10.22.0.0/16 via 10.22.0.1 dev {ifname}",
+            "ip route add fd00:98::/64 via fd00:22::8 dev {ifname}",
+            "ip route append fd00:98::/64 via fd00:22::9 dev {ifname}",
+        ];
+        let bench = Bench::with(json!([scripted(json!({"commands": commands}))])).await;
+        bench.create_endpoint("e1").await.unwrap();
+        let routes = |netns: &str, if_name: &str| {
+            let inside = format!("nsenter --net={netns} ip");
+            let gateways = "show fd00:98::/64 | sort";
+            let all = sh(&format!("{inside} -4 route; {inside} -6 route {gateways}"));
+            let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+            let but_dockers = all.lines().filter(|line| !line.starts_with("default"));
+            but_dockers.map(words).collect::<Vec<_>>().join("\n").replace(if_name, "IFACE")
+        };
+        let env = &bench.calls()[0]["env"];
+        let [staging, if_name] = ["CNI_NETNS", "CNI_IFNAME"].map(|key| env[key].as_str().unwrap());
+        let wanted = routes(staging, if_name);
+        assert_eq!(wanted.lines().count(), 7, "{wanted}");
+        make_sandbox();
+        let name = bench.join("e1", SANDBOX).await.unwrap().interface_name.src_name;
+        as_docker_moves_it(&name);
+        bench.program("e1").await.unwrap();
+        pretty(&routes(SANDBOX, "eth0"), &wanted);
+        bench.leave("e1").await;
+        bench.delete_endpoint("e1").await;
+        bench.assert_nothing_is_left();
+    });
 }
 
 #[test]
 fn a_container_that_cannot_be_settled_does_not_start() {
-    alone("lifecycle::settle::a_container_that_cannot_be_settled_does_not_start", async {
+    alone(async {
         let bench = Bench::with(json!([elaborate()])).await;
         bench.create_endpoint("e1").await.unwrap();
         make_sandbox();
@@ -555,7 +521,7 @@ fn a_container_that_cannot_be_settled_does_not_start() {
 
 #[test]
 fn what_a_container_did_to_its_interface_does_not_disturb_del() {
-    alone("lifecycle::settle::what_a_container_did_to_its_interface_does_not_disturb_del", async {
+    alone(async {
         let bench = Bench::with(json!([elaborate()])).await;
         bench.create_endpoint("e1").await.unwrap();
         make_sandbox();
@@ -573,7 +539,7 @@ fn what_a_container_did_to_its_interface_does_not_disturb_del() {
 
 #[test]
 fn a_further_interface_cannot_be_carried_over() {
-    alone("lifecycle::settle::a_further_interface_cannot_be_carried_over", async {
+    alone(async {
         let add = "ip link add second type veth peer name third";
         let bench = Bench::with(json!([scripted(json!({"commands": [add]}))])).await;
         let error = bench.create_endpoint("e1").await.unwrap_err().to_string();

@@ -94,7 +94,7 @@ async fn what_is_unknown_cannot_be_used_and_can_be_removed() {
 
 #[test]
 fn an_endpoint_whose_caller_hangs_up_is_made_once() {
-    alone("server::driver::an_endpoint_whose_caller_hangs_up_is_made_once", async {
+    alone(async {
         let folder = tempfile::tempdir_in("/run").unwrap();
         let log = write_slow_conflist(folder.path());
         let door = Door::open_on(folder).await;
@@ -126,7 +126,7 @@ fn an_endpoint_whose_caller_hangs_up_is_made_once() {
 
 #[test]
 fn a_call_under_way_ends_before_the_driver_does() {
-    alone("server::driver::a_call_under_way_ends_before_the_driver_does", async {
+    alone(async {
         let folder = tempfile::tempdir_in("/run").unwrap();
         let log = write_slow_conflist(folder.path());
         let plugins = config(folder.path()).cni_path;

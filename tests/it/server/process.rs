@@ -245,7 +245,7 @@ async fn a_driver_that_was_killed_leaves_nothing_in_the_way() {
 
 #[test]
 fn a_call_that_does_not_end_is_given_up_after_the_drain_timeout() {
-    alone("server::process::a_call_that_does_not_end_is_given_up_after_the_drain_timeout", async {
+    alone(async {
         let (folder, socket) = home();
         let (daemon, _stuck) = stuck(folder.path(), "0").await;
         daemon.signal(Signal::SIGTERM);
@@ -258,7 +258,7 @@ fn a_call_that_does_not_end_is_given_up_after_the_drain_timeout() {
 
 #[test]
 fn a_second_signal_ends_the_driver_at_once() {
-    alone("server::process::a_second_signal_ends_the_driver_at_once", async {
+    alone(async {
         let (folder, socket) = home();
         let (mut daemon, _stuck) = stuck(folder.path(), "3600").await;
         daemon.signal(Signal::SIGTERM);

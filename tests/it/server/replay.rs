@@ -43,50 +43,43 @@ impl Call {
 #[test]
 fn docker_20_10_as_on_the_wire() {
     let session = wire(include_str!("../../fixtures/wire-docker-20.10.24.jsonl"));
-    let replayed = replay(session, Order::SandboxNever);
-    alone("server::replay::docker_20_10_as_on_the_wire", replayed);
+    alone(async { replay(session, Order::SandboxNever).await });
 }
 
 #[test]
 fn docker_26_1_as_on_the_wire() {
     let session = wire(include_str!("../../fixtures/wire-docker-26.1.5.jsonl"));
-    let replayed = replay(session, Order::SandboxNever);
-    alone("server::replay::docker_26_1_as_on_the_wire", replayed);
+    alone(async { replay(session, Order::SandboxNever).await });
 }
 
 #[test]
 fn docker_28_5_as_on_the_wire() {
     let session = wire(include_str!("../../fixtures/wire-docker-28.5.2.jsonl"));
-    let replayed = replay(session, Order::SandboxFirst);
-    alone("server::replay::docker_28_5_as_on_the_wire", replayed);
+    alone(async { replay(session, Order::SandboxFirst).await });
 }
 
 #[test]
 fn docker_main_as_on_the_wire() {
     let session = wire(include_str!("../../fixtures/wire-docker-main-2026-08.jsonl"));
-    let replayed = replay(session, Order::SandboxFirst);
-    alone("server::replay::docker_main_as_on_the_wire", replayed);
+    alone(async { replay(session, Order::SandboxFirst).await });
 }
 
 #[test]
 fn docker_20_10_with_options() {
     let session = requests(include_str!("../../fixtures/requests-docker-20.10.24.jsonl"));
-    let replayed = replay(session, Order::SandboxNever);
-    alone("server::replay::docker_20_10_with_options", replayed);
+    alone(async { replay(session, Order::SandboxNever).await });
 }
 
 #[test]
 fn docker_28_5_with_options() {
     let session = requests(include_str!("../../fixtures/requests-docker-28.5.2.jsonl"));
-    let replayed = replay(session, Order::SandboxFirst);
-    alone("server::replay::docker_28_5_with_options", replayed);
+    alone(async { replay(session, Order::SandboxFirst).await });
 }
 
 #[test]
 fn docker_main_with_options() {
     let session = requests(include_str!("../../fixtures/requests-docker-main-2026-08.jsonl"));
-    let replayed = replay(session, Order::SandboxFirst);
-    alone("server::replay::docker_main_with_options", replayed);
+    alone(async { replay(session, Order::SandboxFirst).await });
 }
 
 fn records(session: &'static str) -> impl Iterator<Item = Value> {

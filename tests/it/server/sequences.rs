@@ -44,7 +44,7 @@ const METHODS: [&str; 13] = [
 
 #[test]
 fn any_sequence_of_calls_leaves_what_the_model_says() {
-    alone("server::sequences::any_sequence_of_calls_leaves_what_the_model_says", async {
+    alone(async {
         let cases = std::env::var("CNM_CNI_CASES").map_or(CASES, |cases| cases.parse().unwrap());
         let sequences = prop::collection::vec(step(), 1..20);
         let mut runner = TestRunner::new(Config {
