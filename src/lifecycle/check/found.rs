@@ -10,7 +10,8 @@ use ipnet::IpNet;
 use crate::cni::{AttachResult, PluginConfig};
 use crate::cnm::JoinResponse;
 use crate::lifecycle::error::Result;
-use crate::lifecycle::interface::reconcile::{Desired, Live};
+use crate::lifecycle::interface::change::Live;
+use crate::lifecycle::interface::desired::Desired;
 use crate::lifecycle::record::{Attachment, Interface, Settings};
 use crate::netlink::sysctl::{self, Scope};
 use crate::netlink::{Link, Netlink, Route, Snapshot};
@@ -34,7 +35,7 @@ pub(super) struct Found<'a> {
 impl Found<'_> {
     pub(super) async fn differences(&self, attachment: &Attachment) -> Result<Vec<String>> {
         let dockers = self.dockers(attachment);
-        let changes = self.desired(attachment, &dockers).changes(&self.live()).await?;
+        let changes = self.desired(attachment, &dockers).differences(&self.live()).await?;
         let words: Vec<String> = changes.iter().map(ToString::to_string).collect();
         Ok(words.iter().flat_map(|words| words.lines()).map(str::to_owned).collect())
     }

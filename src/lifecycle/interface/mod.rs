@@ -2,11 +2,15 @@
 
 pub(crate) mod announce;
 mod capture;
+pub(crate) mod change;
 mod default_route;
+pub(crate) mod desired;
 mod fresh;
 mod interfaces;
 pub(crate) mod place;
-pub(crate) mod reconcile;
+#[cfg(test)]
+mod properties;
+mod reconcile;
 mod sandboxes;
 mod settle;
 pub(crate) mod staging;

@@ -13,8 +13,9 @@ use crate::cnm::JoinResponse;
 use crate::lifecycle::error::Result;
 use crate::lifecycle::host::kernels::own_rules;
 use crate::lifecycle::interface::Interfaces;
+use crate::lifecycle::interface::change::Live;
+use crate::lifecycle::interface::desired::Desired;
 use crate::lifecycle::interface::place::Place;
-use crate::lifecycle::interface::reconcile::{Desired, Live};
 use crate::lifecycle::record::{Attachment, Phase};
 use crate::netlink::{Link, MAIN_TABLE, Netlink, Route};
 
