@@ -505,7 +505,7 @@ fn anonymous_word(word: &str, addresses: &[(String, String)]) -> String {
         let rest = word.strip_prefix(**prefix).unwrap_or_default().trim_end_matches(':');
         rest.len() >= 8 && rest.chars().all(|c| c.is_ascii_hexdigit())
     });
-    let is_id = word.len() == 36 && word.matches('-').count() == 4;
+    let is_id = word.len() == 32 && word.chars().all(|c| c.is_ascii_hexdigit());
     match (known, hashed) {
         (Some(known), _) => known,
         (None, Some(&"cnitool-")) => "ID".to_owned(),
