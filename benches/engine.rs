@@ -20,8 +20,9 @@ use cnm_cni::netlink::sysctl::{self, Scope};
 use cnm_cni::netlink::{Netlink, Route};
 use cnm_cni::netns;
 use ipnet::IpNet;
-use nix::sys::resource::{Usage, UsageWho, getrusage};
+use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike as _;
+use nix::time::{ClockId, clock_gettime};
 use nix::unistd::geteuid;
 use rtnetlink::LinkUnspec;
 use serde_json::json;
@@ -312,15 +313,20 @@ async fn naive(place: &Path) -> Result<rtnetlink::Handle> {
 /// A task that always wants to go on.
 async fn take_turns(worst: Arc<Mutex<Duration>>) -> Result<()> {
     loop {
-        let (begin, before) = (Instant::now(), getrusage(UsageWho::RUSAGE_THREAD)?);
+        let (begin, before) = (Instant::now(), thread()?);
         tokio::task::yield_now().await;
-        let (took, after) = (begin.elapsed(), getrusage(UsageWho::RUSAGE_THREAD)?);
+        let (took, after) = (begin.elapsed(), thread()?);
         // A thread that has not gone to sleep was kept from running by the machine at most.
-        let slept = after.voluntary_context_switches() > before.voluntary_context_switches();
-        let took = if slept { took } else { cpu_of(&after)?.saturating_sub(cpu_of(&before)?) };
+        let took = if after.0 > before.0 { took } else { after.1.saturating_sub(before.1) };
         let mut worst = worst.lock().unwrap_or_else(PoisonError::into_inner);
         *worst = took.max(*worst);
     }
+}
+
+/// How often this thread has gone to sleep, and how long it has run.
+fn thread() -> Result<(i64, Duration)> {
+    let sleeps = getrusage(UsageWho::RUSAGE_THREAD)?.voluntary_context_switches();
+    Ok((sleeps, clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID)?.into()))
 }
 
 /// The Go program; it ends when its standard input does.
@@ -371,10 +377,7 @@ fn timed(mut work: impl FnMut() -> Result<()>) -> Result<Vec<Duration>> {
 
 /// What this process has taken of the processors, its children not counted.
 fn cpu_time() -> Result<Duration> {
-    cpu_of(&getrusage(UsageWho::RUSAGE_SELF)?)
-}
-
-fn cpu_of(usage: &Usage) -> Result<Duration> {
+    let usage = getrusage(UsageWho::RUSAGE_SELF)?;
     let micros = usage.user_time().num_microseconds() + usage.system_time().num_microseconds();
     Ok(Duration::from_micros(micros.try_into()?))
 }
