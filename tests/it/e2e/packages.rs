@@ -77,7 +77,13 @@ fn the_package_is_installed_upgraded_and_purged(suite: Suite) {
     host.remove(&["alice"], &["mine", "web"]);
     assert!(host.get_from_outside(80).is_err());
 
+    // A pin that a crash left with two mounts on it.
+    host.exec(&["install", "-D", "/dev/null", "/run/cnm-cni/netns/left"]);
+    for _ in 0..2 {
+        host.exec(&["mount", "--bind", "/proc/self/ns/net", "/run/cnm-cni/netns/left"]);
+    }
     Steps::read(PAGE, "purge-deb").on(&host);
+    assert!(!host.path("/run/cnm-cni").exists(), "the pin is still there");
     assert_eq!(left(&host, &before), ["/etc/cni/net.d/10-mine.conflist"]);
 }
 

@@ -63,7 +63,7 @@ fn calls(log: &Path, verb: &str) -> usize {
     log.lines().filter(|line| line.contains(&format!(r#""command":"{verb}""#))).count()
 }
 
-async fn until(what: &str, condition: impl Fn() -> bool) {
+pub(super) async fn until(what: &str, condition: impl Fn() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(10);
     while !condition() {
         assert!(Instant::now() < deadline, "not in time: {what}");

@@ -14,6 +14,7 @@ use tokio::process::{Child, ChildStderr, Command};
 use tokio::time::timeout;
 
 use super::client::Connection;
+use super::driver::until;
 use crate::alone::{alone, config};
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -106,6 +107,13 @@ impl Daemon {
 
     pub(crate) fn signal(&self, signal: Signal) {
         kill(Pid::from_raw(self.pid()), signal).unwrap();
+    }
+
+    /// Whether it has a handler for the signal, as proc(5) tells.
+    fn catches(&self, signal: Signal) -> bool {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap();
+        u64::from_str_radix(caught.trim(), 16).unwrap() & (1 << (signal as u32 - 1)) != 0
     }
 }
 
@@ -267,6 +275,27 @@ fn a_second_signal_ends_the_driver_at_once() {
         let (status, log) = daemon.end().await;
         assert_eq!(status.code(), Some(1), "{log}");
         assert!(log.contains("second signal"), "{log}");
+        assert!(!socket.exists());
+    });
+}
+
+#[test]
+fn a_signal_ends_a_driver_that_still_reads_its_records() {
+    alone(async {
+        let (folder, socket) = home();
+        let records = folder.path().join("state/attachments");
+        std::fs::create_dir_all(&records).unwrap();
+        // None is a record, and each takes a while to read. They take no room.
+        for number in 0..300 {
+            let file = std::fs::File::create(records.join(format!("{number}.json"))).unwrap();
+            file.set_len(15 << 20).unwrap();
+        }
+        let daemon = Daemon::spawn(serve(folder.path(), &[]));
+        until("the driver listens for signals", || daemon.catches(Signal::SIGTERM)).await;
+        daemon.signal(Signal::SIGTERM);
+        let (status, log) = daemon.end().await;
+        assert_eq!(status.code(), Some(1), "{log}");
+        assert!(log.contains("stopped by SIGTERM before the driver was ready"), "{log}");
         assert!(!socket.exists());
     });
 }
