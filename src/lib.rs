@@ -27,12 +27,12 @@
 //! | `lifecycle` | `translate`, `cni`, `netns`, `netlink`, `state`, `cnm`, `process`, `trust`, `crash` |
 //! | `translate` | the types of `cnm` and `cni` |
 //! | `netlink` | `netns`, `crash` |
-//! | `state` | `crash`, `flock`, `trust` |
+//! | `state` | `crash`, `durable`, `flock`, `trust` |
 //! | `flock` | `trust` |
-//! | `cni` | `process`, `trust`, `plain`, `crash` |
+//! | `cni` | `process`, `durable`, `trust`, `plain`, `crash` |
 //! | `process` | `trust`, `plain`, `crash` |
-//! | `netns` | `crash` |
-//! | `cnm`, `trust`, `plain`, `crash` (which is nothing in a release) | nobody |
+//! | `netns` | `mounts`, `crash` |
+//! | `cnm`, `durable`, `mounts`, `trust`, `plain`, `crash` (which is nothing in a release) | nobody |
 //!
 //! `tests/rooms` reads this table and the one of `lifecycle`, and fails on an arrow that points up, or on
 //! files that use each other in a circle.
@@ -41,8 +41,10 @@ pub mod cli;
 pub mod cni;
 pub mod cnm;
 mod crash;
+mod durable;
 mod flock;
 pub mod lifecycle;
+mod mounts;
 pub mod netlink;
 pub mod netns;
 mod plain;

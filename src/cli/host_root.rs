@@ -12,13 +12,14 @@
 //! here only, and ends with this process: staging namespaces, and the one thing that is not
 //! the host's, `/proc`.
 
-use std::fs;
 use std::io;
 use std::path::Path;
 
 use anyhow::{Context, bail};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
+
+use crate::mounts::{self, Mount};
 
 /// Where dockerd mounts the network namespaces of its containers.
 const NAMESPACES: &str = "/run/docker/netns";
@@ -46,8 +47,7 @@ pub(super) fn enter(root: &Path) -> anyhow::Result<()> {
     nix::unistd::chroot(root)
         .with_context(|| format!("cannot make {} the root folder", root.display()))?;
     nix::unistd::chdir("/").context("cannot enter the new root folder")?;
-    let mounts =
-        fs::read_to_string("/proc/self/mountinfo").context("cannot read what is mounted")?;
+    let mounts = mounts::seen().context("cannot read what is mounted")?;
     if !follows(&mounts, Path::new(NAMESPACES)) {
         bail!(
             "what is mounted on the host's {NAMESPACES} is not seen in {}, so that no container \
@@ -65,19 +65,14 @@ fn set(path: &Path, flags: MsFlags, what: &str) -> anyhow::Result<()> {
         .with_context(|| format!("cannot {what} {}", path.display()))
 }
 
-/// Whether what another mount namespace mounts on `path` comes to be mounted here too, by the
-/// lines of `/proc/self/mountinfo` (proc_pid_mountinfo(5)).
-fn follows(mountinfo: &str, path: &Path) -> bool {
-    let mounts = mountinfo.lines().filter_map(|line| {
-        let (before, _) = line.split_once(" - ")?;
-        let mut fields = before.split(' ');
-        let point = Path::new(fields.nth(4)?);
-        // Behind the options stand the tags: `shared:1`, `master:1`.
-        path.starts_with(point)
-            .then(|| (point, fields.skip(1).any(|tag| tag.starts_with("master:"))))
-    });
+/// Whether what another mount namespace mounts on `path` comes to be mounted here too.
+fn follows(mounts: &[Mount], path: &Path) -> bool {
     // Of several on the same point the last one is on top.
-    mounts.max_by_key(|(point, _)| point.components().count()).is_some_and(|(_, slave)| slave)
+    let nearest = mounts
+        .iter()
+        .filter(|mount| path.starts_with(&mount.point))
+        .max_by_key(|mount| mount.point.components().count());
+    nearest.is_some_and(|mount| mount.slave)
 }
 
 #[cfg(test)]
@@ -88,7 +83,7 @@ mod tests {
     const RUN: &str = "91 90 0:2 / /run rw,nosuid master:2 - tmpfs tmpfs rw,mode=755";
 
     fn sees(mounts: &[&str]) -> bool {
-        follows(&mounts.join("\n"), Path::new("/run/docker/netns"))
+        follows(&mounts::read(&mounts.join("\n")), Path::new("/run/docker/netns"))
     }
 
     #[test]

@@ -118,8 +118,9 @@ fn plugin_limits(text: &str) -> Result<Limits, String> {
 }
 
 /// Threads for work that blocks: files, and the kernel's answers about links. Background work has
-/// half as many places, so that there are always some for what Docker waits for.
-const BLOCKING_THREADS: usize = 16;
+/// fewer places, so that there are always some for what Docker waits for. With the workers, the six of
+/// `netlink` and the six of `netns` the driver never has 30 threads.
+const BLOCKING_THREADS: usize = 12;
 
 /// Serves until a signal ends it.
 pub(super) fn run(args: Args) -> anyhow::Result<()> {

@@ -18,9 +18,9 @@
 //! | a crash leaves half a file | a file is there as a whole or not at all |
 //! | GC runs beside ADD and DEL of other processes | one waits for the other, by a lock on the folder |
 
-use std::fs::{self, File};
-use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::fs;
+use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
@@ -33,6 +33,7 @@ use super::lenient;
 use super::name::{self, InvalidName};
 use super::turn::Turn;
 use super::{AttachResult, Attachment, NetworkConfigList, ValidAttachment, Version};
+use crate::durable;
 
 /// The value of `kind` in a file.
 const KIND: &str = "cniCacheV1";
@@ -340,22 +341,7 @@ impl Cache {
     fn replace(&self, file: &Path, bytes: &[u8]) -> Result<()> {
         self.make_folder()?;
         let beside = self.results.join(format!(".cnm-cni-{}.tmp", std::process::id()));
-        // What stands there is nothing that is wanted, and not followed either.
-        let _ = fs::remove_file(&beside);
-        let written = File::options()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&beside)
-            .and_then(|mut open| open.write_all(bytes).and_then(|()| open.sync_all()))
-            .and_then(|()| fs::rename(&beside, file));
-        if let Err(error) = written {
-            // What is left of it means nothing to anybody.
-            let _ = fs::remove_file(&beside);
-            return Err(failed("write", file)(error));
-        }
-        let folder = File::open(&self.results).and_then(|folder| folder.sync_all());
-        folder.map_err(failed("sync", &self.results))
+        Ok(durable::replace(file, &beside, bytes, |_| ())?)
     }
 }
 
@@ -412,6 +398,12 @@ fn read_bare_result(
 
 fn malformed(file: &Path, source: InvalidResult) -> CacheError {
     CacheError::Malformed { path: file.to_owned(), source }
+}
+
+impl From<durable::Failed> for CacheError {
+    fn from(failed: durable::Failed) -> Self {
+        Self::Io { action: failed.action, path: failed.path, source: failed.source }
+    }
 }
 
 fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> CacheError {

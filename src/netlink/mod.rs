@@ -112,10 +112,11 @@ impl Netlink {
         T: Send + 'static,
         W: Future<Output = Result<T, Failure>> + Send,
     {
-        let session = Arc::clone(&self.session);
         let done = async {
             let runtime = runtime()?;
-            let verb = async move { work(session.lock_owned().await).await };
+            // A verb that waits for its turn has no thread yet.
+            let turn = Arc::clone(&self.session).lock_owned().await;
+            let verb = async move { work(turn).await };
             let task = runtime.spawn_blocking(move || runtime.block_on(verb));
             match task.await {
                 Ok(outcome) => outcome,

@@ -28,19 +28,28 @@ use super::socket::Socket;
 /// How often a dump that was disturbed is begun anew.
 const MOST_DUMPS: usize = 16;
 
+/// How many verbs there are at a time, each of another connection; further ones wait for a thread. The
+/// kernel makes changes of links one after the other in any case.
+const VERBS: usize = 6;
+
 /// How long the kernel's answer may take. It is there as soon as it has been asked, or was lost.
 const LIMIT: Duration = Duration::from_secs(10);
 
 /// The runtime of all connections. It is started with the first, and ends with the process. News are
 /// heard on its one worker; each verb has a thread of those that may block, which costs less
-/// than to have workers look for it, and waits for no other namespace's.
+/// than to have workers look for it, and does not wait for one in another namespace.
 ///
 /// Its threads stay in the namespace of the one that asks, and keep that alive: not for threads that
 /// have entered another.
 pub(super) fn runtime() -> io::Result<&'static Runtime> {
     static RUNTIME: LazyLock<io::Result<Runtime>> = LazyLock::new(|| {
         let mut builder = Builder::new_multi_thread();
-        builder.worker_threads(1).thread_name("netlink").enable_all().build()
+        builder
+            .worker_threads(1)
+            .max_blocking_threads(VERBS)
+            .thread_name("netlink")
+            .enable_all()
+            .build()
     });
     RUNTIME.as_ref().map_err(|error| io::Error::new(error.kind(), error.to_string()))
 }

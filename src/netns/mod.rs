@@ -23,11 +23,9 @@
 //! keep the namespace alive.
 
 use std::collections::HashSet;
-use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -41,7 +39,7 @@ use nix::sys::statfs::{NSFS_MAGIC, fstatfs};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, oneshot};
 
-use crate::crash;
+use crate::{crash, mounts};
 
 #[cfg(test)]
 pub(crate) mod tests;
@@ -53,7 +51,7 @@ const THIS_THREAD: &str = "/proc/thread-self/ns/net";
 const THIS_PROCESS: &str = "/proc/self/ns/net";
 
 /// How many threads there are at a time for work in namespaces; further work waits for its turn.
-static TURNS: Semaphore = Semaphore::const_new(8);
+static TURNS: Semaphore = Semaphore::const_new(6);
 
 /// How many pins [`remove`] takes off one path before it gives up.
 const MOST_PINS: usize = 64;
@@ -222,33 +220,8 @@ pub fn stacked(folder: &Path) -> Result<Vec<PathBuf>> {
 ///
 /// [`Error::Failed`] without `/proc`.
 pub fn pins() -> Result<Vec<PathBuf>> {
-    const MOUNTS: &str = "/proc/self/mountinfo";
-    let mounts = fs::read_to_string(MOUNTS).map_err(failed("read", Path::new(MOUNTS)))?;
-    let pins = mounts.lines().filter_map(|line| {
-        // What is mounted, and where (`proc_pid_mountinfo(5)`).
-        let mut fields = line.split(' ').skip(3);
-        let (root, point) = (fields.next()?, fields.next()?);
-        root.starts_with("net:[").then(|| unescaped(point))
-    });
-    Ok(pins.collect())
-}
-
-/// A path in the kernel's tables, where white space and backslashes are octal: `a\040b`.
-fn unescaped(text: &str) -> PathBuf {
-    let mut parts = text.split('\\');
-    let mut bytes = parts.next().unwrap_or_default().as_bytes().to_vec();
-    for part in parts {
-        let octal = part.get(..3).and_then(|digits| u8::from_str_radix(digits, 8).ok());
-        match octal {
-            Some(byte) => {
-                bytes.push(byte);
-                bytes.extend(&part.as_bytes()[3..]);
-            }
-            // The kernel writes no such thing.
-            None => bytes.extend(part.as_bytes()),
-        }
-    }
-    OsString::from_vec(bytes).into()
+    let mounts = mounts::seen().map_err(failed("read", Path::new(mounts::FILE)))?;
+    Ok(mounts.into_iter().filter(|it| it.root.starts_with("net:[")).map(|it| it.point).collect())
 }
 
 /// The identity of the namespace at `path`; `None` if nothing is there, or something that is

@@ -145,15 +145,6 @@ async fn a_pin_covers_the_one_below_until_it_is_taken_off() {
     assert_eq!(pinned.identity(), Some(of_this_thread()));
 }
 
-#[test]
-fn the_kernels_way_to_write_a_path_is_read() {
-    for (written, path) in
-        [("/run/a", "/run/a"), (r"/run/a\040b\134c", r"/run/a b\c"), (r"/run/\11", r"/run/11")]
-    {
-        assert_eq!(unescaped(written), Path::new(path), "{written}");
-    }
-}
-
 #[tokio::test]
 async fn work_runs_inside_and_leaves_the_caller_and_no_thread_behind() {
     let pinned = Pinned::new().await;

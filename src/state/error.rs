@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::durable;
+
 /// A record that could not be kept, found or read.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -27,6 +29,12 @@ pub enum Error {
     /// The program is ending.
     #[error("cannot finish writing a record")]
     Stopped(#[source] tokio::task::JoinError),
+}
+
+impl From<durable::Failed> for Error {
+    fn from(failed: durable::Failed) -> Self {
+        Self::Io { action: failed.action, path: failed.path, source: failed.source }
+    }
 }
 
 pub(super) fn failed<'a>(

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -10,7 +10,7 @@ use nix::fcntl::OFlag;
 use nix::unistd::geteuid;
 
 use super::error::{Error, failed};
-use crate::crash;
+use crate::{crash, durable};
 
 /// What a name ends in until the file is whole, and once it is set aside.
 pub(super) const TEMPORARY: &str = ".tmp";
@@ -63,37 +63,13 @@ pub(super) fn set_aside(file: &Path) -> Result<PathBuf, Error> {
     Ok(path)
 }
 
+/// Keeps `bytes` in the place of what was in the file.
 pub(super) fn replace(kind: &str, path: &Path, bytes: &[u8]) -> Result<(), Error> {
     crash::point(format_args!("{kind}: write"));
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(TEMPORARY);
-    let temporary = PathBuf::from(temporary);
-    let written = (|| {
-        // What stands there is nothing that is wanted, and not followed either.
-        let _ = fs::remove_file(&temporary);
-        let mut file = File::options()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&temporary)
-            .map_err(failed("create", &temporary))?;
-        file.write_all(bytes).map_err(failed("write", &temporary))?;
-        file.sync_all().map_err(failed("sync", &temporary))?;
-        crash::point(format_args!("{kind}: written"));
-        fs::rename(&temporary, path).map_err(failed("rename", &temporary))
-    })();
-    if written.is_err() {
-        // The first error is the one to tell; a left-over goes at the next start.
-        let _ = fs::remove_file(&temporary);
-    }
-    written?;
-    crash::point(format_args!("{kind}: renamed"));
-    sync_folder_of(path)?;
+    let reached = |step: &str| crash::point(format_args!("{kind}: {step}"));
+    durable::replace(path, Path::new(&temporary), bytes, reached)?;
     crash::point(format_args!("{kind}: kept"));
     Ok(())
-}
-
-pub(super) fn sync_folder_of(path: &Path) -> Result<(), Error> {
-    let folder = path.parent().unwrap_or(path);
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed("sync folder", folder))
 }

@@ -26,10 +26,10 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::crash;
+use crate::{crash, durable};
 
 use error::failed;
-use file::{TEMPORARY, UNREADABLE, read_own, replace, set_aside, sync_folder_of};
+use file::{TEMPORARY, UNREADABLE, read_own, replace, set_aside};
 
 pub use error::Error;
 pub use private::{Private, PrivateError};
@@ -200,7 +200,7 @@ impl<R: Record> Folder<R> {
                 other => other.map_err(failed("remove", &path))?,
             }
             crash::point(format_args!("{}: removed", R::FOLDER));
-            sync_folder_of(&path)
+            Ok(durable::sync_folder_of(&path)?)
         })
         .await
     }
