@@ -1,7 +1,7 @@
 //! One look over the endpoints that somebody asks about.
 //!
 //! A few are checked at a time, inside the gate for background work. Who checks waits for an
-//! endpoint outside of the gate: the call that holds it may wait for somebody who needs a place.
+//! endpoint before it enters the gate: the call that holds it may wait for somebody who needs a place.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
@@ -99,14 +99,19 @@ impl Round {
     async fn check(&self, driver: &Driver, waiting: &Waiting) -> Option<Check> {
         let mut interrupted = None;
         for _ in 0..MOST_TRIES {
-            let pass = driver.gate.enter().await;
-            let Some(slot) = driver.endpoints.try_lock(&waiting.endpoint) else {
-                drop(pass);
-                driver.endpoints.lock_after_calls(&waiting.endpoint).await?;
-                continue;
-            };
+            // It is held while this waits for a place, so that it is the one that is checked; a call of
+            // Docker's for it has it first.
+            let slot = driver.endpoints.lock_after_calls(&waiting.endpoint).await?;
             let attachment = slot.as_ref().filter(|it| is_named(it, &self.which))?;
             let wanted = || slot.wanted();
+            let _place = tokio::select! {
+                biased;
+                () = wanted() => {
+                    interrupted = Some(Check::of(attachment));
+                    continue;
+                }
+                place = driver.gate.enter() => place,
+            };
             let look = Look { driver, shared: &self.shared, attachment, joined: waiting.joined };
             match look.check(wanted).await {
                 Some(check) => return Some(check),

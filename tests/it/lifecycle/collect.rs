@@ -210,6 +210,10 @@ fn a_container_that_runs_is_no_garbage_and_one_that_ended_is() {
         let found = collect(&bench, true, 0).await;
         assert_eq!(found[0].outcome, Outcome::Removed, "{found:?}");
         assert!(found[0].reason.contains("ended"), "{found:?}");
+        // The kernel takes the namespace apart, and with it the interface's other end, when it likes.
+        sh(
+            "for i in $(seq 100); do [ \"$(ls /sys/class/net)\" = lo ] && exit; sleep 0.1; done; exit 1",
+        );
         bench.assert_nothing_is_left();
     });
 }
