@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::os::unix::fs::{chown, symlink};
-use std::process::Command;
 
 use serde_json::json;
 
@@ -138,12 +137,7 @@ fn validate_and_cni_judge_as_the_driver_does() {
         site.conflist("35-open.conflist", "open", json!([scripted()]));
         chmod(&site.config.conf_dir.join("35-open.conflist"), 0o666);
         let run = |args: &[&str]| {
-            let mut command = Command::new(env!("CARGO_BIN_EXE_cnm-cni"));
-            command.args(args).env_clear();
-            command
-                .env("NETCONFPATH", &site.config.conf_dir)
-                .env("CNI_PATH", &site.config.cni_path[0]);
-            let output = command.output().unwrap();
+            let output = site.command_line(args);
             let text = [output.stdout, output.stderr].concat();
             (output.status.code(), String::from_utf8(text).unwrap())
         };

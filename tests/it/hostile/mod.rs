@@ -8,6 +8,7 @@ mod records;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
 
 use cnm_cni::lifecycle::{Config, Driver, Error, Orphan, orphans};
 use serde::de::DeserializeOwned;
@@ -24,6 +25,17 @@ struct Site {
 }
 
 impl Site {
+    /// What `cnm-cni` with these arguments makes of the same configurations and plugins.
+    fn command_line(&self, arguments: &[&str]) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_cnm-cni"))
+            .args(arguments)
+            .env_clear()
+            .env("NETCONFPATH", &self.config.conf_dir)
+            .env("CNI_PATH", &self.config.cni_path[0])
+            .output()
+            .unwrap()
+    }
+
     /// With one conflist, `net`, of these plugins; and a Docker network, `a1`, on it.
     async fn with(plugins: Value) -> Self {
         let folder = tempfile::tempdir_in("/run").unwrap();

@@ -1,7 +1,5 @@
 //! A plugin, a container or a user chooses texts that reach root's terminal, Docker and the log.
 
-use std::process::Command;
-
 use serde_json::json;
 
 use super::{Site, scripted_with};
@@ -28,19 +26,12 @@ fn a_plugins_words_move_no_cursor_and_begin_no_line() {
             &["orphans", "--state-dir", state, "--format", "json"],
             &["cni", "del", "net", "/run/no-namespace"],
         ] {
-            let mut command = Command::new(env!("CARGO_BIN_EXE_cnm-cni"));
-            command.args(args).env_clear();
-            command
-                .env("NETCONFPATH", &site.config.conf_dir)
-                .env("CNI_PATH", &site.config.cni_path[0]);
-            let output = command.output().unwrap();
+            let output = site.command_line(args);
             let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
             assert!(text.contains("gone") && is_fit(&text), "{args:?}: {text:.200}");
             assert!(!text.contains("\n2026"), "{args:?}: {text:.200}");
         }
-        let mut command = Command::new(env!("CARGO_BIN_EXE_cnm-cni"));
-        command.args(["orphans", "--state-dir", state]).env_clear();
-        let output = command.output().unwrap().stdout;
+        let output = site.command_line(&["orphans", "--state-dir", state]).stdout;
         assert!(output.len() < 6000, "{} bytes", output.len());
     });
 }
