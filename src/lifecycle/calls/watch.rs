@@ -22,6 +22,7 @@ use crate::lifecycle::error::{Error, Result, chain};
 use crate::lifecycle::interface::announce;
 use crate::lifecycle::interface::place::Place;
 use crate::lifecycle::record::{Attachment, AttachmentId, Phase};
+use crate::netlink::sysctl::Sysctls;
 use crate::netlink::{Events, Link, MAIN_TABLE, Netlink};
 
 /// How long Docker may take to set up the interface once it is there.
@@ -41,7 +42,7 @@ pub(crate) async fn settle(driver: &Driver, attachment: &mut Attachment) -> Resu
     }
     let settled = match driver.interfaces.locate(attachment).await {
         Ok(Place::Sandbox(netlink, link)) => {
-            settle_there(driver, attachment, &netlink, &link).await
+            settle_there(driver, attachment, &netlink, &link, &Sysctls::new()).await
         }
         Ok(Place::Staging(..) | Place::Own(_)) => Ok(()),
         Ok(Place::Nowhere) => Err(attachment.gone()),
@@ -59,8 +60,9 @@ async fn settle_there(
     attachment: &mut Attachment,
     netlink: &Netlink,
     link: &Link,
+    set_before: &Sysctls,
 ) -> Result<()> {
-    driver.interfaces.settle_there(attachment, netlink, link).await?;
+    driver.interfaces.settle_there(attachment, netlink, link, set_before).await?;
     // A container waits for this; settling once more after a crash does no harm.
     driver.records.keep_soon(attachment).await;
     announce::soon(&driver.background, attachment, link);
@@ -133,7 +135,7 @@ impl Watch {
         match tokio::time::timeout(UNTIL_SET_UP, self.set_up(&sandbox)).await {
             Ok(settled) => settled,
             // Docker was told more than it has set. Better late than never.
-            Err(_) => match self.settle_if(|_| true).await? {
+            Err(_) => match self.settle_if(|_| true, &Sysctls::new()).await? {
                 true => Ok(()),
                 false => Err(Error::InterfaceGone {
                     endpoint: self.endpoint.clone(),
@@ -155,8 +157,9 @@ impl Watch {
     /// Waits until Docker has set all that it was told, and settles the rest.
     async fn set_up(&self, sandbox: &Path) -> Result<()> {
         let mut events = Events::in_netns(sandbox).await?;
+        let set_before = self.set_namespace().await?;
         let mut heard = Instant::now();
-        while !self.settle_if(|actual| actual.is_complete()).await? {
+        while !self.settle_if(|actual| actual.is_complete(), &set_before).await? {
             events.next().await?;
             heard = Instant::now();
         }
@@ -166,6 +169,16 @@ impl Watch {
             "settled after Docker's last change"
         );
         Ok(())
+    }
+
+    /// Sets the chain's settings of the namespace, while Docker is still moving the interface. The
+    /// user's (`--sysctl`) are set when Docker is done, so that they come later, and win.
+    async fn set_namespace(&self) -> Result<Sysctls> {
+        let slot = self.driver.endpoints.lock(&self.endpoint).await;
+        match slot.as_ref().filter(|it| self.concerns(it)) {
+            Some(attachment) => self.driver.interfaces.set_namespace(attachment).await,
+            None => Ok(Sysctls::new()),
+        }
     }
 
     /// The sandbox that the attachment is to be settled in; none if there is nothing to do any
@@ -182,7 +195,7 @@ impl Watch {
 
     /// Settles the attachment if Docker's work is as `ready` wants it; true if there is
     /// nothing more to wait for, and then this watch has ended.
-    async fn settle_if(&self, ready: impl Fn(&Told) -> bool) -> Result<bool> {
+    async fn settle_if(&self, ready: impl Fn(&Told) -> bool, set_before: &Sysctls) -> Result<bool> {
         let mut slot = self.driver.endpoints.lock(&self.endpoint).await;
         let Some(attachment) = slot.as_mut().filter(|it| self.concerns(it)) else {
             self.end();
@@ -197,7 +210,7 @@ impl Watch {
         if let Some(interface) = &mut attachment.interface {
             interface.users_follow = true;
         }
-        settle_there(&self.driver, attachment, &netlink, &link).await?;
+        settle_there(&self.driver, attachment, &netlink, &link, set_before).await?;
         self.end();
         Ok(true)
     }

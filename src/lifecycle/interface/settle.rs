@@ -17,12 +17,14 @@ use crate::lifecycle::interface::change::Live;
 use crate::lifecycle::interface::desired::Desired;
 use crate::lifecycle::interface::place::Place;
 use crate::lifecycle::record::{Attachment, Phase};
+use crate::netlink::sysctl::{self, Scope, Sysctls};
 use crate::netlink::{Link, MAIN_TABLE, Netlink, Route};
 
 impl Interfaces {
     /// Makes the interface what ADD made it, in the container's namespace, where Docker has put it.
-    /// Done once: what the container changes afterwards is its own business. The caller keeps
-    /// the attachment's record.
+    /// Done once: what the container changes afterwards is its own business. Settings of the
+    /// namespace that were `set_before` are left alone: what differs there by now is the user's. The
+    /// caller keeps the attachment's record.
     ///
     /// # Errors
     /// The kernel refused a change, and the attachment is not settled.
@@ -31,6 +33,7 @@ impl Interfaces {
         attachment: &mut Attachment,
         netlink: &Netlink,
         link: &Link,
+        set_before: &Sysctls,
     ) -> Result<()> {
         self.respect_the_user(attachment, link).await?;
         let (Some(sandbox), Some(told), Some(interface), Some(snapshot)) = (
@@ -41,7 +44,10 @@ impl Interfaces {
         ) else {
             return Err(attachment.gone());
         };
-        let settings = interface.settings_in_sandbox();
+        let mut settings = interface.settings_in_sandbox();
+        if let Some(settings) = &mut settings {
+            settings.namespace.retain(|setting, _| !set_before.contains_key(setting));
+        }
         let ipv6_default = attachment.ipv6_default_route(&told, link);
         let desired = Desired {
             snapshot: &snapshot,
@@ -60,6 +66,21 @@ impl Interfaces {
         }
         attachment.phase = Phase::Settled;
         Ok(())
+    }
+
+    /// Sets the chain's settings of the container's namespace, where nobody has set them yet; those
+    /// that are so set.
+    pub(crate) async fn set_namespace(&self, attachment: &Attachment) -> Result<Sysctls> {
+        let chains = attachment.interface.as_ref().and_then(|it| it.settings.as_ref());
+        let (Some(sandbox), Some(chains)) = (&attachment.sandbox, chains) else {
+            return Ok(Sysctls::new());
+        };
+        let actual = sysctl::read_again(sandbox, &Scope::Namespace, &chains.namespace).await?;
+        let fresh = self.fresh().await?;
+        let mut wanted = chains.namespace.clone();
+        wanted.retain(|setting, _| actual.get(setting) == fresh.settings.namespace.get(setting));
+        sysctl::write(sandbox, &Scope::Namespace, &wanted).await?;
+        Ok(wanted)
     }
 
     /// Takes down which settings the user has decided.
