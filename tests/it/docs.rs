@@ -21,7 +21,7 @@ fn every_row_of_the_table_of_dockers_flags_names_tests_that_exist() {
             let (file, test) = match parts[..] {
                 ["e2e", file] => (format!("tests/it/e2e/{file}.rs"), ""),
                 ["e2e", file, _, test] => (format!("tests/it/e2e/{file}.rs"), test),
-                [room, "tests", test] => (format!("src/{room}/tests.rs"), test),
+                [room, "tests", file, test] => (format!("src/{room}/tests/{file}.rs"), test),
                 _ => panic!("{name} is no test's path"),
             };
             let source = fs::read_to_string(root.join(&file)).unwrap_or_default();

@@ -27,6 +27,8 @@ struct Source {
     globs: Vec<Segments>,
     /// Every path that the code names.
     named: Vec<Segments>,
+    /// Modules in files of their own that only tests have.
+    for_tests: BTreeSet<String>,
 }
 
 /// The source files of a crate, by the absolute path of their module.
@@ -58,6 +60,9 @@ impl Sources {
     pub(crate) fn arrows(&self) -> Arrows {
         let mut arrows = Arrows::new();
         for (module, source) in &self.modules {
+            if self.is_for_tests(module) {
+                continue;
+            }
             for path in &source.named {
                 if let Some(target) = self.definer(module, path)
                     && target != source.file
@@ -67,6 +72,15 @@ impl Sources {
             }
         }
         arrows
+    }
+
+    /// Whether a module, or one that it is part of, is declared below `#[cfg(test)]`.
+    fn is_for_tests(&self, module: &[String]) -> bool {
+        module.split_last().is_some_and(|(name, parent)| {
+            let declared = self.modules.get(parent);
+            declared.is_some_and(|parent| parent.for_tests.contains(name))
+                || self.is_for_tests(parent)
+        })
     }
 
     /// The file that defines what the code of `module` names by `path`; none if it is not ours.
@@ -115,6 +129,8 @@ impl<'ast> Visit<'ast> for Source {
         } else if !attributes(item).iter().any(is_for_tests) {
             self.defined.extend(name(item));
             visit::visit_item(self, item);
+        } else if let Item::Mod(module) = item {
+            self.for_tests.insert(module.ident.to_string());
         }
     }
 

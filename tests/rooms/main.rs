@@ -1,4 +1,5 @@
-//! Who may use whom: between rooms calls go down only, and no files use each other in a circle.
+//! Who may use whom: between rooms calls go down only, and no files use each other in a circle. No file
+//! is too long.
 //!
 //! A room is a folder of `src/`, or a file there. The tables in the documentation of `src/lib.rs` and
 //! of `src/lifecycle/mod.rs` say which way is down. They are read from there, so that a table cannot
@@ -18,6 +19,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use arrows::{Arrows, Sources};
+
+/// How long a file of `src/` may be, with its comments and its tests.
+const MOST_LINES: usize = 400;
 
 type Names = BTreeSet<String>;
 
@@ -120,6 +124,35 @@ fn no_files_use_each_other_in_a_circle() {
     assert!(circles.is_empty(), "files that use each other:\n{}", told.join("\n"));
 }
 
+/// Files of more lines than [`MOST_LINES`], by their path from `src`, with their number of lines.
+fn too_long<'f>(files: impl Iterator<Item = (&'f str, String)>) -> Vec<(&'f str, usize)> {
+    files
+        .map(|(file, text)| (file, text.lines().count()))
+        .filter(|(_, lines)| *lines > MOST_LINES)
+        .collect()
+}
+
+#[test]
+fn no_file_is_longer_than_a_reader_can_hold() {
+    let paths = arrows::files(&src());
+    let read = |path: &'_ PathBuf| fs::read_to_string(path).unwrap();
+    let long = too_long(paths.iter().map(|path| (path.to_str().unwrap(), read(path))));
+    let told: Vec<_> = long.iter().map(|(file, lines)| format!("{file}: {lines} lines")).collect();
+    assert!(
+        long.is_empty(),
+        "files of more than {MOST_LINES} lines; find the second subject in each and give it a file \
+         of its own (or move unit tests to tests.rs beside the file):\n{}",
+        told.join("\n")
+    );
+}
+
+#[test]
+fn a_file_of_the_most_lines_passes_and_one_more_does_not() {
+    let lines = |count| "//\n".repeat(count);
+    let files = [("short.rs", lines(MOST_LINES)), ("long.rs", lines(MOST_LINES + 1))];
+    assert_eq!(too_long(files.into_iter()), [("long.rs", MOST_LINES + 1)]);
+}
+
 #[test]
 fn the_table_is_read_as_it_is_written() {
     let rule = rule(
@@ -171,6 +204,13 @@ fn what_is_not_used_by_the_program_is_no_arrow() {
         used_by_mid("#[cfg(test)] mod tests { use crate::low::Low; fn f(_: Low) {} }").is_empty()
     );
     assert!(used_by_mid("struct Own; fn f(_: Own) { self::g() } fn g() {}").is_empty());
+
+    let mut sources = Sources::default();
+    sources.add("lib.rs", "mod low; #[cfg(test)] mod tests;");
+    sources.add("low.rs", "pub struct Low;");
+    sources.add("tests/mod.rs", "mod deep; use crate::low::Low; fn f(_: Low) {}");
+    sources.add("tests/deep.rs", "use crate::low::Low; fn f(_: Low) {}");
+    assert!(sources.arrows().is_empty(), "{:?}", sources.arrows());
 }
 
 #[test]

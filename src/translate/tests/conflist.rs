@@ -1,0 +1,160 @@
+//! What a Docker network on a conflist can do, and what it is refused.
+
+use serde_json::{Value, json};
+
+use super::*;
+
+#[test]
+fn the_null_ipam_driver_suits_every_conflist() {
+    let null = pools(json!([{"AddressSpace": "null", "Pool": "0.0.0.0/0"}]));
+    serves(&host_local(), &null).unwrap();
+    serves(&list(&json!({"type": "dhcp"}), &json!({})), &null).unwrap();
+}
+
+#[test]
+fn what_cannot_be_carried_over_is_refused_with_what_to_do_instead() {
+    carries_over(&host_local()).unwrap();
+    let conflist = |plugin: Value| {
+        let list = json!({"cniVersion": "1.0.0", "name": "n", "plugins": [plugin]});
+        NetworkConfigList::parse(list.to_string().as_bytes()).unwrap()
+    };
+    for (plugin, told) in [
+        (json!({"type": "macvlan", "ipam": {"type": "dhcp"}}), "host-local"),
+        (json!({"type": "vlan", "linkInContainer": true}), "a master on the host"),
+        (json!({"type": "vrf", "vrfname": "red"}), "sbr"),
+    ] {
+        let text = carries_over(&conflist(plugin)).unwrap_err().to_string();
+        assert!(text.contains(told) && text.contains("\"n\""), "{text}");
+    }
+    carries_over(&conflist(json!({"type": "macvlan", "linkInContainer": false}))).unwrap();
+}
+
+#[test]
+fn a_chain_that_takes_dockers_pools_is_refused_a_network_without_one() {
+    let null = pools(json!([{"AddressSpace": "null", "Pool": "0.0.0.0/0"}]));
+    let pool = pools(json!([{"Pool": "10.22.0.0/16"}]));
+    let open = list(&json!({"type": "host-local"}), &json!({"ipRanges": true}));
+    serves(&open, &pool).unwrap();
+    assert!(prospects(&open).needs_docker_ipam && !prospects(&host_local()).needs_docker_ipam);
+    let text = serves(&open, &null).unwrap_err().to_string();
+    assert!(text.contains("\"k8snet\"") && text.ends_with("without --ipam-driver null"), "{text}");
+    // Unless the user says which.
+    let ranges = capabilities(json!({"ipRanges": [[{"subnet": "10.22.0.0/16"}]]}));
+    crate::translate::serves(&open, &null, &ranges).unwrap();
+
+    // Nobody could ever tell this one.
+    let empty = list(&json!({"type": "host-local"}), &json!({"ips": true}));
+    for pools in [&null, &pool] {
+        let text = serves(&empty, pools).unwrap_err().to_string();
+        assert!(text.contains("add \"ranges\""), "{text}");
+    }
+}
+
+#[test]
+fn a_chain_that_does_not_begin_with_an_interface_is_refused() {
+    for plugins in [
+        json!([{"type": "loopback"}]),
+        json!([{"type": "portmap"}]),
+        json!([{"type": "loopback"}, {"type": "tuning"}, {"type": "bridge"}]),
+    ] {
+        let text = attaches(&chain(plugins)).unwrap_err().to_string();
+        assert!(text.starts_with("conflist \"n\" makes no interface for a container"), "{text}");
+    }
+    attaches(&chain(json!([{"type": "loopback"}, {"type": "bridge"}, {"type": "tuning"}])))
+        .unwrap();
+    attaches(&chain(json!([{"type": "nobody-knows"}]))).unwrap();
+}
+
+#[test]
+fn a_version_that_is_not_published_is_refused() {
+    for version in ["9.9.0", "1.0.5", "0.5.0"] {
+        let list = json!({"cniVersion": version, "name": "n", "plugins": [{"type": "bridge"}]});
+        let list = NetworkConfigList::parse(list.to_string().as_bytes()).unwrap();
+        let text = attaches(&list).unwrap_err().to_string();
+        assert!(text.contains(version) && text.contains("1.1.0"), "{text}");
+    }
+}
+
+#[test]
+fn containers_are_put_on_the_masters_of_macvlan_and_its_kin() {
+    let plugins = json!([
+        {"type": "macvlan", "master": "a"},
+        {"type": "ipvlan", "master": ""},
+        {"type": "vlan", "master": "b", "linkInContainer": true},
+        {"type": "vlan", "master": "c"},
+        {"type": "bridge", "master": "d"},
+    ]);
+    let chain = chain(plugins);
+    assert_eq!(masters(&chain).collect::<Vec<_>>(), [("macvlan", "a"), ("vlan", "c")]);
+}
+
+#[test]
+fn a_capability_that_no_plugin_declares_is_refused_with_the_nearest() {
+    let chain = list(&json!({"type": "host-local"}), &json!({"ipRanges": true, "bandwidth": true}));
+    declares(&chain, &capabilities(json!({"bandwidth": {}}))).unwrap();
+    let text = |json| declares(&chain, &capabilities(json)).unwrap_err().to_string();
+    assert_eq!(
+        text(json!({"bandwith": {}})),
+        "option cni.capability.bandwith: no plugin of conflist \"k8snet\" declares that capability, did \
+         you mean \"bandwidth\"?; declared are bandwidth, ipRanges"
+    );
+    // As docker run --network name=…,driver-opt=… writes it.
+    assert!(text(json!({"ipranges": []})).contains("did you mean \"ipRanges\"?"));
+    assert!(text(json!({"nosuch": {}})).ends_with("capability; declared are bandwidth, ipRanges"));
+    // At the endpoint too, where it may be the endpoint's own.
+    let endpoint = EndpointOptions { chain: capabilities(json!({"x": 1})), ..Default::default() };
+    let (none, interface) = (ChainOptions::default(), EndpointInterface::default());
+    arguments(&chain, &none, &endpoint, &interface, &[]).unwrap_err();
+}
+
+#[test]
+fn a_pool_that_host_local_has_is_served() {
+    serves(&host_local(), &pools(json!([{"Pool": "10.22.0.0/16", "Gateway": "10.22.0.1/16"}])))
+        .unwrap();
+    serves(&host_local(), &pools(json!([{"Pool": "fd00:22::/64"}]))).unwrap();
+    let old = list(&json!({"type": "host-local", "subnet": "10.22.0.0/16"}), &json!({}));
+    serves(&old, &pools(json!([{"Pool": "10.22.0.0/16"}]))).unwrap();
+}
+
+#[test]
+fn a_pool_that_docker_made_up_is_refused_with_what_would_work() {
+    let error = serves(&host_local(), &pools(json!([{"Pool": "172.18.0.0/16"}]))).unwrap_err();
+    let text = error.to_string();
+    for part in ["k8snet", "172.18.0.0/16", "--ipam-driver null", "--subnet 10.22.0.0/16"] {
+        assert!(text.contains(part), "{part} is not in: {text}");
+    }
+}
+
+#[test]
+fn another_gateway_than_the_conflists_is_refused() {
+    let ipam = json!({"type": "host-local", "subnet": "10.22.0.0/16", "gateway": "10.22.9.9"});
+    let pool = pools(json!([{"Pool": "10.22.0.0/16", "Gateway": "10.22.0.1/16"}]));
+    let text = serves(&list(&ipam, &json!({})), &pool).unwrap_err().to_string();
+    assert!(text.contains("--subnet 10.22.0.0/16 --gateway 10.22.9.9"), "{text}");
+}
+
+#[test]
+fn an_ipam_that_cannot_be_told_addresses_is_refused_dockers_pool() {
+    let pool = pools(json!([{"Pool": "10.22.0.0/16"}]));
+    assert!(serves(&list(&json!({"type": "calico-ipam"}), &json!({})), &pool).is_err());
+    serves(&list(&json!({"type": "other"}), &json!({"ips": true})), &pool).unwrap();
+}
+
+#[test]
+fn the_conflists_gateway_is_reserved_one_way_or_another() {
+    let pool = |gateway: &str, reserved: Value| {
+        pools(json!([{"Pool": "10.22.0.0/16", "Gateway": gateway, "AuxAddresses": reserved}]))
+    };
+    let text = serves(&host_local(), &pool("10.22.128.0/16", json!({}))).unwrap_err().to_string();
+    assert!(text.contains("--subnet 10.22.0.0/16 --gateway 10.22.0.1"), "{text}");
+    serves(&host_local(), &pool("10.22.128.0/16", json!({"gw": "10.22.0.1/16"}))).unwrap();
+}
+
+#[test]
+fn a_port_that_nobody_would_publish_is_refused_with_the_remedy() {
+    let fixed = published(&json!([{"Proto": 6, "Port": 80, "HostPort": 8080}]));
+    let chain = list(&json!({"type": "host-local"}), &json!({}));
+    publishes(&chain, &[]).unwrap();
+    let text = publishes(&chain, &fixed).unwrap_err().to_string();
+    assert!(text.contains("8080:80/tcp") && text.contains("\"portmap\""), "{text}");
+}
