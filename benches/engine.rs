@@ -16,9 +16,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use cnm_cni::cni::{Attachment, Cache, Limits, NetworkConfigList, Runtime};
-use cnm_cni::netlink::sysctl::{self, Scope};
 use cnm_cni::netlink::{Netlink, Route};
 use cnm_cni::netns;
+use cnm_cni::sysctl::{self, Scope};
 use ipnet::IpNet;
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike as _;
@@ -241,11 +241,12 @@ async fn snapshots(netns: &Path) -> Result<Vec<Duration>> {
         for _ in 0..SNAPSHOTS {
             let begin = Instant::now();
             let netlink = Netlink::in_netns(netns).await?;
-            tokio::try_join!(
-                netlink.snapshot(index),
-                sysctl::read(netns, &link),
-                sysctl::read(netns, &Scope::Namespace)
-            )?;
+            let settings = async {
+                tokio::try_join!(sysctl::read(netns, &link), sysctl::read(netns, &Scope::Namespace))
+            };
+            let (snapshot, settings) = tokio::join!(netlink.snapshot(index), settings);
+            snapshot?;
+            settings?;
             times.push(begin.elapsed());
         }
         Ok(times)

@@ -24,9 +24,10 @@
 //! |---|---|
 //! | `cli` (with `main`) | everything |
 //! | `server` | `lifecycle`, `cnm`, `crash`, `flock`, `plain` |
-//! | `lifecycle` | `translate`, `cni`, `netns`, `netlink`, `state`, `cnm`, `process`, `trust`, `crash` |
+//! | `lifecycle` | `translate`, `cni`, `netns`, `netlink`, `sysctl`, `state`, `cnm`, `process`, `trust`, `crash` |
 //! | `translate` | the types of `cnm` and `cni` |
 //! | `netlink` | `netns`, `crash` |
+//! | `sysctl` | `netns` |
 //! | `state` | `crash`, `durable`, `flock`, `trust` |
 //! | `flock` | `trust` |
 //! | `cni` | `process`, `durable`, `trust`, `plain`, `crash` |
@@ -51,5 +52,6 @@ mod plain;
 mod process;
 pub mod server;
 pub mod state;
+pub mod sysctl;
 pub mod translate;
 mod trust;

@@ -10,7 +10,7 @@ use ipnet::IpNet;
 use super::port_error::PortError;
 use crate::cnm::{EndpointId, InvalidOption, NetworkId};
 use crate::translate::{OtherAddress, Refusal};
-use crate::{cni, netlink, netns, state};
+use crate::{cni, netlink, netns, state, sysctl};
 
 pub(crate) type Result<T> = std::result::Result<T, Error>;
 
@@ -73,6 +73,9 @@ pub enum Error {
     /// The kernel refused a change to a link or address.
     #[error(transparent)]
     Netlink(#[from] netlink::Error),
+    /// A setting under `/proc/sys/net` cannot be read or set.
+    #[error(transparent)]
+    Sysctl(#[from] sysctl::Error),
     /// A record cannot be kept.
     #[error(transparent)]
     State(#[from] state::Error),

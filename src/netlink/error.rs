@@ -20,8 +20,7 @@ pub enum Error {
     /// The namespace could not be entered.
     #[error(transparent)]
     Namespace(#[from] netns::Error),
-    /// No socket could be opened, no news came any more, or a setting under `/proc/sys/net` could
-    /// not be read or set.
+    /// No socket could be opened, or the kernel's events ended.
     #[error("cannot {operation} in {place}: {source}")]
     Io {
         /// What was tried.
@@ -88,16 +87,13 @@ impl Error {
     #[must_use]
     pub fn is_not_found(&self) -> bool {
         match self {
-            // Of a namespace that goes, the file stays for a moment.
-            Self::Namespace(error) => {
-                matches!(error, netns::Error::NotFound { .. } | netns::Error::NotANamespace { .. })
-            }
+            Self::Namespace(error) => error.is_not_found(),
             Self::Announce { source, .. } => {
                 let gone = [Errno::ENODEV, Errno::ENXIO];
                 source.raw_os_error().is_some_and(|number| gone.contains(&Errno::from_raw(number)))
             }
             Self::Request { source, .. } => source.is_not_found(),
-            Self::Io { source, .. } => source.kind() == io::ErrorKind::NotFound,
+            Self::Io { .. } => false,
         }
     }
 

@@ -29,7 +29,6 @@ mod rule;
 mod session;
 mod snapshot;
 mod socket;
-pub mod sysctl;
 
 pub use address::{Address, Lifetime};
 pub use announce::announce;
@@ -154,11 +153,12 @@ fn or_absent<T: Default>(result: Result<T, Error>) -> Result<T, Error> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::process::Command;
 
     use super::*;
     use crate::netns::tests::{Pinned, eventually};
+    use crate::sysctl;
 
     /// What iproute2 says inside the namespace: a second opinion on what the verbs did.
     pub(super) fn ip(namespace: &Path, arguments: &str) -> String {
@@ -175,7 +175,7 @@ mod tests {
 
     /// A namespace with a veth pair in it, up; the handle on it, and the index of `one`. The
     /// kernel gives them no addresses by itself, which would come and go at any time.
-    pub(super) async fn with_veth() -> (Pinned, Netlink, u32) {
+    pub(crate) async fn with_veth() -> (Pinned, Netlink, u32) {
         let pinned = Pinned::new().await;
         let netlink = Netlink::in_netns(&pinned.path).await.unwrap();
         let none = ("ipv6/conf/default/addr_gen_mode".into(), "1".into());

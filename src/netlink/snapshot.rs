@@ -58,7 +58,7 @@ impl Netlink {
 mod tests {
     use super::super::tests::{ip, reachable, with_veth};
     use super::*;
-    use crate::netlink::sysctl;
+    use crate::sysctl;
 
     #[tokio::test]
     async fn a_snapshot_holds_what_each_list_holds_and_survives_the_disk() {

@@ -107,6 +107,15 @@ pub enum Error {
     },
 }
 
+impl Error {
+    /// Whether there is no namespace at the path, or none any more: of one that ends, the file stays
+    /// for a moment.
+    #[must_use]
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, Self::NotFound { .. } | Self::NotANamespace { .. })
+    }
+}
+
 type Result<T> = std::result::Result<T, Error>;
 
 /// Makes a network namespace and pins it at `path`. Its loopback interface is up, as it is in

@@ -22,8 +22,8 @@ use crate::lifecycle::record::{
     Attachment, AttachmentId, Interface, Network, Phase, Removal, Settings, Turn,
 };
 use crate::lifecycle::removal::{Claims, waits};
-use crate::netlink::sysctl::Sysctls;
 use crate::netlink::{Mac, Netlink};
+use crate::sysctl::Sysctls;
 use crate::translate::PORT_MAPPINGS;
 use crate::{cni, netns, translate};
 

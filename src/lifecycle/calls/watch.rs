@@ -22,8 +22,8 @@ use crate::lifecycle::error::{Error, Result, chain};
 use crate::lifecycle::interface::announce;
 use crate::lifecycle::interface::place::Place;
 use crate::lifecycle::record::{Attachment, AttachmentId, Phase};
-use crate::netlink::sysctl::Sysctls;
 use crate::netlink::{Events, Link, MAIN_TABLE, Netlink};
+use crate::sysctl::Sysctls;
 
 /// How long Docker may take to set up the interface once it is there.
 const UNTIL_SET_UP: Duration = Duration::from_secs(10);

@@ -13,8 +13,8 @@ use crate::lifecycle::error::Result;
 use crate::lifecycle::interface::change::Live;
 use crate::lifecycle::interface::desired::Desired;
 use crate::lifecycle::record::{Attachment, Interface, Settings};
-use crate::netlink::sysctl::{self, Scope};
 use crate::netlink::{Link, Netlink, Route, Snapshot};
+use crate::sysctl::{self, Scope};
 
 /// The interface in the container, and what belongs to it.
 pub(super) struct Found<'a> {

@@ -15,12 +15,12 @@ use std::time::Duration;
 
 use crate::cnm::EndpointId;
 use crate::lifecycle::background::Background;
-use crate::lifecycle::error::chain;
+use crate::lifecycle::error::{Error, Result, chain};
 use crate::lifecycle::host::kernels::is_link_local;
 use crate::lifecycle::record::Attachment;
-use crate::netlink::sysctl::{self, Scope, Sysctls};
 use crate::netlink::{self, Link, Netlink};
 use crate::netns;
+use crate::sysctl::{self, Scope, Sysctls};
 
 /// How often each address is told: one frame may be lost.
 const TIMES: u32 = 3;
@@ -46,7 +46,7 @@ async fn tell_again_and_again(sandbox: PathBuf, link: u32, endpoint: EndpointId)
         match tell(&sandbox, link).await {
             Ok(true) => {}
             Ok(false) => return,
-            Err(error) if error.is_not_found() => return,
+            Err(error) if is_gone(&error) => return,
             Err(error) => {
                 tracing::warn!(
                     endpoint = endpoint.short(),
@@ -59,9 +59,19 @@ async fn tell_again_and_again(sandbox: PathBuf, link: u32, endpoint: EndpointId)
     }
 }
 
+/// Whether the container, or its interface, went while it was looked at.
+fn is_gone(error: &Error) -> bool {
+    match error {
+        Error::Netns(error) => error.is_not_found(),
+        Error::Netlink(error) => error.is_not_found(),
+        Error::Sysctl(error) => error.is_not_found(),
+        _ => false,
+    }
+}
+
 /// Tells of all addresses that the interface has now; false if it is not there any more. The
 /// namespace is not held longer than that: a device may have to go back when the container ends.
-async fn tell(sandbox: &Path, index: u32) -> Result<bool, netlink::Error> {
+async fn tell(sandbox: &Path, index: u32) -> Result<bool> {
     if netns::identity(sandbox)?.is_none() {
         return Ok(false);
     }

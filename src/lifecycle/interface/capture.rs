@@ -5,8 +5,9 @@ use crate::lifecycle::host::kernels::forget_the_kernels;
 use crate::lifecycle::interface::Interfaces;
 use crate::lifecycle::interface::fresh::Fresh;
 use crate::lifecycle::record::{Attachment, Settings};
-use crate::netlink::sysctl::{Scope, Sysctls};
-use crate::netlink::{Netlink, Snapshot, sysctl};
+use crate::netlink::{Netlink, Snapshot};
+use crate::sysctl;
+use crate::sysctl::{Scope, Sysctls};
 
 impl Interfaces {
     /// Reads what netlink tells of what ADD left in the staging namespace, but for what the

@@ -4,8 +4,8 @@ use std::fmt;
 use std::path::Path;
 
 use crate::lifecycle::error::Result;
-use crate::netlink::sysctl::{self, Scope, Sysctls};
 use crate::netlink::{Address, Link, MAIN_TABLE, Mac, Neighbour, Netlink, Route, Rule};
+use crate::sysctl::{self, Scope, Sysctls};
 
 /// An interface where it stands.
 pub(crate) struct Live<'l> {

@@ -16,8 +16,8 @@ use crate::lifecycle::host::kernels::{
     comes_by_itself, is_kernels_route, is_link_local, own_rules,
 };
 use crate::lifecycle::record::Settings;
-use crate::netlink::sysctl::Scope;
 use crate::netlink::{Address, Link, MAIN_TABLE, Neighbour, Route, Rule, Snapshot};
+use crate::sysctl::Scope;
 
 /// What an interface's namespace shall be like, and whose the default routes there are.
 pub(crate) struct Desired<'d> {

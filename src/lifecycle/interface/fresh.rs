@@ -7,8 +7,8 @@ use tokio::sync::Mutex;
 use crate::lifecycle::error::Result;
 use crate::lifecycle::record::Settings;
 use crate::netlink::Netlink;
-use crate::netlink::sysctl::{self, Scope};
 use crate::netns;
+use crate::sysctl::{self, Scope};
 
 /// What a namespace has before any plugin has run in it.
 #[derive(Debug)]

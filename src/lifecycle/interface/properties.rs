@@ -6,8 +6,8 @@ use proptest::sample::subsequence;
 use super::change::Change;
 use super::desired::{Actual, Desired};
 use crate::lifecycle::record::Settings;
-use crate::netlink::sysctl::{Scope, Sysctls};
 use crate::netlink::{Address, Lifetime, Link, MAIN_TABLE, Neighbour, Route, Rule, Snapshot};
+use crate::sysctl::{Scope, Sysctls};
 
 /// The interface's index and name where it is; and those of another link there.
 const HERE: (u32, &str) = (7, "eth0");

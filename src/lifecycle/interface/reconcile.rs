@@ -8,7 +8,7 @@ use super::change::{Change, Live};
 use super::desired::{ASPECTS, Actual, Aspect, Desired};
 use crate::lifecycle::error::Result;
 use crate::lifecycle::host::kernels::own_rules;
-use crate::netlink::sysctl::{self, Scope};
+use crate::sysctl::{self, Scope};
 
 impl Desired<'_> {
     /// Puts everything right, up to the first change that the kernel refuses.

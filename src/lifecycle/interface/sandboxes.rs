@@ -29,8 +29,8 @@ use crate::cnm::{EndpointId, JoinResponse, NetworkId};
 use crate::lifecycle::error::{Error, Result};
 use crate::lifecycle::host::kernels::own_rules;
 use crate::lifecycle::record::{Attachment, Interface};
-use crate::netlink::sysctl::Sysctls;
 use crate::netlink::{MAIN_TABLE, Route, Snapshot};
+use crate::sysctl::Sysctls;
 use crate::translate::{self, PORT_MAPPINGS};
 
 /// Which endpoint told Docker which routes on the link, in which sandbox.

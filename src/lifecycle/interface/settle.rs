@@ -17,8 +17,8 @@ use crate::lifecycle::interface::change::Live;
 use crate::lifecycle::interface::desired::Desired;
 use crate::lifecycle::interface::place::Place;
 use crate::lifecycle::record::{Attachment, Phase};
-use crate::netlink::sysctl::{self, Scope, Sysctls};
 use crate::netlink::{Link, MAIN_TABLE, Netlink, Route};
+use crate::sysctl::{self, Scope, Sysctls};
 
 impl Interfaces {
     /// Makes the interface what ADD made it, in the container's namespace, where Docker has put it.

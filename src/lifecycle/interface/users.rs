@@ -10,7 +10,7 @@ use crate::lifecycle::error::Result;
 use crate::lifecycle::interface::Interfaces;
 use crate::lifecycle::record::{Attachment, Settings};
 use crate::netlink::Link;
-use crate::netlink::sysctl::{self, Scope, Sysctls};
+use crate::sysctl::{self, Scope, Sysctls};
 
 /// What Docker sets in every container, unless the user does.
 const DOCKERS: [(&str, &str); 2] =

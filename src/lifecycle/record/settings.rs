@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::netlink::sysctl::Sysctls;
+use crate::sysctl::Sysctls;
 
 /// Settings that a chain or the user has changed, below `/proc/sys/net`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]

@@ -1,12 +1,13 @@
 //! Settings under `/proc/sys/net`, of a namespace or of one link in it.
 //!
-//! Netlink reads few of them and sets fewer, so this goes over files. `/proc/sys/net` shows
-//! the namespace of the thread that looks: everything here runs on a thread inside.
+//! Netlink can read few of them and set fewer, so they are read and written as files. `/proc/sys/net`
+//! shows the namespace of the thread that opens it, so everything here runs on a thread inside the
+//! namespace. What the settings mean, and which value is right, is decided by the callers.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
@@ -14,7 +15,6 @@ use nix::libc::EIO;
 use nix::sys::stat::Mode;
 use serde::{Deserialize, Serialize};
 
-use super::Error;
 use crate::netns;
 
 const ROOT: &str = "/proc/sys/net";
@@ -44,8 +44,39 @@ pub enum Scope {
     Link(String),
 }
 
+/// Why settings could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The namespace could not be entered.
+    #[error(transparent)]
+    Namespace(#[from] netns::Error),
+    /// A setting, or the folder of a link's settings, could not be opened, read or written.
+    #[error("cannot {operation} sysctl {setting:?} in {}: {source}", namespace.display())]
+    Setting {
+        /// `read` or `set`.
+        operation: &'static str,
+        /// The setting, or the link whose settings they are.
+        setting: String,
+        /// Path of the namespace.
+        namespace: PathBuf,
+        /// Why it failed.
+        source: io::Error,
+    },
+}
+
+impl Error {
+    /// Whether the namespace, the link or the setting is not there.
+    #[must_use]
+    pub fn is_not_found(&self) -> bool {
+        match self {
+            Self::Namespace(error) => error.is_not_found(),
+            Self::Setting { source, .. } => source.kind() == io::ErrorKind::NotFound,
+        }
+    }
+}
+
 /// Reads what can be set, and is set, in the namespace at `path`. Fails with [`Error::Namespace`];
-/// with [`Error::Io`], also if `/proc/sys` is mounted read-only, and if the link is not there:
+/// with [`Error::Setting`], also if `/proc/sys` is mounted read-only, and if the link is not there:
 /// [`Error::is_not_found`].
 pub async fn read(path: &Path, scope: &Scope) -> Result<Sysctls, Error> {
     let scope = scope.clone();
@@ -94,7 +125,7 @@ pub async fn read_again(path: &Path, scope: &Scope, of: &Sysctls) -> Result<Sysc
 }
 
 /// Sets `values` in the namespace at `path`, one after the other, up to the first that the
-/// kernel refuses. Fails with [`Error::Namespace`] or [`Error::Io`].
+/// kernel refuses. Fails with [`Error::Namespace`] or [`Error::Setting`].
 pub async fn write(path: &Path, scope: &Scope, values: &Sysctls) -> Result<(), Error> {
     let (scope, values) = (scope.clone(), values.clone());
     let written = netns::run_in(path, move || {
@@ -125,12 +156,8 @@ fn file_of(scope: &Scope, setting: &str) -> String {
 type Trouble = (String, io::Error);
 
 fn at(path: &Path, operation: &'static str) -> impl FnOnce(Trouble) -> Error {
-    let place = path.display().to_string();
-    move |(setting, source)| Error::Io {
-        operation: format!("{operation} sysctl {setting:?}"),
-        place,
-        source,
-    }
+    let namespace = path.to_owned();
+    move |(setting, source)| Error::Setting { operation, setting, namespace, source }
 }
 
 struct Reader {
@@ -226,8 +253,8 @@ impl Folder {
 mod tests {
     use std::process::Command;
 
-    use super::super::tests::with_veth;
     use super::*;
+    use crate::netlink::tests::with_veth;
 
     /// What procps or busybox would say; here a shell inside the namespace.
     fn cat(namespace: &Path, setting: &str) -> String {
