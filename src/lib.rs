@@ -35,7 +35,7 @@
 //! | `netns` | `mounts`, `crash` |
 //! | `cnm`, `durable`, `mounts`, `trust`, `plain`, `crash` (which is nothing in a release) | nobody |
 //!
-//! `tests/rooms` reads this table and the one of `lifecycle`, and fails on an arrow that points up, or on
+//! `tests/rooms` reads this table and those of `lifecycle` and `cni`, and fails on an arrow that points up, or on
 //! files that use each other in a circle.
 
 pub mod cli;

@@ -1,21 +1,15 @@
 //! CNI's words and engine: a runtime in the sense of the CNI specification 1.1.0, which
 //! also speaks the versions from 0.1.0 on.
 //!
-//! ```text
-//!   config    NetworkConfigList, PluginConfig ◀── conf_dir   /etc/cni/net.d
-//!      │      + attachment                                   what differs per container
-//!      ▼
-//!   runtime   ADD, DEL, CHECK, GC, STATUS, VERSION           a walk along the chain
-//!      │  ▲      validate: what would keep ADD from working
-//!      │  └── result, conversion                             AttachResult, in any version
-//!      ▼
-//!   request   what one plugin reads
-//!   plugins   find it, judge it, run it, hear it out
-//!             (crate::process: one process, its pipes, its deadline)
-//!
-//!   cache     what ADD gave, as libcni keeps it; for whoever has no records of his own
-//!   turn      GC apart from ADD and DEL, among those
-//! ```
+//! | room | its part | may use |
+//! |---|---|---|
+//! | `runtime` | ADD, DEL, CHECK, GC, STATUS and VERSION, as walks along a chain; what would keep ADD from working | `exec`, and what that may use |
+//! | `exec` | one run of one plugin: finding it, what it reads, what it answers, within its limits | `config`, `result`, and what those may use |
+//! | `cache` | what ADD gave, as libcni keeps it, for whoever has no records of his own | `config`, `result`, and what those may use |
+//! | `config` | configuration lists, and the folder that they are in | `attachment`, and what that may use |
+//! | `result` | what ADD answers, in every version | `attachment`, and what that may use |
+//! | `attachment` | what differs from container to container | `name`, `lenient`, `version`, `verb` |
+//! | `name`, `lenient`, `version`, `verb` | the words that a name may be; JSON read as Go reads it; versions; operations | nobody |
 //!
 //! It stands beside libcni: what a conflist does under kubelet it does here, and plugins
 //! are sent the same. It knows nothing of Docker, enters no namespace, and stores nothing by itself.
@@ -43,46 +37,27 @@
 
 mod attachment;
 mod cache;
-mod conf_dir;
 mod config;
-mod config_error;
-mod conversion;
-mod delegate;
-mod error;
+mod exec;
 mod lenient;
-mod limits;
 mod name;
-mod plugin_config;
-mod plugins;
-mod program;
 #[cfg(test)]
 mod properties;
-mod request;
 mod result;
 mod runtime;
-mod secrets;
-mod strays;
-mod turn;
-mod validate;
 mod verb;
 mod version;
 
 pub use attachment::{Attachment, InvalidAttachment, ValidAttachment};
-pub use cache::{Cache, CacheError, CachedAttachment};
-pub use conf_dir::{ConfDir, Listed, Listing};
-pub use config::NetworkConfigList;
-pub use config_error::ConfigError;
-pub use conversion::InvalidResult;
-pub use delegate::NoSubnet;
-pub use error::{Error, Failure, NotFound, PluginError};
+pub use cache::{Cache, CacheError, CachedAttachment, Turn};
+pub use config::{
+    ConfDir, ConfigError, Listed, Listing, NetworkConfigList, NoSubnet, PluginConfig,
+};
+pub use exec::{Error, Failure, Limits, NotFound, PluginError};
 pub use lenient::Mismatch;
-pub use limits::Limits;
 pub use name::InvalidName;
-pub use plugin_config::PluginConfig;
-pub use result::{AttachResult, Dns, Interface, IpConfig, Route};
-pub use runtime::Runtime;
-pub use turn::Turn;
-pub use validate::{Unusable, ValidatedPlugin, Validation};
+pub use result::{AttachResult, Dns, Interface, InvalidResult, IpConfig, Route};
+pub use runtime::{Runtime, Unusable, ValidatedPlugin, Validation};
 pub use verb::Verb;
 pub use version::{InvalidVersion, Version};
 

@@ -8,8 +8,8 @@ use proptest::option;
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
+use super::exec::request::Request;
 use super::lenient::is_key;
-use super::request::Request;
 use super::{
     AttachResult, Attachment, Dns, Failure, Interface, IpConfig, NetworkConfigList, PluginConfig,
     Route, Version,

@@ -3,8 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::cni::conversion::InvalidResult;
 use crate::cni::name::InvalidName;
+use crate::cni::result::InvalidResult;
 use crate::durable;
 
 pub(super) type Result<T> = std::result::Result<T, CacheError>;

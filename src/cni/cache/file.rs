@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::error::{Result, failed, malformed};
-use crate::cni::conversion::InvalidResult;
+use crate::cni::result::InvalidResult;
 use crate::cni::{AttachResult, Attachment, NetworkConfigList, Version};
 
 /// The value of `kind` in a file.

@@ -20,17 +20,18 @@
 
 mod error;
 mod file;
+mod turn;
 
 pub use error::CacheError;
 pub use file::CachedAttachment;
+pub use turn::Turn;
 
 use std::fs;
 use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
-use super::turn::Turn;
-use super::{AttachResult, Attachment, NetworkConfigList, ValidAttachment, lenient, name};
+use crate::cni::{AttachResult, Attachment, NetworkConfigList, ValidAttachment, lenient, name};
 use crate::durable;
 use error::{Result, failed, malformed};
 use file::{KIND, Owner};

@@ -1,8 +1,12 @@
 //! What ADD gives: interfaces, addresses, routes, name servers (SPEC.md section 5).
 //!
-//! Results are held in the form of the latest version. [`super::conversion`] reads and
+//! Results are held in the form of the latest version. [`conversion`] reads and
 //! writes the forms of all versions; fields that the specification does not know stay with
 //! the object that they came in.
+
+mod conversion;
+
+pub use conversion::InvalidResult;
 
 use std::net::IpAddr;
 
@@ -10,7 +14,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 
-use super::Version;
+use crate::cni::Version;
 
 /// The result of an ADD. Its own JSON is that of the latest version.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

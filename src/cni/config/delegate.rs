@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 use serde_json::Value;
 
-use super::PluginConfig;
+use crate::cni::PluginConfig;
 
 /// The host's agent has not said which subnet the plugin is to use.
 #[derive(Debug, thiserror::Error)]
@@ -27,18 +27,18 @@ pub struct NoSubnet {
 
 /// What a plugin hands over to.
 #[derive(Debug)]
-pub(super) struct Delegate {
+pub(in crate::cni) struct Delegate {
     /// The plugin that makes the interface.
-    pub(super) plugin_type: String,
+    pub(in crate::cni) plugin_type: String,
     /// The one that it lets choose the addresses.
-    pub(super) ipam_type: String,
+    pub(in crate::cni) ipam_type: String,
     /// Where the host's agent writes the subnets.
     subnets: PathBuf,
 }
 
 impl Delegate {
     /// None if the plugin does its work itself, as far as that is known.
-    pub(super) fn of(plugin: &PluginConfig) -> Option<Self> {
+    pub(in crate::cni) fn of(plugin: &PluginConfig) -> Option<Self> {
         if plugin.plugin_type() != "flannel" {
             return None;
         }
@@ -60,7 +60,7 @@ impl Delegate {
     ///
     /// # Errors
     /// The agent has written none yet, or not in this place.
-    pub(super) fn subnets(&self) -> Result<Vec<IpNet>, NoSubnet> {
+    pub(in crate::cni) fn subnets(&self) -> Result<Vec<IpNet>, NoSubnet> {
         let file = &self.subnets;
         let text = fs::read_to_string(file).map_err(|error| self.unwritten(error.to_string()))?;
         let of_lines = text.lines().filter_map(|line| {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Verb;
+use crate::cni::Verb;
 
 /// Bounds on the execution of plugins. Times are for one execution of one plugin.
 #[derive(Debug, Clone)]
@@ -49,7 +49,7 @@ impl Default for Limits {
 }
 
 impl Limits {
-    pub(super) fn deadline(&self, verb: Verb) -> Duration {
+    pub(in crate::cni) fn deadline(&self, verb: Verb) -> Duration {
         match verb {
             Verb::Add => self.add,
             Verb::Del => self.del,

@@ -12,17 +12,21 @@
 //! no two operations against each other's rules either: one at a time for a container, and
 //! GC alone on its network, is the caller's to see to.
 
+mod validate;
+
+pub use validate::{Unusable, ValidatedPlugin, Validation};
+
 use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::plugins::{Call, Plugins};
-use super::program::Program;
-use super::request::Request;
-use super::strays;
-use super::{
+use crate::cni::exec::plugins::{Call, Plugins};
+use crate::cni::exec::program::Program;
+use crate::cni::exec::request::Request;
+use crate::cni::exec::strays;
+use crate::cni::{
     AttachResult, Attachment, Error, Failure, Limits, NetworkConfigList, PluginConfig, PluginError,
     ValidAttachment, Verb,
 };
@@ -31,7 +35,7 @@ use crate::trust::Trust;
 /// The CNI runtime. Clones share their limits.
 #[derive(Debug, Clone)]
 pub struct Runtime {
-    pub(super) plugins: Arc<Plugins>,
+    pub(in crate::cni) plugins: Arc<Plugins>,
 }
 
 type Result<T> = std::result::Result<T, Error>;
@@ -349,6 +353,6 @@ fn prev_result(list: &NetworkConfigList, result: &AttachResult) -> Result<Value>
         .map_err(|source| Error::PrevResult { network: list.name().to_owned(), source })
 }
 
-fn invalid(list: &NetworkConfigList, source: super::InvalidAttachment) -> Error {
+fn invalid(list: &NetworkConfigList, source: crate::cni::InvalidAttachment) -> Error {
     Error::Attachment { network: list.name().to_owned(), source }
 }

@@ -18,20 +18,20 @@
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::{Map, Number, Value};
 
-use super::lenient::is_key;
-use super::{Attachment, NetworkConfigList, PluginConfig, ValidAttachment};
+use crate::cni::lenient::is_key;
+use crate::cni::{Attachment, NetworkConfigList, PluginConfig, ValidAttachment};
 
 /// One plugin's request configuration. It borrows all that it says.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Request<'a> {
-    pub(super) list: &'a NetworkConfigList,
-    pub(super) plugin: &'a PluginConfig,
+pub(in crate::cni) struct Request<'a> {
+    pub(in crate::cni) list: &'a NetworkConfigList,
+    pub(in crate::cni) plugin: &'a PluginConfig,
     /// The result so far, in the list's version.
-    pub(super) prev_result: Option<&'a Value>,
+    pub(in crate::cni) prev_result: Option<&'a Value>,
     /// The attachment, for the verbs that have one.
-    pub(super) attachment: Option<&'a Attachment>,
+    pub(in crate::cni) attachment: Option<&'a Attachment>,
     /// What is still in use; for GC only.
-    pub(super) valid_attachments: Option<&'a [ValidAttachment]>,
+    pub(in crate::cni) valid_attachments: Option<&'a [ValidAttachment]>,
 }
 
 impl Request<'_> {

@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use super::{Attachment, Failure};
+use crate::cni::{Attachment, Failure};
 
 /// Stands for a value.
 const HIDDEN: &str = "[hidden]";
@@ -24,10 +24,10 @@ const OPEN_ARGS: [&str; 7] = [
 const OPEN_CAPABILITIES: [&str; 4] = ["portMappings", "ips", "mac", "ipRanges"];
 
 /// The secrets of one attachment.
-pub(super) struct Secrets(Vec<String>);
+pub(in crate::cni) struct Secrets(Vec<String>);
 
 impl Secrets {
-    pub(super) fn of(attachment: Option<&Attachment>) -> Self {
+    pub(in crate::cni) fn of(attachment: Option<&Attachment>) -> Self {
         let mut texts = Vec::new();
         if let Some(attachment) = attachment {
             let args = attachment.args.iter();
@@ -52,7 +52,7 @@ impl Secrets {
     }
 
     /// The text without the secrets in it.
-    pub(super) fn hidden_in(&self, text: String) -> String {
+    pub(in crate::cni) fn hidden_in(&self, text: String) -> String {
         self.0.iter().fold(text, |text, secret| match text.contains(secret) {
             true => text.replace(secret, HIDDEN),
             false => text,
@@ -60,7 +60,7 @@ impl Secrets {
     }
 
     /// A plugin's failure without the secrets in its words.
-    pub(super) fn hidden_in_failure(&self, failure: Failure) -> Failure {
+    pub(in crate::cni) fn hidden_in_failure(&self, failure: Failure) -> Failure {
         match failure {
             Failure::Reported { code, msg, details } => Failure::Reported {
                 code,

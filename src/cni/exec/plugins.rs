@@ -10,17 +10,17 @@ use serde_json::Value;
 use tokio::sync::Semaphore;
 
 use super::error::{NoProgram, code};
-use super::lenient::{Fields, Mismatch};
 use super::program::Program;
 use super::secrets::Secrets;
-use super::{Attachment, Failure, Limits, NotFound, PluginConfig, PluginError, Verb};
+use crate::cni::lenient::{Fields, Mismatch};
+use crate::cni::{Attachment, Failure, Limits, NotFound, PluginConfig, PluginError, Verb};
 use crate::crash;
 use crate::plain;
 use crate::process::{Cut, DEFAULT_PATH, Process, Run};
 use crate::trust::{Trust, Untrusted};
 
 /// Where plugins are, and what every execution has in common.
-pub(super) struct Plugins {
+pub(in crate::cni) struct Plugins {
     folders: Vec<PathBuf>,
     trust: Trust,
     limits: Limits,
@@ -33,19 +33,19 @@ pub(super) struct Plugins {
 
 /// One execution.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Call<'a> {
-    pub(super) verb: Verb,
+pub(in crate::cni) struct Call<'a> {
+    pub(in crate::cni) verb: Verb,
     /// The plugin's type.
-    pub(super) plugin: &'a str,
+    pub(in crate::cni) plugin: &'a str,
     /// Its place in the chain, from 0.
-    pub(super) position: usize,
-    pub(super) network: Option<&'a str>,
-    pub(super) attachment: Option<&'a Attachment>,
-    pub(super) stdin: &'a [u8],
+    pub(in crate::cni) position: usize,
+    pub(in crate::cni) network: Option<&'a str>,
+    pub(in crate::cni) attachment: Option<&'a Attachment>,
+    pub(in crate::cni) stdin: &'a [u8],
 }
 
 impl Plugins {
-    pub(super) fn new(folders: Vec<PathBuf>, limits: Limits, trust: Trust) -> Self {
+    pub(in crate::cni) fn new(folders: Vec<PathBuf>, limits: Limits, trust: Trust) -> Self {
         let env = inherited(std::env::vars_os());
         let cni_path =
             folders.iter().map(|folder| folder.as_os_str()).collect::<Vec<_>>().join(":".as_ref());
@@ -55,7 +55,7 @@ impl Plugins {
 
     /// The first file of this name that can be executed, in the order of the folders; not if others
     /// could change it.
-    pub(super) fn find(&self, plugin: &str) -> Result<Program, NoProgram> {
+    pub(in crate::cni) fn find(&self, plugin: &str) -> Result<Program, NoProgram> {
         let mut unusable = Vec::new();
         for folder in &self.folders {
             let path = folder.join(plugin);
@@ -78,7 +78,7 @@ impl Plugins {
 
     /// As [`Plugins::find`], of the plugin that `config` names. Those that it names for this plugin
     /// to run, as an IPAM plugin, are judged too where they are there.
-    pub(super) fn find_for(&self, config: &PluginConfig) -> Result<Program, NoProgram> {
+    pub(in crate::cni) fn find_for(&self, config: &PluginConfig) -> Result<Program, NoProgram> {
         let program = self.find(config.plugin_type())?;
         if self.trust == Trust::Root {
             for delegate in config.delegates() {
@@ -92,12 +92,12 @@ impl Plugins {
 
     /// Makes sure that others cannot put a plugin in any of the folders: plugins run others that
     /// they find there.
-    pub(super) fn judge_folders(&self) -> Result<(), Untrusted> {
+    pub(in crate::cni) fn judge_folders(&self) -> Result<(), Untrusted> {
         self.folders.iter().try_for_each(|folder| self.trust.judge(folder).map(drop))
     }
 
     /// Folders, and files in them, that others could change.
-    pub(super) fn untrusted(&self) -> Vec<Untrusted> {
+    pub(in crate::cni) fn untrusted(&self) -> Vec<Untrusted> {
         let files = self.folders.iter().flat_map(|folder| std::fs::read_dir(folder).ok());
         let files = files.flatten().flatten().map(|entry| entry.path());
         self.folders
@@ -109,7 +109,7 @@ impl Plugins {
     }
 
     /// Runs a plugin, and again as long as it asks for that; gives its standard output.
-    pub(super) async fn call(
+    pub(in crate::cni) async fn call(
         &self,
         program: &Program,
         call: Call<'_>,
@@ -200,7 +200,7 @@ impl Plugins {
 }
 
 impl Call<'_> {
-    pub(super) fn failed(&self, failure: Failure, stderr: String) -> Box<PluginError> {
+    pub(in crate::cni) fn failed(&self, failure: Failure, stderr: String) -> Box<PluginError> {
         Box::new(PluginError {
             plugin: self.plugin.to_owned(),
             network: self.network.map(str::to_owned),

@@ -1,7 +1,7 @@
 //! One plugin's configuration object.
 //!
 //! It is kept as it was written, with the order of its keys, the digits of its numbers, and
-//! the keys that nobody here knows; [`super::request`] derives from it what the plugin is
+//! the keys that nobody here knows; [`crate::cni::exec`] derives from it what the plugin is
 //! sent.
 
 use std::collections::BTreeMap;
@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::lenient::{self, Mismatch};
-use super::{ConfigError, name};
+use crate::cni::lenient::{self, Mismatch};
+use crate::cni::{ConfigError, name};
 
 /// Reference plugins that only change an interface which another plugin has made.
 const META: [&str; 6] = ["bandwidth", "firewall", "portmap", "sbr", "tuning", "vrf"];
@@ -67,7 +67,7 @@ impl PluginConfig {
 
     /// The names of executables that this plugin may be told to run: each `type` inside of its own
     /// object, as an IPAM plugin's or a `delegate`'s.
-    pub(super) fn delegates(&self) -> Vec<&str> {
+    pub(in crate::cni) fn delegates(&self) -> Vec<&str> {
         let mut found = Vec::new();
         let mut ahead: Vec<&Value> = self.json.values().collect();
         while let Some(value) = ahead.pop() {
@@ -150,7 +150,7 @@ impl PluginConfig {
         self
     }
 
-    pub(super) fn json(&self) -> &Map<String, Value> {
+    pub(in crate::cni) fn json(&self) -> &Map<String, Value> {
         &self.json
     }
 }

@@ -17,8 +17,9 @@ use std::io::{self, Read};
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 
-use super::config::{Inlined, MOST_PLUGINS};
-use super::{ConfigError, NetworkConfigList, PluginConfig, lenient, name};
+use super::MOST_PLUGINS;
+use super::list::Inlined;
+use crate::cni::{ConfigError, NetworkConfigList, PluginConfig, lenient, name};
 use crate::trust::{Judged, Trust, Untrusted};
 
 /// No configuration file is near this size; whatever is, was put there by mistake.

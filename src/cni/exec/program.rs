@@ -7,16 +7,16 @@ use crate::trust::{Judged, Trust};
 
 /// A plugin's executable, as it was found and judged.
 #[derive(Debug)]
-pub(super) struct Program {
-    pub(super) path: PathBuf,
-    pub(super) judged: Judged,
-    pub(super) trust: Trust,
+pub(in crate::cni) struct Program {
+    pub(in crate::cni) path: PathBuf,
+    pub(in crate::cni) judged: Judged,
+    pub(in crate::cni) trust: Trust,
 }
 
 impl Program {
     /// The file to run: what was judged, whatever stands under its name by then. A script's
     /// interpreter is told its path, which nobody but root can have led elsewhere.
-    pub(super) fn file(&self) -> PathBuf {
+    pub(in crate::cni) fn file(&self) -> PathBuf {
         let mut magic = [0; 4];
         let mut is_elf = || {
             let read = self.judged.read().and_then(|mut file| file.read_exact(&mut magic));

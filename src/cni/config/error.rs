@@ -3,10 +3,10 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::config::MOST_PLUGINS;
-use super::lenient::{Mismatch, not_json};
-use super::name::InvalidName;
-use super::version::InvalidVersion;
+use super::MOST_PLUGINS;
+use crate::cni::lenient::{Mismatch, not_json};
+use crate::cni::name::InvalidName;
+use crate::cni::version::InvalidVersion;
 use crate::trust::Untrusted;
 
 /// Why there is no network configuration to use.
@@ -120,7 +120,7 @@ impl ConfigError {
     }
 
     /// The same error, with the file that it is in; once is enough.
-    pub(super) fn in_file(self, path: PathBuf) -> Self {
+    pub(in crate::cni) fn in_file(self, path: PathBuf) -> Self {
         match self {
             Self::InFile { .. } | Self::Unreadable { .. } => self,
             source => Self::InFile { path, source: Box::new(source) },

@@ -5,11 +5,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::lenient::{self, Mismatch};
-use super::{ConfigError, PluginConfig, Version, name};
-
-/// The longest chain that is read: each plugin is a process at every ADD.
-pub(super) const MOST_PLUGINS: usize = 100;
+use super::MOST_PLUGINS;
+use crate::cni::lenient::{self, Mismatch};
+use crate::cni::{ConfigError, PluginConfig, Version, name};
 
 /// A network configuration list (SPEC.md section 1): a network's name, and its chain.
 ///
@@ -30,10 +28,10 @@ pub struct NetworkConfigList {
 
 /// A list as its file has it, before the plugins of other files join.
 #[derive(Debug)]
-pub(super) struct Inlined {
-    pub(super) list: NetworkConfigList,
+pub(in crate::cni) struct Inlined {
+    pub(in crate::cni) list: NetworkConfigList,
     /// `loadOnlyInlinedPlugins`.
-    pub(super) only: bool,
+    pub(in crate::cni) only: bool,
 }
 
 type Result<T> = std::result::Result<T, ConfigError>;
@@ -154,7 +152,7 @@ impl NetworkConfigList {
     }
 
     /// Reads a `.conflist` whose plugins may come from other files too.
-    pub(super) fn parse_inlined(bytes: &[u8]) -> Result<Inlined> {
+    pub(in crate::cni) fn parse_inlined(bytes: &[u8]) -> Result<Inlined> {
         Inlined::read(&lenient::object(lenient::parse(bytes)?)?)
     }
 

@@ -14,9 +14,10 @@ mod tests;
 use ipnet::IpNet;
 use serde_json::{Map, Value, json};
 
-use super::lenient::{self, Fields, Mismatch, not_json};
-use super::version::InvalidVersion;
-use super::{AttachResult, Dns, Interface, IpConfig, Route, Version};
+use super::{AttachResult, Dns, Interface, IpConfig, Route};
+use crate::cni::Version;
+use crate::cni::lenient::{self, Fields, Mismatch, not_json};
+use crate::cni::version::InvalidVersion;
 
 /// A result cannot be read, or cannot be put into another version's form.
 #[derive(Debug, thiserror::Error)]
@@ -52,7 +53,7 @@ impl AttachResult {
         Self::from_json(lenient::parse(bytes)?, asked)
     }
 
-    pub(super) fn from_json(json: Value, asked: Version) -> Result<Self> {
+    pub(in crate::cni) fn from_json(json: Value, asked: Version) -> Result<Self> {
         // Go's decoder leaves a result as it was, that is empty, when it reads `null`.
         let json = if json.is_null() { json!({}) } else { json };
         let mut fields = Fields::at("the result", json)?;

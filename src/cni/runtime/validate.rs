@@ -8,10 +8,12 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 use serde_json::json;
 
-use super::delegate::{Delegate, NoSubnet};
-use super::lenient::{self, Fields};
-use super::plugins::Call;
-use super::{Error, Failure, NetworkConfigList, PluginConfig, PluginError, Runtime, Verb, Version};
+use crate::cni::config::delegate::{Delegate, NoSubnet};
+use crate::cni::exec::plugins::Call;
+use crate::cni::lenient::{self, Fields};
+use crate::cni::{
+    Error, Failure, NetworkConfigList, PluginConfig, PluginError, Runtime, Verb, Version,
+};
 use crate::trust::Untrusted;
 
 /// What was found out about a network.
@@ -128,7 +130,7 @@ impl Runtime {
         self.plugins.untrusted()
     }
 
-    pub(super) fn judge_folders(&self) -> Result<(), Error> {
+    pub(in crate::cni) fn judge_folders(&self) -> Result<(), Error> {
         Ok(self.plugins.judge_folders()?)
     }
 

@@ -9,9 +9,9 @@ use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::time::Duration;
 
-use super::attachment::InvalidAttachment;
-use super::conversion::InvalidResult;
-use super::{Verb, Version};
+use crate::cni::attachment::InvalidAttachment;
+use crate::cni::result::InvalidResult;
+use crate::cni::{Verb, Version};
 use crate::plain;
 use crate::trust::Untrusted;
 
@@ -89,7 +89,7 @@ pub struct NotFound {
 
 /// There is no executable of a plugin's name that may be run.
 #[derive(Debug)]
-pub(super) enum NoProgram {
+pub(in crate::cni) enum NoProgram {
     NotFound(NotFound),
     Untrusted(Untrusted),
 }
@@ -182,7 +182,7 @@ pub enum Failure {
 }
 
 /// Codes that mean something to a runtime.
-pub(super) mod code {
+pub(in crate::cni) mod code {
     /// Nothing is known of the container: no DEL is needed.
     pub(in crate::cni) const UNKNOWN_CONTAINER: u64 = 3;
     /// A passing condition: the runtime should try again.

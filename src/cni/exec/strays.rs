@@ -22,7 +22,7 @@ const LIMIT: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// Waits until every execution for one of these containers is gone, and kills those that take long.
-pub(super) async fn end(containers: HashSet<String>) {
+pub(in crate::cni) async fn end(containers: HashSet<String>) {
     let begun = Instant::now();
     let all_gone = async {
         loop {

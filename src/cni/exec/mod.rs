@@ -1,0 +1,22 @@
+//! One plugin, run once: found, judged, told its request, heard out, within its limits.
+//!
+//! | file | has |
+//! |---|---|
+//! | `plugins` | finding a plugin, running it, reading its answer |
+//! | `program` | the executable that was found, and judged |
+//! | `request` | what the plugin reads on standard input |
+//! | `secrets` | the user's arguments, hidden in what the plugin writes |
+//! | `limits` | deadlines, tries, and how many plugins run at a time |
+//! | `strays` | plugins that a killed runtime left running |
+//! | `error` | why an operation failed, on which plugin |
+
+mod error;
+mod limits;
+pub(in crate::cni) mod plugins;
+pub(in crate::cni) mod program;
+pub(in crate::cni) mod request;
+mod secrets;
+pub(in crate::cni) mod strays;
+
+pub use error::{Error, Failure, NotFound, PluginError};
+pub use limits::Limits;
