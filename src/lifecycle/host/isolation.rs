@@ -25,6 +25,7 @@
 //! The rules follow from the networks on record: all of them are compared with what there is, and written
 //! at once if that differs. Without an isolated network there are none.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::docker_bridges::DockerBridges;
@@ -57,26 +58,62 @@ impl Isolation {
         }
         let since = Instant::now();
         let networks = networks.all();
-        let isolated: Vec<&Network> = (networks.iter())
-            .map(AsRef::as_ref)
-            .filter(|network| network.is_isolated() && !network.removed)
-            .collect();
+        let isolated = isolated(&networks);
         let [v4, v6] = Family::BOTH.map(|family| write(family, &isolated, own));
         let (v4, v6) = tokio::join!(v4, v6);
         // Both to their end.
         let (v4, v6) = (v4?, v6?);
         if !v4 && !v6 {
-            isolation_nft::write(&isolated, &DockerBridges::among(own, &isolated, &[]).await?)
-                .await?;
+            let docker = DockerBridges::among(own, &isolated, &[]).await?;
+            isolation_nft::write(&isolated, &docker).await?;
         }
         *seen = Some(since);
         Ok(())
     }
+
+    /// Whether the rules are as the networks on record ask for.
+    ///
+    /// # Errors
+    /// The host's rules cannot be read.
+    pub(crate) async fn is_whole(&self, networks: &Networks, own: &Netlink) -> Result<bool> {
+        // Whoever writes them is let finish.
+        let _seen = self.seen.lock().await;
+        let networks = networks.all();
+        let isolated = isolated(&networks);
+        let [v4, v6] = Family::BOTH.map(|family| differing(family, &isolated, own));
+        match tokio::try_join!(v4, v6)? {
+            (None, None) => isolation_nft::is_there().await,
+            (v4, v6) => Ok([v4, v6].into_iter().flatten().all(|changes| changes.is_none())),
+        }
+    }
+}
+
+/// Those that are kept apart, always in the same order, so that nothing differs by that alone.
+fn isolated(networks: &[Arc<Network>]) -> Vec<&Network> {
+    let all = networks.iter().map(AsRef::as_ref);
+    let mut isolated: Vec<&Network> =
+        all.filter(|network| network.is_isolated() && !network.removed).collect();
+    isolated.sort_unstable_by(|one, other| one.id.as_str().cmp(other.id.as_str()));
+    isolated
 }
 
 /// Makes the rules of one family so, and says whether the host has a program for them.
 async fn write(family: Family, isolated: &[&Network], own: &Netlink) -> Result<bool> {
-    let Some(present) = family.list(Table::Mangle).await? else { return Ok(false) };
+    let Some(changes) = differing(family, isolated, own).await? else { return Ok(false) };
+    if let Some(changes) = changes {
+        family.apply_to(Table::Mangle, OPERATION, &changes).await?;
+    }
+    Ok(true)
+}
+
+/// What would make the rules of one family so, where they are not; none where the host has no program
+/// for them.
+async fn differing(
+    family: Family,
+    isolated: &[&Network],
+    own: &Netlink,
+) -> Result<Option<Option<String>>> {
+    let Some(present) = family.list(Table::Mangle).await? else { return Ok(None) };
     let rules = if isolated.is_empty() {
         Vec::new()
     } else {
@@ -84,8 +121,5 @@ async fn write(family: Family, isolated: &[&Network], own: &Netlink) -> Result<b
         let docker = DockerBridges::among(own, isolated, &filter).await?;
         isolation_rules::rules(family, isolated, &docker)
     };
-    if let Some(changes) = isolation_rules::changes(&present, &rules) {
-        family.apply_to(Table::Mangle, OPERATION, &changes).await?;
-    }
-    Ok(true)
+    Ok(Some(isolation_rules::changes(&present, &rules)))
 }

@@ -13,15 +13,26 @@ const COMMAND: &str = "nft";
 pub(super) async fn write(isolated: &[&Network], docker: &DockerBridges) -> Result<()> {
     let text = table(isolated, docker);
     let written = host::run(COMMAND, &["-f", "-"], text.as_bytes()).await;
-    let failed = |failed: host::Failed| Error::HostRules {
-        operation: "keep networks apart",
-        command: COMMAND,
-        reason: failed.to_string(),
-    };
-    if written.map_err(failed)?.is_none() && !isolated.is_empty() {
+    if written.map_err(|failed| error(&failed))?.is_none() && !isolated.is_empty() {
         tracing::warn!("networks are not kept apart: the host has neither iptables nor nft");
     }
     Ok(())
+}
+
+/// Whether the table is there; what is in it is not compared.
+pub(super) async fn is_there() -> Result<bool> {
+    match host::run(COMMAND, &["list", "table", "inet", "cnm_cni"], b"").await {
+        Ok(listed) => Ok(listed.is_some()),
+        Err(host::Failed::Exit { stderr, .. }) if stderr.contains("No such file or directory") => {
+            Ok(false)
+        }
+        Err(failed) => Err(error(&failed)),
+    }
+}
+
+fn error(failed: &host::Failed) -> Error {
+    let operation = "keep networks apart";
+    Error::HostRules { operation, command: COMMAND, reason: failed.to_string() }
 }
 
 fn table(isolated: &[&Network], docker: &DockerBridges) -> String {
