@@ -21,17 +21,16 @@ Columns:
   PORTS         whether 'docker run -p' publishes ports
   FIXED IP      whether 'docker run --ip', or Docker's own IPAM, can choose the address:
                 several, one, or maybe where the IPAM plugin may not listen
-  FAMILIES      of the addresses; ? where only the IPAM plugin knows
-  FORWARD       whether containers are exempt from Docker's DROP policy (-o forward=auto). What is routed
-                to them from other hosts is let in by -o forward=open, or by the network's agent
+  FAMILIES      of the addresses; ? where only the IPAM plugin knows, or Docker decides
+  FORWARD       whether containers are exempt from Docker's DROP policy (-o forward=auto); what is routed to
+                them from other hosts is let in by -o forward=open. Only the built-in network is isolated
   STATUS        what the plugins say themselves; asked from CNI version 1.1.0 on
   RESULT        ok; or failed, with the reason below, where CreateNetwork refuses it too, or a plugin
                 is not ready; or passed over: it makes no interface, and is no network for containers
 
 Examples:
   cnm-cni validate                                # every network in /etc/cni/net.d
-  cnm-cni validate k8s-pod-network                # the one of that name
-  cnm-cni validate ./draft.conflist               # a file from anywhere
+  cnm-cni validate k8s-pod-network                # the one of that name; or ./draft.conflist
   cnm-cni validate --format json | jq '.networks[] | select(.ok | not).problems'
 
 Exit status: 0 if all is well; 1 if a network cannot be used, or a file cannot be read.";
@@ -100,11 +99,13 @@ fn note(folder: &cni::ConfDir, rows: &[Row]) -> String {
     let folder = folder.path().display();
     let default = rows.iter().find(|row| row.is_default);
     match (default, rows) {
-        (Some(built_in), [_]) if built_in.is_built_in() => {
-            format!("\n{folder} has no network; this one is built in\n")
-        }
-        (Some(built_in), _) if built_in.is_built_in() => {
-            format!("\n{folder} has no network for containers; {} is built in\n", built_in.name())
+        (Some(row), all) if row.is_built_in() => {
+            let others = [" for containers", row.name()];
+            let [whose, which] = if let [_] = all { ["", "this one"] } else { others };
+            format!(
+                "\n{folder} has no network{whose}; {which} is built in: each Docker network has a bridge \
+                 and subnets of its own, and is isolated\n"
+            )
         }
         (Some(first), [_, _, ..]) => {
             format!("\nwithout -o conflist=NAME, a network is on {}\n", first.name())
@@ -153,7 +154,9 @@ async fn gather(args: &Args, plugins: &Runtime) -> anyhow::Result<Vec<Row>> {
         let content = match list {
             Ok(list) => {
                 let mut judgement = lifecycle::judge_conflist(plugins, &list).await;
-                judgement.prospects.subnets.extend(&judgement.validation.subnets);
+                let subnets = &mut judgement.prospects.subnets;
+                subnets.extend(&judgement.validation.subnets);
+                subnets.retain(|_| file.is_some()); // Else Docker's, or free ones.
                 Ok(Network { list, judgement })
             }
             Err(unread) => Err(unread),
@@ -251,18 +254,13 @@ impl Row {
             return cells;
         };
         let capabilities = capabilities(list);
-        let takes_address = match prospects.takes_address {
-            TakesAddress::Several => "several",
-            TakesAddress::One => "one",
-            TakesAddress::Maybe => "maybe",
-        };
         [
             list.name().to_owned(),
             list.cni_version().to_string(),
             chain(&validation.plugins),
             if capabilities.is_empty() { none() } else { capabilities.join(",") },
             if prospects.publishes_ports { "yes" } else { "no" }.to_owned(),
-            takes_address.to_owned(),
+            takes_address(prospects).to_owned(),
             families(prospects),
             if lifecycle::exempts_by_default(list) { "exempt" } else { "policy" }.to_owned(),
             match &validation.status {
@@ -305,14 +303,11 @@ impl Row {
         json["needsDockerIpam"] = json!(prospects.needs_docker_ipam);
         json["docker"] = json!({
             "publishesPorts": prospects.publishes_ports,
-            "fixedAddresses": match prospects.takes_address {
-                TakesAddress::Several => "several",
-                TakesAddress::One => "one",
-                TakesAddress::Maybe => "maybe",
-            },
+            "fixedAddresses": takes_address(prospects),
             "subnets": prospects.subnets,
             "dualStack": has_families(prospects).map(|(ipv4, ipv6)| ipv4 && ipv6),
             "forwardExempt": lifecycle::exempts_by_default(list),
+            "isolated": self.is_built_in(),
         });
         json
     }
@@ -344,6 +339,14 @@ fn capabilities(list: &NetworkConfigList) -> Vec<&str> {
     names.sort_unstable();
     names.dedup();
     names
+}
+
+fn takes_address(prospects: &Prospects) -> &'static str {
+    match prospects.takes_address {
+        TakesAddress::Several => "several",
+        TakesAddress::One => "one",
+        TakesAddress::Maybe => "maybe",
+    }
 }
 
 /// Whether there are addresses of IPv4, and of IPv6.

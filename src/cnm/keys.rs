@@ -8,14 +8,27 @@ use strsim::normalized_damerau_levenshtein;
 
 pub(super) const CONFLIST: &str = "conflist";
 pub(super) const FORWARD: &str = "forward";
+pub(super) const ISOLATE: &str = "isolate";
 pub(super) const IP: &str = "ip";
 pub(super) const ARGS: &str = "cni.args.";
 pub(super) const CAPABILITY: &str = "cni.capability.";
 pub(super) const MTU: &str = "com.docker.network.driver.mtu";
 pub(super) const PORTMAP: &str = "com.docker.network.portmap";
+/// What users call it.
+pub(super) const SHORT_MTU: &str = "mtu";
+/// Names the bridge, with Docker's bridge driver and of the built-in network.
+pub const BRIDGE_NAME: &str = "com.docker.network.bridge.name";
+/// Hides the containers behind the host, or not; as above.
+pub const MASQUERADE: &str = "com.docker.network.bridge.enable_ip_masquerade";
+/// Whether containers of one network reach each other.
+pub(super) const TALK: &str = "com.docker.network.bridge.enable_icc";
+/// The host's address for ports that are published without one.
+pub(super) const HOST_BINDING: &str = "com.docker.network.bridge.host_binding_ipv4";
+pub(super) const GATEWAY_MODE_V4: &str = "com.docker.network.bridge.gateway_mode_ipv4";
+pub(super) const GATEWAY_MODE_V6: &str = "com.docker.network.bridge.gateway_mode_ipv6";
 pub(super) const SYSCTLS: &str = "com.docker.network.endpoint.sysctls";
 
-const KNOWN: &str = "conflist, forward, ip, cni.args.KEY=VALUE, cni.capability.NAME=JSON, \
+const KNOWN: &str = "conflist, forward, isolate, ip, cni.args.KEY=VALUE, cni.capability.NAME=JSON, \
                      com.docker.network.driver.mtu";
 
 /// What begins so is Docker's, unless it is one of its drivers'.
@@ -26,8 +39,12 @@ const PRIVATE: &str = "com.docker.network.driver.private.";
 
 /// Keys of Docker's own drivers, or of its command line, and the way that works here. One that ends
 /// in a dot stands for all that begin so.
-const WAYS: [(&str, &str); 20] = [
-    ("parent", "the conflist names the host's interface, as \"master\" of macvlan, ipvlan or vlan"),
+const WAYS: [(&str, &str); 22] = [
+    (
+        "parent",
+        "the conflist names the host's interface, as \"master\" of macvlan, ipvlan or vlan; see \
+         conflists/macvlan.conflist",
+    ),
     ("macvlan_mode", "the conflist says it, as \"mode\" of macvlan"),
     ("ipvlan_mode", "the conflist says it, as \"mode\" of ipvlan"),
     ("ipvlan_flag", "plugin ipvlan has none"),
@@ -38,20 +55,16 @@ const WAYS: [(&str, &str); 20] = [
     ("com.docker.network.internal", "use --internal"),
     ("com.docker.network.enable_ipv4", "use --ipv4"),
     ("com.docker.network.enable_ipv6", "use --ipv6, beside --subnet"),
-    ("com.docker.network.bridge.name", "the conflist names it, as \"bridge\" of plugin bridge"),
+    (BRIDGE_NAME, "it is a network's, and the bridge is the same for all its containers"),
     (
-        "com.docker.network.bridge.enable_icc",
-        "the conflist says it, as \"portIsolation\" of plugin bridge",
+        TALK,
+        "make a network for each container, or a conflist with \"portIsolation\" of plugin bridge",
     ),
-    (
-        "com.docker.network.bridge.enable_ip_masquerade",
-        "the conflist says it, as \"ipMasq\" of bridge or ptp",
-    ),
-    (
-        "com.docker.network.bridge.host_binding_ipv4",
-        "say it with each port, as docker run -p 192.0.2.1:8080:80",
-    ),
-    ("com.docker.network.bridge.", "the conflist says what its bridge does"),
+    (MASQUERADE, "it is a network's, or the conflist's, as \"ipMasq\" of bridge or ptp"),
+    (HOST_BINDING, "say it with each port, as docker run -p 192.0.2.1:8080:80"),
+    (GATEWAY_MODE_V4, ROUTED),
+    (GATEWAY_MODE_V6, ROUTED),
+    ("com.docker.network.bridge.", "a conflist of your own says what its bridge does"),
     (
         "com.docker.network.container_iface_prefix",
         "Docker names the interface ethN; from Docker 28 on, \
@@ -61,6 +74,9 @@ const WAYS: [(&str, &str); 20] = [
     ("com.docker.network.host_ipv6", "the conflist says how addresses are translated"),
     ("com.docker.network.driver.overlay.", "it is for Docker's overlay networks"),
 ];
+
+const ROUTED: &str = "for a network that is routed, say -o forward=open and \
+                      -o com.docker.network.bridge.enable_ip_masquerade=false";
 
 /// Whose options they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,7 +137,7 @@ impl InvalidOption {
             (IP, Place::Network) => {
                 Self::Elsewhere { key: owned, whose: "a container's", not: "a network's" }
             }
-            (CONFLIST | FORWARD, Place::Endpoint) => {
+            (CONFLIST | FORWARD | ISOLATE, Place::Endpoint) => {
                 Self::Elsewhere { key: owned, whose: "a network's", not: "a container's" }
             }
             _ => match way(key) {
@@ -155,16 +171,13 @@ fn way(key: &str) -> Option<&'static str> {
 
 /// The key of ours that is most like this one, if it is that much alike.
 fn nearest_key(key: &str, least: f64) -> Option<&'static str> {
-    // What Docker's bridge networks and their users call it.
-    if key == "mtu" {
-        return Some(MTU);
-    }
     // The last part of these is the user's own word.
     let ends = key.match_indices('.').nth(1).map_or(key.len(), |(at, _)| at + 1);
     let of_chain = &key[..ends];
     let keys = [
         (CONFLIST, alike(key, CONFLIST)),
         (FORWARD, alike(key, FORWARD)),
+        (ISOLATE, alike(key, ISOLATE)),
         (IP, alike(key, IP)),
         (MTU, alike(key, MTU)),
         ("cni.args.KEY", alike(of_chain, ARGS)),
@@ -206,7 +219,7 @@ mod tests {
             ("confilst", "conflist"),
             ("Conflist", "conflist"),
             ("foward", "forward"),
-            ("mtu", MTU),
+            ("isolated", "isolate"),
             ("com.docker.network.mtu", MTU),
             ("cni.arg.K8S_POD_NAME", "cni.args.KEY"),
             ("cni.args", "cni.args.KEY"),
@@ -225,9 +238,9 @@ mod tests {
     fn a_key_of_dockers_own_drivers_is_told_the_way_that_works() {
         for (key, way) in [
             ("parent", "\"master\" of macvlan"),
-            ("com.docker.network.bridge.name", "\"bridge\" of plugin bridge"),
             ("com.docker.network.bridge.enable_ip_masquerade", "\"ipMasq\""),
-            ("com.docker.network.bridge.gateway_mode_ipv4", "the conflist says"),
+            ("com.docker.network.bridge.gateway_mode_ipv4", "-o forward=open"),
+            ("com.docker.network.bridge.inhibit_ipv4", "a conflist of your own says"),
         ] {
             for place in [Place::Network, Place::Endpoint] {
                 let said = said(key, place);

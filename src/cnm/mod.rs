@@ -20,12 +20,12 @@ pub use endpoint::{
 };
 pub use host_port::HostPort;
 pub use id::{EndpointId, Id, InvalidId, NetworkId};
-pub use keys::{InvalidOption, nearest};
+pub use keys::{BRIDGE_NAME, InvalidOption, MASQUERADE, nearest};
 pub use network::{
     Capabilities, CreateNetworkRequest, DeleteNetworkRequest, Empty, GwAllocCheckResponse,
     IpamData, Pool,
 };
-pub use options::{ChainOptions, EndpointOptions, Forward, NetworkOptions};
+pub use options::{BridgeOptions, ChainOptions, EndpointOptions, Forward, NetworkOptions};
 pub use ports::{PortBinding, Protocol};
 pub use sandbox::{
     InterfaceName, JoinRequest, JoinResponse, ProgramExternalConnectivityRequest, RouteType,

@@ -4,7 +4,9 @@
 //! |---|---|---|
 //! | `conflist` | network `-o` | name of the network configuration list |
 //! | `forward` | network `-o` | `auto`, `always`, `open` or `never`: see [`Forward`] |
-//! | `com.docker.network.driver.mtu` | network `-o`, endpoint `--driver-opt` | MTU of the container's interface |
+//! | `isolate` | network `-o` | `true` or `false`: whether other networks' containers are kept away |
+//! | `com.docker.network.driver.mtu`, `mtu` | network `-o`, endpoint `--driver-opt` | MTU of the container's interface |
+//! | `com.docker.network.bridge.…` | network `-o` | what Docker's bridge driver does by it, where the built-in network can: see [`BridgeOptions`] |
 //! | `cni.args.KEY` | network `-o`, endpoint `--driver-opt` | one pair of `CNI_ARGS` |
 //! | `cni.capability.NAME` | network `-o`, endpoint `--driver-opt` | a capability argument, as JSON |
 //! | `com.docker.network.endpoint.sysctls` | endpoint `--driver-opt` | settings of the interface, as `net.ipv4.conf.IFNAME.arp_filter=0`, and more after commas |
@@ -20,8 +22,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::keys::{
-    self, ARGS, CAPABILITY, CONFLIST, FORWARD, IP, InvalidOption, MTU, PORTMAP, Place, SYSCTLS,
-    invalid,
+    self, ARGS, BRIDGE_NAME, CAPABILITY, CONFLIST, FORWARD, GATEWAY_MODE_V4, GATEWAY_MODE_V6,
+    HOST_BINDING, IP, ISOLATE, InvalidOption, MASQUERADE, MTU, PORTMAP, Place, SHORT_MTU, SYSCTLS,
+    TALK, invalid,
 };
 use super::{PortBinding, values};
 
@@ -37,8 +40,26 @@ pub struct NetworkOptions {
     pub mtu: Option<u32>,
     /// `--internal`: no way out of the network.
     pub internal: bool,
+    /// `--ipv6`.
+    pub enable_ipv6: bool,
+    /// `--ipv4=false`.
+    pub disable_ipv4: bool,
+    /// Whether the containers are kept apart from those of other networks; none leaves it to the chain.
+    pub isolate: Option<bool>,
+    /// What the user says of the built-in network's bridge.
+    pub bridge: BridgeOptions,
     /// What every attachment of the network passes to its plugins.
     pub chain: ChainOptions,
+}
+
+/// Options of Docker's bridge driver that the built-in network has too.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct BridgeOptions {
+    /// `com.docker.network.bridge.name`.
+    pub name: Option<String>,
+    /// `com.docker.network.bridge.enable_ip_masquerade`.
+    pub masquerade: Option<bool>,
 }
 
 /// Whether a network's containers are exempt from the policy of the host's FORWARD chain.
@@ -106,6 +127,8 @@ const SECRET: &str = "[hidden]";
 const BETWEEN_IPS: char = '+';
 const GENERIC: &str = "com.docker.network.generic";
 const INTERNAL: &str = "com.docker.network.internal";
+const ENABLE_IPV4: &str = "com.docker.network.enable_ipv4";
+const ENABLE_IPV6: &str = "com.docker.network.enable_ipv6";
 
 impl NetworkOptions {
     /// Reads the `Options` of a CreateNetwork request.
@@ -113,8 +136,11 @@ impl NetworkOptions {
     /// # Errors
     /// An unknown key of ours, or a value that does not fit its key.
     pub fn read(options: &Map<String, Value>) -> Result<Self, InvalidOption> {
+        let says = |key: &str| options.get(key).and_then(Value::as_bool);
         let mut read = Self {
-            internal: options.get(INTERNAL).and_then(Value::as_bool).unwrap_or(false),
+            internal: says(INTERNAL).unwrap_or(false),
+            enable_ipv6: says(ENABLE_IPV6).unwrap_or(false),
+            disable_ipv4: says(ENABLE_IPV4) == Some(false),
             ..Self::default()
         };
         let driver = options.get(GENERIC).and_then(Value::as_object);
@@ -129,7 +155,9 @@ impl NetworkOptions {
                     read.forward = serde_json::from_value(value.clone())
                         .map_err(|_| invalid(key, text, "expected auto, always, open or never"))?;
                 }
-                MTU => read.mtu = Some(mtu(key, text)?),
+                ISOLATE => read.isolate = Some(switch(key, text)?),
+                MTU | SHORT_MTU => read.mtu = Some(mtu(key, text)?),
+                _ if read.bridge.takes(key, text)? => {}
                 _ if read.chain.takes(key, text)? => {}
                 _ => return Err(InvalidOption::of(key, Place::Network)),
             }
@@ -157,7 +185,7 @@ impl EndpointOptions {
                         invalid(key, text, expected)
                     })?;
                 }
-                MTU => read.mtu = Some(mtu(key, text(key, value)?)?),
+                MTU | SHORT_MTU => read.mtu = Some(mtu(key, text(key, value)?)?),
                 SYSCTLS => read.sysctls = sysctls(key, text(key, value)?)?,
                 _ if ChainOptions::has(key) => {
                     read.chain.takes(key, text(key, value)?)?;
@@ -167,6 +195,25 @@ impl EndpointOptions {
             }
         }
         Ok(read)
+    }
+}
+
+impl BridgeOptions {
+    /// Takes one option if it is the bridge's, and says whether it is.
+    fn takes(&mut self, key: &str, text: &str) -> Result<bool, InvalidOption> {
+        match key {
+            BRIDGE_NAME => {
+                values::check_link_name(text).map_err(|reason| invalid(key, text, &reason))?;
+                self.name = Some(text.to_owned());
+            }
+            MASQUERADE => self.masquerade = Some(switch(key, text)?),
+            // It is so anyway.
+            TALK if switch(key, text)? => {}
+            HOST_BINDING if text == "0.0.0.0" => {}
+            GATEWAY_MODE_V4 | GATEWAY_MODE_V6 if text == "nat" => {}
+            _ => return Ok(false),
+        }
+        Ok(true)
     }
 }
 
@@ -188,6 +235,15 @@ impl ChainOptions {
             self.capabilities.insert(name.to_owned(), json);
         }
         Ok(Self::has(key))
+    }
+}
+
+/// Reads true and false as Docker's bridge driver does.
+fn switch(key: &str, text: &str) -> Result<bool, InvalidOption> {
+    match text {
+        "true" | "True" | "TRUE" | "t" | "T" | "1" => Ok(true),
+        "false" | "False" | "FALSE" | "f" | "F" | "0" => Ok(false),
+        _ => Err(invalid(key, text, "expected true or false")),
     }
 }
 
@@ -228,130 +284,4 @@ fn text<'v>(key: &str, value: &'v Value) -> Result<&'v str, InvalidOption> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    fn network(driver: Value) -> Result<NetworkOptions, InvalidOption> {
-        let options = json!({"com.docker.network.enable_ipv6": false, GENERIC: driver});
-        NetworkOptions::read(options.as_object().unwrap())
-    }
-
-    fn endpoint(options: Value) -> Result<EndpointOptions, InvalidOption> {
-        EndpointOptions::read(options.as_object().unwrap())
-    }
-
-    #[test]
-    fn a_network_without_options_takes_the_defaults() {
-        assert_eq!(network(json!({})).unwrap(), NetworkOptions::default());
-        assert_eq!(network(Value::Null).unwrap(), NetworkOptions::default());
-        assert_eq!(NetworkOptions::read(&Map::new()).unwrap(), NetworkOptions::default());
-    }
-
-    #[test]
-    fn every_network_option_is_read() {
-        let read = network(json!({
-            "conflist": "k8snet",
-            "forward": "never",
-            "com.docker.network.driver.mtu": "1400",
-            "cni.args.K8S_POD_NAME": "x",
-            "cni.capability.bandwidth": "{\"ingressRate\":1000}",
-        }))
-        .unwrap();
-        assert_eq!(read.conflist.as_deref(), Some("k8snet"));
-        assert_eq!(read.forward, Forward::Never);
-        assert_eq!(read.mtu, Some(1400));
-        assert_eq!(read.chain.args, [("K8S_POD_NAME".to_owned(), "x".to_owned())]);
-        assert_eq!(read.chain.capabilities["bandwidth"], json!({"ingressRate": 1000}));
-    }
-
-    #[test]
-    fn a_key_that_is_not_ours_is_refused_and_what_docker_tells_of_an_endpoint_passed_over() {
-        for options in [json!({"confilst": "x"}), json!({"Conflist": "x"}), json!({"foo": "bar"})] {
-            let error = network(options).unwrap_err().to_string();
-            assert!(
-                error.contains("is unknown") && error.contains("cni.args.KEY=VALUE"),
-                "{error}"
-            );
-        }
-        for options in [json!({"a.b": "c"}), json!({"parent": "eth0"}), json!({"cni.arg": "x"})] {
-            endpoint(options).unwrap_err();
-        }
-        let read = endpoint(json!({
-            "com.docker.network.endpoint.dnsservers": ["9.9.9.9"],
-            "com.docker.network.endpoint.exposedports": [{"Proto": 6, "Port": 80}],
-            "com.docker.network.portmap": [{"Proto": 6, "Port": 80}],
-        }))
-        .unwrap();
-        assert_eq!((read.ports.len(), read.chain), (1, ChainOptions::default()));
-    }
-
-    #[test]
-    fn an_option_in_the_wrong_place_is_refused() {
-        let error = network(json!({"ip": "10.22.0.5"})).unwrap_err().to_string();
-        assert_eq!(error, "option \"ip\" is a container's, not a network's");
-        assert!(endpoint(json!({"conflist": "web"})).is_err());
-        assert!(endpoint(json!({"forward": "never"})).is_err());
-        let read = endpoint(json!({"com.docker.network.driver.mtu": "1300"})).unwrap();
-        assert_eq!(read.mtu, Some(1300));
-    }
-
-    #[test]
-    fn one_address_or_several_are_asked_for() {
-        let ips = |text: &str| endpoint(json!({"ip": text})).map(|read| read.ips);
-        let address = |text: &str| text.parse::<IpAddr>().unwrap();
-        assert_eq!(ips("10.22.0.50").unwrap(), [address("10.22.0.50")]);
-        let both = [address("10.22.0.50"), address("fd00::50")];
-        assert_eq!(ips("10.22.0.50+fd00::50").unwrap(), both);
-        for text in ["", "10.22.0.50+", "10.22.0.50/16", "10.22.0.50;fd00::50"] {
-            let error = ips(text).unwrap_err().to_string();
-            assert!(error.contains("10.22.0.50+fd00::50"), "{error}");
-        }
-    }
-
-    #[test]
-    fn settings_of_the_interface_are_read_as_docker_writes_them() {
-        let read = |text: &str| endpoint(json!({SYSCTLS: text})).map(|read| read.sysctls);
-        let both = "net.ipv4.conf.IFNAME.arp_filter=0,net.ipv6.neigh.IFNAME.app_solicit=2";
-        let wanted = [("ipv4/conf/arp_filter", "0"), ("ipv6/neigh/app_solicit", "2")];
-        let wanted = wanted.map(|(setting, value)| (setting.to_owned(), value.to_owned()));
-        assert_eq!(read(both).unwrap(), wanted.clone().into());
-        assert_eq!(read(&both.to_lowercase()).unwrap(), wanted.into());
-        for text in [
-            "",
-            "net.ipv4.conf.IFNAME.arp_filter",
-            "net.ipv4.conf.eth0.arp_filter=0",
-            "net.ipv4.conf.IFNAME.a/b=0",
-            "net.ipv4.conf.IFNAME..=0",
-            "kernel.a.b.IFNAME.c=0",
-        ] {
-            let error = read(text).unwrap_err().to_string();
-            assert!(error.contains("net.ipv4.conf.IFNAME.arp_filter=0"), "{error}");
-        }
-    }
-
-    #[test]
-    fn values_that_do_not_fit_are_refused() {
-        for options in [
-            json!({"conflist": ""}),
-            json!({"conflist": 5}),
-            json!({"forward": "maybe"}),
-            json!({"com.docker.network.driver.mtu": "large"}),
-            json!({"com.docker.network.driver.mtu": "12"}),
-            json!({"cni.args.A": "b;IP=10.0.0.1"}),
-            json!({"cni.args.": "b"}),
-            json!({"cni.capability.x": "{"}),
-        ] {
-            assert!(network(options.clone()).is_err(), "{options} was accepted");
-        }
-    }
-
-    #[test]
-    fn an_endpoints_options_win_over_the_networks() {
-        let options = |value: &str| ChainOptions {
-            args: vec![("A".into(), value.into())],
-            capabilities: json!({"mac": value}).as_object().unwrap().clone(),
-        };
-        assert_eq!(options("network").overlaid_with(&options("endpoint")), options("endpoint"));
-    }
-}
+mod tests;

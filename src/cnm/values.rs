@@ -60,6 +60,17 @@ pub(super) fn read_capability(name: &str, text: &str) -> Result<Value, String> {
     Ok(value)
 }
 
+/// Checks the name of a link that is to be made, as the kernel does.
+pub(super) fn check_link_name(name: &str) -> Result<(), String> {
+    let plain = |byte: u8| byte.is_ascii_graphic() && byte != b'/' && byte != b':';
+    match name.len() {
+        1..=15 if name.bytes().all(plain) && !matches!(name, "." | "..") => Ok(()),
+        _ => {
+            Err("expected the name of an interface: up to 15 letters, digits and signs".to_owned())
+        }
+    }
+}
+
 fn check_json(value: &Value) -> Result<(), String> {
     match value {
         Value::Null | Value::Bool(_) => Ok(()),
@@ -126,6 +137,14 @@ mod tests {
             read_capability("bandwidth", text).unwrap_err();
         }
         assert!(read_capability("", "1").is_err());
+    }
+
+    #[test]
+    fn a_name_that_no_link_can_have_is_refused() {
+        check_link_name("br-web.1_x").unwrap();
+        for name in ["", ".", "..", "a/b", "a b", "a:b", "sixteen-letters-", "nul\0", "bär"] {
+            check_link_name(name).unwrap_err();
+        }
     }
 
     #[test]

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::background::{Background, Gate};
 use super::config::Most;
-use super::host::Chains;
+use super::error::Result;
+use super::host::{Chains, Isolation};
 use super::interface::Interfaces;
 use super::ports::{Ports, Publisher};
 use super::record::{Endpoints, Inherited, Networks, Records, Unseen, Watched};
@@ -30,6 +31,7 @@ pub struct Driver {
     pub(crate) unseen: Arc<Unseen>,
     pub(crate) records: Arc<Records>,
     pub(crate) chains: Arc<Chains>,
+    pub(crate) isolation: Arc<Isolation>,
     pub(crate) interfaces: Arc<Interfaces>,
     pub(crate) ports: Arc<Ports>,
     pub(crate) publisher: Arc<Publisher>,
@@ -41,6 +43,11 @@ pub struct Driver {
 }
 
 impl Driver {
+    /// Makes the rules that keep networks apart what the networks on record ask for.
+    pub(crate) async fn isolate(&self) -> Result<()> {
+        self.isolation.ensure(&self.networks, &self.interfaces.own).await
+    }
+
     /// Waits until the work in the background has ended.
     pub async fn drain(&self) {
         self.background.drain().await;

@@ -5,25 +5,38 @@
 //! every ADD fail, or come to nothing under Docker, is refused; what may pass, as a plugin that is not
 //! ready yet, is only told.
 
+use ipnet::IpNet;
 use nix::net::if_::if_nametoindex;
 
 use super::error::{Error, Result};
 use crate::cni::{ConfDir, ConfigError, NetworkConfigList, Runtime, Validation};
-use crate::cnm::{ChainOptions, IpamData};
+use crate::cnm::{ChainOptions, IpamData, NetworkId, NetworkOptions, Pool};
+use crate::netlink::Netlink;
 use crate::translate::{self, Prospects, Refusal};
 
-/// The conflist of a machine that has none: bridge, host-local and portmap.
+/// The conflist of version 0.1.0 for a machine that has none: bridge, host-local and portmap.
 const EMBEDDED: &[u8] = include_bytes!("../../conflists/cnm-cni-default.conflist");
-/// The name inside it.
+/// The name inside it, which is the built-in network's.
 const EMBEDDED_NAME: &str = "cnm-cni-default";
 
-/// What Docker wants of a network, beyond its conflist.
-#[derive(Debug)]
-pub(crate) struct Wishes<'w> {
-    /// The pools of its IPAM.
-    pub(crate) pools: &'w [IpamData],
-    /// What the user tells the plugins.
-    pub(crate) chain: &'w ChainOptions,
+/// What Docker wants of a network.
+#[derive(Debug, Clone, Copy)]
+pub struct Wishes<'w> {
+    /// Docker's id for it.
+    pub id: &'w NetworkId,
+    /// The options, the user's and Docker's.
+    pub options: &'w NetworkOptions,
+    /// The pools of Docker's IPAM.
+    pub pools: &'w [IpamData],
+}
+
+/// The chain that a network is to have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    /// The chain.
+    pub list: NetworkConfigList,
+    /// It is this network's alone: the built-in one.
+    pub is_own: bool,
 }
 
 /// What was found out about a network before it is used.
@@ -42,7 +55,7 @@ impl Judgement {
     ///
     /// # Errors
     /// The first reason why the network cannot be used.
-    pub(crate) fn verdict(self, list: &NetworkConfigList) -> Result<()> {
+    pub fn verdict(self, list: &NetworkConfigList) -> Result<()> {
         let plugins = self.validation.plugins.into_iter();
         for problem in plugins.filter_map(|plugin| plugin.problem) {
             let conflist = list.name().to_owned();
@@ -56,16 +69,17 @@ impl Judgement {
 }
 
 /// Judges a network, also by what Docker wants of it where that is known.
-pub(crate) async fn judge(
+pub async fn judge(
     runtime: &Runtime,
     list: &NetworkConfigList,
     wishes: Option<Wishes<'_>>,
 ) -> Judgement {
     let prospects = translate::prospects(list);
     let fits = match wishes {
-        Some(Wishes { pools, chain }) => {
-            [translate::serves(list, pools, chain), translate::declares(list, chain)]
-        }
+        Some(Wishes { pools, options, .. }) => [
+            translate::serves(list, pools, &options.chain),
+            translate::declares(list, &options.chain),
+        ],
         // The user will say how its addresses are chosen.
         None if prospects.needs_docker_ipam => [Ok(()), Ok(())],
         None => [translate::serves(list, &[], &ChainOptions::default()), Ok(())],
@@ -93,8 +107,57 @@ fn masters(list: &NetworkConfigList) -> std::result::Result<(), Refusal> {
     })
 }
 
+/// The chain that CreateNetwork gives a network: a conflist of the folder, or, where there is none for
+/// it, the built-in one, with a bridge and subnets of the network's own. No subnet that is chosen here
+/// overlaps one of `taken`.
+///
+/// # Errors
+/// The conflist cannot be read, or cannot be what Docker wants.
+pub fn plan(conf_dir: &ConfDir, wishes: Wishes<'_>, taken: &[IpNet]) -> Result<Plan> {
+    let Wishes { id, options, pools } = wishes;
+    if let Some(list) = listed(conf_dir, options.conflist.as_deref())? {
+        translate::attaches(&list)?;
+        translate::has_options(&list, options)?;
+        // The loopback interface of a container is Docker's; that of staging is up already.
+        return Ok(Plan { list: list.without("loopback"), is_own: false });
+    }
+    let json = translate::built_in(id, options, pools, taken)?;
+    Ok(Plan { list: NetworkConfigList::parse(json.to_string().as_bytes())?, is_own: true })
+}
+
+/// The subnets by which `-o isolate=true` keeps a network on a user's conflist apart: Docker's pools, or
+/// those of the configuration.
+///
+/// # Errors
+/// They are not known.
+pub fn isolated_subnets(
+    list: &NetworkConfigList,
+    wishes: Wishes<'_>,
+) -> std::result::Result<Vec<IpNet>, Refusal> {
+    let of_docker = wishes.pools.iter().filter_map(|data| match data.pool {
+        Pool::Subnet(subnet) => Some(subnet.trunc()),
+        Pool::Unmanaged => None,
+    });
+    let mut subnets: Vec<IpNet> = of_docker.chain(translate::prospects(list).subnets).collect();
+    subnets.sort_unstable();
+    subnets.dedup();
+    match subnets.is_empty() {
+        true => Err(Refusal::UnknownSubnets { conflist: list.name().to_owned() }),
+        false => Ok(subnets),
+    }
+}
+
+/// What the subnet of a new network must not overlap: what this host has routes to.
+///
+/// # Errors
+/// The kernel does not tell.
+pub async fn routed(own: &Netlink) -> Result<Vec<IpNet>> {
+    Ok(own.all_routes().await?.into_iter().map(|route| route.destination.trunc()).collect())
+}
+
 /// The network of that name; without a name the first one in file-name order that makes an
-/// interface, as a kubelet chooses. The built-in one stands behind both.
+/// interface, as a kubelet chooses. The built-in one stands behind both: here as networks of version
+/// 0.1.0 have it, which share a bridge.
 ///
 /// # Errors
 /// There is none, or it cannot be read.
@@ -102,18 +165,25 @@ pub fn choose(
     conf_dir: &ConfDir,
     name: Option<&str>,
 ) -> std::result::Result<NetworkConfigList, ConfigError> {
-    let found = match name {
-        Some(EMBEDDED_NAME) => match conf_dir.load(EMBEDDED_NAME) {
-            Err(ConfigError::NotFound { .. }) => None,
-            found => Some(found?),
-        },
-        Some(name) => Some(conf_dir.load(name)?),
-        None => conf_dir.first()?,
-    };
-    found.map_or_else(embedded, Ok)
+    listed(conf_dir, name)?.map_or_else(embedded, Ok)
 }
 
-/// The built-in configuration, which serves a machine that has none.
+/// The network of that name, or the default one, in the folder; none if it is the built-in one.
+fn listed(
+    conf_dir: &ConfDir,
+    name: Option<&str>,
+) -> std::result::Result<Option<NetworkConfigList>, ConfigError> {
+    match name {
+        Some(EMBEDDED_NAME) => match conf_dir.load(EMBEDDED_NAME) {
+            Err(ConfigError::NotFound { .. }) => Ok(None),
+            found => found.map(Some),
+        },
+        Some(name) => conf_dir.load(name).map(Some),
+        None => conf_dir.first(),
+    }
+}
+
+/// The built-in configuration of version 0.1.0, which its networks keep.
 ///
 /// # Errors
 /// None but by a mistake in this program; a test reads it.

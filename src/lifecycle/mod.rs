@@ -58,7 +58,10 @@ pub use driver::Driver;
 pub use error::{Error, chain};
 pub use garbage::collect::{Collection, Finding, Outcome};
 pub use host::forward::exempts_by_default;
-pub use judgement::{Judgement, choose, embedded, judge_conflist};
+pub use judgement::{
+    Judgement, Plan, Wishes, choose, embedded, isolated_subnets, judge, judge_conflist, plan,
+    routed,
+};
 pub use port_error::PortError;
 pub use ports::publish::{PublishedPort, published};
 pub use record::reread_record;

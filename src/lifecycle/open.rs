@@ -33,7 +33,12 @@ impl Driver {
         if let Err(error) = check::chain::end_interrupted(driver.interfaces.netns_dir()).await {
             tracing::error!(error = chain(&error), "an interrupted check cannot be ended");
         }
+        // A boot, or a firewall that was loaded again, took the rules away.
+        if let Err(error) = driver.isolate().await {
+            tracing::error!(error = chain(&error), "networks may not be kept apart");
+        }
         start::remove(&driver, interrupted);
+        driver.take_down_removed();
         watch::begin_again(&driver);
         if let Some(interval) = config.collect_every {
             driver.background.spawn(collect::at_intervals(driver.clone(), interval));
@@ -75,6 +80,7 @@ impl Driver {
             most: config.most,
             sync_delete: config.sync_delete,
             networks,
+            isolation: Arc::default(),
             endpoints,
             inherited: Arc::default(),
             watched: Arc::default(),

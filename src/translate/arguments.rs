@@ -84,7 +84,7 @@ pub fn arguments(
     if list.declares(IP_RANGES) && host_local_ranges(list).is_empty() {
         let ranges = ip_ranges(pools);
         if !ranges.is_empty() {
-            capabilities.insert(IP_RANGES.to_owned(), Value::Array(ranges));
+            capabilities.insert(IP_RANGES.to_owned(), json!(ranges));
         }
     }
     let mac = interface.mac_address.clone();
@@ -117,17 +117,21 @@ fn wanted_addresses(
     Ok(wanted)
 }
 
-/// The `ipRanges` capability's argument: a range set for each of Docker's pools.
-fn ip_ranges(pools: &[IpamData]) -> Vec<Value> {
-    let sets = pools.iter().filter_map(|data| {
-        let Pool::Subnet(subnet) = data.pool else { return None };
-        let mut range = json!({ "subnet": subnet });
-        if let Some(gateway) = data.gateway {
-            range["gateway"] = json!(gateway.addr());
-        }
-        Some(json!([range]))
-    });
-    sets.collect()
+/// Docker's pools as the ranges of `host-local`: a set for each family, since a container gets one
+/// address of each set.
+pub(super) fn ip_ranges(pools: &[IpamData]) -> Vec<Vec<Value>> {
+    let of_family = |is_ipv4: bool| {
+        let ranges = pools.iter().filter_map(move |data| {
+            let Pool::Subnet(subnet) = data.pool else { return None };
+            let mut range = json!({ "subnet": subnet });
+            if let Some(gateway) = data.gateway {
+                range["gateway"] = json!(gateway.addr());
+            }
+            (subnet.addr().is_ipv4() == is_ipv4).then_some(range)
+        });
+        ranges.collect::<Vec<_>>()
+    };
+    [true, false].map(of_family).into_iter().filter(|set| !set.is_empty()).collect()
 }
 
 /// What a chain that was made for Kubernetes asks for. There is no pod, so these name the

@@ -9,7 +9,10 @@ use serde_json::Value;
 
 use super::{IP_RANGES, PORT_MAPPINGS, Refusal, ipam};
 use crate::cni::{NetworkConfigList, PluginConfig, Version};
-use crate::cnm::{ChainOptions, IpamData, Pool, PortBinding, nearest};
+use crate::cnm::{
+    BRIDGE_NAME, BridgeOptions, ChainOptions, IpamData, MASQUERADE, NetworkOptions, Pool,
+    PortBinding, nearest,
+};
 
 /// Whether what a chain makes can be handed over from the namespace that it ran in to the
 /// container's.
@@ -344,6 +347,24 @@ pub fn device(list: &NetworkConfigList) -> Option<String> {
         return None;
     }
     NAMES.iter().find_map(|name| plugin.get(name)?.as_str()).map(str::to_owned)
+}
+
+/// Makes sure that there is no option which the built-in network alone knows.
+///
+/// # Errors
+/// The first that there is, with the way that works on a conflist.
+pub fn has_options(list: &NetworkConfigList, options: &NetworkOptions) -> Result<(), Refusal> {
+    let BridgeOptions { name, masquerade } = &options.bridge;
+    let given = [
+        (name.is_some(), BRIDGE_NAME, "name the bridge there, as \"bridge\" of plugin bridge"),
+        (masquerade.is_some(), MASQUERADE, "say it there, as \"ipMasq\" of bridge or ptp"),
+    ];
+    match given.into_iter().find(|(given, ..)| *given) {
+        Some((_, key, way)) => {
+            Err(Refusal::OfBuiltIn { key, conflist: list.name().to_owned(), way })
+        }
+        None => Ok(()),
+    }
 }
 
 /// Makes sure that the chain can publish these ports.

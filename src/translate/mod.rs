@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | `conflist` | a network configuration list | what a Docker network on it can do |
 //! | `arguments` | what Docker asks for an endpoint | what the chain's plugins are told |
+//! | `built_in` | a Docker network without a conflist | a conflist of its own |
 //! | `answers` | what ADD made | Docker's answers to CreateEndpoint and Join |
 //! | `mtu` | the MTU that Docker decides | the chain that makes its interface with it |
 //! | `refusal` | what does not fit | the reason and the remedy |
@@ -12,6 +13,7 @@
 
 mod answers;
 mod arguments;
+mod built_in;
 mod conflist;
 mod mtu;
 mod refusal;
@@ -20,9 +22,10 @@ mod tests;
 
 pub use answers::{endpoint_interface, join_answer, widened};
 pub use arguments::{Arguments, arguments, kubernetes_args, port_mappings};
+pub use built_in::{built_in, own_name};
 pub use conflist::{
-    Prospects, TakesAddress, attaches, carries_over, declares, device, lease_folder, masquerades,
-    masters, prospects, publishes, serves,
+    Prospects, TakesAddress, attaches, carries_over, declares, device, has_options, lease_folder,
+    masquerades, masters, prospects, publishes, serves,
 };
 pub use mtu::with_mtu;
 pub use refusal::{OtherAddress, Refusal};

@@ -98,6 +98,61 @@ pub enum Refusal {
         /// The network configuration list.
         conflist: String,
     },
+    /// Every subnet that a network could be given is in use.
+    #[error(
+        "no subnet is free for this network: all of 10.233.128.0 to 10.239.255.255 is in use on this \
+         host; choose one, with --subnet and without --ipam-driver null"
+    )]
+    NoFreeSubnet,
+    /// A pool that has no address for a container beside the gateway's.
+    #[error(
+        "Docker's pool {pool} is too small: a subnet of the built-in network has a network address, a \
+         gateway and a broadcast address beside those of containers; choose a larger --subnet"
+    )]
+    SmallPool {
+        /// The pool.
+        pool: IpNet,
+    },
+    /// An option that only the built-in network knows.
+    #[error("option {key:?} is for the built-in network, and not for conflist {conflist:?}: {way}")]
+    OfBuiltIn {
+        /// The option's key.
+        key: &'static str,
+        /// The network configuration list.
+        conflist: String,
+        /// The way that works there.
+        way: &'static str,
+    },
+    /// The bridge that the user names is there already.
+    #[error(
+        "option com.docker.network.bridge.name={bridge}: this host has an interface of that name; take another \
+         name, or put the network on that bridge by a conflist of your own"
+    )]
+    BridgeExists {
+        /// The name.
+        bridge: String,
+    },
+    /// A network cannot be isolated by subnets that nobody tells.
+    #[error(
+        "option isolate=true: the subnets of conflist {conflist:?} are known to its IPAM plugin alone; isolate \
+         networks on a conflist whose IPAM is host-local or static, or with --subnet"
+    )]
+    UnknownSubnets {
+        /// The network configuration list.
+        conflist: String,
+    },
+    /// Two networks have the same subnets, and so cannot be kept apart by them.
+    #[error(
+        "option isolate=true: network {network} is on the subnets of conflist {conflist:?} already, and \
+         what shares a bridge cannot be kept apart; use another conflist, or the built-in network, which has \
+         a bridge of its own each time (-o conflist=cnm-cni-default)"
+    )]
+    SharedSubnets {
+        /// The network configuration list.
+        conflist: String,
+        /// The other network.
+        network: String,
+    },
     /// An option for a plugin that is not there.
     #[error(
         "option cni.capability.{name}: no plugin of conflist {conflist:?} declares that capability{}; \

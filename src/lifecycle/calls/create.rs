@@ -116,7 +116,7 @@ impl Driver {
         let mtu = options.mtu.or(network.options.mtu);
         let (ips, sysctls) = (&options.ips, &options.sysctls);
         let wanted = Wanted { interface, mac, mtu, ips, sysctls };
-        let list = self.chains.ready(&network.conflist).await?;
+        let list = self.chains.ready(network).await?;
         let list = match mtu {
             Some(mtu) => translate::with_mtu(list, mtu)?,
             None => list,

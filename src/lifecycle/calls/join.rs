@@ -95,9 +95,15 @@ impl Driver {
             self.records.keep(&joined).await
         };
         // Before the interface moves: its settings are on record then, wherever a crash leaves it.
-        // Both to their end, so that an undo does not meet a step that is under way.
-        let (kept, exempted) = tokio::join!(keep, exempt);
-        let handed_over = match kept.and(exempted) {
+        let isolate = async {
+            match self.networks.get(&attachment.network) {
+                Ok(network) if network.is_isolated() => self.isolate().await,
+                _ => Ok(()),
+            }
+        };
+        // All to their end, so that an undo does not meet a step that is under way.
+        let (kept, exempted, isolated) = tokio::join!(keep, exempt, isolate);
+        let handed_over = match kept.and(exempted).and(isolated) {
             Ok(()) => self.hand_over(&joined).await,
             failed => failed,
         };

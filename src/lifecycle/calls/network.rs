@@ -1,47 +1,123 @@
 //! CreateNetwork and DeleteNetwork: a network is made on a conflist that can do what Docker wants, or
 //! refused.
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use tokio::time::timeout;
+
 use crate::cni::NetworkConfigList;
 use crate::cnm::{CreateNetworkRequest, DeleteNetworkRequest, NetworkOptions};
 use crate::lifecycle::driver::Driver;
 use crate::lifecycle::error::{Error, Result};
-use crate::lifecycle::judgement::Wishes;
+use crate::lifecycle::judgement::{Plan, Wishes, isolated_subnets, routed};
 use crate::lifecycle::record::Network;
 use crate::netlink::Netlink;
-use crate::translate;
+use crate::translate::{self, Refusal};
+
+/// How long Docker waits for what a network has on the host to go; it goes on in the background then.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 impl Driver {
-    /// `NetworkDriver.CreateNetwork`: finds the conflist, and makes sure that its plugins
-    /// are there and that it can serve Docker's pools.
+    /// `NetworkDriver.CreateNetwork`: finds the conflist, or makes the network one of its own, and makes
+    /// sure that its plugins are there and that it can serve Docker's pools.
     ///
     /// # Errors
     /// With the reason and the remedy, whatever makes the network unusable.
     pub async fn create_network(&self, request: CreateNetworkRequest) -> Result<()> {
         let options = NetworkOptions::read(&request.options)?;
-        let list = self.chains.read(options.conflist.as_deref()).await?;
         let pools = [request.ipv4, request.ipv6].concat();
-        let wishes = Wishes { pools: &pools, chain: &options.chain };
+        let wishes = Wishes { id: &request.network_id, options: &options, pools: &pools };
+        // Two must not be given the same subnet.
+        let _alone = self.networks.alone().await;
+        let Plan { list, is_own } = self.plan(wishes).await?;
         self.chains.judge(&list, wishes).await?;
         if let Some(mtu) = options.mtu {
             translate::with_mtu(list.clone(), mtu)?;
             make_sure_of_room(&self.interfaces.own, &list, mtu).await?;
         }
+        let apart = match options.isolate {
+            Some(true) if !is_own => self.apart(&list, wishes)?,
+            _ => Vec::new(),
+        };
         let network = Network {
-            id: request.network_id,
+            id: request.network_id.clone(),
             conflist: list.name().to_owned(),
             options,
             pools,
             published_elsewhere: Vec::new(),
+            own_chain: is_own.then_some(list),
+            apart,
+            removed: false,
         };
-        self.networks.add(network, self.most.networks).await
+        let isolated = network.is_isolated();
+        self.networks.add(network, self.most.networks).await?;
+        if isolated && let Err(cause) = self.isolate().await {
+            return Err(cause.undone(self.networks.remove(&request.network_id).await));
+        }
+        Ok(())
     }
 
-    /// `NetworkDriver.DeleteNetwork`: forgets the network. An unknown one is gone already.
+    /// `NetworkDriver.DeleteNetwork`: forgets the network, with what it has for itself on the host. An
+    /// unknown one is gone already.
     ///
     /// # Errors
-    /// The record cannot be removed.
+    /// The record cannot be changed.
     pub async fn delete_network(&self, request: DeleteNetworkRequest) -> Result<()> {
-        self.networks.remove(&request.network_id).await
+        let id = request.network_id;
+        let Ok(network) = self.networks.get(&id) else { return Ok(()) };
+        if network.own_chain.is_none() {
+            self.networks.remove(&id).await?;
+            return if network.is_isolated() { self.isolate().await } else { Ok(()) };
+        }
+        let remove = |network: &mut Network| !std::mem::replace(&mut network.removed, true);
+        self.networks.change(&id, remove).await?;
+        let driver = self.clone();
+        let down = self.background.spawn(async move { driver.take_down(&network).await });
+        // Its last attachments may be on their way out.
+        drop(timeout(PATIENCE, down).await);
+        Ok(())
+    }
+}
+
+impl Driver {
+    /// The chain that a network is to have. Docker may ask twice for the same one.
+    async fn plan(&self, wishes: Wishes<'_>) -> Result<Plan> {
+        if let Ok(known) = self.networks.get(wishes.id)
+            && known.options == *wishes.options
+            && known.pools == wishes.pools
+            && let Some(list) = known.own_chain.clone()
+        {
+            return Ok(Plan { list, is_own: true });
+        }
+        let networks = self.networks.all();
+        let others: Vec<_> = networks.iter().filter(|other| other.id != *wishes.id).collect();
+        if let Some(bridge) = wishes.options.bridge.name.as_deref()
+            && (others.iter().any(|other| other.own_bridge() == Some(bridge))
+                || self.interfaces.own.link(bridge).await?.is_some())
+        {
+            return Err(Refusal::BridgeExists { bridge: bridge.to_owned() }.into());
+        }
+        let mut taken = routed(&self.interfaces.own).await?;
+        taken.extend(others.iter().flat_map(|other| other.own_subnets()));
+        self.chains.plan(wishes, taken).await
+    }
+
+    /// The subnets by which a network on a user's conflist can be kept apart.
+    fn apart(&self, list: &NetworkConfigList, wishes: Wishes<'_>) -> Result<Vec<IpNet>> {
+        let subnets = isolated_subnets(list, wishes)?;
+        let others = self.networks.all();
+        let mut others = others.iter().filter(|other| other.id != *wishes.id && !other.removed);
+        let shares = |other: &&Arc<Network>| other.apart.iter().any(|net| subnets.contains(net));
+        match others.find(shares) {
+            Some(other) => Err(Refusal::SharedSubnets {
+                conflist: list.name().to_owned(),
+                network: other.id.short().to_owned(),
+            }
+            .into()),
+            None => Ok(subnets),
+        }
     }
 }
 
@@ -53,7 +129,7 @@ async fn make_sure_of_room(own: &Netlink, list: &NetworkConfigList, mtu: u32) ->
         return Ok(());
     };
     match own.link(master).await? {
-        Some(link) if link.mtu < mtu => Err(Error::Refused(translate::Refusal::Master {
+        Some(link) if link.mtu < mtu => Err(Error::Refused(Refusal::Master {
             conflist: list.name().to_owned(),
             mtu,
             master: master.to_owned(),

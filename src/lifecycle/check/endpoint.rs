@@ -62,6 +62,7 @@ impl<'l> Look<'l> {
         }
         if matches!(self.attachment.phase, Phase::Joined | Phase::Settled) {
             check.differences.extend(self.on_the_host().await);
+            check.differences.extend(self.not_apart().await);
         }
         Some(check)
     }
@@ -74,6 +75,23 @@ impl<'l> Look<'l> {
         match differences.is_empty() || (self.joined && !self.shared.repair) {
             true => differences,
             false => host::differences(own, attachment, &host::HostRules::read().await).await,
+        }
+    }
+
+    /// That its network is not kept from others as it is to be.
+    async fn not_apart(&self) -> Option<String> {
+        let network = self.driver.networks.get(&self.attachment.network).ok()?;
+        if !network.is_isolated() {
+            return None;
+        }
+        match self.shared.isolation(self.driver).await {
+            Ok(true) => None,
+            Ok(false) => Some(
+                "the rules that keep its network from others, chain CNM-CNI-ISOLATE of the host's table \
+                 mangle, are not as they are to be"
+                    .to_owned(),
+            ),
+            Err(why) => Some(why),
         }
     }
 
@@ -136,6 +154,7 @@ impl<'l> Look<'l> {
             self.driver.interfaces.align_default_route(attachment, false).await?;
             announce::soon(&self.driver.background, attachment, &found.link);
         }
+        self.driver.isolate().await?;
         forward::complete(attachment).await
     }
 }

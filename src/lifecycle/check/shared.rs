@@ -7,7 +7,7 @@ use tokio::sync::OnceCell;
 use super::host::HostRules;
 use crate::lifecycle::blocking::on_blocking_thread;
 use crate::lifecycle::driver::Driver;
-use crate::lifecycle::error::Result;
+use crate::lifecycle::error::{Result, chain};
 use crate::netns;
 
 /// What is read once for all endpoints of a round.
@@ -19,16 +19,36 @@ pub(super) struct Shared {
     /// Pins over others when the round began, each left by a check that could not be ended, or under
     /// way in another round.
     stacked: OnceCell<Vec<PathBuf>>,
+    /// Whether networks are kept apart, as it was when that was first asked; or why it cannot be told.
+    isolation: OnceCell<std::result::Result<bool, String>>,
 }
 
 impl Shared {
     pub(super) fn new(repair: bool) -> Self {
-        Self { repair, rules: OnceCell::new(), stacked: OnceCell::new() }
+        Self {
+            repair,
+            rules: OnceCell::new(),
+            stacked: OnceCell::new(),
+            isolation: OnceCell::new(),
+        }
     }
 
     /// What the host's rules were when the first endpoint of this round was looked at.
     pub(super) async fn rules(&self) -> &HostRules {
         self.rules.get_or_init(HostRules::read).await
+    }
+
+    /// Whether networks are kept apart; after a repair it is looked at again.
+    pub(super) async fn isolation(&self, driver: &Driver) -> std::result::Result<bool, String> {
+        let look = async || {
+            let (isolation, own) = (&driver.isolation, &driver.interfaces.own);
+            let whole = isolation.is_whole(&driver.networks, own).await;
+            whole.map_err(|error| chain(&error))
+        };
+        match self.repair {
+            true => look().await,
+            false => self.isolation.get_or_init(look).await.clone(),
+        }
     }
 
     /// Whether a pin lies over another one at `staging`: of a check that could not be ended.

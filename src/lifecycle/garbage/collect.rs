@@ -16,6 +16,7 @@ use crate::lifecycle::garbage::dockerds::DOCKERS_PATIENCE;
 use crate::lifecycle::garbage::in_use::{InUse, pinned_elsewhere};
 use crate::lifecycle::garbage::lost;
 use crate::lifecycle::garbage::remains::Survey;
+use crate::netlink::Link;
 
 /// What [`Driver::collect`] is to do.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -81,6 +82,9 @@ impl Driver {
         let grace = Duration::from_secs(wanted.grace);
         let mut findings = self.collect_attachments(grace, wanted.apply).await;
         findings.extend(self.collect_remains(grace, wanted.apply).await?);
+        if wanted.apply {
+            self.take_down_removed();
+        }
         if wanted.exclusive {
             findings.extend(self.collect_exclusively(wanted.apply).await);
         }
@@ -115,7 +119,9 @@ impl Driver {
     /// What is left of attachments that are not on record.
     async fn collect_remains(&self, grace: Duration, apply: bool) -> Result<Vec<Finding>> {
         let pass = self.gate.enter().await;
-        let (lists, unread) = self.chains.known().await?;
+        let (mut lists, unread) = self.chains.known().await?;
+        let networks = self.networks.all();
+        lists.extend(networks.iter().filter_map(|network| network.own_chain.clone()));
         // Also records that cannot be read: their containers may run. Before the survey and after
         // it, since attachments come and go meanwhile.
         let mut on_record = self.records.ids().await?;
@@ -123,6 +129,8 @@ impl Driver {
             Survey::take(&lists, self.interfaces.netns_dir(), &self.interfaces.own).await?;
         on_record.extend(self.records.ids().await?);
         survey.stray_links.retain(|name| !on_record.iter().any(|id| id.if_name() == *name));
+        let bridges: Vec<_> = networks.iter().filter_map(|network| network.own_bridge()).collect();
+        survey.stray_bridges.retain(|bridge| !bridges.contains(&bridge.name.as_str()));
         survey.attachments.retain(|id, remains| {
             !on_record.contains(id) && remains.age().is_none_or(|age| age >= grace)
         });
@@ -169,7 +177,29 @@ impl Driver {
             found: Vec::new(),
             outcome: Outcome::Kept("nothing proves that it is this driver's".to_owned()),
         }));
+        for bridge in survey.stray_bridges {
+            findings.push(self.collect_bridge(bridge, grace, apply).await?);
+        }
         Ok(findings)
+    }
+
+    /// A bridge that is named like a network's own, of which there is no record.
+    async fn collect_bridge(&self, bridge: Link, grace: Duration, apply: bool) -> Result<Finding> {
+        let own = &self.interfaces.own;
+        let used = own.links().await?.iter().any(|link| link.controller == Some(bridge.index));
+        let outcome = match (used, grace.is_zero()) {
+            (true, _) => Outcome::Kept("interfaces are on it".to_owned()),
+            (false, false) => {
+                Outcome::Kept("nothing tells how old it is; --grace 0 removes it".to_owned())
+            }
+            (false, true) if apply => {
+                Outcome::of(own.delete_link(bridge.index).await.map_err(Into::into))
+            }
+            (false, true) => Outcome::Garbage,
+        };
+        let reason = "it is named like a network's own bridge, and no such network is on record";
+        let what = format!("bridge {}", bridge.name);
+        Ok(Finding { what, reason: reason.to_owned(), found: Vec::new(), outcome })
     }
 }
 

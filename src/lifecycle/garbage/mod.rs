@@ -5,6 +5,7 @@ pub(crate) mod dockerds;
 mod exclusive;
 mod in_use;
 pub(crate) mod lost;
+mod networks;
 mod rebuild;
 pub(crate) mod remains;
 pub(crate) mod start;

@@ -22,7 +22,7 @@ use crate::lifecycle::host::forward;
 use crate::lifecycle::host::nat::{named_in, source_of};
 use crate::lifecycle::host::tables::{Family, Table};
 use crate::lifecycle::record::AttachmentId;
-use crate::netlink::Netlink;
+use crate::netlink::{Link, Netlink};
 use crate::translate;
 
 /// What is on the host of one attachment.
@@ -54,6 +54,8 @@ pub(crate) struct Survey {
     pub(crate) attachments: BTreeMap<AttachmentId, Remains>,
     /// Interfaces whose name looks like this driver's, and that nothing else belongs to.
     pub(crate) stray_links: Vec<String>,
+    /// Bridges that are named like those of built-in networks.
+    pub(crate) stray_bridges: Vec<Link>,
 }
 
 impl Survey {
@@ -83,7 +85,7 @@ impl Survey {
             }
         }
         for link in own.links().await? {
-            survey.note_link(link.name);
+            survey.note_link(link);
         }
         Ok(survey)
     }
@@ -152,10 +154,15 @@ impl Survey {
     }
 
     /// An interface that was handed to Docker, or was given back by it.
-    fn note_link(&mut self, name: String) {
-        if !AttachmentId::is_if_name(&name) {
+    fn note_link(&mut self, link: Link) {
+        if !AttachmentId::is_if_name(&link.name) {
             return;
         }
+        if link.kind.as_deref() == Some("bridge") {
+            self.stray_bridges.push(link);
+            return;
+        }
+        let name = link.name;
         let owner = self.attachments.iter_mut().find(|(id, _)| id.if_name() == name);
         match owner {
             Some((_, remains)) => {

@@ -6,6 +6,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use tokio::time::timeout;
 
 use super::{Lists, Turns};
@@ -16,7 +17,8 @@ use crate::cni::{
 use crate::lifecycle::blocking::on_blocking_thread;
 use crate::lifecycle::config::Config;
 use crate::lifecycle::error::{Error, Result, chain};
-use crate::lifecycle::judgement::{Wishes, choose, embedded, judge};
+use crate::lifecycle::judgement::{Plan, Wishes, choose, embedded, judge, plan};
+use crate::lifecycle::record::Network;
 use crate::translate::{self, PORT_MAPPINGS};
 
 /// The conflists of this host and their plugins.
@@ -60,6 +62,24 @@ impl Chains {
         Ok(list.without("loopback"))
     }
 
+    /// The chain that a new network is to have; no subnet that is chosen for it overlaps one of `taken`.
+    ///
+    /// # Errors
+    /// Its conflist is not there, or cannot be what Docker wants.
+    pub(crate) async fn plan(
+        self: &Arc<Self>,
+        wishes: Wishes<'_>,
+        taken: Vec<IpNet>,
+    ) -> Result<Plan> {
+        let folder = self.conf_dir.clone();
+        let (id, options, pools) =
+            (wishes.id.clone(), wishes.options.clone(), wishes.pools.to_vec());
+        on_blocking_thread(move || {
+            plan(&folder, Wishes { id: &id, options: &options, pools: &pools }, &taken)
+        })
+        .await
+    }
+
     /// Judges whether Docker can have such a network on the conflist.
     ///
     /// # Errors
@@ -78,14 +98,15 @@ impl Chains {
         on_blocking_thread(move || chains.conflist(name.as_deref())).await
     }
 
-    /// The chain of that name as its file has it now, if its plugins can be run.
+    /// The network's own chain, or its conflist as the file has it now, if the plugins can be run.
     ///
     /// # Errors
     /// It cannot be read; a plugin is missing, or others than root could change it.
-    pub(crate) async fn ready(self: &Arc<Self>, name: &str) -> Result<NetworkConfigList> {
-        let (chains, name) = (Arc::clone(self), name.to_owned());
+    pub(crate) async fn ready(self: &Arc<Self>, network: &Network) -> Result<NetworkConfigList> {
+        let (chains, own) = (Arc::clone(self), network.own_chain.clone());
+        let name = network.conflist.clone();
         on_blocking_thread(move || {
-            let list = chains.conflist(Some(&name))?;
+            let list = own.map_or_else(|| chains.conflist(Some(&name)), Ok)?;
             chains.find_plugins(&list)?;
             Ok(list)
         })

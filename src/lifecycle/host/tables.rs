@@ -33,6 +33,8 @@ pub(crate) enum Table {
     Filter,
     /// All chains of the table nat.
     Nat,
+    /// All chains of the table mangle.
+    Mangle,
 }
 
 impl Table {
@@ -41,6 +43,15 @@ impl Table {
             Self::Forward => &["-w", WAIT, "-S", "FORWARD"],
             Self::Filter => &["-w", WAIT, "-S"],
             Self::Nat => &["-w", WAIT, "-t", "nat", "-S"],
+            Self::Mangle => &["-w", WAIT, "-t", "mangle", "-S"],
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Forward | Self::Filter => "filter",
+            Self::Nat => "nat",
+            Self::Mangle => "mangle",
         }
     }
 }
@@ -83,11 +94,21 @@ impl Family {
 
     /// Applies lines of the table filter, all or none. Without the program there is nothing to do.
     pub(crate) async fn apply(self, operation: &'static str, lines: &str) -> Result<()> {
+        self.apply_to(Table::Filter, operation, lines).await
+    }
+
+    /// Applies lines of a table, likewise.
+    pub(crate) async fn apply_to(
+        self,
+        table: Table,
+        operation: &'static str,
+        lines: &str,
+    ) -> Result<()> {
         if lines.is_empty() {
             return Ok(());
         }
         let command = self.restore();
-        let table = format!("*filter\n{lines}COMMIT\n");
+        let table = format!("*{}\n{lines}COMMIT\n", table.name());
         crash::point(format_args!("{command}: run"));
         let applied = host::run(command, &["--noflush", "--wait", WAIT], table.as_bytes()).await;
         crash::point(format_args!("{command}: ended"));

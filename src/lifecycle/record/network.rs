@@ -1,9 +1,12 @@
 //! A Docker network, as it is kept on disk.
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use crate::cni::NetworkConfigList;
 use crate::cnm::{IpamData, NetworkId, NetworkOptions, PortBinding};
 use crate::state::Record;
+use crate::translate;
 
 /// A Docker network. Docker never tells about it again, so this is all there is.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -20,6 +23,35 @@ pub(crate) struct Network {
     /// [`crate::lifecycle::ports`].
     #[serde(default)]
     pub(crate) published_elsewhere: Vec<Vec<PortBinding>>,
+    /// Its chain, where that is its own: the built-in one, made for it alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) own_chain: Option<NetworkConfigList>,
+    /// The subnets by which a network on a user's conflist is isolated; none if it is not.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) apart: Vec<IpNet>,
+    /// Docker has removed it. What its own chain has left on the host goes with its last attachment.
+    #[serde(default)]
+    pub(crate) removed: bool,
+}
+
+impl Network {
+    /// Whether its containers are kept from those of other networks.
+    pub(crate) fn is_isolated(&self) -> bool {
+        match self.own_chain {
+            Some(_) => self.options.isolate.unwrap_or(true),
+            None => !self.apart.is_empty(),
+        }
+    }
+
+    /// The bridge that is this network's alone, and goes with it.
+    pub(crate) fn own_bridge(&self) -> Option<&str> {
+        self.own_chain.as_ref()?.plugins().first()?.get("bridge")?.as_str()
+    }
+
+    /// The subnets that are this network's alone.
+    pub(crate) fn own_subnets(&self) -> Vec<IpNet> {
+        self.own_chain.as_ref().map(|chain| translate::prospects(chain).subnets).unwrap_or_default()
+    }
 }
 
 impl Record for Network {

@@ -15,25 +15,54 @@ pub(crate) struct Networks {
     known: Mutex<HashMap<NetworkId, Arc<Network>>>,
     /// Held while a network is made or removed: the record and the map change together.
     changing: tokio::sync::Mutex<()>,
+    /// Held while it is decided what a network has for itself, or that is taken down.
+    deciding: tokio::sync::Mutex<()>,
 }
 
 impl Networks {
     pub(crate) fn new(folder: Folder<Network>, networks: Vec<Network>) -> Self {
         let known = networks.into_iter().map(|network| (network.id.clone(), Arc::new(network)));
-        Self { folder, known: Mutex::new(known.collect()), changing: tokio::sync::Mutex::default() }
+        Self {
+            folder,
+            known: Mutex::new(known.collect()),
+            changing: tokio::sync::Mutex::default(),
+            deciding: tokio::sync::Mutex::default(),
+        }
     }
 
     /// The network of that id.
     ///
     /// # Errors
-    /// There is none.
+    /// There is none, or Docker has removed it.
     pub(crate) fn get(&self, id: &NetworkId) -> Result<Arc<Network>> {
-        self.known().get(id).cloned().ok_or_else(|| Error::UnknownNetwork(id.clone()))
+        let network = self.known().get(id).filter(|network| !network.removed).cloned();
+        network.ok_or_else(|| Error::UnknownNetwork(id.clone()))
     }
 
-    /// The conflists that some network is on.
+    /// All of them, those that Docker has removed included.
+    pub(crate) fn all(&self) -> Vec<Arc<Network>> {
+        self.known().values().cloned().collect()
+    }
+
+    /// Those that Docker has removed, and that have something on the host yet.
+    pub(crate) fn removed(&self) -> Vec<Arc<Network>> {
+        self.all().into_iter().filter(|network| network.removed).collect()
+    }
+
+    /// Whether Docker has removed this one.
+    pub(crate) fn is_removed(&self, id: &NetworkId) -> bool {
+        self.known().get(id).is_some_and(|network| network.removed)
+    }
+
+    /// The conflists in files that some network is on.
     pub(crate) fn conflists(&self) -> BTreeSet<String> {
-        self.known().values().map(|network| network.conflist.clone()).collect()
+        let in_files = self.all().into_iter().filter(|network| network.own_chain.is_none());
+        in_files.map(|network| network.conflist.clone()).collect()
+    }
+
+    /// Waits until nobody else decides what a network has for itself.
+    pub(crate) async fn alone(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.deciding.lock().await
     }
 
     /// Keeps a network, if there are fewer than `most` or it is known already.

@@ -254,6 +254,7 @@ fn without_any_network_the_built_in_one_is_looked_at() {
         assert_eq!((status, networks.len()), (0, 1));
         assert_eq!(networks[0]["name"], "cnm-cni-default");
         assert_eq!(networks[0]["file"], Value::Null);
+        assert_eq!(networks[0]["docker"]["isolated"], true);
     }
 }
 
@@ -262,7 +263,11 @@ fn a_folder_without_networks_is_told_of_below_the_table() {
     let desk = Desk::with(&["bridge", "host-local", "portmap"]);
     let table = desk.run(&["validate"]).output();
     let conf = desk.path("conf");
-    let told = format!("\n\n{} has no network; this one is built in\n", conf.display());
+    let told = format!(
+        "\n\n{} has no network; this one is built in: each Docker network has a bridge and subnets of its \
+         own, and is isolated\n",
+        conf.display()
+    );
     assert!(table.ends_with(&told), "{table}");
     // Asked for by its name, it is no surprise.
     assert!(!desk.run(&["validate", "cnm-cni-default"]).output().contains("built in"));

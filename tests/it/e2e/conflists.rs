@@ -1,4 +1,4 @@
-//! The ready-to-copy configurations of `conflists/`, as they are there, and the built-in one.
+//! The ready-to-copy configurations of `conflists/`, as they are there.
 
 use serde_json::Value;
 
@@ -9,14 +9,16 @@ use super::{ConfFile, on_a_host, on_both_dockers};
 const BRIDGE: ConfFile<'_> =
     ("bridge.conflist", include_str!("../../../conflists/bridge.conflist"));
 const PTP: ConfFile<'_> = ("ptp.conflist", include_str!("../../../conflists/ptp.conflist"));
+const DOCKER_IPAM: ConfFile<'_> =
+    ("docker-ipam.conflist", include_str!("../../../conflists/docker-ipam.conflist"));
 const MACVLAN: ConfFile<'_> =
     ("macvlan.conflist", include_str!("../../../conflists/macvlan.conflist"));
 
 on_both_dockers! {
     bridge_gives_both_families,
     ptp_routes_between_containers_and_beyond,
+    docker_ipam_takes_dockers_pools_and_no_other_addresses,
     macvlan_puts_containers_on_the_hosts_wire,
-    a_machine_without_configurations_has_the_built_in_one,
     the_first_file_is_the_default_network,
 }
 
@@ -78,6 +80,34 @@ fn ptp_routes_between_containers_and_beyond(suite: Suite) {
     });
 }
 
+fn docker_ipam_takes_dockers_pools_and_no_other_addresses(suite: Suite) {
+    on_a_host(suite, &[], |host| {
+        host.write(&format!("{FOLDER}/conflists/{}", DOCKER_IPAM.0), DOCKER_IPAM.1);
+        Steps::read("conflists/README.md", "docker-ipam").on(host);
+        let create = ["network", "create", "-d", "cni"];
+        let error = host.docker_refuses(&[&create[..], &["--ipam-driver", "null", "no"]].concat());
+        let reason = "its host-local takes the pools of Docker's IPAM; create the network without";
+        assert!(error.contains(reason), "{error}");
+        let both = ["--subnet", "10.72.0.0/24", "--ipv6", "--subnet", "fd72::/64", "six"];
+        host.docker(&[&create[..], &both].concat());
+        host.run("alice", "web", &["-p", "8080:80"]);
+        host.run("bob", "web", &[]);
+        host.run("carol", "shop", &["--ip", "10.71.0.9"]);
+        host.run("dave", "six", &["--ip6", "fd72::9"]);
+        let alice = host.endpoint("alice", "web");
+        in_container(host, &alice, "IPAddress", "172.");
+        host.ping("bob", "alice").unwrap();
+        host.ping("bob", &host.machine()).unwrap();
+        host.ping("carol", text(&alice, "IPAddress")).unwrap();
+        let inside = |name| host.docker(&["exec", name, "ip", "-o", "address", "show", "eth0"]);
+        assert!(inside("carol").contains(" 10.71.0.9/") && inside("dave").contains(" fd72::9/"));
+        host.ping("dave", "fd72::1").unwrap();
+        answers("alice", || host.get_from_outside(8080));
+        host.remove(&["alice", "bob", "carol", "dave"], &["web", "shop", "six"]);
+        host.exec(&["rm", "/etc/cni/net.d/docker-ipam.conflist"]);
+    });
+}
+
 fn macvlan_puts_containers_on_the_hosts_wire(suite: Suite) {
     on_a_host(suite, &[MACVLAN], |host| {
         host.create_network("web", Some("cni-macvlan"));
@@ -93,22 +123,6 @@ fn macvlan_puts_containers_on_the_hosts_wire(suite: Suite) {
         let error = host.run_refuses("carol", "web", &["-p", "8080:80"]);
         assert!(error.contains("portMappings"), "{error}");
         host.remove(&["alice", "bob"], &["web"]);
-    });
-}
-
-fn a_machine_without_configurations_has_the_built_in_one(suite: Suite) {
-    on_a_host(suite, &[], |host| {
-        assert!(!host.path("/etc/cni/net.d").exists());
-        host.create_network("by-default", None);
-        host.create_network("by-name", Some("cnm-cni-default"));
-        host.run("alice", "by-default", &["-p", "8080:80"]);
-        host.run("bob", "by-name", &[]);
-        let alice = host.endpoint("alice", "by-default");
-        in_container(host, &alice, "IPAddress", "10.");
-        host.ping("bob", text(&alice, "IPAddress")).unwrap();
-        answers("alice", || host.get("http://127.0.0.1:8080/"));
-        answers("alice", || host.get_from_outside(8080));
-        host.remove(&["alice", "bob"], &["by-default", "by-name"]);
     });
 }
 

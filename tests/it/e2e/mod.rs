@@ -11,7 +11,8 @@
 //! | `addresses` | who chooses them, and what Docker shows of them |
 //! | `reach` | containers reach each other, by name and by address |
 //! | `ports` | published ports |
-//! | `conflists` | the ready-to-copy configurations, and the built-in one |
+//! | `built_in` | the network of a host without conflists, beside Docker's own |
+//! | `conflists` | the ready-to-copy configurations |
 //! | `refusals` | what cannot work is refused, with the reason and the remedy |
 //! | `restart` | started again while the removal of the last life is under way |
 //! | `lifecycle` | stop, start, restart, kill, rm; the driver restarted in between |
@@ -51,6 +52,7 @@ mod readme;
 mod traffic;
 
 mod addresses;
+mod built_in;
 mod check;
 mod compose;
 mod conflists;

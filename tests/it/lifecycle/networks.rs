@@ -184,7 +184,8 @@ fn a_conflist_of_loopback_alone_is_no_default_and_refused_by_its_name() {
         assert_eq!(default(&told), "k8snet");
 
         fs::remove_file(bench.config.conf_dir.join("10-k8snet.conflist")).unwrap();
-        assert_eq!(bench.made_on(json!({})).await, "cnm-cni-default");
+        // The built-in one: a chain of the network's own.
+        assert_eq!(bench.made_on(json!({})).await, "cnin2");
         let (well, told) = bench.validate(&[]);
         assert!(well && told.len() == 2, "{told:?}");
         assert_eq!(default(&told), "cnm-cni-default");
@@ -207,7 +208,10 @@ fn an_option_that_nothing_would_come_of_is_refused() {
         for (options, words) in [
             (json!({"confilst": "k8snet"}), "did you mean \"conflist\"?"),
             (json!({"Conflist": "k8snet"}), "did you mean \"conflist\"?"),
-            (json!({"mtu": "1400"}), "did you mean \"com.docker.network.driver.mtu\"?"),
+            (
+                json!({"com.docker.network.mtu": "1400"}),
+                "did you mean \"com.docker.network.driver.mtu\"?",
+            ),
             (json!({"parent": "eth0"}), "\"master\" of macvlan"),
             (json!({"cni.capability.nosuch": "{}"}), "no plugin of conflist \"k8snet\" declares"),
             (json!({"cni.capability.isp": "[]"}), "did you mean \"ips\"?"),

@@ -1,0 +1,85 @@
+//! The rules that keep networks apart on a host without `iptables`: a table of their own, by `nft`.
+
+use std::fmt::Write as _;
+
+use super::docker_bridges::DockerBridges;
+use crate::lifecycle::error::{Error, Result};
+use crate::lifecycle::record::Network;
+use crate::process::host;
+
+const COMMAND: &str = "nft";
+
+/// Replaces the table, in one step; without a network it goes.
+pub(super) async fn write(isolated: &[&Network], docker: &DockerBridges) -> Result<()> {
+    let text = table(isolated, docker);
+    let written = host::run(COMMAND, &["-f", "-"], text.as_bytes()).await;
+    if written.map_err(|failed| error(&failed))?.is_none() && !isolated.is_empty() {
+        tracing::warn!("networks are not kept apart: the host has neither iptables nor nft");
+    }
+    Ok(())
+}
+
+/// Whether the table is there; what is in it is not compared.
+pub(super) async fn is_there() -> Result<bool> {
+    match host::run(COMMAND, &["list", "table", "inet", "cnm_cni"], b"").await {
+        Ok(listed) => Ok(listed.is_some()),
+        Err(host::Failed::Exit { stderr, .. }) if stderr.contains("No such file or directory") => {
+            Ok(false)
+        }
+        Err(failed) => Err(error(&failed)),
+    }
+}
+
+fn error(failed: &host::Failed) -> Error {
+    let operation = "keep networks apart";
+    Error::HostRules { operation, command: COMMAND, reason: failed.to_string() }
+}
+
+fn table(isolated: &[&Network], docker: &DockerBridges) -> String {
+    // Made first, so that it can be deleted whether or not it was there.
+    let mut text = "add table inet cnm_cni\ndelete table inet cnm_cni\n".to_owned();
+    if isolated.is_empty() {
+        return text;
+    }
+    let (mut sent, mut out, mut received) = (String::new(), String::new(), String::new());
+    // Writing to a string cannot fail.
+    for network in isolated.iter().filter(|network| network.options.internal) {
+        if let Some(bridge) = network.own_bridge() {
+            _ = writeln!(sent, "iifname \"{bridge}\" oifname != \"{bridge}\" drop");
+            _ = writeln!(sent, "iifname != \"{bridge}\" oifname \"{bridge}\" drop");
+        }
+    }
+    sent += "ct state established,related return\nct status dnat return\n";
+    for network in isolated {
+        if let Some(bridge) = network.own_bridge() {
+            _ = writeln!(sent, "iifname \"{bridge}\" oifname != \"{bridge}\" jump out");
+            _ = writeln!(received, "oifname \"{bridge}\" drop");
+            continue;
+        }
+        for one in &network.apart {
+            let ip = if one.addr().is_ipv4() { "ip" } else { "ip6" };
+            let same = |other: &&ipnet::IpNet| other.addr().is_ipv4() == one.addr().is_ipv4();
+            for other in network.apart.iter().filter(same) {
+                _ = writeln!(sent, "{ip} saddr {one} {ip} daddr {other} return");
+            }
+            _ = writeln!(sent, "{ip} saddr {one} jump out");
+            _ = writeln!(received, "{ip} daddr {one} drop");
+        }
+    }
+    for bridge in &docker.not {
+        _ = writeln!(sent, "iifname \"{bridge}\" return");
+        _ = writeln!(out, "oifname \"{bridge}\" goto in");
+    }
+    let usual = ["docker0", "br-*"].into_iter();
+    for bridge in usual.chain(docker.named.iter().map(String::as_str)) {
+        _ = writeln!(sent, "iifname \"{bridge}\" jump in");
+        _ = writeln!(out, "oifname \"{bridge}\" drop");
+    }
+    out += "jump in\n";
+    _ = write!(
+        text,
+        "table inet cnm_cni {{\nchain in {{\n{received}}}\nchain out {{\n{out}}}\nchain forward {{\n\
+         type filter hook forward priority -150; policy accept;\n{sent}}}\n}}\n"
+    );
+    text
+}
