@@ -1,6 +1,6 @@
 //! What a container gets is what a pod gets: every chain is run straight into a namespace,
-//! as a kubelet does it (`cnm-cni cni add`), and through `docker run`, and the two network
-//! states are compared. `make fidelity` prints the table.
+//! as a kubelet does it (`cnm-cni cni add`), through containerd's CRI for a kubelet, and through
+//! `docker run`, and the network states are compared. `make fidelity` prints the table.
 //!
 //! The host's side is compared as well. What must differ is made equal first: the addresses
 //! of the pool, MACs, indexes, names that are made of hashes. What Docker does on its own
@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::cri::Kubelet;
 use super::host::{Host, Suite, within};
 use super::leaks::Footprint;
 use super::{and_on_docker_26_1, on_both_dockers};
@@ -154,43 +155,58 @@ fn rows() -> Vec<Row> {
 
 fn a_container_gets_what_a_pod_gets(suite: Suite) {
     let host = host(suite);
+    let kubelet = Kubelet::start(&host);
     let mut differing = Vec::new();
     for row in rows_of(suite) {
-        write_conflist(&host, "fidelity", &row.plugins);
+        let conflist = write_conflist(&host, "fidelity", &row.plugins);
         // Once before it counts: the plugins make what they share, and keep it.
         as_a_pod(&host);
         let pod = as_a_pod(&host);
+        kubelet.knows(&conflist);
+        let kubelets_pod = as_a_kubelets_pod(&host, &kubelet, &conflist);
         let container = as_a_container(&host);
-        // Without IPv6 there are no link-local addresses and routes either.
-        let no_ipv6 = container.contains(&format!("{IPV6_OFF}1"));
-        let counts = |line: &&String| {
-            let dockers_with_sbr = row.name.contains("sbr") && line.starts_with(WAY_TO_GATEWAY);
-            !DOCKERS_OWN.iter().any(|prefix| line.starts_with(prefix))
-                && !dockers_with_sbr
-                && !(no_ipv6 && (line.contains("LINKLOCAL") || line.contains("fe80::/64")))
-        };
-        let pod: BTreeSet<_> = pod.iter().filter(counts).collect();
-        let container: BTreeSet<_> = container.iter().filter(counts).collect();
-        let only_pod: Vec<_> = pod.difference(&container).collect();
-        let only_container: Vec<_> = container.difference(&pod).collect();
-        let mut cells = String::new();
-        for dimension in DIMENSIONS {
-            let of = |lines: &[&&String]| {
-                let of = |line: &&&&String| line.split(' ').next() == Some(dimension);
-                lines.iter().filter(of).count()
-            };
-            let (lost, gained) = (of(&only_pod), of(&only_container));
-            let told =
-                if lost + gained == 0 { "equal".to_owned() } else { format!("-{lost} +{gained}") };
-            cells += &format!(" {dimension} {told:<6}");
-        }
-        eprintln!("{:<9} {:<37}{cells}", format!("{suite:?}"), row.name);
-        if !only_pod.is_empty() || !only_container.is_empty() {
-            differing
-                .push(format!("{}\n  lost {only_pod:#?}\n  gained {only_container:#?}", row.name));
-        }
+        differing.extend(compare(suite, &row, "cni add", &pod, &container));
+        differing.extend(compare(suite, &row, "kubelet", &kubelets_pod, &container));
     }
     assert!(differing.is_empty(), "{}", differing.join("\n"));
+}
+
+/// Prints a row of the table: what a container lost and gained beside a pod of this maker's. Tells
+/// it, if anything.
+fn compare(
+    suite: Suite,
+    row: &Row,
+    maker: &str,
+    pod: &BTreeSet<String>,
+    container: &BTreeSet<String>,
+) -> Option<String> {
+    // Without IPv6 there are no link-local addresses and routes either.
+    let no_ipv6 = container.contains(&format!("{IPV6_OFF}1"));
+    let counts = |line: &&String| {
+        let dockers_with_sbr = row.name.contains("sbr") && line.starts_with(WAY_TO_GATEWAY);
+        !DOCKERS_OWN.iter().any(|prefix| line.starts_with(prefix))
+            && !dockers_with_sbr
+            && !(no_ipv6 && (line.contains("LINKLOCAL") || line.contains("fe80::/64")))
+    };
+    let pod: BTreeSet<_> = pod.iter().filter(counts).collect();
+    let container: BTreeSet<_> = container.iter().filter(counts).collect();
+    let only_pod: Vec<_> = pod.difference(&container).collect();
+    let only_container: Vec<_> = container.difference(&pod).collect();
+    let mut cells = String::new();
+    for dimension in DIMENSIONS {
+        let of = |lines: &[&&String]| {
+            lines.iter().filter(|line| line.split(' ').next() == Some(dimension)).count()
+        };
+        let (lost, gained) = (of(&only_pod), of(&only_container));
+        let told =
+            if lost + gained == 0 { "equal".to_owned() } else { format!("-{lost} +{gained}") };
+        cells += &format!(" {dimension} {told:<6}");
+    }
+    eprintln!("{:<9} {:<37} {maker}{cells}", format!("{suite:?}"), row.name);
+    let differs = !only_pod.is_empty() || !only_container.is_empty();
+    differs.then(|| {
+        format!("{}, {maker}\n  lost {only_pod:#?}\n  gained {only_container:#?}", row.name)
+    })
 }
 
 /// What is compared: the first word of each line. The last six are the host's side.
@@ -300,9 +316,11 @@ fn rows_of(suite: Suite) -> Vec<Row> {
     rows
 }
 
-fn write_conflist(host: &Host, name: &str, plugins: &Value) {
-    let conflist = json!({"cniVersion": "1.0.0", "name": name, "plugins": plugins});
-    host.write(&format!("/etc/cni/net.d/{name}.conflist"), &conflist.to_string());
+/// Writes a conflist, and tells what is in it.
+fn write_conflist(host: &Host, name: &str, plugins: &Value) -> String {
+    let conflist = json!({"cniVersion": "1.0.0", "name": name, "plugins": plugins}).to_string();
+    host.write(&format!("/etc/cni/net.d/{name}.conflist"), &conflist);
+    conflist
 }
 
 /// The plugins with subnets and a bridge of their own, for chains that live side by side.
@@ -330,6 +348,14 @@ fn as_a_pod(host: &Host) -> BTreeSet<String> {
     let network = settled(host, "--net=/run/netns/pod");
     cni("del");
     host.exec(&["ip", "netns", "del", "pod"]);
+    network
+}
+
+/// The network of a pod that containerd makes for a kubelet, and the host's side of it.
+fn as_a_kubelets_pod(host: &Host, kubelet: &Kubelet<'_>, conflist: &str) -> BTreeSet<String> {
+    let pod = kubelet.run("pod", conflist.contains("portmap").then_some(8080));
+    let network = settled(host, &format!("--net={}", pod.netns()));
+    kubelet.remove(pod);
     network
 }
 
@@ -505,7 +531,8 @@ fn anonymous_word(word: &str, addresses: &[(String, String)]) -> String {
         let rest = word.strip_prefix(**prefix).unwrap_or_default().trim_end_matches(':');
         rest.len() >= 8 && rest.chars().all(|c| c.is_ascii_hexdigit())
     });
-    let is_id = word.len() == 32 && word.chars().all(|c| c.is_ascii_hexdigit());
+    // The driver's are half as long as containerd's.
+    let is_id = [32, 64].contains(&word.len()) && word.chars().all(|c| c.is_ascii_hexdigit());
     match (known, hashed) {
         (Some(known), _) => known,
         (None, Some(&"cnitool-")) => "ID".to_owned(),

@@ -59,6 +59,7 @@ mod conflists;
 mod containerd;
 mod contributing;
 mod crash;
+mod cri;
 mod daemon;
 mod demo;
 mod fidelity;
