@@ -28,12 +28,13 @@
 //! | `translate` | the types of `cnm` and `cni` |
 //! | `netlink` | `netns`, `crash` |
 //! | `sysctl` | `netns` |
+//! | `docker` | `http` |
 //! | `state` | `crash`, `durable`, `flock`, `trust` |
 //! | `flock` | `trust` |
 //! | `cni` | `process`, `durable`, `trust`, `plain`, `crash` |
 //! | `process` | `trust`, `plain`, `crash` |
 //! | `netns` | `mounts`, `crash` |
-//! | `cnm`, `durable`, `mounts`, `trust`, `plain`, `crash` (which is nothing in a release) | nobody |
+//! | `cnm`, `durable`, `http`, `mounts`, `trust`, `plain`, `crash` (which is nothing in a release) | nobody |
 //!
 //! `tests/rooms` reads this table and those of `lifecycle` and `cni`, and fails on an arrow that points up, or on
 //! files that use each other in a circle.
@@ -42,8 +43,10 @@ pub mod cli;
 pub mod cni;
 pub mod cnm;
 mod crash;
+pub mod docker;
 mod durable;
 mod flock;
+pub mod http;
 pub mod lifecycle;
 mod mounts;
 pub mod netlink;
