@@ -61,5 +61,5 @@ pub use host::forward::exempts_by_default;
 pub use judgement::{Judgement, choose, embedded, judge_conflist};
 pub use port_error::PortError;
 pub use ports::publish::{PublishedPort, published};
-pub use record::reread_record;
+pub use record::{PhaseName, reread_record};
 pub use removal::{Orphan, Retried, orphans};

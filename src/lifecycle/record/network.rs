@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::cnm::{IpamData, NetworkId, NetworkOptions, PortBinding};
-use crate::state::Record;
+use crate::state::{Content, Record};
 
 /// A Docker network. Docker never tells about it again, so this is all there is.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -25,8 +25,17 @@ pub(crate) struct Network {
 impl Record for Network {
     const FOLDER: &'static str = "networks";
     const VERSION: u32 = 1;
+    type Form = Self;
 
     fn key(&self) -> String {
         self.id.to_string()
+    }
+
+    fn form(&self) -> Self {
+        self.clone()
+    }
+
+    fn read(_: u32, content: Content<'_>) -> Result<Self, String> {
+        content.parse()
     }
 }

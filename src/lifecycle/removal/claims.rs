@@ -56,14 +56,14 @@ impl Claims {
     }
 
     pub(crate) fn of_attachment(attachment: &Attachment) -> Self {
-        let told = attachment.interface.iter().flat_map(|interface| &interface.told);
         Self {
             endpoint: attachment.endpoint.clone(),
             conflist: Some(attachment.list.name().to_owned()),
-            addresses: told.map(|net| net.addr()).chain(attachment.addresses()).collect(),
+            // Those that Docker decided on are among them: an ADD that gives others is undone.
+            addresses: attachment.addresses().collect(),
             ports: attachment.ports.iter().map(HostPort::of).collect(),
-            mac: attachment.interface.as_ref().and_then(|interface| interface.snapshot.link.mac),
-            device: attachment.result.as_ref().and_then(|_| translate::device(&attachment.list)),
+            mac: attachment.snapshot().and_then(|snapshot| snapshot.link.mac),
+            device: attachment.result().and_then(|_| translate::device(&attachment.list)),
         }
     }
 

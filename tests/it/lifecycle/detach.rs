@@ -126,11 +126,11 @@ fn a_del_that_fails_stays_on_record_and_is_no_error_to_docker() {
         let plugin = scripted(json!({"DEL": {"exit": 1, "times": 1}}));
         let bench = Bench::with(json!([plugin])).await;
         bench.create_endpoint("e1").await.unwrap();
-        bench.join("e1", "").await.unwrap();
+        bench.join("e1", SANDBOX).await.unwrap();
         bench.delete_endpoint("e1").await;
         let record = fs::read_to_string(&bench.records()[0]).unwrap();
         assert!(record.contains("Deleting"), "{record}");
-        assert!(bench.join("e1", "").await.is_err(), "an endpoint that is being deleted");
+        assert!(bench.join("e1", SANDBOX).await.is_err(), "an endpoint that is being deleted");
 
         bench.delete_endpoint("e1").await;
         assert_eq!(bench.verbs(), ["ADD", "DEL"], "it is not tried for every call");

@@ -94,7 +94,7 @@ fn the_ends_of_one_container_are_told_apart_from_two_containers_at_join() {
     ports.hold(&id("e1"), &id("n1"), &asked).unwrap();
     let had_in = |sandbox, asked: &[PortBinding]| ports.are_had_in(Some(Path::new(sandbox)), asked);
     assert!(!had_in("/netns/a", &asked), "not before Join");
-    ports.enter(&id("e1"), Some(Path::new("/netns/a")));
+    ports.enter(&id("e1"), Path::new("/netns/a"));
     assert!(had_in("/netns/a", &asked) && !had_in("/netns/b", &asked));
     assert!(!ports.are_had_in(None, &asked));
 
