@@ -260,3 +260,6 @@ fn is_host(net: &IpNet) -> bool {
 pub(super) fn covers(net: &IpNet, gateway: IpAddr) -> bool {
     net.contains(&gateway) && net.max_prefix_len() - net.prefix_len() < MOST
 }
+
+#[cfg(test)]
+mod tests;
