@@ -95,6 +95,15 @@ impl Bench {
         self.driver.join(read(ids)).await
     }
 
+    /// Has a container begin, as Docker from version 28 on does it: its sandbox is there, the endpoint
+    /// joins, and the interface is moved and set up. Returns the name that the interface had before.
+    async fn enter(&self, id: &str) -> String {
+        make_sandbox();
+        let name = self.join(id, SANDBOX).await.unwrap().interface_name.src_name;
+        as_docker_moves_it(&name);
+        name
+    }
+
     async fn delete_endpoint(&self, id: &str) {
         let ids = json!({"NetworkID": NETWORK, "EndpointID": id});
         self.driver.delete_endpoint(read(ids)).await;

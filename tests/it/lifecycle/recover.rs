@@ -151,9 +151,7 @@ fn what_a_dockerd_died_over_gives_way_to_the_next_attempt() {
 
         // Nor what a container has.
         create("e4").await.unwrap();
-        make_sandbox();
-        let name = bench.join("e4", SANDBOX).await.unwrap().interface_name.src_name;
-        as_docker_moves_it(&name);
+        bench.enter("e4").await;
         bench.driver.activate();
         create("e5").await.expect_err("e4 has the address");
         bench.delete_endpoint("e4").await;
