@@ -145,6 +145,25 @@ pub enum Error {
         /// The link's name.
         name: String,
     },
+    /// A phase of an attachment was to follow one that it may not follow.
+    #[error(
+        "attachment {attachment} is {from}, and cannot become {to} from there: this is a mistake of \
+         the driver's; please report it"
+    )]
+    OutOfTurn {
+        /// Which attachment.
+        attachment: String,
+        /// The phase that it is in.
+        from: String,
+        /// The one that was to follow.
+        to: String,
+    },
+    /// Docker lets an endpoint join, and does not say what.
+    #[error(
+        "endpoint {} cannot join: the request names no sandbox (SandboxKey), which is the container's \
+         network namespace", .0.short()
+    )]
+    NoSandbox(EndpointId),
     /// The interface is neither where it was made nor where Docker takes it from.
     #[error(
         "the interface {if_name} of endpoint {} is gone: somebody removed or renamed it",

@@ -64,5 +64,5 @@ pub use judgement::{
 };
 pub use port_error::PortError;
 pub use ports::publish::{PublishedPort, published};
-pub use record::reread_record;
+pub use record::{PhaseName, reread_record};
 pub use removal::{Orphan, Retried, orphans};

@@ -58,9 +58,16 @@ impl Driver {
                 *attachment = attachment.clone();
                 Ok(())
             })?;
-        for aside in networks.set_aside.iter().chain(&attachments.set_aside) {
+        for aside in &networks.set_aside {
             tracing::error!(file = %aside.path.display(), reason = aside.reason,
-                "a record cannot be read, and was set aside");
+                "a network's record cannot be read, and was set aside; the network is unknown: remove it, \
+                 and create it again");
+        }
+        for aside in &attachments.set_aside {
+            tracing::error!(file = %aside.path.display(), reason = aside.reason,
+                "an attachment's record cannot be read, and was set aside; its container keeps its \
+                 network, but the plugins will not be run to remove it: once the container is gone, \
+                 remove the file, and 'cnm-cni gc' collects what is left");
         }
         let boot_id = start::boot_id()?;
         let ports = Arc::new(Ports::of(attachments.records.iter()));

@@ -35,14 +35,43 @@ pub use error::Error;
 pub use private::{Private, PrivateError};
 
 /// What can be kept in a [`Folder`].
-pub trait Record: Serialize + DeserializeOwned + Send + 'static {
+pub trait Record: Sized + Send + 'static {
     /// Name of the folder.
     const FOLDER: &'static str;
-    /// The version that this program writes, and the only one that it reads.
+    /// The oldest version that this program reads.
+    const OLDEST: u32 = Self::VERSION;
+    /// The version that this program writes, and the newest that it reads.
     const VERSION: u32;
+    /// How a record of that version is written.
+    type Form: Serialize;
 
     /// What it is kept under.
     fn key(&self) -> String;
+
+    /// The record, as it is to be written.
+    fn form(&self) -> Self::Form;
+
+    /// Reads a record of a version that this program reads.
+    ///
+    /// # Errors
+    /// Why it is none.
+    fn read(version: u32, content: Content<'_>) -> Result<Self, String>;
+}
+
+/// The content of a record's file, whose version is known.
+#[derive(Debug, Clone, Copy)]
+pub struct Content<'c>(&'c [u8]);
+
+impl Content<'_> {
+    /// The record in it, in that version's form.
+    ///
+    /// # Errors
+    /// Why it is none.
+    pub fn parse<Form: DeserializeOwned>(self) -> Result<Form, String> {
+        let versioned: Versioned<Form> =
+            serde_json::from_slice(self.0).map_err(|error| error.to_string())?;
+        Ok(versioned.record)
+    }
 }
 
 /// The records of one kind.
@@ -225,7 +254,7 @@ fn read<R: Record>(file: &Path) -> Result<R, String> {
 /// # Errors
 /// The record has no JSON form.
 pub fn encode<R: Record>(record: &R) -> Result<Vec<u8>, serde_json::Error> {
-    serde_json::to_vec(&Versioned { version: R::VERSION, record })
+    serde_json::to_vec(&Versioned { version: R::VERSION, record: record.form() })
 }
 
 /// Reads the content of a record's file.
@@ -237,12 +266,17 @@ pub fn decode<R: Record>(bytes: &[u8]) -> Result<R, String> {
     let Versioned { version, .. } =
         serde_json::from_slice::<Versioned<serde::de::IgnoredAny>>(bytes)
             .map_err(|error| error.to_string())?;
-    if version != R::VERSION {
-        return Err(format!("version {version} (this program reads version {})", R::VERSION));
+    match version {
+        newer if newer > R::VERSION => Err(format!(
+            "it has version {newer}, of a newer program (this one reads up to version {})",
+            R::VERSION
+        )),
+        older if older < R::OLDEST => Err(format!(
+            "it has version {older} (this program reads from version {} on)",
+            R::OLDEST
+        )),
+        version => R::read(version, Content(bytes)),
     }
-    let versioned: Versioned<R> =
-        serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
-    Ok(versioned.record)
 }
 
 async fn on_blocking_thread(
@@ -256,97 +290,4 @@ async fn on_blocking_thread(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-    struct Note {
-        key: String,
-        text: String,
-    }
-
-    impl Record for Note {
-        const FOLDER: &'static str = "notes";
-        const VERSION: u32 = 3;
-
-        fn key(&self) -> String {
-            self.key.clone()
-        }
-    }
-
-    fn note(text: &str) -> Note {
-        Note { key: "a".into(), text: text.into() }
-    }
-
-    fn open(dir: &Path) -> (Folder<Note>, Loaded<Note>) {
-        Folder::open(dir).unwrap()
-    }
-
-    #[tokio::test]
-    async fn a_record_survives_its_folder_being_opened_again() {
-        let dir = tempfile::tempdir().unwrap();
-        let (folder, _) = open(dir.path());
-        folder.put("a", &note("first")).await.unwrap();
-        folder.put("a", &note("second")).await.unwrap();
-        assert_eq!(open(dir.path()).1.records, [note("second")]);
-
-        folder.remove("a").await.unwrap();
-        folder.remove("a").await.unwrap();
-        assert!(open(dir.path()).1.records.is_empty());
-    }
-
-    #[tokio::test]
-    async fn unreadable_records_are_set_aside_and_the_others_load() {
-        let dir = tempfile::tempdir().unwrap();
-        let (folder, _) = open(dir.path());
-        folder.put("a", &note("x")).await.unwrap();
-        let notes = dir.path().join("notes");
-        fs::write(notes.join("garbage.json"), "{").unwrap();
-        fs::write(notes.join("newer.json"), r#"{"version":4,"record":{"other":1}}"#).unwrap();
-
-        let (_, loaded) = open(dir.path());
-        assert_eq!(loaded.records, [note("x")]);
-        assert_eq!(loaded.set_aside.len(), 2);
-        assert!(loaded.set_aside.iter().any(|aside| aside.reason.contains("version 4")));
-        assert_eq!(fs::read_to_string(notes.join("garbage.json.unreadable")).unwrap(), "{");
-        assert!(open(dir.path()).1.set_aside.is_empty());
-    }
-
-    #[tokio::test]
-    async fn a_glance_reads_what_is_whole_and_touches_nothing() {
-        let dir = tempfile::tempdir().unwrap();
-        assert_eq!(Folder::<Note>::glance(dir.path()).unwrap(), []);
-        let (folder, _) = open(dir.path());
-        folder.put("a", &note("whole")).await.unwrap();
-        let others = ["b.json.tmp", "c.json"].map(|name| dir.path().join("notes").join(name));
-        for other in &others {
-            fs::write(other, "{").unwrap();
-        }
-        assert_eq!(Folder::<Note>::glance(dir.path()).unwrap(), [note("whole")]);
-        assert!(others.iter().all(|other| other.exists()));
-    }
-
-    #[tokio::test]
-    async fn what_a_crash_left_half_written_goes() {
-        let dir = tempfile::tempdir().unwrap();
-        let (folder, _) = open(dir.path());
-        folder.put("a", &note("whole")).await.unwrap();
-        let half = dir.path().join("notes/a.json.tmp");
-        fs::write(&half, r#"{"version":3,"rec"#).unwrap();
-        assert_eq!(open(dir.path()).1.records, [note("whole")]);
-        assert!(!half.exists());
-    }
-
-    #[tokio::test]
-    async fn a_failed_write_leaves_the_old_record_and_says_where() {
-        let dir = tempfile::tempdir().unwrap();
-        let (folder, _) = open(dir.path());
-        folder.put("a", &note("old")).await.unwrap();
-        // A folder stands where the temporary file would go.
-        fs::create_dir(dir.path().join("notes/a.json.tmp")).unwrap();
-        let error = folder.put("a", &note("new")).await.unwrap_err();
-        assert!(error.to_string().contains("notes/a.json.tmp"), "{error}");
-        fs::remove_dir(dir.path().join("notes/a.json.tmp")).unwrap();
-        assert_eq!(open(dir.path()).1.records, [note("old")]);
-    }
-}
+mod tests;

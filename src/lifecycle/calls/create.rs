@@ -3,7 +3,6 @@
 //! Docker wants the addresses before it names the container's namespace. So the chain runs
 //! in a namespace of ours; Join hands the interface over.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::SystemTime;
 
@@ -18,9 +17,7 @@ use crate::lifecycle::garbage::dockerds;
 use crate::lifecycle::host::forward;
 use crate::lifecycle::interface::Fresh;
 use crate::lifecycle::port_error::PortError;
-use crate::lifecycle::record::{
-    Attachment, AttachmentId, Interface, Network, Phase, Removal, Settings, Turn,
-};
+use crate::lifecycle::record::{Attachment, AttachmentId, Made, Network, Phase, Settings, Turn};
 use crate::lifecycle::removal::{Claims, waits};
 use crate::netlink::{Mac, Netlink};
 use crate::sysctl::Sysctls;
@@ -38,6 +35,13 @@ struct Wanted<'w> {
     ips: &'w [IpAddr],
     /// The interface's settings that the user has decided.
     sysctls: &'w Sysctls,
+}
+
+/// An attachment that came to nothing.
+struct Failed {
+    cause: Error,
+    /// What ADD answered, if it has succeeded: DEL is told of it.
+    result: Option<AttachResult>,
 }
 
 impl Wanted<'_> {
@@ -70,12 +74,10 @@ impl Driver {
         let network = self.networks.get(&request.network_id)?;
         let options = EndpointOptions::read(&request.options)?;
         let mut slot = self.endpoints.lock(&request.endpoint_id).await;
-        match slot.as_ref() {
-            Some(Attachment { phase, interface: Some(interface), .. }) if phase.is_live() => {
-                return Ok(CreateEndpointResponse { interface: interface.answer.clone() });
-            }
+        match slot.as_ref().map(Attachment::made) {
+            Some(Ok(made)) => return Ok(CreateEndpointResponse { interface: made.answer.clone() }),
             // A rest of an earlier life of this endpoint, that could not be removed then.
-            Some(_) => self.removals.detach(&mut slot).await?,
+            Some(Err(_)) => self.removals.detach(&mut slot).await?,
             None => {}
         }
         let claims = Claims::of_request(&request, &network.conflist, &options);
@@ -124,17 +126,20 @@ impl Driver {
         let endpoint = request.endpoint_id.clone();
         let attachment = self.intend(network, list, endpoint, options, interface)?;
         let attachment = slot.insert(attachment);
-        let (cause, plugins_run) = match self.prepare(attachment).await {
-            Err(cause) => (cause, Some(0)),
+        let (cause, result, plugins_run) = match self.prepare(attachment).await {
+            Err(cause) => (cause, None, Some(0)),
             Ok(()) => match self.attach(attachment, &wanted).await {
                 Ok(interface) => return Ok(interface),
-                Err(cause) => {
+                Err(Failed { cause, result }) => {
                     let plugins_run = cause.plugins_run();
-                    (wanted.explained(cause), plugins_run)
+                    (wanted.explained(cause), result, plugins_run)
                 }
             },
         };
-        attachment.removal.insert(Removal::begun_now()).plugins_run = plugins_run;
+        attachment.begin_removal_with(|removal, left| {
+            removal.plugins_run = plugins_run;
+            left.result = result;
+        });
         Err(cause.undone(self.removals.detach(slot).await))
     }
 
@@ -174,7 +179,6 @@ impl Driver {
             made: Some(SystemTime::now()),
             network: network.id.clone(),
             endpoint,
-            phase: Phase::Adding,
             boot_id: self.boot_id.to_string(),
             parameters: cni::Attachment {
                 container_id: id.to_string(),
@@ -188,16 +192,9 @@ impl Driver {
             open: network.options.forward == Forward::Open,
             list: self.chains.share(list),
             ports,
-            published_elsewhere: false,
             staging,
-            sandbox: None,
             is_gateway: false,
-            widened: 0,
-            tables: BTreeMap::new(),
-            result: None,
-            interface: None,
-            host_side: None,
-            removal: None,
+            phase: Phase::adding(),
             turn: Turn::default(),
         })
     }
@@ -260,22 +257,21 @@ impl Driver {
         &self,
         attachment: &mut Attachment,
         wanted: &Wanted<'_>,
-    ) -> Result<EndpointInterface> {
+    ) -> std::result::Result<EndpointInterface, Failed> {
         // The first attachment looks up beside its ADD what it will be compared with.
         let (result, fresh) = tokio::join!(
             self.chains.add(&attachment.list, &attachment.parameters),
             self.interfaces.fresh()
         );
-        let result = result?;
-        // Kept from here on, whatever else failed: an undo runs DEL with it.
-        attachment.result = Some(result.clone());
-        let fresh = fresh?;
-        let interface = self.observe(attachment, wanted, &result, fresh).await?;
-        let answer = interface.answer.clone();
-        attachment.interface = Some(interface);
-        attachment.phase = Phase::Staged;
-        self.records.keep(attachment).await?;
-        Ok(answer)
+        let result = result.map_err(|cause| Failed { cause, result: None })?;
+        let staged = async {
+            let made = self.observe(attachment, wanted, result.clone(), fresh?).await?;
+            let answer = made.answer.clone();
+            attachment.stage(made)?;
+            self.records.keep(attachment).await?;
+            Ok(answer)
+        };
+        staged.await.map_err(|cause| Failed { cause, result: Some(result) })
     }
 
     /// Reads what ADD made, and finds the words for it that Docker is told.
@@ -283,9 +279,9 @@ impl Driver {
         &self,
         attachment: &Attachment,
         wanted: &Wanted<'_>,
-        result: &AttachResult,
+        result: AttachResult,
         fresh: &Fresh,
-    ) -> Result<Interface> {
+    ) -> Result<Made> {
         let staging = Netlink::in_netns(&attachment.staging).await?;
         let link = self.made_as_wanted(attachment, &staging, wanted).await?;
         let snapshot = self.interfaces.snapshot(attachment, &staging, link, fresh).await?;
@@ -293,14 +289,13 @@ impl Driver {
             &attachment.list,
             wanted.interface,
             wanted.ips,
-            result,
+            &result,
             &attachment.parameters.if_name,
             snapshot.link.mac.map(|mac| mac.to_string()),
         )?;
         let told = wanted.interface.addresses().chain(answer.addresses()).collect();
         let users = Settings { link: wanted.sysctls.clone(), ..Settings::default() };
-        let users_follow = false;
-        Ok(Interface { answer, told, snapshot, settings: None, users, users_follow })
+        Ok(Made { result, answer, told, snapshot, users })
     }
 
     /// Finds the interface that ADD made, and makes sure that it is as Docker decided: set

@@ -3,11 +3,12 @@
 
 use crate::lifecycle::driver::Driver;
 use crate::lifecycle::host::masquerade::Masquerade;
-use crate::lifecycle::record::{Attachment, Phase};
+use crate::lifecycle::record::Attachment;
 
 /// Has the rules for an endpoint looked at in the background, if its side is known but for these.
 pub(crate) fn look_soon(driver: &Driver, attachment: &Attachment) {
-    if attachment.host_side.as_ref().is_none_or(|side| side.masqueraded.is_some()) {
+    let side = attachment.joined().and_then(|joined| joined.joining.host_side.as_ref());
+    if side.is_none_or(|side| side.masqueraded.is_some()) {
         return;
     }
     if driver.unseen.add(attachment.endpoint.clone()) {
@@ -26,13 +27,16 @@ async fn look(driver: &Driver) {
     for endpoint in endpoints {
         let Some(mut slot) = driver.endpoints.lock_after_calls(&endpoint).await else { continue };
         let Some(attachment) = slot.as_mut() else { continue };
-        let is_joined = matches!(attachment.phase, Phase::Joined | Phase::Settled);
         let hidden = attachment
             .addresses()
             .filter(|address| rules.hides(attachment, *address) == Ok(true))
             .collect();
-        if let Some(side) = attachment.host_side.as_mut().filter(|_| is_joined) {
-            side.masqueraded = Some(hidden);
+        attachment.note(|joining| {
+            if let Some(side) = &mut joining.host_side {
+                side.masqueraded = Some(hidden);
+            }
+        });
+        if attachment.joined().is_some() {
             driver.records.keep_soon(attachment).await;
         }
     }

@@ -9,7 +9,7 @@ use crate::lifecycle::driver::Driver;
 use crate::lifecycle::error::{Error, Result, chain};
 use crate::lifecycle::host::{forward, side};
 use crate::lifecycle::interface::place::Place;
-use crate::lifecycle::record::{Attachment, Phase};
+use crate::lifecycle::record::{Attachment, Joined, Joining, Made, PhaseName};
 use crate::netns;
 
 impl Driver {
@@ -24,21 +24,19 @@ impl Driver {
         let Some(attachment) = slot.as_mut() else {
             return Err(Error::UnknownEndpoint(request.endpoint_id));
         };
-        if !attachment.phase.is_live() {
-            return Err(Error::UnknownEndpoint(request.endpoint_id));
+        if request.sandbox_key.is_empty() {
+            return Err(Error::NoSandbox(request.endpoint_id));
         }
-        let sandbox: Option<PathBuf> =
-            (!request.sandbox_key.is_empty()).then(|| request.sandbox_key.into());
+        let sandbox = PathBuf::from(request.sandbox_key);
         self.wait_for_ports(attachment, &[]).await?;
-        self.publisher.publish_what_waited(attachment, sandbox.as_deref()).await?;
-        let joined = self.as_joined(attachment, sandbox).await?;
-        let Some(answer) = joined.join_answer() else {
-            return Err(Error::UnknownEndpoint(request.endpoint_id));
-        };
-        self.carry_out(attachment, joined).await?;
+        self.publisher.publish_what_waited(attachment, &sandbox).await?;
+        let made = attachment.made()?;
+        let joining = self.decide(attachment, made, sandbox).await?;
+        let answer = Joined { attachment, made, joining: &joining }.answer();
+        self.carry_out(attachment, joining).await?;
         host_side::look_soon(self, attachment);
         // Otherwise Docker calls again, once the interface is in place.
-        if let Some(sandbox) = &attachment.sandbox
+        if let Some(sandbox) = attachment.sandbox()
             && !matches!(netns::identity(sandbox), Ok(Some(_)))
         {
             watch::start(self, attachment);
@@ -49,29 +47,37 @@ impl Driver {
 }
 
 impl Driver {
-    /// The attachment as it is to be in that sandbox, beside the container's other networks.
-    async fn as_joined(
+    /// How the attachment is to be in that sandbox, beside the container's other networks.
+    async fn decide(
         &self,
         attachment: &Attachment,
-        sandbox: Option<PathBuf>,
-    ) -> Result<Attachment> {
-        // Not as wide as at an earlier Join.
-        let mut joined =
-            Attachment { phase: Phase::Joined, sandbox, widened: 0, ..attachment.clone() };
-        self.interfaces.sandboxes.check_overlap(&joined)?;
-        let live = self.interfaces.live_routes(&joined).await?;
-        joined.widened = self.interfaces.sandboxes.widening(&joined, &live);
-        let again = attachment.phase == Phase::Settled && attachment.sandbox == joined.sandbox;
-        if !again {
-            joined.tables = self.interfaces.sandboxes.renumbering(&joined, &live);
+        made: &Made,
+        sandbox: PathBuf,
+    ) -> Result<Joining> {
+        let mut joining = match attachment.joined() {
+            // Not as wide as at an earlier Join.
+            Some(earlier) => Joining { sandbox, widened: 0, ..earlier.joining.clone() },
+            None => Joining::at(sandbox),
+        };
+        let joined = Joined { attachment, made, joining: &joining };
+        let sandboxes = &self.interfaces.sandboxes;
+        sandboxes.check_overlap(joined)?;
+        let live = self.interfaces.live_routes(joined.sandbox()).await?;
+        let widened = sandboxes.widening(joined, &live);
+        let settled = attachment.settled().is_some_and(|it| it.sandbox() == joined.sandbox());
+        if !settled {
+            joining.tables = sandboxes.renumbering(joined, &live);
         }
-        Ok(joined)
+        joining.widened = widened;
+        Ok(joining)
     }
 
     /// Makes the attachment what it is to be, and Docker find its interface. After an error it is
     /// what it was: no Leave follows a Join that failed.
-    async fn carry_out(&self, attachment: &mut Attachment, mut joined: Attachment) -> Result<()> {
-        let first = attachment.phase == Phase::Staged;
+    async fn carry_out(&self, attachment: &mut Attachment, mut joining: Joining) -> Result<()> {
+        let first = attachment.phase.name() == PhaseName::Staged;
+        let made = attachment.made()?;
+        let mut joined = attachment.clone();
         let unseen = |error: &Error| {
             tracing::warn!(attachment = %attachment.id, error = chain(error),
                 "what it has on the host is not known, and will not be checked");
@@ -84,14 +90,14 @@ impl Driver {
             }
         };
         let keep = async {
-            let side = async {
-                match &joined.host_side {
-                    Some(side) => Some(side.clone()),
-                    None => side::see(&self.interfaces.own, &joined).await.inspect_err(unseen).ok(),
-                }
-            };
-            joined.host_side = side.await;
-            self.interfaces.read_settings(&mut joined).await?;
+            if joining.host_side.is_none() {
+                let seen = side::see(&self.interfaces.own, made).await;
+                joining.host_side = seen.inspect_err(unseen).ok();
+            }
+            if first {
+                joining.settings = self.interfaces.read_settings(attachment, made).await?;
+            }
+            joined.join(joining)?;
             self.records.keep(&joined).await
         };
         // Before the interface moves: its settings are on record then, wherever a crash leaves it.
@@ -115,9 +121,11 @@ impl Driver {
         }
         // Nobody is told of a Join that may still fail: the last thing that changes is what this
         // program knows.
-        self.interfaces.sandboxes.enter(&joined);
-        self.ports.enter(&joined.endpoint, joined.sandbox.as_deref());
         *attachment = joined;
+        if let Some(joined) = attachment.joined() {
+            self.interfaces.sandboxes.enter(joined);
+            self.ports.enter(&joined.endpoint, joined.sandbox());
+        }
         Ok(())
     }
 

@@ -45,7 +45,10 @@ impl Driver {
         }
         let settled = watch::settle(self, attachment).await;
         published.and(settled)?;
-        self.interfaces.align_default_route(attachment, true).await
+        match attachment.joined() {
+            Some(joined) => self.interfaces.align_default_route(joined, true).await,
+            None => Ok(()),
+        }
     }
 
     /// `NetworkDriver.RevokeExternalConnectivity`: the endpoint is its sandbox's gateway no
@@ -93,9 +96,7 @@ impl Driver {
             if let Some(mappings) = attachment.parameters.capability_args.get("portMappings") {
                 value.insert("cni.portMappings".into(), mappings.clone());
             }
-            if let Some(result) = &attachment.result {
-                value.insert("cni.result".into(), json!(result));
-            }
+            value.insert("cni.result".into(), json!(attachment.made()?.result));
         }
         Ok(EndpointOperInfoResponse { value })
     }
@@ -107,7 +108,9 @@ impl Driver {
         // Nobody waits for what is taken back here, and a mass removal is many of these.
         let slot = self.endpoints.lock(&request.endpoint_id).await;
         let Some(attachment) = slot.as_ref() else { return };
-        if let Err(error) = self.interfaces.unsettle(attachment).await {
+        if let Some(joined) = attachment.joined()
+            && let Err(error) = self.interfaces.unsettle(joined).await
+        {
             tracing::warn!(error = chain(&error), "rules may be left in the container");
         }
         self.publisher.forget_published_elsewhere(attachment).await;

@@ -20,8 +20,9 @@ use crate::lifecycle::calls::host_side;
 use crate::lifecycle::driver::Driver;
 use crate::lifecycle::error::{Error, Result, chain};
 use crate::lifecycle::interface::announce;
+use crate::lifecycle::interface::change::Live;
 use crate::lifecycle::interface::place::Place;
-use crate::lifecycle::record::{Attachment, AttachmentId, Phase};
+use crate::lifecycle::record::{Attachment, AttachmentId, Joined, Settings};
 use crate::netlink::{Events, Link, MAIN_TABLE, Netlink};
 use crate::sysctl::Sysctls;
 
@@ -37,35 +38,41 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// Settles an attachment if Docker has put its interface in place, and has it watched if
 /// that is still to come, or if it fails.
 pub(crate) async fn settle(driver: &Driver, attachment: &mut Attachment) -> Result<()> {
-    if attachment.phase != Phase::Joined {
-        return Ok(());
-    }
+    let Some(joined) = attachment.unsettled() else { return Ok(()) };
     let settled = match driver.interfaces.locate(attachment).await {
         Ok(Place::Sandbox(netlink, link)) => {
-            settle_there(driver, attachment, &netlink, &link, &Sysctls::new()).await
+            let there = Live { path: joined.sandbox(), netlink: &netlink, link: &link };
+            match settle_there(driver, joined, &there, &Sysctls::new()).await {
+                Ok(users) => note_settled(driver, attachment, users).await,
+                Err(error) => Err(error),
+            }
         }
         Ok(Place::Staging(..) | Place::Own(_)) => Ok(()),
         Ok(Place::Nowhere) => Err(attachment.gone()),
         Err(error) => Err(error),
     };
-    if attachment.phase == Phase::Joined {
+    if attachment.unsettled().is_some() {
         start(driver, attachment);
     }
     settled
 }
 
-/// Settles an interface that Docker has put in place.
+/// Settles an interface that Docker has put in place. Returns what the user has decided there.
 async fn settle_there(
     driver: &Driver,
-    attachment: &mut Attachment,
-    netlink: &Netlink,
-    link: &Link,
+    joined: Joined<'_>,
+    live: &Live<'_>,
     set_before: &Sysctls,
-) -> Result<()> {
-    driver.interfaces.settle_there(attachment, netlink, link, set_before).await?;
+) -> Result<Settings> {
+    let users = driver.interfaces.settle_there(joined, live, set_before).await?;
+    announce::soon(&driver.background, joined, live.link);
+    Ok(users)
+}
+
+async fn note_settled(driver: &Driver, attachment: &mut Attachment, users: Settings) -> Result<()> {
+    attachment.settle(users)?;
     // A container waits for this; settling once more after a crash does no harm.
     driver.records.keep_soon(attachment).await;
-    announce::soon(&driver.background, attachment, link);
     Ok(())
 }
 
@@ -96,7 +103,7 @@ pub(crate) fn begin_again(driver: &Driver) {
         // Nothing else holds one yet.
         let slot = driver.endpoints.try_lock(&endpoint);
         let Some(attachment) = slot.as_ref().and_then(|slot| slot.as_ref()) else { continue };
-        if attachment.phase == Phase::Joined && attachment.sandbox.is_some() {
+        if attachment.unsettled().is_some() {
             start(driver, attachment);
         }
         host_side::look_soon(driver, attachment);
@@ -175,8 +182,8 @@ impl Watch {
     /// user's (`--sysctl`) are set when Docker is done, so that they come later, and win.
     async fn set_namespace(&self) -> Result<Sysctls> {
         let slot = self.driver.endpoints.lock(&self.endpoint).await;
-        match slot.as_ref().filter(|it| self.concerns(it)) {
-            Some(attachment) => self.driver.interfaces.set_namespace(attachment).await,
+        match self.unsettled(slot.as_ref()) {
+            Some(joined) => self.driver.interfaces.set_namespace(joined).await,
             None => Ok(Sysctls::new()),
         }
     }
@@ -185,8 +192,7 @@ impl Watch {
     /// more, and then this watch has ended.
     async fn joined(&self) -> Option<PathBuf> {
         let slot = self.driver.endpoints.lock(&self.endpoint).await;
-        let joined = slot.as_ref().filter(|it| self.concerns(it));
-        let sandbox = joined.and_then(|attachment| attachment.sandbox.clone());
+        let sandbox = self.unsettled(slot.as_ref()).map(|joined| joined.sandbox().to_owned());
         if sandbox.is_none() {
             self.end();
         }
@@ -197,26 +203,29 @@ impl Watch {
     /// nothing more to wait for, and then this watch has ended.
     async fn settle_if(&self, ready: impl Fn(&Told) -> bool, set_before: &Sysctls) -> Result<bool> {
         let mut slot = self.driver.endpoints.lock(&self.endpoint).await;
-        let Some(attachment) = slot.as_mut().filter(|it| self.concerns(it)) else {
+        let Some(joined) = self.unsettled(slot.as_ref()) else {
             self.end();
             return Ok(true);
         };
-        let Place::Sandbox(netlink, link) = self.driver.interfaces.locate(attachment).await? else {
+        let Place::Sandbox(netlink, link) = self.driver.interfaces.locate(&joined).await? else {
             return Ok(false);
         };
-        if !ready(&Told::of(attachment, &netlink, &link).await?) {
+        if !ready(&Told::of(joined, &netlink, &link).await?) {
             return Ok(false);
         }
-        if let Some(interface) = &mut attachment.interface {
-            interface.users_follow = true;
+        let there = Live { path: joined.sandbox(), netlink: &netlink, link: &link };
+        let users = settle_there(&self.driver, joined, &there, set_before).await?;
+        if let Some(attachment) = slot.as_mut() {
+            attachment.note(|joining| joining.users_follow = true);
+            note_settled(&self.driver, attachment, users).await?;
         }
-        settle_there(&self.driver, attachment, &netlink, &link, set_before).await?;
         self.end();
         Ok(true)
     }
 
-    fn concerns(&self, attachment: &Attachment) -> bool {
-        attachment.id == self.attachment && attachment.phase == Phase::Joined
+    /// The attachment that this watch is for, if it has yet to be settled.
+    fn unsettled<'a>(&self, attachment: Option<&'a Attachment>) -> Option<Joined<'a>> {
+        attachment.filter(|it| it.id == self.attachment)?.unsettled()
     }
 
     /// From here on another one can begin. The endpoint is held by whoever calls this, so that
@@ -236,14 +245,12 @@ struct Told {
 }
 
 impl Told {
-    async fn of(attachment: &Attachment, netlink: &Netlink, link: &Link) -> Result<Self> {
+    async fn of(joined: Joined<'_>, netlink: &Netlink, link: &Link) -> Result<Self> {
         let addresses = netlink.addresses(link.index).await?;
         let mut routes = netlink.all_routes().await?;
         routes.retain(|route| route.table == MAIN_TABLE);
-        let wanted = attachment.interface.iter().flat_map(|interface| &interface.told);
-        let answer = attachment.join_answer();
-        let gateways = answer.iter().filter(|_| attachment.is_gateway).flat_map(|it| it.gateways());
-        let told = answer.iter().flat_map(|answer| &answer.static_routes);
+        let answer = joined.answer();
+        let gateways = if joined.is_gateway { answer.gateways() } else { Vec::new() };
         let is_there = |told: &StaticRoute| {
             routes.iter().any(|route| {
                 route.link == Some(link.index) && route.destination == told.destination
@@ -255,10 +262,9 @@ impl Told {
         });
         Ok(Self {
             up: link.up,
-            addresses: wanted
-                .into_iter()
+            addresses: (joined.made.told.iter())
                 .all(|wanted| addresses.iter().any(|address| address.net == *wanted)),
-            routes: told.into_iter().all(is_there),
+            routes: answer.static_routes.iter().all(is_there),
             default_routes,
         })
     }

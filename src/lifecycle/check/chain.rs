@@ -71,7 +71,7 @@ async fn run(
     wanted: impl Future<Output = ()>,
 ) -> Option<Result<()>> {
     let (staging, parameters) = (&attachment.staging, &attachment.parameters);
-    if let Err(error) = lend(staging, found.sandbox).await {
+    if let Err(error) = lend(staging, found.joined.sandbox()).await {
         return Some(Err(error));
     }
     let checked = async {
@@ -105,8 +105,8 @@ async fn lend(staging: &Path, sandbox: &Path) -> Result<()> {
 /// told the one that it has by the specification's rules, because plugins 1.1.1 look for
 /// a route without any.
 fn as_it_was_made(attachment: &Attachment, found: &Found<'_>) -> AttachResult {
-    let mut result = found.result.clone();
-    let made = &found.interface.snapshot.link;
+    let mut result = found.joined.made.result.clone();
+    let made = &found.joined.made.snapshot.link;
     let ours = |interface: &&mut cni::Interface| {
         interface.sandbox.is_some() && interface.name == attachment.parameters.if_name
     };

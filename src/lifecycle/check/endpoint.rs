@@ -10,7 +10,7 @@ use crate::lifecycle::error::chain as in_words;
 use crate::lifecycle::host::forward;
 use crate::lifecycle::interface::announce;
 use crate::lifecycle::interface::place::Place;
-use crate::lifecycle::record::{Attachment, Phase};
+use crate::lifecycle::record::Attachment;
 use crate::netns;
 
 /// A look at one endpoint, which the caller holds.
@@ -52,7 +52,7 @@ impl<'l> Look<'l> {
                 let rules = self.shared.rules().await;
                 let asked = chain::ask(self.driver, self.attachment, &found, rules, wanted());
                 chain::Asked { chain: check.chain, notes: check.notes } = asked.await?;
-                match found.differences(self.attachment).await {
+                match found.differences().await {
                     Ok(differences) => check.differences.extend(differences),
                     Err(error) => check.differences.push(in_words(&error)),
                 }
@@ -60,7 +60,7 @@ impl<'l> Look<'l> {
             Ok(Err(why)) => check.differences.push(why.to_owned()),
             Err(error) => check.differences.push(in_words(&error)),
         }
-        if matches!(self.attachment.phase, Phase::Joined | Phase::Settled) {
+        if self.attachment.joined().is_some() {
             check.differences.extend(self.on_the_host().await);
             check.differences.extend(self.not_apart().await);
         }
@@ -102,41 +102,22 @@ impl<'l> Look<'l> {
         if self.shared.is_stacked(driver, &attachment.staging).await? {
             chain::end(&attachment.staging, &attachment.parameters.if_name).await?;
         }
-        match attachment.phase {
-            Phase::Adding | Phase::Staged => return Ok(Err("no container has joined yet")),
-            Phase::Deleting => return Ok(Err("its DEL has failed, and will be tried again")),
-            Phase::Joined | Phase::Settled => {}
+        if attachment.removal().is_some() {
+            return Ok(Err("its DEL has failed, and will be tried again"));
         }
-        let (Some(sandbox), Some(interface), Some(snapshot), Some(result), Some(told)) = (
-            attachment.sandbox.as_deref(),
-            &attachment.interface,
-            attachment.snapshot_in_sandbox(),
-            &attachment.result,
-            attachment.join_answer(),
-        ) else {
+        let Some(joined) = attachment.joined() else {
             return Ok(Err("no container has joined yet"));
         };
-        if netns::identity(sandbox)?.is_none() {
+        if netns::identity(joined.sandbox())?.is_none() {
             return Ok(Err("the container's namespace is gone"));
         }
         match driver.interfaces.locate(attachment).await? {
             Place::Sandbox(netlink, link) => {
+                let users = driver.interfaces.users_settings_by_now(joined, &link).await?;
+                let settings = joined.joining.settings.clone().overlaid_with(&users);
+                let (snapshot, told) = (joined.snapshot(), joined.answer());
                 let gateways = told.gateways();
-                let users = driver.interfaces.users_settings_by_now(attachment, &link).await?;
-                let chains = interface.settings.clone();
-                let settings = chains.map(|chains| chains.overlaid_with(&users));
-                Ok(Ok(Found {
-                    sandbox,
-                    netlink,
-                    link,
-                    interface,
-                    snapshot,
-                    users,
-                    settings,
-                    result,
-                    told,
-                    gateways,
-                }))
+                Ok(Ok(Found { joined, netlink, link, snapshot, users, settings, told, gateways }))
             }
             Place::Staging(..) | Place::Own(_) => {
                 Ok(Err("the interface has not arrived in the container"))
@@ -147,14 +128,12 @@ impl<'l> Look<'l> {
 
     /// Puts back all that settling would.
     async fn repair(&self) -> Result<()> {
-        let attachment = self.attachment;
         if let Ok(found) = self.find().await? {
-            let dockers = found.dockers(attachment);
-            found.desired(attachment, &dockers).reconcile(&found.live()).await?;
-            self.driver.interfaces.align_default_route(attachment, false).await?;
-            announce::soon(&self.driver.background, attachment, &found.link);
+            found.desired(&found.dockers()).reconcile(&found.live()).await?;
+            self.driver.interfaces.align_default_route(found.joined, false).await?;
+            announce::soon(&self.driver.background, found.joined, &found.link);
         }
         self.driver.isolate().await?;
-        forward::complete(attachment).await
+        forward::complete(self.attachment).await
     }
 }

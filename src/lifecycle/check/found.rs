@@ -3,73 +3,65 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::path::Path;
 
 use ipnet::IpNet;
 
-use crate::cni::{AttachResult, PluginConfig};
+use crate::cni::PluginConfig;
 use crate::cnm::JoinResponse;
 use crate::lifecycle::error::Result;
 use crate::lifecycle::interface::change::Live;
 use crate::lifecycle::interface::desired::Desired;
-use crate::lifecycle::record::{Attachment, Interface, Settings};
+use crate::lifecycle::record::{Joined, Settings};
 use crate::netlink::{Link, Netlink, Route, Snapshot};
 use crate::sysctl::{self, Scope};
 
 /// The interface in the container, and what belongs to it.
 pub(super) struct Found<'a> {
-    pub(super) sandbox: &'a Path,
+    pub(super) joined: Joined<'a>,
     pub(super) netlink: Netlink,
     pub(super) link: Link,
-    pub(super) interface: &'a Interface,
     pub(super) snapshot: Cow<'a, Snapshot>,
     /// Which settings are the user's.
     pub(super) users: Settings,
     /// All that the container is to have, with these.
-    pub(super) settings: Option<Settings>,
-    pub(super) result: &'a AttachResult,
+    pub(super) settings: Settings,
     pub(super) told: JoinResponse,
     pub(super) gateways: Vec<IpAddr>,
 }
 
 impl Found<'_> {
-    pub(super) async fn differences(&self, attachment: &Attachment) -> Result<Vec<String>> {
-        let dockers = self.dockers(attachment);
-        let changes = self.desired(attachment, &dockers).differences(&self.live()).await?;
+    pub(super) async fn differences(&self) -> Result<Vec<String>> {
+        let changes = self.desired(&self.dockers()).differences(&self.live()).await?;
         let words: Vec<String> = changes.iter().map(ToString::to_string).collect();
         Ok(words.iter().flat_map(|words| words.lines()).map(str::to_owned).collect())
     }
 
     pub(super) fn live(&self) -> Live<'_> {
-        Live { path: self.sandbox, netlink: &self.netlink, link: &self.link }
+        Live { path: self.joined.sandbox(), netlink: &self.netlink, link: &self.link }
     }
 
-    pub(super) fn desired<'d>(
-        &'d self,
-        attachment: &Attachment,
-        dockers: &'d [Route],
-    ) -> Desired<'d> {
+    pub(super) fn desired<'d>(&'d self, dockers: &'d [Route]) -> Desired<'d> {
         Desired {
             snapshot: &self.snapshot,
             addresses: &self.snapshot.addresses,
-            settings: self.settings.as_ref(),
+            settings: Some(&self.settings),
             told: &self.told.static_routes,
             gateways: &self.gateways,
             dockers,
-            others_have_host_routes: attachment.widened > 0,
+            others_have_host_routes: self.joined.joining.widened > 0,
             default_routes: false,
         }
     }
 
     /// The routes that Docker was told, and has made.
-    pub(super) fn dockers(&self, attachment: &Attachment) -> Vec<Route> {
+    pub(super) fn dockers(&self) -> Vec<Route> {
         let route = |destination, gateway| Route::new(destination, gateway, self.link.index);
         let mut told = self.told.static_routes.clone();
         // A gateway is reachable only once there is a route to it.
         told.sort_by_key(|route| route.next_hop.is_some());
         let mut routes: Vec<Route> =
             told.iter().map(|told| route(told.destination, told.next_hop)).collect();
-        if attachment.is_gateway {
+        if self.joined.is_gateway {
             let gateways =
                 [self.told.gateway.map(IpAddr::from), self.told.gateway_ipv6.map(IpAddr::from)];
             routes.extend(gateways.into_iter().flatten().map(|gateway| {
@@ -77,7 +69,7 @@ impl Found<'_> {
                 route(IpNet::new_assert(any, 0), Some(gateway))
             }));
         }
-        routes.extend(attachment.ipv6_default_route(&self.told, &self.link));
+        routes.extend(self.joined.ipv6_default_route(&self.told, &self.link));
         routes
     }
 

@@ -75,7 +75,7 @@ pub(super) async fn differences(
 ) -> Vec<String> {
     let mut differences = exemption(attachment, rules);
     differences.extend(masquerade(attachment, rules));
-    if let Some(side) = &attachment.host_side {
+    if let Some(side) = side_of(attachment) {
         match links(own, side).await {
             Ok(links) => differences.extend(links),
             Err(error) => differences.push(chain(&error)),
@@ -93,6 +93,11 @@ pub(super) async fn differences(
         }
     }
     differences
+}
+
+/// What ADD was seen to leave on the host.
+fn side_of(attachment: &Attachment) -> Option<&HostSide> {
+    attachment.joined()?.joining.host_side.as_ref()
 }
 
 /// A setting that is not what it was.
@@ -116,7 +121,7 @@ fn as_sysctl_takes_it(name: &str) -> String {
 /// The rules that exempt the container from the FORWARD policy, and what goes before them.
 fn exemption(attachment: &Attachment, rules: &HostRules) -> Vec<String> {
     let mut differences = Vec::new();
-    let links = attachment.host_side.as_ref().map(|side| side.links.as_slice()).unwrap_or_default();
+    let links = side_of(attachment).map(|side| side.links.as_slice()).unwrap_or_default();
     let link = links.last().map(|link| link.name.as_str());
     for family in Family::BOTH {
         let exemptions = forward::rules(attachment, family);
@@ -177,7 +182,7 @@ fn packets_of<'p>(exemption: &str, link: Option<&'p str>, publishes: bool) -> Op
 
 /// Addresses that were hidden behind the host's, and are not any more.
 fn masquerade(attachment: &Attachment, rules: &HostRules) -> Vec<String> {
-    let seen = attachment.host_side.as_ref().and_then(|side| side.masqueraded.as_ref());
+    let seen = side_of(attachment).and_then(|side| side.masqueraded.as_ref());
     let hidden: Vec<IpAddr> = match seen {
         Some(seen) => seen.iter().copied().collect(),
         // Nobody has looked yet.

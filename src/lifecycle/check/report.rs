@@ -1,6 +1,6 @@
 //! What a check tells of one endpoint.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -49,12 +49,12 @@ pub enum ChainCheck {
 impl Check {
     /// Of an attachment that was not looked at yet.
     pub(super) fn of(attachment: &Attachment) -> Self {
-        let ips = attachment.result.iter().flat_map(|result| &result.ips);
+        let ips = attachment.result().into_iter().flat_map(|result| &result.ips);
         Self {
             endpoint: attachment.endpoint.clone(),
             network: attachment.network.clone(),
             conflist: attachment.list.name().to_owned(),
-            sandbox: attachment.sandbox.clone(),
+            sandbox: attachment.sandbox().map(Path::to_owned),
             interface: None,
             addresses: ips.map(|ip| ip.address).collect(),
             chain: ChainCheck::NotAsked("the interface is not in a container".into()),

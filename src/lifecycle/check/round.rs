@@ -15,7 +15,7 @@ use super::report::{ChainCheck, Check};
 use super::shared::Shared;
 use crate::cnm::EndpointId;
 use crate::lifecycle::driver::Driver;
-use crate::lifecycle::record::{Attachment, Phase};
+use crate::lifecycle::record::Attachment;
 
 /// How many endpoints are checked at a time.
 const AT_A_TIME: usize = 4;
@@ -68,7 +68,7 @@ impl Round {
                 None => false,
                 Some(attachment) => {
                     let attachment = attachment.filter(|it| is_named(it, which))?;
-                    matches!(attachment.phase, Phase::Joined | Phase::Settled)
+                    attachment.joined().is_some()
                 }
             };
             drop(slot);
@@ -140,12 +140,12 @@ fn is_named(attachment: &Attachment, which: &[String]) -> bool {
 impl Attachment {
     /// Whether `name` is the beginning of its endpoint's id, its sandbox or one of its addresses.
     fn answers_to(&self, name: &str) -> bool {
-        let sandbox = self.sandbox.as_deref();
+        let sandbox = self.sandbox();
         let key = sandbox.and_then(Path::file_name).and_then(|key| key.to_str());
-        let mut ips = self.result.iter().flat_map(|result| &result.ips);
+        let mut ips = self.addresses();
         (!name.is_empty() && self.endpoint.as_str().starts_with(name))
             || sandbox.is_some_and(|path| path == Path::new(name))
             || key == Some(name)
-            || name.parse::<IpAddr>().is_ok_and(|ip| ips.any(|it| it.address.addr() == ip))
+            || name.parse::<IpAddr>().is_ok_and(|ip| ips.any(|it| it == ip))
     }
 }

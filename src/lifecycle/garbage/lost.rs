@@ -2,7 +2,7 @@
 
 use crate::lifecycle::interface::Interfaces;
 use crate::lifecycle::interface::place::Place;
-use crate::lifecycle::record::{Attachment, Phase};
+use crate::lifecycle::record::Attachment;
 use crate::netns;
 
 /// Why nobody will ask for the attachment's removal any more; none if somebody may, or if that
@@ -14,7 +14,7 @@ pub(crate) async fn reason(
     if lost_its_sandbox(attachment) {
         return Some("its container has ended, and Docker has not said so");
     }
-    if attachment.phase == Phase::Settled {
+    if attachment.settled().is_some() {
         // No look into the containers that run, which are nearly all: what Docker takes out of
         // one it puts here.
         let taken_out = interfaces.own.link(&attachment.parameters.if_name).await.ok()?;
@@ -28,6 +28,6 @@ pub(crate) async fn reason(
 
 /// Whether its container has gone, with the namespace that it was in.
 pub(crate) fn lost_its_sandbox(attachment: &Attachment) -> bool {
-    let sandbox = attachment.sandbox.as_ref().filter(|_| attachment.phase == Phase::Settled);
-    sandbox.is_some_and(|path| matches!(netns::identity(path), Ok(None)))
+    let settled = attachment.settled();
+    settled.is_some_and(|joined| matches!(netns::identity(joined.sandbox()), Ok(None)))
 }

@@ -1,20 +1,15 @@
 //! A record again for what is left of an attachment, so that its chain's DEL can run.
 
-use std::collections::BTreeMap;
-
 use ipnet::IpNet;
 use serde_json::json;
 
 use crate::cni::NetworkConfigList;
-use crate::cnm::EndpointInterface;
 use crate::lifecycle::driver::Driver;
 use crate::lifecycle::error::Result;
 use crate::lifecycle::garbage::remains::Remains;
 use crate::lifecycle::host::forward;
 use crate::lifecycle::interface::staging;
-use crate::lifecycle::record::{
-    Attachment, AttachmentId, Interface, Phase, Removal, Settings, Turn,
-};
+use crate::lifecycle::record::{Attachment, AttachmentId, Left, Phase, Turn};
 use crate::netlink::{Address, Netlink, Snapshot};
 use crate::translate::PORT_MAPPINGS;
 use crate::{cni, netns, translate};
@@ -92,7 +87,6 @@ impl Driver {
             // Docker's own ids for them went with the record.
             network: id.without_dashes(),
             endpoint: id.without_dashes(),
-            phase: Phase::Deleting,
             boot_id: self.boot_id.to_string(),
             list: self.chains.share(list.clone()),
             parameters: cni::Attachment {
@@ -104,25 +98,11 @@ impl Driver {
             },
             ports: Vec::new(),
             staging,
-            sandbox: None,
             internal: false,
             forwarded: true,
             open: false,
             is_gateway: false,
-            published_elsewhere: false,
-            widened: 0,
-            tables: BTreeMap::new(),
-            result: None,
-            interface: Some(Interface {
-                answer: EndpointInterface::default(),
-                told: Vec::new(),
-                snapshot,
-                settings: None,
-                users: Settings::default(),
-                users_follow: false,
-            }),
-            host_side: None,
-            removal: Some(Removal::begun_now()),
+            phase: Phase::found(Left { snapshot: Some(snapshot), ..Left::default() }),
             turn: Turn::default(),
         };
         self.records.keep(&attachment).await?;

@@ -6,7 +6,7 @@ use std::fs;
 
 use crate::lifecycle::driver::Driver;
 use crate::lifecycle::error::{Error, Result};
-use crate::lifecycle::record::{Attachment, Phase};
+use crate::lifecycle::record::{Attachment, PhaseName};
 
 /// Parts the attachments that go on from those that something interrupted.
 pub(crate) fn part(attachments: Vec<Attachment>, boot_id: &str) -> Parted {
@@ -34,10 +34,10 @@ pub(crate) struct Parted {
 
 /// Why the attachment cannot go on; none if it can.
 fn interrupted(attachment: &Attachment, boot_id: &str) -> Option<&'static str> {
-    match attachment.phase {
-        Phase::Adding => Some("its ADD was interrupted"),
-        Phase::Deleting => Some("its DEL was interrupted, or failed"),
-        Phase::Staged | Phase::Joined | Phase::Settled => {
+    match attachment.phase.name() {
+        PhaseName::Adding => Some("its ADD was interrupted"),
+        PhaseName::Deleting => Some("its DEL was interrupted, or failed"),
+        PhaseName::Staged | PhaseName::Joined | PhaseName::Settled => {
             (attachment.boot_id != boot_id).then_some("the host has been booted since")
         }
     }

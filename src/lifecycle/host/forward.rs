@@ -102,7 +102,7 @@ fn missing_of(attachment: &Attachment, family: Family, present: &Listed) -> Vec<
 
 /// Removes the rules of an attachment, if it is exempt.
 pub(crate) async fn withdraw(attachment: &Attachment) -> Result<()> {
-    if attachment.result.is_none() {
+    if attachment.result().is_none() {
         // What was found without its record may have any.
         return if attachment.forwarded { withdraw_all(attachment.id).await } else { Ok(()) };
     }
@@ -148,7 +148,7 @@ pub(crate) fn is_of(rule: &str, id: AttachmentId) -> bool {
 /// An exempt attachment's rules for the addresses of one family that ADD gave, a line each, as
 /// `iptables -S` prints them, so that they are found again.
 pub(crate) fn rules(attachment: &Attachment, family: Family) -> String {
-    let ips = attachment.result.iter().flat_map(|result| &result.ips);
+    let ips = attachment.result().into_iter().flat_map(|result| &result.ips);
     let addresses = ips
         .map(|ip| ip.address)
         .filter(|net| attachment.forwarded && Family::of(net.addr()) == family);

@@ -10,7 +10,7 @@ use std::path::Path;
 
 use crate::lifecycle::error::Result;
 use crate::lifecycle::host::kernels::is_kernels_route;
-use crate::lifecycle::record::{Attachment, HostLink, HostSide};
+use crate::lifecycle::record::{HostLink, HostSide, Made};
 use crate::netlink::{Link, MAIN_TABLE, Netlink};
 
 /// How many bridges one above the other are followed.
@@ -20,22 +20,21 @@ const MOST_LINKS: usize = 8;
 ///
 /// # Errors
 /// The kernel does not tell.
-pub(crate) async fn see(own: &Netlink, attachment: &Attachment) -> Result<HostSide> {
+pub(crate) async fn see(own: &Netlink, made: &Made) -> Result<HostSide> {
     let mut side = HostSide::default();
-    for link in links_of(own, attachment).await? {
+    for link in links_of(own, made).await? {
         let controller = match link.controller {
             Some(index) => own.link_by_index(index).await?.map(|controller| controller.name),
             None => None,
         };
-        let gateways = attachment.result.iter().flat_map(|result| &result.ips);
-        let gateways: Vec<IpAddr> = gateways.filter_map(|ip| ip.gateway).collect();
+        let gateways: Vec<IpAddr> = made.result.ips.iter().filter_map(|ip| ip.gateway).collect();
         for address in own.addresses(link.index).await? {
             if gateways.contains(&address.net.addr()) {
                 side.gateways.push((link.name.clone(), address.net));
             }
         }
         for route in own.routes(link.index).await? {
-            let leads = attachment.addresses().any(|address| route.destination.contains(&address));
+            let leads = made.addresses().any(|address| route.destination.contains(&address));
             let is_made = route.table == MAIN_TABLE && !is_kernels_route(&route);
             if leads && is_made && !route.is_default() {
                 side.routes.push((link.name.clone(), route.destination));
@@ -43,21 +42,23 @@ pub(crate) async fn see(own: &Netlink, attachment: &Attachment) -> Result<HostSi
         }
         side.links.push(HostLink { name: link.name, up: link.up, controller });
     }
-    side.settings = forwarding(&side, attachment).await;
+    side.settings = forwarding(&side, made).await;
     Ok(side)
 }
 
 /// The links of the host that the packets pass: those that ADD told of, the one that the kernel says
 /// is opposite or below, and what these are ports of.
-async fn links_of(own: &Netlink, attachment: &Attachment) -> Result<Vec<Link>> {
+async fn links_of(own: &Netlink, made: &Made) -> Result<Vec<Link>> {
     let mut links: Vec<Link> = Vec::new();
-    if let Some(interface) = &attachment.interface
-        && let Link { parent: Some(index), parent_namespace: Some(_), .. } = interface.snapshot.link
-    {
+    if let Link { parent: Some(index), parent_namespace: Some(_), .. } = made.snapshot.link {
         links.extend(own.link_by_index(index).await?);
     }
-    let told = attachment.result.iter().flat_map(|result| &result.interfaces);
-    for told in told.filter(|told| told.sandbox.as_deref().unwrap_or_default().is_empty()) {
+    for told in made
+        .result
+        .interfaces
+        .iter()
+        .filter(|told| told.sandbox.as_deref().unwrap_or_default().is_empty())
+    {
         links.extend(own.link(&told.name).await?);
     }
     let mut next = 0;
@@ -73,7 +74,7 @@ async fn links_of(own: &Netlink, attachment: &Attachment) -> Result<Vec<Link>> {
 }
 
 /// The settings that have the host forward what comes from the attachment's links.
-async fn forwarding(side: &HostSide, attachment: &Attachment) -> BTreeMap<String, String> {
+async fn forwarding(side: &HostSide, made: &Made) -> BTreeMap<String, String> {
     let mut names = Vec::new();
     for (link, net) in side.gateways.iter().chain(&side.routes) {
         match net.addr().is_ipv4() {
@@ -87,7 +88,7 @@ async fn forwarding(side: &HostSide, attachment: &Attachment) -> BTreeMap<String
     if side.links.iter().any(|link| link.controller.is_some()) {
         // With br_netfilter the rules of iptables see what passes from port to port, too: answers to
         // a translated connection need it, and so do policies.
-        names.extend(attachment.addresses().map(|address| match address.is_ipv4() {
+        names.extend(made.addresses().map(|address| match address.is_ipv4() {
             true => "net/bridge/bridge-nf-call-iptables".to_owned(),
             false => "net/bridge/bridge-nf-call-ip6tables".to_owned(),
         }));

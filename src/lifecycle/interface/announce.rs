@@ -17,7 +17,7 @@ use crate::cnm::EndpointId;
 use crate::lifecycle::background::Background;
 use crate::lifecycle::error::{Error, Result, chain};
 use crate::lifecycle::host::kernels::is_link_local;
-use crate::lifecycle::record::Attachment;
+use crate::lifecycle::record::Joined;
 use crate::netlink::{self, Link, Netlink};
 use crate::netns;
 use crate::sysctl::{self, Scope, Sysctls};
@@ -30,10 +30,13 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// Tells the neighbours of an attachment's interface, which is in the container, of all its
 /// addresses. Nothing waits for that.
-pub(crate) fn soon(background: &Background, attachment: &Attachment, link: &Link) {
-    // Without a hardware address, or without neighbours, there is nothing to tell.
-    let Some(sandbox) = attachment.sandbox.clone().filter(|_| link.arp) else { return };
-    let telling = tell_again_and_again(sandbox, link.index, attachment.endpoint.clone());
+pub(crate) fn soon(background: &Background, joined: Joined<'_>, link: &Link) {
+    if !link.arp {
+        // Without a hardware address, or without neighbours, there is nothing to tell.
+        return;
+    }
+    let sandbox = joined.sandbox().to_owned();
+    let telling = tell_again_and_again(sandbox, link.index, joined.endpoint.clone());
     let tasks = background.clone();
     background.spawn(async move { tasks.until_stopped(telling).await });
 }

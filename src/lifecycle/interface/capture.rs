@@ -4,7 +4,7 @@ use crate::lifecycle::error::{Error, Result};
 use crate::lifecycle::host::kernels::forget_the_kernels;
 use crate::lifecycle::interface::Interfaces;
 use crate::lifecycle::interface::fresh::Fresh;
-use crate::lifecycle::record::{Attachment, Settings};
+use crate::lifecycle::record::{Attachment, Made, Settings};
 use crate::netlink::{Netlink, Snapshot};
 use crate::sysctl;
 use crate::sysctl::{Scope, Sysctls};
@@ -34,17 +34,17 @@ impl Interfaces {
         Ok(snapshot)
     }
 
-    /// Reads the settings that the chain has changed, unless it was done: at Join, while the
-    /// interface is in staging yet. They are some hundred files, which CreateEndpoint has no
-    /// need of: dockerd calls that for one endpoint of a network after another.
+    /// Reads the settings that the chain has changed: at the first Join, while the interface is in
+    /// staging yet. They are some hundred files, which CreateEndpoint has no need of: dockerd calls
+    /// that for one endpoint of a network after another.
     ///
     /// # Errors
-    /// The interface is gone, or the settings cannot be read.
-    pub(crate) async fn read_settings(&self, attachment: &mut Attachment) -> Result<()> {
-        let unread = attachment.interface.as_ref().filter(|made| made.settings.is_none());
-        if unread.is_none() {
-            return Ok(());
-        }
+    /// The interface is gone, or the settings cannot be read; or it has none that the user has decided on.
+    pub(crate) async fn read_settings(
+        &self,
+        attachment: &Attachment,
+        made: &Made,
+    ) -> Result<Settings> {
         let path = &attachment.staging;
         let of_link = Scope::Link(attachment.parameters.if_name.clone());
         let read =
@@ -54,17 +54,14 @@ impl Interfaces {
             false => error.into(),
         })?;
         let Fresh { settings: fresh, .. } = self.fresh().await?;
-        if let Some(interface) = &mut attachment.interface {
-            if let Some(setting) = interface.users.link.keys().find(|it| !link.contains_key(*it)) {
-                let setting = sysctl::name(&Scope::Link("IFNAME".to_owned()), setting);
-                return Err(Error::NoSetting { setting });
-            }
-            interface.settings = Some(Settings {
-                link: changed(link, &fresh.link),
-                namespace: changed(namespace, &fresh.namespace),
-            });
+        if let Some(setting) = made.users.link.keys().find(|it| !link.contains_key(*it)) {
+            let setting = sysctl::name(&Scope::Link("IFNAME".to_owned()), setting);
+            return Err(Error::NoSetting { setting });
         }
-        Ok(())
+        Ok(Settings {
+            link: changed(link, &fresh.link),
+            namespace: changed(namespace, &fresh.namespace),
+        })
     }
 }
 

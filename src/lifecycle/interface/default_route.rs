@@ -1,21 +1,21 @@
 //! The default route of a container, and the way to its gateway.
 
+use std::path::Path;
+
 use super::Interfaces;
 use super::place::Place;
 use super::sandboxes::{covers, on_link};
 use crate::lifecycle::error::Result;
-use crate::lifecycle::record::Attachment;
+use crate::lifecycle::record::Joined;
 use crate::netlink::{MAIN_TABLE, Netlink, Route};
 use crate::netns;
 
 impl Interfaces {
     /// The routes in a sandbox that Docker has made already.
-    pub(crate) async fn live_routes(&self, attachment: &Attachment) -> Result<Vec<Route>> {
-        match &attachment.sandbox {
-            Some(sandbox) if netns::identity(sandbox)?.is_some() => {
-                Ok(Netlink::in_netns(sandbox).await?.all_routes().await?)
-            }
-            _ => Ok(Vec::new()),
+    pub(crate) async fn live_routes(&self, sandbox: &Path) -> Result<Vec<Route>> {
+        match netns::identity(sandbox)? {
+            Some(_) => Ok(Netlink::in_netns(sandbox).await?.all_routes().await?),
+            None => Ok(Vec::new()),
         }
     }
 
@@ -24,15 +24,14 @@ impl Interfaces {
     /// endpoint's link; otherwise it is the one that has the default route.
     pub(crate) async fn align_default_route(
         &self,
-        attachment: &Attachment,
+        joined: Joined<'_>,
         is_gateway: bool,
     ) -> Result<()> {
-        let Some(answer) = attachment.join_answer() else { return Ok(()) };
-        if on_link(attachment).is_empty() || !self.sandboxes.is_shared(attachment) {
+        if on_link(joined).is_empty() || !self.sandboxes.is_shared(joined) {
             return Ok(());
         }
-        let Place::Sandbox(netlink, link) = self.locate(attachment).await? else { return Ok(()) };
-        for gateway in answer.gateways() {
+        let Place::Sandbox(netlink, link) = self.locate(&joined).await? else { return Ok(()) };
+        for gateway in joined.answer().gateways() {
             let mut routes = netlink.all_routes().await?;
             routes.retain(|route| route.table == MAIN_TABLE && route.link.is_some());
             let Some(default) =

@@ -37,11 +37,9 @@ impl Interfaces {
         if let Some(link) = self.own.link(if_name).await? {
             return Ok(Place::Own(link));
         }
-        let (Some(sandbox), Some(interface)) = (&attachment.sandbox, &attachment.interface) else {
-            return Ok(Place::Nowhere);
-        };
-        if let Some(sandbox) = inside(sandbox).await?
-            && let Some(link) = renamed(&interface.snapshot.link, sandbox.links().await?)
+        if let (Some(sandbox), Some(made)) = (attachment.sandbox(), attachment.snapshot())
+            && let Some(sandbox) = inside(sandbox).await?
+            && let Some(link) = renamed(&made.link, sandbox.links().await?)
         {
             return Ok(Place::Sandbox(sandbox, link));
         }

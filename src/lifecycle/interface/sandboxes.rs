@@ -28,7 +28,7 @@ use ipnet::IpNet;
 use crate::cnm::{EndpointId, JoinResponse, NetworkId};
 use crate::lifecycle::error::{Error, Result};
 use crate::lifecycle::host::kernels::own_rules;
-use crate::lifecycle::record::{Attachment, Interface};
+use crate::lifecycle::record::{Attachment, Joined, Made};
 use crate::netlink::{MAIN_TABLE, Route, Snapshot};
 use crate::sysctl::Sysctls;
 use crate::translate::{self, PORT_MAPPINGS};
@@ -54,26 +54,41 @@ struct Told {
     adds_ports: bool,
 }
 
-impl Attachment {
-    /// What ADD left, with the numbers that routing tables have in the container; none before
-    /// ADD has succeeded.
-    pub(crate) fn snapshot_in_sandbox(&self) -> Option<Cow<'_, Snapshot>> {
-        let snapshot = &self.interface.as_ref()?.snapshot;
-        if self.tables.is_empty() {
-            return Some(Cow::Borrowed(snapshot));
+impl<'a> Joined<'a> {
+    /// What ADD left, with the numbers that routing tables have in the container.
+    pub(crate) fn snapshot(self) -> Cow<'a, Snapshot> {
+        let snapshot = &self.made.snapshot;
+        if self.joining.tables.is_empty() {
+            return Cow::Borrowed(snapshot);
         }
         let mut renumbered = snapshot.clone();
         let routes = renumbered.routes.iter_mut().map(|route| &mut route.table);
         for table in routes.chain(renumbered.rules.iter_mut().map(|rule| &mut rule.table)) {
-            *table = self.tables.get(table).copied().unwrap_or(*table);
+            *table = self.in_sandbox(*table);
         }
-        Some(Cow::Owned(renumbered))
+        Cow::Owned(renumbered)
     }
 
+    /// The number that a routing table of the chain's has in the container.
+    fn in_sandbox(self, table: u32) -> u32 {
+        self.joining.tables.get(&table).copied().unwrap_or(table)
+    }
+
+    /// The answer to Join.
+    pub(crate) fn answer(self) -> JoinResponse {
+        let Made { result, told, .. } = self.made;
+        let if_name = &self.parameters.if_name;
+        let left = self.made.gateways_left();
+        let answer = translate::join_answer(result, if_name, told, &left, self.internal);
+        translate::widened(answer, self.joining.widened)
+    }
+}
+
+impl Made {
     /// The routing tables that ADD made for the attachment alone: it has routes in them, and
     /// rules that lead there.
     fn own_tables(&self) -> Vec<u32> {
-        let Some(Interface { snapshot, .. }) = &self.interface else { return Vec::new() };
+        let snapshot = &self.snapshot;
         let mut tables: Vec<u32> = (own_rules(snapshot, &snapshot.link.name))
             .map(|rule| rule.table)
             .filter(|table| !EVERYBODYS.contains(table))
@@ -84,19 +99,9 @@ impl Attachment {
         tables
     }
 
-    /// The answer to Join; none before ADD has succeeded.
-    pub(crate) fn join_answer(&self) -> Option<JoinResponse> {
-        let result = self.result.as_ref()?;
-        let told = self.interface.as_ref().map(|it| it.told.as_slice()).unwrap_or_default();
-        let if_name = &self.parameters.if_name;
-        let left = self.gateways_left();
-        let answer = translate::join_answer(result, if_name, told, &left, self.internal);
-        Some(translate::widened(answer, self.widened))
-    }
-
     /// The gateways of the default routes that ADD left, those that win first.
     fn gateways_left(&self) -> Vec<IpAddr> {
-        let routes = self.interface.iter().flat_map(|interface| &interface.snapshot.routes);
+        let routes = self.snapshot.routes.iter();
         let mut defaults: Vec<&Route> =
             routes.filter(|route| route.is_default() && route.table == MAIN_TABLE).collect();
         defaults.sort_by_key(|route| route.metric);
@@ -108,23 +113,20 @@ impl Sandboxes {
     /// What these attachments told, after a start.
     pub(crate) fn of<'a>(attachments: impl Iterator<Item = &'a Attachment>) -> Self {
         let sandboxes = Self::default();
-        for attachment in attachments.filter(|attachment| attachment.phase.is_live()) {
-            sandboxes.enter(attachment);
-        }
+        attachments.filter_map(Attachment::joined).for_each(|joined| sandboxes.enter(joined));
         sandboxes
     }
 
     /// By how many bits an attachment's routes to its gateways have to be wider than host
     /// routes: by more than all others in the sandbox, so that where Docker finds the way to
     /// the gateway does not change under it. `live` are the routes that are there.
-    pub(crate) fn widening(&self, attachment: &Attachment, live: &[Route]) -> u8 {
-        let Some(sandbox) = &attachment.sandbox else { return 0 };
+    pub(crate) fn widening(&self, joined: Joined<'_>, live: &[Route]) -> u8 {
         let told = self.told();
-        let told = others(&told, &attachment.endpoint, sandbox).flat_map(|other| &other.on_link);
+        let told = others(&told, joined).flat_map(|other| &other.on_link);
         let live = live.iter().filter(|route| route.gateway.is_none());
         let present: Vec<IpNet> =
             told.copied().chain(live.map(|route| route.destination)).collect();
-        let widths = on_link(attachment).into_iter().filter(is_host).flat_map(|ours| {
+        let widths = on_link(joined).into_iter().filter(is_host).flat_map(|ours| {
             let covering = present.iter().filter(move |other| covers(other, ours.addr()));
             covering.map(|other| other.max_prefix_len() - other.prefix_len() + 1)
         });
@@ -133,15 +135,10 @@ impl Sandboxes {
 
     /// The numbers that an attachment's routing tables have to get in its sandbox, because their
     /// own are another endpoint's there, or somebody's else. `live` are the routes that are there.
-    pub(crate) fn renumbering(
-        &self,
-        attachment: &Attachment,
-        live: &[Route],
-    ) -> BTreeMap<u32, u32> {
-        let Some(sandbox) = &attachment.sandbox else { return BTreeMap::new() };
-        let own = attachment.own_tables();
+    pub(crate) fn renumbering(&self, joined: Joined<'_>, live: &[Route]) -> BTreeMap<u32, u32> {
+        let own = joined.made.own_tables();
         let told = self.told();
-        let mut taken: HashSet<u32> = others(&told, &attachment.endpoint, sandbox)
+        let mut taken: HashSet<u32> = others(&told, joined)
             .flat_map(|other| other.tables.iter().copied())
             .chain(live.iter().map(|route| route.table))
             .collect();
@@ -165,15 +162,14 @@ impl Sandboxes {
     ///
     /// # Errors
     /// They are; the error tells whose.
-    pub(crate) fn check_overlap(&self, attachment: &Attachment) -> Result<()> {
-        let Some(sandbox) = &attachment.sandbox else { return Ok(()) };
+    pub(crate) fn check_overlap(&self, joined: Joined<'_>) -> Result<()> {
         let told = self.told();
-        for ours in attachment.interface.iter().flat_map(|interface| &interface.told) {
-            for other in others(&told, &attachment.endpoint, sandbox) {
+        for ours in &joined.made.told {
+            for other in others(&told, joined) {
                 if let Some(theirs) = other.addresses.iter().find(|theirs| overlap(ours, theirs)) {
                     return Err(Error::Overlap {
                         ours: ours.trunc(),
-                        network: attachment.network.clone(),
+                        network: joined.network.clone(),
                         theirs: theirs.trunc(),
                         other: other.network.clone(),
                     });
@@ -184,48 +180,39 @@ impl Sandboxes {
     }
 
     /// Whether the chain of another endpoint has given this value to a setting of the sandbox.
-    pub(crate) fn is_anothers(&self, attachment: &Attachment, setting: &str, value: &str) -> bool {
-        let Some(sandbox) = &attachment.sandbox else { return false };
+    pub(crate) fn is_anothers(&self, joined: Joined<'_>, setting: &str, value: &str) -> bool {
         let told = self.told();
-        others(&told, &attachment.endpoint, sandbox)
+        others(&told, joined)
             .any(|other| other.settings.get(setting).is_some_and(|theirs| theirs == value))
     }
 
     /// The other endpoints of the attachment's sandbox that can publish ports while they live.
-    pub(crate) fn publishers_beside(&self, attachment: &Attachment) -> Vec<EndpointId> {
-        let Some(sandbox) = &attachment.sandbox else { return Vec::new() };
+    pub(crate) fn publishers_beside(&self, joined: Joined<'_>) -> Vec<EndpointId> {
         let told = self.told();
         let beside = told.iter().filter(|(endpoint, other)| {
-            **endpoint != attachment.endpoint && other.sandbox == *sandbox && other.adds_ports
+            **endpoint != joined.endpoint && other.sandbox == joined.sandbox() && other.adds_ports
         });
         beside.map(|(endpoint, _)| endpoint.clone()).collect()
     }
 
     /// Whether there is another endpoint in the attachment's sandbox.
-    pub(crate) fn is_shared(&self, attachment: &Attachment) -> bool {
-        let Some(sandbox) = &attachment.sandbox else { return false };
-        others(&self.told(), &attachment.endpoint, sandbox).next().is_some()
+    pub(crate) fn is_shared(&self, joined: Joined<'_>) -> bool {
+        others(&self.told(), joined).next().is_some()
     }
 
     /// Remembers what an attachment tells.
-    pub(crate) fn enter(&self, attachment: &Attachment) {
-        if let Some(sandbox) = &attachment.sandbox {
-            let interface = attachment.interface.as_ref();
-            let told = Told {
-                sandbox: sandbox.clone(),
-                network: attachment.network.clone(),
-                on_link: on_link(attachment),
-                addresses: interface.map(|interface| interface.told.clone()).unwrap_or_default(),
-                tables: (attachment.own_tables().into_iter())
-                    .map(|table| attachment.tables.get(&table).copied().unwrap_or(table))
-                    .collect(),
-                settings: (interface.and_then(|interface| interface.settings.as_ref()))
-                    .map(|settings| settings.namespace.clone())
-                    .unwrap_or_default(),
-                adds_ports: attachment.list.adds(PORT_MAPPINGS) && !attachment.internal,
-            };
-            self.told().insert(attachment.endpoint.clone(), told);
-        }
+    pub(crate) fn enter(&self, joined: Joined<'_>) {
+        let tables = joined.made.own_tables().into_iter();
+        let told = Told {
+            sandbox: joined.sandbox().to_owned(),
+            network: joined.network.clone(),
+            on_link: on_link(joined),
+            addresses: joined.made.told.clone(),
+            tables: tables.map(|table| joined.in_sandbox(table)).collect(),
+            settings: joined.joining.settings.namespace.clone(),
+            adds_ports: joined.list.adds(PORT_MAPPINGS) && !joined.internal,
+        };
+        self.told().insert(joined.endpoint.clone(), told);
     }
 
     /// Forgets what an endpoint told.
@@ -239,14 +226,13 @@ impl Sandboxes {
     }
 }
 
-/// What the other endpoints of a sandbox told.
+/// What the other endpoints of the attachment's sandbox told.
 fn others<'t>(
     told: &'t HashMap<EndpointId, Told>,
-    endpoint: &'t EndpointId,
-    sandbox: &'t PathBuf,
+    joined: Joined<'t>,
 ) -> impl Iterator<Item = &'t Told> {
     told.iter()
-        .filter(move |(other, told)| *other != endpoint && told.sandbox == *sandbox)
+        .filter(move |(other, told)| **other != joined.endpoint && told.sandbox == joined.sandbox())
         .map(|(_, told)| told)
 }
 
@@ -254,9 +240,9 @@ fn overlap(one: &IpNet, other: &IpNet) -> bool {
     one.contains(&other.trunc().addr()) || other.contains(&one.trunc().addr())
 }
 
-pub(super) fn on_link(attachment: &Attachment) -> Vec<IpNet> {
-    let routes = attachment.join_answer().map(|answer| answer.static_routes).unwrap_or_default();
-    let routes = routes.into_iter().filter(|route| route.next_hop.is_none());
+pub(super) fn on_link(joined: Joined<'_>) -> Vec<IpNet> {
+    let routes = joined.answer().static_routes.into_iter();
+    let routes = routes.filter(|route| route.next_hop.is_none());
     routes.map(|route| route.destination).collect()
 }
 
@@ -274,3 +260,6 @@ fn is_host(net: &IpNet) -> bool {
 pub(super) fn covers(net: &IpNet, gateway: IpAddr) -> bool {
     net.contains(&gateway) && net.max_prefix_len() - net.prefix_len() < MOST
 }
+
+#[cfg(test)]
+mod tests;

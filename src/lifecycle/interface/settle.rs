@@ -16,65 +16,53 @@ use crate::lifecycle::interface::Interfaces;
 use crate::lifecycle::interface::change::Live;
 use crate::lifecycle::interface::desired::Desired;
 use crate::lifecycle::interface::place::Place;
-use crate::lifecycle::record::{Attachment, Phase};
+use crate::lifecycle::record::{Joined, Settings};
 use crate::netlink::{Link, MAIN_TABLE, Netlink, Route};
 use crate::sysctl::{self, Scope, Sysctls};
 
 impl Interfaces {
     /// Makes the interface what ADD made it, in the container's namespace, where Docker has put it.
     /// Done once: what the container changes afterwards is its own business. Settings of the
-    /// namespace that were `set_before` are left alone: what differs there by now is the user's. The
-    /// caller keeps the attachment's record.
+    /// namespace that were `set_before` are left alone: what differs there by now is the user's.
+    /// Returns what the user has decided, for the caller to note.
     ///
     /// # Errors
     /// The kernel refused a change, and the attachment is not settled.
     pub(crate) async fn settle_there(
         &self,
-        attachment: &mut Attachment,
-        netlink: &Netlink,
-        link: &Link,
+        joined: Joined<'_>,
+        live: &Live<'_>,
         set_before: &Sysctls,
-    ) -> Result<()> {
-        self.respect_the_user(attachment, link).await?;
-        let (Some(sandbox), Some(told), Some(interface), Some(snapshot)) = (
-            &attachment.sandbox,
-            attachment.join_answer(),
-            &attachment.interface,
-            attachment.snapshot_in_sandbox(),
-        ) else {
-            return Err(attachment.gone());
-        };
-        let mut settings = interface.settings_in_sandbox();
-        if let Some(settings) = &mut settings {
-            settings.namespace.retain(|setting, _| !set_before.contains_key(setting));
-        }
-        let ipv6_default = attachment.ipv6_default_route(&told, link);
+    ) -> Result<Settings> {
+        // What Docker was told is the user's, whatever is there.
+        let found = self.users_settings(joined, live.link).await?;
+        let users = found.overlaid_with(&joined.made.users);
+        let mut settings = joined.joining.settings.clone().overlaid_with(&users);
+        settings.namespace.retain(|setting, _| !set_before.contains_key(setting));
+        let (told, snapshot) = (joined.answer(), joined.snapshot());
+        let ipv6_default = joined.ipv6_default_route(&told, live.link);
         let desired = Desired {
             snapshot: &snapshot,
             addresses: &snapshot.addresses,
-            settings: settings.as_ref(),
+            settings: Some(&settings),
             told: &told.static_routes,
             gateways: &told.gateways(),
             dockers: ipv6_default.as_slice(),
-            others_have_host_routes: attachment.widened > 0,
+            others_have_host_routes: joined.joining.widened > 0,
             default_routes: false,
         };
-        desired.reconcile(&Live { path: sandbox, netlink, link }).await?;
-        self.align_default_route(attachment, false).await?;
-        if self.sandboxes.is_shared(attachment) {
-            give_way(netlink).await?;
+        desired.reconcile(live).await?;
+        self.align_default_route(joined, false).await?;
+        if self.sandboxes.is_shared(joined) {
+            give_way(live.netlink).await?;
         }
-        attachment.phase = Phase::Settled;
-        Ok(())
+        Ok(users)
     }
 
     /// Sets the chain's settings of the container's namespace, where nobody has set them yet; those
     /// that are so set.
-    pub(crate) async fn set_namespace(&self, attachment: &Attachment) -> Result<Sysctls> {
-        let chains = attachment.interface.as_ref().and_then(|it| it.settings.as_ref());
-        let (Some(sandbox), Some(chains)) = (&attachment.sandbox, chains) else {
-            return Ok(Sysctls::new());
-        };
+    pub(crate) async fn set_namespace(&self, joined: Joined<'_>) -> Result<Sysctls> {
+        let (sandbox, chains) = (joined.sandbox(), &joined.joining.settings);
         let actual = sysctl::read_again(sandbox, &Scope::Namespace, &chains.namespace).await?;
         let fresh = self.fresh().await?;
         let mut wanted = chains.namespace.clone();
@@ -83,28 +71,15 @@ impl Interfaces {
         Ok(wanted)
     }
 
-    /// Takes down which settings the user has decided.
-    async fn respect_the_user(&self, attachment: &mut Attachment, link: &Link) -> Result<()> {
-        let found = self.users_settings(attachment, link).await?;
-        if let Some(interface) = &mut attachment.interface {
-            // What Docker was told is the user's, whatever is there.
-            interface.users = found.overlaid_with(&interface.users);
-        }
-        Ok(())
-    }
-
     /// Takes the rules back that were added to the container's namespace: unlike all else,
     /// they do not go with the interface.
-    pub(crate) async fn unsettle(&self, attachment: &Attachment) -> Result<()> {
+    pub(crate) async fn unsettle(&self, joined: Joined<'_>) -> Result<()> {
         // Some may be there although settling has failed.
-        let is_inside = matches!(attachment.phase, Phase::Joined | Phase::Settled);
-        let Some(snapshot) = attachment.snapshot_in_sandbox().filter(|_| is_inside) else {
-            return Ok(());
-        };
+        let snapshot = joined.snapshot();
         if own_rules(&snapshot, "").next().is_none() {
             return Ok(());
         }
-        let Place::Sandbox(netlink, link) = self.locate(attachment).await? else { return Ok(()) };
+        let Place::Sandbox(netlink, link) = self.locate(&joined).await? else { return Ok(()) };
         for rule in own_rules(&snapshot, &link.name) {
             netlink.remove_rule(&rule).await?;
         }
@@ -116,7 +91,7 @@ impl Interfaces {
 /// make yet, for another network. The kernel makes that 1024, and two of the same are refused.
 const BEHIND_DOCKERS: u32 = 1025;
 
-impl Attachment {
+impl Joined<'_> {
     /// The default route for IPv6, for a container where none of its networks has one. Docker
     /// before version 28 looks for IPv4 gateways only, when it chooses the network that gets the
     /// default routes.

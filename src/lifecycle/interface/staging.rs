@@ -10,7 +10,7 @@ use crate::lifecycle::interface::change::Live;
 use crate::lifecycle::interface::desired::Desired;
 use crate::lifecycle::interface::place::Place;
 use crate::lifecycle::record::{Attachment, Removal};
-use crate::netlink::{Address, Link, Netlink};
+use crate::netlink::{Link, Netlink};
 use crate::{netns, translate};
 
 impl Interfaces {
@@ -35,9 +35,9 @@ impl Interfaces {
             Place::Nowhere => Netlink::in_netns(path).await?,
         };
         // Before ADD has succeeded there is nothing to put back.
-        let Some(interface) = &attachment.interface else { return Ok(()) };
-        let mut wanted = Cow::Borrowed(&interface.snapshot.addresses);
-        let first = attachment.removal.as_ref().is_none_or(Removal::is_first_attempt);
+        let Some(snapshot) = attachment.snapshot() else { return Ok(()) };
+        let mut wanted = Cow::Borrowed(&snapshot.addresses);
+        let first = attachment.removal().is_none_or(Removal::is_first_attempt);
         if !first || (translate::masquerades(&attachment.list) && !given_back) {
             // After a reboot, or a DEL that was cut short, rules are gone that the plugins insist
             // on finding for each live address. A plugin that delegates, as flannel does, does not
@@ -50,29 +50,17 @@ impl Interfaces {
             None if wanted.is_empty() => return Ok(()),
             None => stand_in(&staging, if_name).await?,
         };
-        self.restore_in_staging(attachment, &wanted, &staging, &link).await
-    }
-
-    /// Makes the interface in staging what ADD made it, for DEL to find, with these addresses.
-    pub(crate) async fn restore_in_staging(
-        &self,
-        attachment: &Attachment,
-        addresses: &[Address],
-        staging: &Netlink,
-        link: &Link,
-    ) -> Result<()> {
-        let Some(interface) = &attachment.interface else { return Ok(()) };
         let desired = Desired {
-            snapshot: &interface.snapshot,
-            addresses,
-            settings: interface.settings.as_ref(),
+            snapshot,
+            addresses: &wanted,
+            settings: attachment.settings(),
             told: &[],
             gateways: &[],
             dockers: &[],
             others_have_host_routes: false,
             default_routes: true,
         };
-        desired.reconcile(&Live { path: &attachment.staging, netlink: staging, link }).await
+        desired.reconcile(&Live { path, netlink: &staging, link: &link }).await
     }
 }
 

@@ -8,7 +8,7 @@
 
 use crate::lifecycle::error::Result;
 use crate::lifecycle::interface::Interfaces;
-use crate::lifecycle::record::{Attachment, Settings};
+use crate::lifecycle::record::{Joined, Settings};
 use crate::netlink::Link;
 use crate::sysctl::{self, Scope, Sysctls};
 
@@ -20,27 +20,20 @@ impl Interfaces {
     /// The settings that the user has decided, in a container that runs.
     pub(crate) async fn users_settings_by_now(
         &self,
-        attachment: &Attachment,
+        joined: Joined<'_>,
         link: &Link,
     ) -> Result<Settings> {
-        let Some(interface) = &attachment.interface else { return Ok(Settings::default()) };
-        if !interface.users_follow {
-            return Ok(interface.users.clone());
+        let noted = &joined.made.users;
+        match joined.joining.users_follow {
+            true => Ok(self.users_settings(joined, link).await?.overlaid_with(noted)),
+            false => Ok(noted.clone()),
         }
-        Ok(self.users_settings(attachment, link).await?.overlaid_with(&interface.users))
     }
 
     /// Those of the chain's settings that the user has set otherwise in the container, with
     /// the user's values. To be asked before any of them is set.
-    pub(crate) async fn users_settings(
-        &self,
-        attachment: &Attachment,
-        link: &Link,
-    ) -> Result<Settings> {
-        let chains = attachment.interface.as_ref().and_then(|it| it.settings.as_ref());
-        let (Some(sandbox), Some(chains)) = (&attachment.sandbox, chains) else {
-            return Ok(Settings::default());
-        };
+    pub(crate) async fn users_settings(&self, joined: Joined<'_>, link: &Link) -> Result<Settings> {
+        let (sandbox, chains) = (joined.sandbox(), &joined.joining.settings);
         let of_link = Scope::Link(link.name.clone());
         let defaults: Sysctls = (chains.link.iter())
             .filter_map(|(setting, value)| Some((default_of(setting)?, value.clone())))
@@ -57,7 +50,7 @@ impl Interfaces {
                 chains.namespace.get(setting) != Some(value)
                     && fresh.namespace.get(setting) != Some(value)
                     && !DOCKERS.contains(&(setting, value))
-                    && !self.sandboxes.is_anothers(attachment, setting, value)
+                    && !self.sandboxes.is_anothers(joined, setting, value)
             });
             users.link.retain(|setting, value| {
                 // What the kernel gives to an interface that arrives.

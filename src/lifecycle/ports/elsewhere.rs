@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use super::publish::Publisher;
 use super::table::same;
-use crate::cnm::{NetworkId, PortBinding};
+use crate::cnm::{EndpointId, NetworkId, PortBinding};
 use crate::lifecycle::error::{Result, chain};
 use crate::lifecycle::record::{Attachment, Network};
 use crate::translate::{self, PORT_MAPPINGS};
@@ -56,10 +56,10 @@ impl Publisher {
         if wanted.is_empty() || attachment.publishes() {
             return Ok(());
         }
-        if !self.ports.are_had_in(attachment.sandbox.as_deref(), &wanted) {
+        if !self.ports.are_had_in(attachment.sandbox(), &wanted) {
             self.publish_beside(attachment, &wanted).await?;
         }
-        if self.ports.are_had_in(attachment.sandbox.as_deref(), &wanted) {
+        if self.ports.are_had_in(attachment.sandbox(), &wanted) {
             self.note_published_elsewhere(attachment).await;
             return Ok(());
         }
@@ -69,9 +69,9 @@ impl Publisher {
     /// Has the first end of the container publish that can.
     async fn publish_beside(&self, attachment: &Attachment, wanted: &[PortBinding]) -> Result<()> {
         // Locked after this endpoint, which cannot publish. They can, and lock no other.
-        for endpoint in self.interfaces.sandboxes.publishers_beside(attachment) {
+        for endpoint in self.publishers_beside(attachment) {
             let mut slot = self.endpoints.lock(&endpoint).await;
-            let live = slot.as_mut().filter(|other| other.phase.is_live());
+            let live = slot.as_mut().filter(|other| other.is_live());
             if let Some(other) = live
                 && (other.ports.is_empty() || same(&other.ports, wanted))
             {
@@ -81,11 +81,17 @@ impl Publisher {
         Ok(())
     }
 
+    /// The other ends of the container that can publish; before Join there are none.
+    fn publishers_beside(&self, attachment: &Attachment) -> Vec<EndpointId> {
+        let joined = attachment.joined();
+        joined.map_or_else(Vec::new, |it| self.interfaces.sandboxes.publishers_beside(it))
+    }
+
     /// Whether ports that no end of the container publishes are an error.
     fn judge_unpublished(&self, attachment: &Attachment) -> Result<()> {
         let Attachment { endpoint, network, list, ports, .. } = attachment;
         let fatal = !ports.is_empty() && !list.declares(PORT_MAPPINGS);
-        if fatal && !attachment.published_elsewhere {
+        if fatal && !is_published_elsewhere(attachment) {
             if !self.networks.get(network)?.knows_elsewhere(ports) {
                 translate::publishes(list, ports)?;
             }
@@ -109,9 +115,9 @@ impl Publisher {
     /// # Errors
     /// That end's chain cannot; they stay.
     pub(crate) async fn unpublish_elsewhere(&self, attachment: &Attachment) -> Result<()> {
-        for endpoint in self.interfaces.sandboxes.publishers_beside(attachment) {
+        for endpoint in self.publishers_beside(attachment) {
             let mut slot = self.endpoints.lock(&endpoint).await;
-            if let Some(other) = slot.as_mut().filter(|other| other.phase.is_live()) {
+            if let Some(other) = slot.as_mut().filter(|other| other.is_live()) {
                 self.unpublish(other).await?;
             }
         }
@@ -120,13 +126,13 @@ impl Publisher {
 
     /// Keeps in mind that another end of the container publishes this one's ports, if so.
     pub(crate) async fn note_published_elsewhere(&self, attachment: &mut Attachment) {
-        let Attachment { ports, sandbox, list, .. } = &*attachment;
+        let Attachment { ports, list, .. } = &*attachment;
         let cannot = !ports.is_empty() && !list.declares(PORT_MAPPINGS);
-        let noted = attachment.published_elsewhere;
-        if !cannot || noted || !self.ports.are_had_in(sandbox.as_deref(), ports) {
+        let noted = is_published_elsewhere(attachment);
+        if !cannot || noted || !self.ports.are_had_in(attachment.sandbox(), ports) {
             return;
         }
-        attachment.published_elsewhere = true;
+        attachment.note(|joining| joining.published_elsewhere = true);
         self.records.keep_or_warn(attachment).await;
         let Attachment { ports, network, .. } = &*attachment;
         self.change_network(network, |network| {
@@ -144,7 +150,7 @@ impl Publisher {
     pub(crate) async fn forget_published_elsewhere(&self, attachment: &Attachment) {
         let Attachment { ports, network, list, .. } = attachment;
         let cannot = !ports.is_empty() && !list.declares(PORT_MAPPINGS);
-        if cannot && !attachment.published_elsewhere && attachment.age() >= STARTED {
+        if cannot && !is_published_elsewhere(attachment) && attachment.age() >= STARTED {
             self.change_network(network, |network| {
                 let is_known = network.knows_elsewhere(ports);
                 network.forget_elsewhere(ports);
@@ -165,6 +171,11 @@ impl Publisher {
             );
         }
     }
+}
+
+/// Whether another end of the container was seen to publish this one's ports.
+fn is_published_elsewhere(attachment: &Attachment) -> bool {
+    attachment.joined().is_some_and(|joined| joined.joining.published_elsewhere)
 }
 
 #[cfg(test)]

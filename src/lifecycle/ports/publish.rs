@@ -115,12 +115,12 @@ impl Publisher {
     pub(crate) async fn publish_what_waited(
         &self,
         attachment: &mut Attachment,
-        sandbox: Option<&Path>,
+        sandbox: &Path,
     ) -> Result<()> {
         let Attachment { endpoint, network, ports, .. } = &*attachment;
         let can = attachment.list.declares(PORT_MAPPINGS);
         let nothing_to_do = ports.is_empty() || attachment.publishes() || !can;
-        if nothing_to_do || self.ports.are_had_in(sandbox, ports) {
+        if nothing_to_do || self.ports.are_had_in(Some(sandbox), ports) {
             return Ok(());
         }
         if !attachment.list.adds(PORT_MAPPINGS) {
@@ -157,7 +157,7 @@ impl Publisher {
         attachment: &mut Attachment,
         asked: &[PortBinding],
     ) -> Result<()> {
-        let Some(result) = &attachment.result else { return Ok(()) };
+        let result = &attachment.made()?.result;
         let wanted = attachment.ports_or(asked);
         if wanted.is_empty() || attachment.publishes() {
             return Ok(());
@@ -165,7 +165,9 @@ impl Publisher {
         let endpoint = &attachment.endpoint;
         let ports = self.ports.hold(endpoint, &attachment.network, wanted)?;
         // The ports are the endpoint's only, wherever it stands: it has a sandbox by now.
-        self.ports.enter(endpoint, attachment.sandbox.as_deref());
+        if let Some(sandbox) = attachment.sandbox() {
+            self.ports.enter(endpoint, sandbox);
+        }
         let mut published = attachment.clone();
         let mappings = translate::port_mappings(&ports);
         published.parameters.capability_args.insert(PORT_MAPPINGS.to_owned(), mappings);
@@ -198,8 +200,10 @@ impl Publisher {
     /// The chain cannot; they stay the endpoint's.
     pub(crate) async fn unpublish(&self, attachment: &mut Attachment) -> Result<()> {
         let Attachment { list, parameters, .. } = &*attachment;
-        let can = attachment.publishes() && list.adds(PORT_MAPPINGS);
-        let (true, Some(result)) = (can, &attachment.result) else { return Ok(()) };
+        if !attachment.publishes() || !list.adds(PORT_MAPPINGS) {
+            return Ok(());
+        }
+        let result = &attachment.made()?.result;
         self.chains.unpublish(list, parameters, result).await?;
         forget_flows(attachment).await;
         // The ports are free now, whatever the disk says: a record that has them yet does no more

@@ -67,7 +67,7 @@ impl Ports {
             let holder = Holder {
                 network: attachment.network.clone(),
                 ports: attachment.ports.clone(),
-                sandbox: attachment.sandbox.clone(),
+                sandbox: attachment.sandbox().map(Path::to_owned),
                 holds: holds.collect(),
             };
             ports.holders().insert(attachment.endpoint.clone(), holder);
@@ -174,9 +174,9 @@ impl Ports {
     }
 
     /// An endpoint enters its sandbox.
-    pub(crate) fn enter(&self, endpoint: &EndpointId, sandbox: Option<&Path>) {
+    pub(crate) fn enter(&self, endpoint: &EndpointId, sandbox: &Path) {
         if let Some(holder) = self.holders().get_mut(endpoint) {
-            holder.sandbox = sandbox.map(Path::to_owned);
+            holder.sandbox = Some(sandbox.to_owned());
         }
     }
 

@@ -1,33 +1,30 @@
 //! One run of a chain's ADD, and all that DEL needs to take it back.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use ipnet::IpNet;
-use serde::{Deserialize, Serialize};
-
 use crate::cni;
 use crate::cni::{AttachResult, NetworkConfigList};
-use crate::cnm::{EndpointId, EndpointInterface, NetworkId, PortBinding};
-use crate::lifecycle::error::Error;
-use crate::lifecycle::record::{AttachmentId, HostSide, Removal, Settings, Turn};
+use crate::cnm::{EndpointId, NetworkId, PortBinding};
+use crate::lifecycle::error::{Error, Result};
+use crate::lifecycle::record::phase::OutOfTurn;
+use crate::lifecycle::record::{
+    AttachmentId, Joining, Left, Made, Phase, PhaseName, Removal, Settings, Turn,
+};
 use crate::netlink::Snapshot;
-use crate::state::Record;
 use crate::translate::PORT_MAPPINGS;
 
 /// One run of a chain's ADD, and all that DEL needs to take it back.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone)]
 pub(crate) struct Attachment {
     pub(crate) id: AttachmentId,
     /// When it was made. Records of version 0.1.0 leave that to the id.
-    #[serde(default)]
     pub(crate) made: Option<SystemTime>,
     pub(crate) network: NetworkId,
     pub(crate) endpoint: EndpointId,
-    pub(crate) phase: Phase,
     /// The boot that ADD ran in: interfaces and namespaces do not outlive it.
     pub(crate) boot_id: String,
     /// The chain exactly as ADD ran it, whatever becomes of the file.
@@ -36,11 +33,7 @@ pub(crate) struct Attachment {
     pub(crate) parameters: cni::Attachment,
     /// The ports to publish, with the host ports that were chosen. They are published as long
     /// as `parameters` has them too: see [`crate::lifecycle::ports::publish`].
-    #[serde(default)]
     pub(crate) ports: Vec<PortBinding>,
-    /// Another network of the container was seen to publish the ports, which this one cannot.
-    #[serde(default)]
-    pub(crate) published_elsewhere: bool,
     /// Where the staging namespace is pinned: the `CNI_NETNS` of the parameters.
     pub(crate) staging: PathBuf,
     /// The network is `--internal`.
@@ -48,38 +41,178 @@ pub(crate) struct Attachment {
     /// The addresses are exempt from the host's FORWARD policy.
     pub(crate) forwarded: bool,
     /// That holds for new connections to them as well.
-    #[serde(default)]
     pub(crate) open: bool,
-    /// The container's namespace, from Join on.
-    pub(crate) sandbox: Option<PathBuf>,
     /// It has its sandbox's default gateway: Docker has said so by
     /// ProgramExternalConnectivity.
-    #[serde(default)]
     pub(crate) is_gateway: bool,
-    /// By how many bits the routes to its gateways are wider than a host route: see
-    /// [`crate::lifecycle::interface`].
-    #[serde(default)]
-    pub(crate) widened: u8,
-    /// Routing tables of the chain's that have another number in the container, by their own:
-    /// see [`crate::lifecycle::interface`].
-    #[serde(default)]
-    pub(crate) tables: BTreeMap<u32, u32>,
-    /// What ADD answered; none before it succeeded.
-    pub(crate) result: Option<AttachResult>,
-    /// The interface that ADD made, as it stood in the staging namespace.
-    pub(crate) interface: Option<Interface>,
-    /// What ADD left on the host; none before Join has looked at it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) host_side: Option<HostSide>,
-    /// How its removal goes, once it is [`Phase::Deleting`].
-    #[serde(default)]
-    pub(crate) removal: Option<Removal>,
+    /// How far it has come, and what it has by then.
+    pub(crate) phase: Phase,
     /// Whose turn it is to change the record on disk.
-    #[serde(skip)]
     pub(crate) turn: Turn,
 }
 
+/// An attachment that a container has, with what is known of it there.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Joined<'a> {
+    pub(crate) attachment: &'a Attachment,
+    pub(crate) made: &'a Made,
+    pub(crate) joining: &'a Joining,
+}
+
+impl Deref for Joined<'_> {
+    type Target = Attachment;
+
+    fn deref(&self) -> &Attachment {
+        self.attachment
+    }
+}
+
+impl Joined<'_> {
+    /// The container's namespace.
+    pub(crate) fn sandbox(&self) -> &Path {
+        &self.joining.sandbox
+    }
+}
+
 impl Attachment {
+    /// ADD has succeeded.
+    ///
+    /// # Errors
+    /// It was not running.
+    pub(crate) fn stage(&mut self, made: Made) -> Result<()> {
+        self.change(|phase| phase.stage(made))
+    }
+
+    /// Docker is given the interface, perhaps once more.
+    ///
+    /// # Errors
+    /// There is none, or none any more.
+    pub(crate) fn join(&mut self, joining: Joining) -> Result<()> {
+        self.change(|phase| phase.join(joining))
+    }
+
+    /// What Docker does not carry over has been put back, but for what the user has decided.
+    ///
+    /// # Errors
+    /// Docker does not have the interface, or it was settled before.
+    pub(crate) fn settle(&mut self, users: Settings) -> Result<()> {
+        self.change(|phase| phase.settle(users))
+    }
+
+    /// It is to be deleted; for how long that has been tried, it keeps.
+    pub(crate) fn begin_removal(&mut self) {
+        self.begin_removal_with(|_, _| ());
+    }
+
+    /// The same, and `note` notes how it goes, or what is known of what is left.
+    pub(crate) fn begin_removal_with<T>(
+        &mut self,
+        note: impl FnOnce(&mut Removal, &mut Left) -> T,
+    ) -> T {
+        let from = self.phase.name();
+        let noted = self.phase.delete(note);
+        if from != PhaseName::Deleting {
+            self.tell_change(from);
+        }
+        noted
+    }
+
+    fn change(
+        &mut self,
+        change: impl FnOnce(&mut Phase) -> std::result::Result<(), OutOfTurn>,
+    ) -> Result<()> {
+        let from = self.phase.name();
+        change(&mut self.phase).map_err(|OutOfTurn { from, to }| Error::OutOfTurn {
+            attachment: self.id.to_string(),
+            from: from.to_string(),
+            to: to.to_string(),
+        })?;
+        self.tell_change(from);
+        Ok(())
+    }
+
+    fn tell_change(&self, from: PhaseName) {
+        let (from, to) = (from.to_string(), self.phase.name().to_string());
+        tracing::debug!(attachment = %self.id, from, to, "phase");
+    }
+
+    /// What ADD made.
+    ///
+    /// # Errors
+    /// It has not, or what it made is being removed: there is no such endpoint.
+    pub(crate) fn made(&self) -> Result<&Made> {
+        self.phase.made().ok_or_else(|| Error::UnknownEndpoint(self.endpoint.clone()))
+    }
+
+    /// Whether the endpoint exists as far as Docker is concerned.
+    pub(crate) fn is_live(&self) -> bool {
+        self.phase.made().is_some()
+    }
+
+    /// This attachment with what is known of it in its container; none if no container has it.
+    pub(crate) fn joined(&self) -> Option<Joined<'_>> {
+        let (made, joining) = self.phase.joining()?;
+        Some(Joined { attachment: self, made, joining })
+    }
+
+    /// The same, if it has yet to be settled.
+    pub(crate) fn unsettled(&self) -> Option<Joined<'_>> {
+        self.joined().filter(|_| self.phase.name() == PhaseName::Joined)
+    }
+
+    /// The same, if it has been settled.
+    pub(crate) fn settled(&self) -> Option<Joined<'_>> {
+        self.joined().filter(|_| self.phase.name() == PhaseName::Settled)
+    }
+
+    /// Notes more of what is known of it in its container, if one has it.
+    pub(crate) fn note(&mut self, note: impl FnOnce(&mut Joining)) {
+        if let Some(joining) = self.phase.joining_mut() {
+            note(joining);
+        }
+    }
+
+    /// What ADD answered; none if it has not.
+    pub(crate) fn result(&self) -> Option<&AttachResult> {
+        match (self.phase.made(), self.phase.deleting()) {
+            (Some(made), _) => Some(&made.result),
+            (_, Some((_, left))) => left.result.as_ref(),
+            (None, None) => None,
+        }
+    }
+
+    /// The interface as ADD left it; none if nobody has looked at it.
+    pub(crate) fn snapshot(&self) -> Option<&Snapshot> {
+        match (self.phase.made(), self.phase.deleting()) {
+            (Some(made), _) => Some(&made.snapshot),
+            (_, Some((_, left))) => left.snapshot.as_ref(),
+            (None, None) => None,
+        }
+    }
+
+    /// Settings that the chain changed; none before Join.
+    pub(crate) fn settings(&self) -> Option<&Settings> {
+        match (self.phase.joining(), self.phase.deleting()) {
+            (Some((_, joining)), _) => Some(&joining.settings),
+            (_, Some((_, left))) => left.settings.as_ref(),
+            (None, None) => None,
+        }
+    }
+
+    /// The container's namespace; none before Join.
+    pub(crate) fn sandbox(&self) -> Option<&Path> {
+        match (self.phase.joining(), self.phase.deleting()) {
+            (Some((_, joining)), _) => Some(&joining.sandbox),
+            (_, Some((_, left))) => left.sandbox.as_deref(),
+            (None, None) => None,
+        }
+    }
+
+    /// How its removal goes; none if it is not to be deleted.
+    pub(crate) fn removal(&self) -> Option<&Removal> {
+        self.phase.deleting().map(|(removal, _)| removal)
+    }
+
     /// How long ago it was made; nothing if the clock was set back since.
     pub(crate) fn age(&self) -> Duration {
         let made = self.made.or_else(|| self.id.made());
@@ -88,7 +221,7 @@ impl Attachment {
 
     /// The addresses that the chain gave.
     pub(crate) fn addresses(&self) -> impl Iterator<Item = IpAddr> {
-        self.result.iter().flat_map(|result| &result.ips).map(|ip| ip.address.addr())
+        self.result().into_iter().flat_map(|result| &result.ips).map(|ip| ip.address.addr())
     }
 
     /// The error that its interface is in none of the places where it can be.
@@ -100,7 +233,7 @@ impl Attachment {
     }
 
     /// Whether it leads to nothing but its own pin: what is found there is unmounted and removed.
-    pub(crate) fn is_pinned_in(&self, netns_dir: &Path) -> Result<(), String> {
+    pub(crate) fn is_pinned_in(&self, netns_dir: &Path) -> std::result::Result<(), String> {
         let own = netns_dir.join(self.id.to_string());
         match () {
             () if self.staging != own => Err(format!(
@@ -121,12 +254,6 @@ impl Attachment {
         }
     }
 
-    /// It is to be deleted; for how long that has been tried, it keeps.
-    pub(crate) fn begin_removal(&mut self) {
-        self.phase = Phase::Deleting;
-        self.removal.get_or_insert_with(Removal::begun_now);
-    }
-
     /// The ports that it came with; where Docker had kept them from it, these.
     pub(crate) fn ports_or<'p>(&'p self, asked: &'p [PortBinding]) -> &'p [PortBinding] {
         match &self.ports[..] {
@@ -138,63 +265,5 @@ impl Attachment {
     /// Whether its ports are published: by ADD, and not taken back since.
     pub(crate) fn publishes(&self) -> bool {
         !self.ports.is_empty() && self.parameters.capability_args.contains_key(PORT_MAPPINGS)
-    }
-}
-
-impl Record for Attachment {
-    const FOLDER: &'static str = "attachments";
-    const VERSION: u32 = 1;
-
-    fn key(&self) -> String {
-        self.id.to_string()
-    }
-}
-
-/// A container's interface, as ADD left it, with what Docker decided.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct Interface {
-    /// What CreateEndpoint was answered, for when it is asked again.
-    pub(crate) answer: EndpointInterface,
-    /// The addresses that Docker sets: its own, and those that it was answered.
-    pub(crate) told: Vec<IpNet>,
-    /// The interface, and all that belongs to it.
-    pub(crate) snapshot: Snapshot,
-    /// Settings that the chain changed; none before Join.
-    pub(crate) settings: Option<Settings>,
-    /// Settings that the user has decided; in the container they win over the chain's.
-    #[serde(default, skip_serializing_if = "Settings::is_empty")]
-    pub(crate) users: Settings,
-    /// Docker before version 28 started the container: the user's settings came about when it was
-    /// settled, or after that.
-    #[serde(default)]
-    pub(crate) users_follow: bool,
-}
-
-impl Interface {
-    /// The settings that the container is to have; none before Join.
-    pub(crate) fn settings_in_sandbox(&self) -> Option<Settings> {
-        self.settings.clone().map(|chains| chains.overlaid_with(&self.users))
-    }
-}
-
-/// How far an attachment has come. Written before the step that it names is begun.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Phase {
-    /// ADD runs. Found at start, it was interrupted.
-    Adding,
-    /// ADD has succeeded; the interface is in the staging namespace.
-    Staged,
-    /// Docker was given the interface.
-    Joined,
-    /// What Docker does not carry over has been put back in the container.
-    Settled,
-    /// DEL runs, or has failed and has to run again.
-    Deleting,
-}
-
-impl Phase {
-    /// Whether the endpoint exists as far as Docker is concerned.
-    pub(crate) fn is_live(self) -> bool {
-        matches!(self, Self::Staged | Self::Joined | Self::Settled)
     }
 }

@@ -2,26 +2,34 @@
 
 mod attachment;
 mod endpoints;
+mod form;
+mod form_1;
+mod form_2;
 mod host_side;
 mod id;
 mod inherited;
 mod network;
 mod networks;
+mod phase;
 mod records;
 mod removal;
 mod reread;
 mod settings;
+#[cfg(test)]
+pub(crate) mod tests;
 mod turn;
 mod unseen;
 mod watched;
 
-pub(crate) use attachment::{Attachment, Interface, Phase};
+pub(crate) use attachment::{Attachment, Joined};
 pub(crate) use endpoints::Endpoints;
 pub(crate) use host_side::{HostLink, HostSide};
 pub(crate) use id::AttachmentId;
 pub(crate) use inherited::Inherited;
 pub(crate) use network::Network;
 pub(crate) use networks::Networks;
+pub use phase::PhaseName;
+pub(crate) use phase::{Joining, Left, Made, Phase};
 pub(crate) use records::Records;
 pub(crate) use removal::Removal;
 pub use reread::reread_record;

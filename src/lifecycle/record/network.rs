@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cni::NetworkConfigList;
 use crate::cnm::{IpamData, NetworkId, NetworkOptions, PortBinding};
-use crate::state::Record;
+use crate::state::{Content, Record};
 use crate::translate;
 
 /// A Docker network. Docker never tells about it again, so this is all there is.
@@ -57,8 +57,17 @@ impl Network {
 impl Record for Network {
     const FOLDER: &'static str = "networks";
     const VERSION: u32 = 1;
+    type Form = Self;
 
     fn key(&self) -> String {
         self.id.to_string()
+    }
+
+    fn form(&self) -> Self {
+        self.clone()
+    }
+
+    fn read(_: u32, content: Content<'_>) -> Result<Self, String> {
+        content.parse()
     }
 }

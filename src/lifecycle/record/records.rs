@@ -95,23 +95,9 @@ impl Records {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
-    use crate::lifecycle::embedded;
-
-    fn attachment() -> Attachment {
-        let id = AttachmentId::new();
-        serde_json::from_value(json!({
-            "id": id, "network": "n1", "endpoint": "e1", "phase": "Deleting",
-            "boot_id": "this", "list": embedded().unwrap(), "staging": "/run/none",
-            "parameters": {"container_id": "c", "netns": null, "if_name": "eth0", "args": [],
-                           "capability_args": {}},
-            "internal": false, "forwarded": false, "sandbox": null, "result": null,
-            "interface": null,
-        }))
-        .unwrap()
-    }
+    use crate::lifecycle::record::PhaseName;
+    use crate::lifecycle::record::tests::attachment;
 
     #[tokio::test]
     async fn a_write_that_comes_behind_the_removal_does_not_bring_the_record_back() {
@@ -119,7 +105,7 @@ mod tests {
         let (folder, _) = Folder::<Attachment>::open(state.path()).unwrap();
         let background = Background::default();
         let records = Arc::new(Records::new(folder, background.clone()));
-        let attachment = attachment();
+        let attachment = attachment(PhaseName::Deleting);
         records.keep(&attachment).await.unwrap();
         // Both have to wait, and come in this order.
         let turn = attachment.turn.removed.lock().await;

@@ -2,16 +2,14 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use serde::{Deserialize, Serialize};
-
 /// How often DEL is tried before it is given up on: with the pauses below, for 17 minutes.
 const ATTEMPTS: u32 = 11;
 
 /// The pause after the first failure; each one after it is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 
-/// How the removal of an attachment goes. Kept with its record.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// How the removal of an attachment goes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Removal {
     /// When Docker let go of it, or a call failed; in seconds since 1970.
     pub(crate) since: u64,
@@ -21,7 +19,6 @@ pub(crate) struct Removal {
     pub(crate) error: Option<String>,
     /// How many plugins of the chain its ADD came to run, if it failed and that is known. Without
     /// any, DEL has nothing to do.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) plugins_run: Option<usize>,
 }
 

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::{Cell, Removals};
 use crate::lifecycle::error::{Result, chain};
-use crate::lifecycle::record::{Attachment, Removal};
+use crate::lifecycle::record::Attachment;
 use crate::netns;
 
 impl Removals {
@@ -63,15 +63,16 @@ impl Removals {
             return Ok(());
         };
         let error = chain(&cause);
-        let removal = attachment.removal.get_or_insert_with(Removal::begun_now);
-        removal.attempts = removal.attempts.saturating_add(1);
-        removal.error = Some(error.clone());
-        let pause = removal.pause();
+        let (attempt, pause) = attachment.begin_removal_with(|removal, _| {
+            removal.attempts = removal.attempts.saturating_add(1);
+            removal.error = Some(error.clone());
+            (removal.attempts, removal.pause())
+        });
         let next = match pause {
             Some(pause) => format!("tried again in {} s", pause.as_secs()),
             None => "given up; 'cnm-cni orphans retry' tries again".to_owned(),
         };
-        tracing::error!(attachment = %id, endpoint, attempt = removal.attempts, error, next,
+        tracing::error!(attachment = %id, endpoint, attempt, error, next,
             "the attachment cannot be removed");
         if let Err(error) = self.records.keep(attachment).await {
             tracing::warn!(attachment = %id, error = chain(&error), "its record is behind");

@@ -56,14 +56,14 @@ impl Claims {
     }
 
     pub(crate) fn of_attachment(attachment: &Attachment) -> Self {
-        let told = attachment.interface.iter().flat_map(|interface| &interface.told);
         Self {
             endpoint: attachment.endpoint.clone(),
             conflist: Some(attachment.list.name().to_owned()),
-            addresses: told.map(|net| net.addr()).chain(attachment.addresses()).collect(),
+            // Those that Docker decided on are among them: an ADD that gives others is undone.
+            addresses: attachment.addresses().collect(),
             ports: attachment.ports.iter().map(HostPort::of).collect(),
-            mac: attachment.interface.as_ref().and_then(|interface| interface.snapshot.link.mac),
-            device: attachment.result.as_ref().and_then(|_| translate::device(&attachment.list)),
+            mac: attachment.snapshot().and_then(|snapshot| snapshot.link.mac),
+            device: attachment.result().and_then(|_| translate::device(&attachment.list)),
         }
     }
 
@@ -85,5 +85,120 @@ impl Claims {
         (address.map(|address| format!("address {address}")))
             .or_else(|| mac.map(|mac| format!("MAC address {mac}")))
             .or_else(|| others.device.as_ref().map(|device| format!("device {device}")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::cni::NetworkConfigList;
+    use crate::lifecycle::record::PhaseName;
+    use crate::lifecycle::record::tests::attachment;
+
+    const CONFLIST: &str = "k8snet";
+
+    /// What an endpoint claims on a conflist.
+    fn asking(conflist: &str, interface: Value, options: Value) -> Claims {
+        let request: CreateEndpointRequest = serde_json::from_value(json!({
+            "NetworkID": "n1", "EndpointID": "e2", "Interface": interface, "Options": options,
+        }))
+        .unwrap();
+        let options = EndpointOptions::read(&request.options).unwrap();
+        Claims::of_request(&request, conflist, &options)
+    }
+
+    /// What an endpoint that is settled has: 10.22.3.7, fd00:22::7 and a MAC.
+    fn having() -> Claims {
+        Claims::of_attachment(&attachment(PhaseName::Settled))
+    }
+
+    fn ports(bindings: Value) -> Claims {
+        asking("another", json!({}), json!({"com.docker.network.portmap": bindings}))
+    }
+
+    #[test]
+    fn what_is_asked_for_by_name_is_found_with_who_has_it() {
+        let mac = attachment(PhaseName::Settled).snapshot().unwrap().link.mac.unwrap().to_string();
+        for (interface, options, shared) in [
+            (json!({"Address": "10.22.3.7/16"}), json!({}), Some("address 10.22.3.7".to_owned())),
+            (json!({"AddressIPv6": "fd00:22::7/64"}), json!({}), Some("address fd00:22::7".into())),
+            (json!({}), json!({"ip": "10.22.3.9+10.22.3.7"}), Some("address 10.22.3.7".into())),
+            (json!({"MacAddress": mac.clone()}), json!({}), Some(format!("MAC address {mac}"))),
+            (json!({"MacAddress": "no MAC"}), json!({}), None),
+            (json!({"Address": "10.22.3.8/16"}), json!({}), None),
+            (json!({}), json!({}), None),
+        ] {
+            let told = format!("{interface} {options}");
+            let asked = asking(CONFLIST, interface.clone(), options.clone());
+            assert_eq!(asked.shared_with(&having()), shared, "{told}");
+            // Another conflist has other ones.
+            assert_eq!(
+                asking("another", interface, options).shared_with(&having()),
+                None,
+                "{told}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_endpoint_claims_what_its_own_last_life_has() {
+        let mut asked = asking("another", json!({}), json!({}));
+        asked.endpoint = "e1".parse().unwrap();
+        assert_eq!(asked.shared_with(&having()), Some("endpoint e1".into()));
+    }
+
+    #[test]
+    fn ports_are_compared_whatever_the_conflist() {
+        let mut held = attachment(PhaseName::Deleting);
+        held.ports = serde_json::from_value(json!([
+            {"Proto": 6, "Port": 80, "HostPort": 8080, "HostPortEnd": 8080},
+            {"Proto": 17, "Port": 53, "HostIP": "192.0.2.1", "HostPort": 53, "HostPortEnd": 53},
+        ]))
+        .unwrap();
+        let held = Claims::of_attachment(&held);
+        for (binding, shared) in [
+            (json!({"Proto": 6, "Port": 1, "HostPort": 8080}), Some("port 8080/tcp")),
+            (
+                json!({"Proto": 6, "Port": 1, "HostIP": "192.0.2.9", "HostPort": 8080}),
+                Some("port 192.0.2.9:8080/tcp"),
+            ),
+            (json!({"Proto": 17, "Port": 1, "HostPort": 8080}), None),
+            (json!({"Proto": 17, "Port": 1, "HostIP": "192.0.2.2", "HostPort": 53}), None),
+            (json!({"Proto": 17, "Port": 1, "HostPort": 53}), Some("port 53/udp")),
+            // The choice is the driver's, and it chooses what is free.
+            (json!({"Proto": 6, "Port": 1, "HostPort": 0}), None),
+            (json!({"Proto": 6, "Port": 1, "HostPort": 8080, "HostPortEnd": 8090}), None),
+        ] {
+            let asked = ports(json!([binding]));
+            assert_eq!(asked.shared_with(&held).as_deref(), shared, "{binding}");
+        }
+    }
+
+    #[test]
+    fn a_device_that_one_can_have_is_claimed_by_whoever_comes() {
+        let mut holder = attachment(PhaseName::Deleting);
+        let list = json!({"cniVersion": "1.0.0", "name": CONFLIST, "plugins": [
+            {"type": "host-device", "device": "eth1"}]});
+        holder.list = Arc::new(NetworkConfigList::parse(list.to_string().as_bytes()).unwrap());
+        let holder = Claims::of_attachment(&holder);
+        let asked = asking(CONFLIST, json!({}), json!({}));
+        assert_eq!(asked.shared_with(&holder), Some("device eth1".into()));
+        assert_eq!(asking("another", json!({}), json!({})).shared_with(&holder), None);
+        // Ports alone are asked for when the endpoint has its device.
+        let of_ports = Claims::of_ports(&"e2".parse().unwrap(), &[]);
+        assert_eq!(of_ports.shared_with(&holder), None);
+    }
+
+    #[test]
+    fn an_attachment_has_what_its_add_gave_until_its_del_has_succeeded() {
+        let asked = asking(CONFLIST, json!({"Address": "10.22.3.7/16"}), json!({}));
+        for phase in PhaseName::ALL {
+            let has = asked.shared_with(&Claims::of_attachment(&attachment(phase))).is_some();
+            assert_eq!(has, phase != PhaseName::Adding, "{phase}");
+        }
     }
 }

@@ -20,7 +20,7 @@ use tokio::time::Instant;
 
 use crate::cnm::{EndpointId, NetworkId};
 use crate::lifecycle::error::Result;
-use crate::lifecycle::record::{Attachment, AttachmentId, Phase};
+use crate::lifecycle::record::{Attachment, AttachmentId};
 use crate::lifecycle::removal::Claims;
 use crate::state::Folder;
 
@@ -49,7 +49,7 @@ pub struct Orphan {
 
 impl Orphan {
     pub(super) fn of(attachment: &Attachment) -> Self {
-        let removal = attachment.removal.clone().unwrap_or_default();
+        let removal = attachment.removal().cloned().unwrap_or_default();
         Self {
             attachment: attachment.id.to_string(),
             endpoint: attachment.endpoint.clone(),
@@ -71,7 +71,7 @@ impl Orphan {
 /// The folder cannot be listed.
 pub fn orphans(state_dir: &Path) -> Result<Vec<Orphan>> {
     let mut attachments = Folder::<Attachment>::glance(state_dir)?;
-    attachments.retain(|attachment| attachment.phase == Phase::Deleting);
+    attachments.retain(|attachment| attachment.removal().is_some());
     let mut orphans: Vec<_> = attachments.iter().map(Orphan::of).collect();
     // Attachments' ids begin with the time at which they were made.
     orphans

@@ -66,12 +66,16 @@ impl Removals {
     /// Empties the slot: what was in it is to be deleted, and on record as such.
     pub(crate) async fn release(&self, slot: &mut Option<Attachment>) -> Option<Arc<Cell>> {
         let mut attachment = slot.take()?;
-        attachment.begin_removal();
         // Before the record is written, which says where the interface may stand.
         let held = attachment.hold_sandbox().await;
+        attachment.begin_removal_with(|_, left| {
+            if let Ok(Some(pin)) = &held {
+                left.sandbox = Some(pin.clone());
+            }
+        });
         let kept = self.records.keep(&attachment).await;
         for (outcome, consequence) in [
-            (held, "the interface may be lost with its container"),
+            (held.map(|_| ()), "the interface may be lost with its container"),
             (kept, "should the driver crash now, the attachment leaks"),
         ] {
             if let Err(error) = outcome {

@@ -8,6 +8,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::lifecycle::blocking::on_blocking_thread;
 use crate::lifecycle::error::Result;
 use crate::lifecycle::record::Attachment;
 use crate::netns;
@@ -19,11 +20,12 @@ impl Attachment {
     }
 
     /// Holds the container's namespace, if it is there and Docker has not given the interface back.
+    /// Returns where it is held.
     ///
     /// # Errors
     /// It cannot be held.
-    pub(crate) async fn hold_sandbox(&mut self) -> Result<()> {
-        let Some(sandbox) = self.sandbox.clone() else { return Ok(()) };
+    pub(crate) async fn hold_sandbox(&self) -> Result<Option<PathBuf>> {
+        let Some(sandbox) = self.sandbox().map(Path::to_owned) else { return Ok(None) };
         let (held, if_name) = (self.held_sandbox(), self.parameters.if_name.clone());
         let pin = held.clone();
         let work = move || {
@@ -35,19 +37,14 @@ impl Attachment {
                 Err(netns::Error::NotFound { .. } | netns::Error::NotANamespace { .. }) => {
                     Ok(false)
                 }
-                namespace => netns::pin(namespace?, &pin).map(|()| true),
+                namespace => {
+                    netns::pin(namespace?, &pin)?;
+                    Ok(true)
+                }
             }
         };
-        match tokio::task::spawn_blocking(work).await {
-            Ok(is_held) => {
-                if is_held? {
-                    self.sandbox = Some(held);
-                }
-                Ok(())
-            }
-            // Nothing there panics: the runtime is going down, and the next start sees to it.
-            Err(_) => Ok(()),
-        }
+        let is_held = on_blocking_thread(work).await?;
+        Ok(is_held.then_some(held))
     }
 
     /// Lets go of the container's namespace, if it is held.

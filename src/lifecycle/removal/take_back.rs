@@ -12,7 +12,7 @@ impl Removals {
     /// # Errors
     /// What failed. The record stays, so that it can be done again.
     pub(crate) async fn take_back(&self, attachment: &Attachment) -> Result<()> {
-        if attachment.removal.as_ref().is_some_and(|removal| removal.plugins_run == Some(0)) {
+        if attachment.removal().is_some_and(|removal| removal.plugins_run == Some(0)) {
             return self.let_go(attachment).await;
         }
         // At once: neither needs the other, and DEL begins after both.
@@ -23,8 +23,8 @@ impl Removals {
             tracing::warn!(attachment = %attachment.id, error = chain(error),
                 "the plugins may miss rules that they find by live addresses");
         }
-        let Attachment { list, parameters, result, .. } = attachment;
-        if let Err(error) = self.chains.del(list, parameters, result.as_ref()).await {
+        let Attachment { list, parameters, .. } = attachment;
+        if let Err(error) = self.chains.del(list, parameters, attachment.result()).await {
             self.leave_nothing(attachment, error, restored.is_ok()).await?;
         }
         withdrawn?;

@@ -84,7 +84,7 @@ pub(super) async fn left_by(
 
 /// The plugins that ADD came to run; all, where that is not known.
 fn run(attachment: &Attachment) -> impl Iterator<Item = &PluginConfig> {
-    let count = attachment.removal.as_ref().and_then(|removal| removal.plugins_run);
+    let count = attachment.removal().and_then(|removal| removal.plugins_run);
     attachment.list.plugins().iter().take(count.unwrap_or(usize::MAX))
 }
 
@@ -132,7 +132,7 @@ async fn device(interfaces: &Interfaces, attachment: &Attachment) -> Result<Opti
         return Ok(None);
     }
     let fresh = interfaces.fresh().await.map_err(Box::new)?;
-    for path in std::iter::once(&attachment.staging).chain(&attachment.sandbox) {
+    for path in std::iter::once(attachment.staging.as_path()).chain(attachment.sandbox()) {
         if netns::identity(path)?.is_none() {
             continue;
         }

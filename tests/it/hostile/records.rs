@@ -55,7 +55,13 @@ fn a_planted_record_is_set_aside_and_nothing_of_it_is_done() {
             let [record] = site.records().try_into().expect("one record");
             let sound = fs::read(&record).unwrap();
             let name = record.file_name().unwrap().to_owned();
-            tamper(&record, |it| it["phase"] = json!("Deleting"));
+            tamper(&record, |it| {
+                let add = it.as_object_mut().unwrap().remove("add").expect("what ADD made");
+                let (result, snapshot) = (&add["result"], &add["snapshot"]);
+                it["phase"] = json!("Deleting");
+                it["removal"] = json!({"since": 0, "attempts": 0, "error": null, "result": result,
+                                       "snapshot": snapshot});
+            });
             plant(&record);
             let before = site.calls();
             site.restart().await;

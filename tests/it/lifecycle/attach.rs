@@ -6,7 +6,7 @@ use cnm_cni::cnm::CreateEndpointResponse;
 use cnm_cni::lifecycle::{Error, Most};
 use serde_json::{Value, json};
 
-use super::{Bench, NETWORK, files, read, rules, scripted};
+use super::{Bench, NETWORK, SANDBOX, files, read, rules, scripted};
 use crate::alone::{alone, sh};
 
 #[test]
@@ -23,7 +23,7 @@ fn docker_is_told_what_the_chain_gave() {
             }})
         );
 
-        let joined = bench.join("e1", "").await.unwrap();
+        let joined = bench.join("e1", SANDBOX).await.unwrap();
         assert_eq!(joined.gateway, Some("10.22.0.1".parse().unwrap()));
         let link = sh(&format!("ip -o link show {}", joined.interface_name.src_name));
         assert!(link.contains("02:00:00:00:00:07"), "{link}");
@@ -49,7 +49,7 @@ fn a_default_route_that_the_result_does_not_tell_of_is_told_to_docker() {
         let mut bench = Bench::with(json!([scripted(untold)])).await;
         bench.create_endpoint("e1").await.unwrap();
         for _ in 0..2 {
-            let joined = bench.join("e1", "").await.unwrap();
+            let joined = bench.join("e1", SANDBOX).await.unwrap();
             assert_eq!(joined.gateway, Some("169.254.1.1".parse().unwrap()));
             assert_eq!(joined.gateway_ipv6, Some("fd00:22::1".parse().unwrap()));
             let reached = &joined.static_routes[0].destination;
@@ -69,7 +69,7 @@ fn what_a_chain_says_of_dns_is_kept_and_told() {
                          "search": ["test"], "options": ["ndots:2"]});
         let mut bench = Bench::with(json!([scripted(json!({"dns": dns}))])).await;
         bench.create_endpoint("e1").await.unwrap();
-        bench.join("e1", "").await.unwrap();
+        bench.join("e1", SANDBOX).await.unwrap();
         for _ in 0..2 {
             let ids = json!({"NetworkID": NETWORK, "EndpointID": "e1"});
             let info = bench.driver.endpoint_oper_info(read(ids)).await.unwrap().value;
@@ -93,8 +93,8 @@ fn a_repeated_call_gets_the_first_answer_and_no_second_lease() {
         assert_eq!(while_it_runs.unwrap(), first);
         assert_eq!(bench.create_endpoint("e1").await.unwrap(), first);
 
-        let joined = bench.join("e1", "").await.unwrap();
-        assert_eq!(bench.join("e1", "").await.unwrap(), joined);
+        let joined = bench.join("e1", SANDBOX).await.unwrap();
+        assert_eq!(bench.join("e1", SANDBOX).await.unwrap(), joined);
         assert_eq!(bench.create_endpoint("e1").await.unwrap(), first);
         assert_eq!(bench.verbs(), ["ADD"]);
 
@@ -133,7 +133,7 @@ fn a_chain_that_fails_is_taken_back() {
         }
         assert_eq!(bench.verbs(), ["ADD", "ADD", "DEL", "DEL"]);
         bench.assert_nothing_is_left();
-        assert!(bench.join("e1", "").await.is_err(), "an endpoint that was never made");
+        assert!(bench.join("e1", SANDBOX).await.is_err(), "an endpoint that was never made");
     });
 }
 
@@ -189,7 +189,7 @@ fn plugins_are_told_the_mac_and_the_mtu_that_docker_decided() {
         let answer = decided(&bench, "1400").await.unwrap();
         assert_eq!(answer.interface.mac_address, None, "never a second MAC");
 
-        let joined = bench.join("e1", "").await.unwrap();
+        let joined = bench.join("e1", SANDBOX).await.unwrap();
         let link = sh(&format!("ip -o link show {}", joined.interface_name.src_name));
         assert!(link.contains("mtu 1400") && link.contains("02:00:00:00:00:09"), "{link}");
         let other_end = sh("ip -o link show type veth | grep ' fake'");
@@ -293,7 +293,7 @@ fn an_interface_that_somebody_removed_is_missed_at_join() {
         let staging = &files(&bench.config.run_dir.join("netns"))[0];
         let name = bench.calls()[0]["env"]["CNI_IFNAME"].as_str().unwrap().to_owned();
         sh(&format!("nsenter --net={} ip link del {name}", staging.display()));
-        let error = bench.join("e1", "").await.unwrap_err().to_string();
+        let error = bench.join("e1", SANDBOX).await.unwrap_err().to_string();
         assert!(error.contains("is gone"), "{error}");
         bench.delete_endpoint("e1").await;
         bench.assert_nothing_is_left();
@@ -315,7 +315,7 @@ fn the_forward_policy_is_overruled_by_the_last_rules_only() {
 
         let request = json!({"NetworkID": "n2", "EndpointID": "e1", "Interface": {}});
         bench.driver.create_endpoint(read(request)).await.unwrap();
-        bench.join("e1", "").await.unwrap();
+        bench.join("e1", SANDBOX).await.unwrap();
         let once = rules();
         let rules: Vec<_> = once.lines().collect();
         assert_eq!(rules[0], "-P FORWARD DROP");
@@ -323,10 +323,10 @@ fn the_forward_policy_is_overruled_by_the_last_rules_only() {
         assert!(rules[2].starts_with("-A FORWARD -s 10.22.3.7/32 "), "{rules:?}");
         assert!(rules[3].contains("-d 10.22.3.7/32") && rules[3].contains("DNAT"), "{rules:?}");
         assert!(rules.iter().any(|rule| rule.contains("fd00:22::7/128")), "{rules:?}");
-        bench.join("e1", "").await.unwrap();
+        bench.join("e1", SANDBOX).await.unwrap();
         assert_eq!(super::rules(), once, "of a Join that is repeated");
         sh("iptables -D FORWARD 2");
-        bench.join("e1", "").await.unwrap();
+        bench.join("e1", SANDBOX).await.unwrap();
         assert!(super::rules().contains("-s 10.22.3.7/32 "), "a rule that was lost");
 
         bench.delete_endpoint("e1").await;
@@ -355,7 +355,7 @@ fn an_open_network_lets_in_new_connections_too_and_an_internal_one_none() {
             let request = json!({"NetworkID": network, "EndpointID": "e1", "Interface": {}});
             bench.driver.create_endpoint(read(request)).await.unwrap();
             bench.restart().await;
-            bench.join("e1", "").await.unwrap();
+            bench.join("e1", SANDBOX).await.unwrap();
             let rules = rules();
             assert!(expected.iter().all(|rule| rules.contains(rule)), "{network}: {rules}");
             assert!(!rules.contains("DNAT"), "{network}: {rules}");

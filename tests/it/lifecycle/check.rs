@@ -7,9 +7,7 @@ use std::time::{Duration, Instant};
 use cnm_cni::lifecycle::{ChainCheck, Check};
 use serde_json::{Value, json};
 
-use super::{
-    Bench, NETWORK, SANDBOX, as_docker_moves_it, inside, make_sandbox, read, rules, scripted, until,
-};
+use super::{Bench, NETWORK, SANDBOX, inside, read, rules, scripted, until};
 use crate::alone::{alone, sh};
 
 /// A plugin with something of every kind that settling puts back.
@@ -46,9 +44,7 @@ pub(super) async fn attached_with(
     let mut endpoint = json!({"NetworkID": NETWORK, "EndpointID": "e1", "Interface": {}});
     endpoint["Options"] = options;
     bench.driver.create_endpoint(read(endpoint)).await.unwrap();
-    make_sandbox();
-    let name = bench.join("e1", SANDBOX).await.unwrap().interface_name.src_name;
-    as_docker_moves_it(&name);
+    bench.enter("e1").await;
     bench.program("e1").await.unwrap();
     // The kernel takes its time to see that the other end is up, and to make the routes of an
     // IPv6 address then.
@@ -273,9 +269,7 @@ fn what_cannot_be_checked_is_told_with_the_reason() {
         let text = fs::read_to_string(&path).unwrap();
         fs::write(&path, text.replace("1.0.0", "0.3.1")).unwrap();
         bench.create_endpoint("e2").await.unwrap();
-        make_sandbox();
-        let name = bench.join("e2", SANDBOX).await.unwrap().interface_name.src_name;
-        as_docker_moves_it(&name);
+        bench.enter("e2").await;
         bench.program("e2").await.unwrap();
         let told = check(&bench, false).await;
         let ChainCheck::NotAsked(reason) = &told.chain else { panic!("{told:?}") };

@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use super::{Bench, SANDBOX, as_docker_moves_it, make_sandbox, scripted};
+use super::{Bench, SANDBOX, make_sandbox, scripted};
 use crate::alone::{alone, sh};
 
 /// The addresses that the last DEL found on the interface.
@@ -19,9 +19,7 @@ fn an_interface_that_docker_gave_back_has_its_addresses_again() {
     alone(async {
         let bench = Bench::with(json!([scripted(json!({}))])).await;
         bench.create_endpoint("e1").await.unwrap();
-        make_sandbox();
-        let name = bench.join("e1", SANDBOX).await.unwrap().interface_name.src_name;
-        as_docker_moves_it(&name);
+        let name = bench.enter("e1").await;
         sh(&format!(
             "nsenter --net={SANDBOX} sh -c 'ip link set eth0 down; ip link set eth0 name {name}'
              nsenter --net={SANDBOX} ip link set {name} netns $$"
@@ -37,9 +35,7 @@ fn an_interface_that_docker_left_inside_is_fetched() {
     alone(async {
         let bench = Bench::with(json!([scripted(json!({}))])).await;
         bench.create_endpoint("e1").await.unwrap();
-        make_sandbox();
-        let name = bench.join("e1", SANDBOX).await.unwrap().interface_name.src_name;
-        as_docker_moves_it(&name);
+        bench.enter("e1").await;
         bench.delete_endpoint("e1").await;
         assert_eq!(live(&bench), json!(AS_ADD_LEFT_THEM));
         bench.assert_nothing_is_left();
@@ -126,11 +122,11 @@ fn a_del_that_fails_stays_on_record_and_is_no_error_to_docker() {
         let plugin = scripted(json!({"DEL": {"exit": 1, "times": 1}}));
         let bench = Bench::with(json!([plugin])).await;
         bench.create_endpoint("e1").await.unwrap();
-        bench.join("e1", "").await.unwrap();
+        bench.join("e1", SANDBOX).await.unwrap();
         bench.delete_endpoint("e1").await;
         let record = fs::read_to_string(&bench.records()[0]).unwrap();
         assert!(record.contains("Deleting"), "{record}");
-        assert!(bench.join("e1", "").await.is_err(), "an endpoint that is being deleted");
+        assert!(bench.join("e1", SANDBOX).await.is_err(), "an endpoint that is being deleted");
 
         bench.delete_endpoint("e1").await;
         assert_eq!(bench.verbs(), ["ADD", "DEL"], "it is not tried for every call");

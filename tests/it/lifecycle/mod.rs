@@ -8,7 +8,9 @@ mod detach;
 mod host;
 mod networks;
 mod orphans;
+mod phases;
 mod ports;
+mod records;
 mod recover;
 mod removal;
 mod rules;
@@ -91,6 +93,15 @@ impl Bench {
     async fn join(&self, id: &str, sandbox: &str) -> Result<JoinResponse, Error> {
         let ids = json!({"NetworkID": NETWORK, "EndpointID": id, "SandboxKey": sandbox});
         self.driver.join(read(ids)).await
+    }
+
+    /// Has a container begin, as Docker from version 28 on does it: its sandbox is there, the endpoint
+    /// joins, and the interface is moved and set up. Returns the name that the interface had before.
+    async fn enter(&self, id: &str) -> String {
+        make_sandbox();
+        let name = self.join(id, SANDBOX).await.unwrap().interface_name.src_name;
+        as_docker_moves_it(&name);
+        name
     }
 
     async fn delete_endpoint(&self, id: &str) {

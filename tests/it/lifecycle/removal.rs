@@ -8,9 +8,7 @@ use std::time::Duration;
 use cnm_cni::lifecycle::{Driver, orphans};
 use serde_json::{Value, json};
 
-use super::{
-    Bench, NETWORK, SANDBOX, as_docker_moves_it, gone, make_sandbox, read, scripted, until,
-};
+use super::{Bench, NETWORK, SANDBOX, gone, read, scripted, until};
 use crate::alone::{alone, sh};
 
 /// Has scripted plugins of these types, and a chain of theirs.
@@ -189,9 +187,7 @@ fn what_docker_could_not_take_out_outlives_its_container_until_its_turn_comes() 
         bench.driver = Driver::open(bench.config.clone()).await.unwrap();
         bench.create_endpoint("e1").await.unwrap();
         bench.create_endpoint("e2").await.unwrap();
-        make_sandbox();
-        let name = bench.join("e2", SANDBOX).await.unwrap().interface_name.src_name;
-        as_docker_moves_it(&name);
+        let name = bench.enter("e2").await;
         sh(&format!("nsenter --net={SANDBOX} ip link set eth0 alias the-same"));
         bench.delete_endpoint("e1").await;
         bench.delete_endpoint("e2").await;

@@ -245,9 +245,7 @@ fn a_container_whose_interface_is_gone_does_not_start() {
     alone(async {
         let bench = Bench::with(json!([elaborate()])).await;
         bench.create_endpoint("e1").await.unwrap();
-        make_sandbox();
-        let name = bench.join("e1", SANDBOX).await.unwrap().interface_name.src_name;
-        as_docker_moves_it(&name);
+        bench.enter("e1").await;
         inside("ip link del eth0");
         let error = bench.program("e1").await.unwrap_err().to_string();
         assert!(error.contains("is gone"), "{error}");
@@ -411,9 +409,7 @@ fn neighbours_are_told_three_times_where_the_addresses_of_a_container_are() {
             }
         };
         let known = || sh(&format!("ip neigh show dev {end}"));
-        make_sandbox();
-        let name = bench.join("e1", SANDBOX).await.unwrap().interface_name.src_name;
-        as_docker_moves_it(&name);
+        bench.enter("e1").await;
         // The kernel takes its time to see that the other end is up.
         until(|| !inside("ip link show eth0").contains("NO-CARRIER")).await;
         forget();
@@ -449,9 +445,7 @@ fn del_finds_all_that_add_left() {
         let bench = Bench::with(json!([plugin])).await;
         bench.create_endpoint("e1").await.unwrap();
         let wanted = as_add_left_it(&bench);
-        make_sandbox();
-        let name = bench.join("e1", SANDBOX).await.unwrap().interface_name.src_name;
-        as_docker_moves_it(&name);
+        bench.enter("e1").await;
         bench.program("e1").await.unwrap();
         let looking = async {
             let deadline = Instant::now() + Duration::from_secs(5);
@@ -492,9 +486,7 @@ fn routes_to_the_same_destination_stay_beside_each_other_in_their_order() {
         let [staging, if_name] = ["CNI_NETNS", "CNI_IFNAME"].map(|key| env[key].as_str().unwrap());
         let wanted = routes(staging, if_name);
         assert_eq!(wanted.lines().count(), 7, "{wanted}");
-        make_sandbox();
-        let name = bench.join("e1", SANDBOX).await.unwrap().interface_name.src_name;
-        as_docker_moves_it(&name);
+        bench.enter("e1").await;
         bench.program("e1").await.unwrap();
         pretty(&routes(SANDBOX, "eth0"), &wanted);
         bench.leave("e1").await;
@@ -508,9 +500,7 @@ fn a_container_that_cannot_be_settled_does_not_start() {
     alone(async {
         let bench = Bench::with(json!([elaborate()])).await;
         bench.create_endpoint("e1").await.unwrap();
-        make_sandbox();
-        let name = bench.join("e1", SANDBOX).await.unwrap().interface_name.src_name;
-        as_docker_moves_it(&name);
+        bench.enter("e1").await;
         inside("sysctl -q -w net.ipv6.conf.eth0.disable_ipv6=1");
         let error = bench.program("e1").await.unwrap_err().to_string();
         assert!(error.contains("cannot add the address fd00:22::7/64"), "{error}");
@@ -524,9 +514,7 @@ fn what_a_container_did_to_its_interface_does_not_disturb_del() {
     alone(async {
         let bench = Bench::with(json!([elaborate()])).await;
         bench.create_endpoint("e1").await.unwrap();
-        make_sandbox();
-        let name = bench.join("e1", SANDBOX).await.unwrap().interface_name.src_name;
-        as_docker_moves_it(&name);
+        bench.enter("e1").await;
         bench.program("e1").await.unwrap();
         // Too small for IPv6, which the kernel then takes away from the interface.
         inside("ip link set eth0 mtu 1000");

@@ -100,7 +100,9 @@ fn call() -> impl Strategy<Value = Call> {
 /// The fields of every call; each takes what it knows.
 fn request(network: &str, endpoint: &str) -> Value {
     json!({
-        "NetworkID": network, "EndpointID": endpoint, "Interface": {}, "SandboxKey": "",
+        "NetworkID": network, "EndpointID": endpoint, "Interface": {},
+        // It never comes to be there.
+        "SandboxKey": format!("/run/sandboxes/{endpoint}"),
         "Options": {}, "IPv4Data": [{"Pool": "0.0.0.0/0"}], "IPv6Data": [],
     })
 }

@@ -5,6 +5,9 @@ use std::net::TcpListener;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::lifecycle::record::PhaseName;
+use crate::lifecycle::record::tests::attachment;
+use crate::translate::PORT_MAPPINGS;
 
 fn id<T: std::str::FromStr<Err: std::fmt::Debug>>(text: &str) -> T {
     text.parse().unwrap()
@@ -94,7 +97,7 @@ fn the_ends_of_one_container_are_told_apart_from_two_containers_at_join() {
     ports.hold(&id("e1"), &id("n1"), &asked).unwrap();
     let had_in = |sandbox, asked: &[PortBinding]| ports.are_had_in(Some(Path::new(sandbox)), asked);
     assert!(!had_in("/netns/a", &asked), "not before Join");
-    ports.enter(&id("e1"), Some(Path::new("/netns/a")));
+    ports.enter(&id("e1"), Path::new("/netns/a"));
     assert!(had_in("/netns/a", &asked) && !had_in("/netns/b", &asked));
     assert!(!ports.are_had_in(None, &asked));
 
@@ -117,4 +120,63 @@ fn the_ends_of_one_container_ask_for_the_same_choice() {
     assert!(!ports.may_be_had(&id("n2"), &any[..2]), "fewer ports");
     let other = self::asked(json!([{"Proto": 6, "Port": 81}]));
     assert!(!ports.may_be_had(&id("n2"), &other), "another port of the container's");
+}
+
+/// An attachment of endpoint e1 in that phase, which publishes these ports.
+fn publishing(phase: PhaseName, ports: &[PortBinding]) -> Attachment {
+    let mut attachment = attachment(phase);
+    attachment.ports = ports.to_vec();
+    let capabilities = &mut attachment.parameters.capability_args;
+    capabilities.insert(PORT_MAPPINGS.to_owned(), json!([]));
+    attachment
+}
+
+#[test]
+fn after_a_start_the_ports_of_every_attachment_are_held_until_it_is_gone() {
+    for phase in PhaseName::ALL {
+        let number = free();
+        let attachment = publishing(phase, &fixed(number));
+        let ports = Ports::of(std::iter::once(&attachment));
+        TcpListener::bind(("0.0.0.0", number)).expect_err("no process can have it");
+        let error = ports.hold(&id("e2"), &id("n1"), &fixed(number)).unwrap_err();
+        assert!(error.to_string().contains("held by endpoint e1"), "{phase}: {error}");
+        // The other ends of its container find it where it has joined.
+        let is_inside = ports.are_had_in(Some(Path::new("/run/sandbox")), &fixed(number));
+        assert_eq!(is_inside, attachment.joined().is_some(), "{phase}");
+        ports.release(&attachment.endpoint);
+        ports.hold(&id("e2"), &id("n1"), &fixed(number)).unwrap();
+    }
+}
+
+#[test]
+fn after_a_start_a_port_that_a_process_took_meanwhile_is_still_nobody_elses() {
+    let process = TcpListener::bind("0.0.0.0:0").unwrap();
+    let number = process.local_addr().unwrap().port();
+    let attachment = publishing(PhaseName::Settled, &fixed(number));
+    let ports = Ports::of(std::iter::once(&attachment));
+    let error = ports.hold(&id("e2"), &id("n1"), &fixed(number)).unwrap_err();
+    assert!(error.to_string().contains("held by endpoint e1"), "{error}");
+}
+
+#[test]
+fn after_a_start_ports_that_were_taken_back_are_free() {
+    let number = free();
+    let mut attachment = publishing(PhaseName::Settled, &fixed(number));
+    attachment.parameters.capability_args.remove(PORT_MAPPINGS);
+    let ports = Ports::of(std::iter::once(&attachment));
+    ports.hold(&id("e2"), &id("n1"), &fixed(number)).unwrap();
+}
+
+#[test]
+fn the_same_port_of_different_addresses_is_two() {
+    let (ports, number) = (Ports::default(), free());
+    let at = |ip: &str| asked(json!([{"Proto": 6, "Port": 80, "HostIP": ip, "HostPort": number}]));
+    ports.hold(&id("e1"), &id("n1"), &at("127.0.0.1")).unwrap();
+    ports.hold(&id("e2"), &id("n1"), &at("127.0.0.2")).unwrap();
+    for taken in [at("127.0.0.1"), fixed(number)] {
+        let error = ports.hold(&id("e3"), &id("n1"), &taken).unwrap_err().to_string();
+        assert!(error.contains("is held by endpoint"), "{error}");
+    }
+    let error = ports.hold(&id("e3"), &id("n1"), &at("192.0.2.1")).unwrap_err().to_string();
+    assert!(error.contains("the host does not have that address"), "{error}");
 }

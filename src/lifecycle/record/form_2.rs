@@ -1,0 +1,257 @@
+//! Records of version 2, which is written now.
+//!
+//! What differs from phase to phase is in a part of its own, named after the step that it came with: `add`,
+//! `join`, `removal`. A record whose parts do not go with its phase is refused.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use super::phase::Stage;
+use super::{
+    Attachment, AttachmentId, HostSide, Joining, Left, Made, Phase, PhaseName, Removal, Settings,
+    Turn,
+};
+use crate::cni::{self, AttachResult, NetworkConfigList};
+use crate::cnm::{EndpointId, EndpointInterface, NetworkId, PortBinding};
+use crate::netlink::Snapshot;
+
+/// A record of version 2.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Form2 {
+    pub(super) id: AttachmentId,
+    pub(super) made: Option<SystemTime>,
+    pub(super) network: NetworkId,
+    pub(super) endpoint: EndpointId,
+    pub(super) phase: PhaseName,
+    pub(super) boot_id: String,
+    pub(super) list: Arc<NetworkConfigList>,
+    pub(super) parameters: cni::Attachment,
+    pub(super) ports: Vec<PortBinding>,
+    pub(super) staging: PathBuf,
+    pub(super) internal: bool,
+    pub(super) forwarded: bool,
+    pub(super) open: bool,
+    pub(super) is_gateway: bool,
+    /// From Staged to Settled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) add: Option<AddForm>,
+    /// Joined and Settled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) join: Option<JoinForm>,
+    /// Deleting.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) removal: Option<RemovalForm>,
+}
+
+/// See [`Made`].
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct AddForm {
+    pub(super) result: AttachResult,
+    pub(super) answer: EndpointInterface,
+    pub(super) told: Vec<IpNet>,
+    pub(super) snapshot: Snapshot,
+    #[serde(default, skip_serializing_if = "Settings::is_empty")]
+    pub(super) users: Settings,
+}
+
+/// See [`Joining`].
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct JoinForm {
+    pub(super) sandbox: PathBuf,
+    pub(super) settings: Settings,
+    pub(super) users_follow: bool,
+    pub(super) widened: u8,
+    pub(super) tables: BTreeMap<u32, u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) host_side: Option<HostSide>,
+    pub(super) published_elsewhere: bool,
+}
+
+/// See [`Removal`] and [`Left`].
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct RemovalForm {
+    pub(super) since: u64,
+    pub(super) attempts: u32,
+    pub(super) error: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) plugins_run: Option<usize>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) result: Option<AttachResult>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) snapshot: Option<Snapshot>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) settings: Option<Settings>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) sandbox: Option<PathBuf>,
+}
+
+impl Form2 {
+    pub(super) fn of(attachment: Attachment) -> Self {
+        let phase = attachment.phase.name();
+        let (mut add, mut join, mut removal) = (None, None, None);
+        match attachment.phase.0 {
+            Stage::Adding => {}
+            Stage::Staged(made) => add = Some(made.into()),
+            Stage::Joined(made, joining) | Stage::Settled(made, joining) => {
+                (add, join) = (Some(made.into()), Some(joining.into()));
+            }
+            Stage::Deleting(of_removal, left) => removal = Some((of_removal, left).into()),
+        }
+        Self {
+            id: attachment.id,
+            made: attachment.made,
+            network: attachment.network,
+            endpoint: attachment.endpoint,
+            phase,
+            boot_id: attachment.boot_id,
+            list: attachment.list,
+            parameters: attachment.parameters,
+            ports: attachment.ports,
+            staging: attachment.staging,
+            internal: attachment.internal,
+            forwarded: attachment.forwarded,
+            open: attachment.open,
+            is_gateway: attachment.is_gateway,
+            add,
+            join,
+            removal,
+        }
+    }
+
+    /// The attachment that it is the record of.
+    ///
+    /// # Errors
+    /// Its parts do not go with its phase.
+    pub(super) fn into_attachment(self) -> Result<Attachment, String> {
+        let stage = match (self.phase, self.add, self.join, self.removal) {
+            (PhaseName::Adding, None, None, None) => Stage::Adding,
+            (PhaseName::Staged, Some(add), None, None) => Stage::Staged(add.into()),
+            (PhaseName::Joined, Some(add), Some(join), None) => {
+                Stage::Joined(add.into(), join.into())
+            }
+            (PhaseName::Settled, Some(add), Some(join), None) => {
+                Stage::Settled(add.into(), join.into())
+            }
+            (PhaseName::Deleting, None, None, Some(removal)) => {
+                let (removal, left) = removal.into();
+                Stage::Deleting(removal, left)
+            }
+            (phase, add, join, removal) => {
+                return Err(contradiction(
+                    phase,
+                    [add.is_some(), join.is_some(), removal.is_some()],
+                ));
+            }
+        };
+        Ok(Attachment {
+            id: self.id,
+            made: self.made,
+            network: self.network,
+            endpoint: self.endpoint,
+            boot_id: self.boot_id,
+            list: self.list,
+            parameters: self.parameters,
+            ports: self.ports,
+            staging: self.staging,
+            internal: self.internal,
+            forwarded: self.forwarded,
+            open: self.open,
+            is_gateway: self.is_gateway,
+            phase: Phase(stage),
+            turn: Turn::default(),
+        })
+    }
+}
+
+/// That a record has other parts than its phase goes with. The parts are `add`, `join` and `removal`.
+fn contradiction(phase: PhaseName, has: [bool; 3]) -> String {
+    let goes_with = match phase {
+        PhaseName::Adding => [false; 3],
+        PhaseName::Staged => [true, false, false],
+        PhaseName::Joined | PhaseName::Settled => [true, true, false],
+        PhaseName::Deleting => [false, false, true],
+    };
+    let in_words = |parts: [bool; 3]| {
+        let named = ["what ADD made", "what Join decided", "how its removal goes"];
+        let named =
+            named.into_iter().zip(parts).filter_map(|(name, is_there)| is_there.then_some(name));
+        let named: Vec<&str> = named.collect();
+        if named.is_empty() { "nothing more".to_owned() } else { named.join(" and ") }
+    };
+    format!(
+        "it contradicts itself: an attachment that is {phase} has {}, and this one has {}",
+        in_words(goes_with),
+        in_words(has)
+    )
+}
+
+impl From<Made> for AddForm {
+    fn from(Made { result, answer, told, snapshot, users }: Made) -> Self {
+        Self { result, answer, told, snapshot, users }
+    }
+}
+
+impl From<AddForm> for Made {
+    fn from(AddForm { result, answer, told, snapshot, users }: AddForm) -> Self {
+        Self { result, answer, told, snapshot, users }
+    }
+}
+
+impl From<Joining> for JoinForm {
+    fn from(joining: Joining) -> Self {
+        Self {
+            sandbox: joining.sandbox,
+            settings: joining.settings,
+            users_follow: joining.users_follow,
+            widened: joining.widened,
+            tables: joining.tables,
+            host_side: joining.host_side,
+            published_elsewhere: joining.published_elsewhere,
+        }
+    }
+}
+
+impl From<JoinForm> for Joining {
+    fn from(form: JoinForm) -> Self {
+        Self {
+            sandbox: form.sandbox,
+            settings: form.settings,
+            users_follow: form.users_follow,
+            widened: form.widened,
+            tables: form.tables,
+            host_side: form.host_side,
+            published_elsewhere: form.published_elsewhere,
+        }
+    }
+}
+
+impl From<(Removal, Left)> for RemovalForm {
+    fn from((removal, left): (Removal, Left)) -> Self {
+        Self {
+            since: removal.since,
+            attempts: removal.attempts,
+            error: removal.error,
+            plugins_run: removal.plugins_run,
+            result: left.result,
+            snapshot: left.snapshot,
+            settings: left.settings,
+            sandbox: left.sandbox,
+        }
+    }
+}
+
+impl From<RemovalForm> for (Removal, Left) {
+    fn from(form: RemovalForm) -> Self {
+        let RemovalForm { since, attempts, error, plugins_run, .. } = form;
+        let RemovalForm { result, snapshot, settings, sandbox, .. } = form;
+        (
+            Removal { since, attempts, error, plugins_run },
+            Left { result, snapshot, settings, sandbox },
+        )
+    }
+}

@@ -1,0 +1,331 @@
+//! The phases of an attachment: what each one has, and which one may follow which.
+//!
+//! A phase is changed by its methods alone, and a method that is called out of turn changes nothing.
+//! [`PhaseName::next`] is the same as a table; tests hold the two together, and play Docker's calls to
+//! see that no others are made.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use super::{HostSide, Removal, Settings};
+use crate::cni::AttachResult;
+use crate::cnm::EndpointInterface;
+use crate::netlink::Snapshot;
+
+/// How far an attachment has come, by name. On record before the step that it names is begun.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum PhaseName {
+    /// ADD runs. Found at start, it was interrupted.
+    Adding,
+    /// ADD has succeeded; the interface is in the staging namespace.
+    Staged,
+    /// Docker was given the interface.
+    Joined,
+    /// What Docker does not carry over has been put back in the container.
+    Settled,
+    /// DEL runs, or has failed and has to run again.
+    Deleting,
+}
+
+impl PhaseName {
+    /// Every one, in the order of a container's life.
+    pub const ALL: [Self; 5] =
+        [Self::Adding, Self::Staged, Self::Joined, Self::Settled, Self::Deleting];
+
+    /// The phases that may follow this one.
+    #[must_use]
+    pub fn next(self) -> &'static [Self] {
+        match self {
+            Self::Adding => &[Self::Staged, Self::Deleting],
+            Self::Staged => &[Self::Joined, Self::Deleting],
+            // Docker repeats a Join whose answer it did not get.
+            Self::Joined => &[Self::Joined, Self::Settled, Self::Deleting],
+            Self::Settled => &[Self::Joined, Self::Deleting],
+            Self::Deleting => &[],
+        }
+    }
+}
+
+impl fmt::Display for PhaseName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
+
+/// How far an attachment has come, with what it has by then.
+#[derive(Debug, Clone)]
+pub(crate) struct Phase(pub(super) Stage);
+
+/// What each phase has.
+#[derive(Debug, Clone)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "nearly all attachments are settled, which is the largest"
+)]
+pub(super) enum Stage {
+    Adding,
+    Staged(Made),
+    Joined(Made, Joining),
+    Settled(Made, Joining),
+    Deleting(Removal, Left),
+}
+
+/// What ADD made.
+#[derive(Debug, Clone)]
+pub(crate) struct Made {
+    /// What ADD answered.
+    pub(crate) result: AttachResult,
+    /// What CreateEndpoint was answered, for when it is asked again.
+    pub(crate) answer: EndpointInterface,
+    /// The addresses that Docker sets: its own, and those that it was answered.
+    pub(crate) told: Vec<IpNet>,
+    /// The interface as it stood in the staging namespace, and all that belongs to it.
+    pub(crate) snapshot: Snapshot,
+    /// Settings that the user has decided; in the container they win over the chain's.
+    pub(crate) users: Settings,
+}
+
+/// What Join decided for the container's namespace, and what was seen there since.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Joining {
+    /// The container's namespace.
+    pub(crate) sandbox: PathBuf,
+    /// Settings that the chain changed.
+    pub(crate) settings: Settings,
+    /// Docker before version 28 started the container: the user's settings came about when it was
+    /// settled, or after that.
+    pub(crate) users_follow: bool,
+    /// By how many bits the routes to its gateways are wider than a host route: see
+    /// [`crate::lifecycle::interface`].
+    pub(crate) widened: u8,
+    /// Routing tables of the chain's that have another number in the container, by their own:
+    /// see [`crate::lifecycle::interface`].
+    pub(crate) tables: BTreeMap<u32, u32>,
+    /// What ADD left on the host; none if it could not be seen.
+    pub(crate) host_side: Option<HostSide>,
+    /// Another network of the container was seen to publish the ports, which this one cannot.
+    pub(crate) published_elsewhere: bool,
+}
+
+/// What there is yet of an attachment that is to be deleted.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Left {
+    /// What ADD answered; none if it failed, or if the record was lost.
+    pub(crate) result: Option<AttachResult>,
+    /// The interface as ADD left it; none if nobody has looked at it.
+    pub(crate) snapshot: Option<Snapshot>,
+    /// Settings that the chain changed; none before Join.
+    pub(crate) settings: Option<Settings>,
+    /// The container's namespace, or where it is held; none before Join.
+    pub(crate) sandbox: Option<PathBuf>,
+}
+
+/// A phase that was to follow one that it may not follow.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct OutOfTurn {
+    pub(crate) from: PhaseName,
+    pub(crate) to: PhaseName,
+}
+
+impl Made {
+    /// The addresses that the chain gave.
+    pub(crate) fn addresses(&self) -> impl Iterator<Item = IpAddr> {
+        self.result.ips.iter().map(|ip| ip.address.addr())
+    }
+}
+
+impl Joining {
+    /// For a sandbox of which nothing else is known yet.
+    pub(crate) fn at(sandbox: PathBuf) -> Self {
+        Self { sandbox, ..Self::default() }
+    }
+}
+
+impl Left {
+    fn of(made: Made, joining: Option<Joining>) -> Self {
+        let (settings, sandbox) = joining.map(|it| (it.settings, it.sandbox)).unzip();
+        Self { result: Some(made.result), snapshot: Some(made.snapshot), settings, sandbox }
+    }
+}
+
+impl Phase {
+    /// Of an attachment whose ADD is about to run.
+    pub(crate) fn adding() -> Self {
+        Self(Stage::Adding)
+    }
+
+    /// Of what was found on the host without a record, and is to be deleted.
+    pub(crate) fn found(left: Left) -> Self {
+        Self(Stage::Deleting(Removal::begun_now(), left))
+    }
+
+    pub(crate) fn name(&self) -> PhaseName {
+        match self.0 {
+            Stage::Adding => PhaseName::Adding,
+            Stage::Staged(_) => PhaseName::Staged,
+            Stage::Joined(..) => PhaseName::Joined,
+            Stage::Settled(..) => PhaseName::Settled,
+            Stage::Deleting(..) => PhaseName::Deleting,
+        }
+    }
+
+    /// ADD has succeeded.
+    ///
+    /// # Errors
+    /// It was not running.
+    pub(super) fn stage(&mut self, made: Made) -> Result<(), OutOfTurn> {
+        match self.0 {
+            Stage::Adding => self.0 = Stage::Staged(made),
+            _ => return Err(self.out_of_turn(PhaseName::Staged)),
+        }
+        Ok(())
+    }
+
+    /// Docker is given the interface, perhaps once more.
+    ///
+    /// # Errors
+    /// There is none, or none any more.
+    pub(super) fn join(&mut self, joining: Joining) -> Result<(), OutOfTurn> {
+        match &self.0 {
+            Stage::Staged(made) | Stage::Joined(made, _) | Stage::Settled(made, _) => {
+                self.0 = Stage::Joined(made.clone(), joining);
+            }
+            _ => return Err(self.out_of_turn(PhaseName::Joined)),
+        }
+        Ok(())
+    }
+
+    /// What Docker does not carry over has been put back, but for what the user has decided.
+    ///
+    /// # Errors
+    /// Docker does not have the interface, or it was settled before.
+    pub(super) fn settle(&mut self, users: Settings) -> Result<(), OutOfTurn> {
+        match &self.0 {
+            Stage::Joined(made, joining) => {
+                let made = Made { users, ..made.clone() };
+                self.0 = Stage::Settled(made, joining.clone());
+            }
+            _ => return Err(self.out_of_turn(PhaseName::Settled)),
+        }
+        Ok(())
+    }
+
+    /// It is to be deleted: from any phase. For how long that has been tried, it keeps; `note` notes
+    /// more about it.
+    pub(super) fn delete<T>(&mut self, note: impl FnOnce(&mut Removal, &mut Left) -> T) -> T {
+        let (mut removal, mut left) = match std::mem::replace(&mut self.0, Stage::Adding) {
+            Stage::Adding => (Removal::begun_now(), Left::default()),
+            Stage::Staged(made) => (Removal::begun_now(), Left::of(made, None)),
+            Stage::Joined(made, joining) | Stage::Settled(made, joining) => {
+                (Removal::begun_now(), Left::of(made, Some(joining)))
+            }
+            Stage::Deleting(removal, left) => (removal, left),
+        };
+        let noted = note(&mut removal, &mut left);
+        self.0 = Stage::Deleting(removal, left);
+        noted
+    }
+
+    fn out_of_turn(&self, to: PhaseName) -> OutOfTurn {
+        OutOfTurn { from: self.name(), to }
+    }
+
+    /// What ADD made, while the endpoint exists as far as Docker is concerned.
+    pub(super) fn made(&self) -> Option<&Made> {
+        match &self.0 {
+            Stage::Staged(made) | Stage::Joined(made, _) | Stage::Settled(made, _) => Some(made),
+            Stage::Adding | Stage::Deleting(..) => None,
+        }
+    }
+
+    /// What Join decided, while a container has the endpoint.
+    pub(super) fn joining(&self) -> Option<(&Made, &Joining)> {
+        match &self.0 {
+            Stage::Joined(made, joining) | Stage::Settled(made, joining) => Some((made, joining)),
+            Stage::Adding | Stage::Staged(_) | Stage::Deleting(..) => None,
+        }
+    }
+
+    pub(super) fn joining_mut(&mut self) -> Option<&mut Joining> {
+        match &mut self.0 {
+            Stage::Joined(_, joining) | Stage::Settled(_, joining) => Some(joining),
+            Stage::Adding | Stage::Staged(_) | Stage::Deleting(..) => None,
+        }
+    }
+
+    /// How the removal goes, and what there is yet to remove.
+    pub(super) fn deleting(&self) -> Option<(&Removal, &Left)> {
+        match &self.0 {
+            Stage::Deleting(removal, left) => Some((removal, left)),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lifecycle::record::tests::attachment;
+
+    /// One method of a phase, and the phase that it leads to.
+    type Transition = (PhaseName, fn(&mut Phase, &Made) -> Result<(), OutOfTurn>);
+
+    const TRANSITIONS: [Transition; 4] = [
+        (PhaseName::Staged, |phase, made| phase.stage(made.clone())),
+        (PhaseName::Joined, |phase, _| phase.join(Joining::at("/run/sandbox".into()))),
+        (PhaseName::Settled, |phase, made| phase.settle(made.users.clone())),
+        (PhaseName::Deleting, |phase, _| {
+            phase.delete(|_, _| ());
+            Ok(())
+        }),
+    ];
+
+    #[test]
+    fn a_phase_is_followed_by_those_in_the_table_and_by_no_other() {
+        let staged = attachment(PhaseName::Staged);
+        let made = staged.phase.made().unwrap();
+        for from in PhaseName::ALL {
+            for (to, transition) in &TRANSITIONS {
+                let mut phase = attachment(from).phase;
+                assert_eq!(phase.name(), from);
+                let outcome = transition(&mut phase, made);
+                // Who is to be deleted already stays so.
+                let stays = (from, *to) == (PhaseName::Deleting, PhaseName::Deleting);
+                match from.next().contains(to) || stays {
+                    true => assert_eq!((outcome, phase.name()), (Ok(()), *to)),
+                    false => {
+                        let refusal = Err(OutOfTurn { from, to: *to });
+                        assert_eq!((outcome, phase.name()), (refusal, from));
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_a_removal_has_to_take_back_is_what_the_phase_before_it_had() {
+        for (from, made, joined) in [
+            (PhaseName::Adding, false, false),
+            (PhaseName::Staged, true, false),
+            (PhaseName::Joined, true, true),
+            (PhaseName::Settled, true, true),
+        ] {
+            let before = attachment(from);
+            let mut phase = before.phase.clone();
+            phase.delete(|removal, _| removal.attempts = 3);
+            // Once more: it is no new beginning.
+            phase.delete(|_, _| ());
+            let (removal, left) = phase.deleting().unwrap();
+            assert_eq!(removal.attempts, 3, "{from}");
+            assert_eq!((left.result.is_some(), left.snapshot.is_some()), (made, made), "{from}");
+            assert_eq!((left.settings.is_some(), left.sandbox.is_some()), (joined, joined));
+            assert_eq!(left.sandbox.as_deref(), before.sandbox(), "{from}");
+            assert_eq!(left.result.as_ref(), before.result(), "{from}");
+        }
+    }
+}
