@@ -36,6 +36,7 @@
 //! | `mass` | hundreds of containers at once: `make mass` |
 //! | `managed` | the managed plugin, from a registry; upgraded; in a swarm |
 //! | `podman`, `containerd` | other runtimes on the same conflists and leases |
+//! | `pods` | the same with pods, which containerd makes as a kubelet asks |
 //! | `contributing` | a test host that is kept up, by the steps of CONTRIBUTING.md |
 //! | `kubernetes` | the conflists of pod networks, as their daemons write them |
 //! | `several_hosts` | one network over several hosts: Flannel, and a network in the manner of Weave |
@@ -78,6 +79,7 @@ mod networks;
 mod options;
 mod packages;
 mod podman;
+mod pods;
 mod ports;
 mod reach;
 mod refusals;
