@@ -77,7 +77,7 @@ impl Found<'_> {
                 route(IpNet::new_assert(any, 0), Some(gateway))
             }));
         }
-        routes.extend(attachment.ipv6_default_route(&self.told, &self.link));
+        routes.extend(attachment.default_routes_untold(&self.told, &self.link));
         routes
     }
 
