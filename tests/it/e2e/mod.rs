@@ -40,6 +40,7 @@
 //! | `contributing` | a test host that is kept up, by the steps of CONTRIBUTING.md |
 //! | `kubernetes` | the conflists of pod networks, as their daemons write them |
 //! | `several_hosts` | one network over several hosts: Flannel, and a network in the manner of Weave |
+//! | `two_hosts` | two families over two hosts, and one bridge over both |
 //! | `routed` | a gateway outside the subnet, as pod networks without a bridge have it |
 //!
 //! Needs root. `make test` prepares the Debian folders; without it the first test does.
@@ -86,6 +87,7 @@ mod refusals;
 mod restart;
 mod routed;
 mod several_hosts;
+mod two_hosts;
 
 use host::{Host, Suite};
 use leaks::Footprint;
