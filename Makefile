@@ -179,7 +179,7 @@ fidelity: testbed
 
 # Prints a table for each backend.
 hosts: testbed
-	$(RUNNER) cargo test --locked --test it e2e::several_hosts:: -- --nocapture --test-threads=1
+	$(RUNNER) cargo test --locked --test it -- e2e::several_hosts:: e2e::two_hosts:: --nocapture --test-threads=1
 
 # Two minutes for each Docker, half that for the rest.
 crash: testbed

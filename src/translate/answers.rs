@@ -113,7 +113,7 @@ pub fn join_answer(
         }
         match (default, gateway) {
             (true, Some(gateway)) => set_gateway(&mut answer, gateway),
-            // Docker has no words for a default route without a gateway.
+            // Docker has no words for a default route without a gateway; it is settled later.
             (true, None) => {}
             (false, gateway) => push_once(&mut answer.static_routes, route.dst, gateway),
         }

@@ -69,7 +69,7 @@ impl Found<'_> {
                 route(IpNet::new_assert(any, 0), Some(gateway))
             }));
         }
-        routes.extend(self.joined.ipv6_default_route(&self.told, &self.link));
+        routes.extend(self.joined.default_routes_untold(&self.told, &self.link));
         routes
     }
 

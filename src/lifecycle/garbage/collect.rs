@@ -10,13 +10,15 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::cni::NetworkConfigList;
 use crate::lifecycle::driver::Driver;
 use crate::lifecycle::error::{Result, chain};
 use crate::lifecycle::garbage::dockerds::DOCKERS_PATIENCE;
 use crate::lifecycle::garbage::in_use::{InUse, pinned_elsewhere};
 use crate::lifecycle::garbage::lost;
-use crate::lifecycle::garbage::remains::Survey;
+use crate::lifecycle::garbage::remains::{Remains, Survey};
 use crate::netlink::Link;
+use crate::translate;
 
 /// What [`Driver::collect`] is to do.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -153,6 +155,10 @@ impl Driver {
                 (None, Some(problem)) if !chain_known => {
                     Some(format!("it may be of a configuration that cannot be read: {problem}"))
                 }
+                // Its IPAM would give the address to another, though a container may have it.
+                (None, _) if remains.addresses.is_empty() && gives_away(&remains, &lists) => {
+                    Some("nothing tells its address, so that a container may have it".to_owned())
+                }
                 (None, _) if !remains.proven => Some("it may be another runtime's".to_owned()),
                 (None, _) if remains.made.is_none() && !grace.is_zero() => {
                     Some("nothing tells how old it is; --grace 0 removes it".to_owned())
@@ -201,6 +207,12 @@ impl Driver {
         let what = format!("bridge {}", bridge.name);
         Ok(Finding { what, reason: reason.to_owned(), found: Vec::new(), outcome })
     }
+}
+
+/// Whether DEL would release an address that only the chain's own IPAM knows.
+fn gives_away(remains: &Remains, lists: &[NetworkConfigList]) -> bool {
+    let list = lists.iter().find(|list| remains.conflist.as_deref() == Some(list.name()));
+    list.is_some_and(|list| translate::lease_folder(list).is_none())
 }
 
 /// Collects at intervals, until the driver stops; and before that once what Docker gave up on

@@ -15,7 +15,8 @@ use crate::translate::PORT_MAPPINGS;
 use crate::{cni, netns, translate};
 
 impl Driver {
-    /// Removes what is left of an attachment: by its chain's DEL, where the chain is known.
+    /// Removes what is left of an attachment: by its chain's DEL, where the chain is known, or by that
+    /// of each chain that it may be of.
     pub(crate) async fn remove_remains(
         &self,
         id: AttachmentId,
@@ -23,15 +24,38 @@ impl Driver {
         lists: &[NetworkConfigList],
     ) -> Result<()> {
         let list = lists.iter().find(|list| remains.conflist.as_deref() == Some(list.name()));
-        let Some(list) = list else {
+        let candidates = match list {
+            Some(list) => vec![list],
+            None => self.may_have_made(remains, lists),
+        };
+        for list in &candidates {
+            let attachment = self.again_on_record(id, remains, list).await?;
+            self.removals.in_turn(self.removals.begin(attachment)).await?;
+        }
+        if candidates.is_empty() {
             forward::withdraw_all(id).await?;
             if let Some(link) = self.interfaces.own.link(&id.if_name()).await? {
                 self.interfaces.own.delete_link(link.index).await?;
             }
-            return Ok(netns::remove(&self.interfaces.staging(id)).await?);
-        };
-        let attachment = self.again_on_record(id, remains, list).await?;
-        self.removals.in_turn(self.removals.begin(attachment)).await
+            netns::remove(&self.interfaces.staging(id)).await?;
+        }
+        Ok(())
+    }
+
+    /// The chains that may have made an attachment of which nothing names the chain: those of Docker's
+    /// networks whose leases nobody sees but their own IPAM. Each is told that the id has gone, which
+    /// is nothing to one that never heard of it. But only where it is known that nobody has the
+    /// address any more.
+    fn may_have_made<'l>(
+        &self,
+        remains: &Remains,
+        lists: &'l [NetworkConfigList],
+    ) -> Vec<&'l NetworkConfigList> {
+        let conflists = self.networks.conflists();
+        let hidden = lists.iter().filter(|list| {
+            conflists.contains(list.name()) && translate::lease_folder(list).is_none()
+        });
+        if remains.addresses.is_empty() { Vec::new() } else { hidden.collect() }
     }
 
     /// An interface for DEL to find: what is left of the attachment's own, or a stand-in, with the

@@ -19,7 +19,7 @@ use crate::lifecycle::blocking::on_blocking_thread;
 use crate::lifecycle::error::Result;
 use crate::lifecycle::files;
 use crate::lifecycle::host::forward;
-use crate::lifecycle::host::nat::{named_in, source_of};
+use crate::lifecycle::host::nat::{destinations_of, named_in, source_of};
 use crate::lifecycle::host::tables::{Family, Table};
 use crate::lifecycle::record::AttachmentId;
 use crate::netlink::{Link, Netlink};
@@ -76,11 +76,13 @@ impl Survey {
             remains.addresses.insert(address);
         }
         for family in Family::BOTH {
-            for rule in family.list(Table::Nat).await?.unwrap_or_default() {
-                if let Some((conflist, id)) = named_in(&rule) {
+            let rules = family.list(Table::Nat).await?.unwrap_or_default();
+            for rule in &rules {
+                if let Some((conflist, id)) = named_in(rule) {
                     let remains = survey.note(id, format!("rule of nat: {rule}"));
                     remains.conflist.get_or_insert(conflist);
-                    remains.addresses.extend(source_of(&rule));
+                    remains.addresses.extend(source_of(rule));
+                    remains.addresses.extend(destinations_of(&rules, rule));
                 }
             }
         }

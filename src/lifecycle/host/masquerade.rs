@@ -123,6 +123,15 @@ impl Masquerade {
     }
 }
 
+/// Whether the host has lost rules that hid an address of the attachment's when it joined: some
+/// plugins insist on finding them at DEL, for each address that is live. Not if it cannot be told.
+pub(crate) async fn is_lost(attachment: &Attachment) -> bool {
+    let seen = attachment.host_side().and_then(|side| side.masqueraded.as_ref());
+    let Some(seen) = seen.filter(|seen| !seen.is_empty()) else { return false };
+    let rules = Masquerade::read().await;
+    seen.iter().any(|address| rules.hides(attachment, *address) == Ok(false))
+}
+
 /// The table in which the reference plugins masquerade with `nft`; empty where there is none, or
 /// no such program.
 async fn nft_table() -> Result<String> {

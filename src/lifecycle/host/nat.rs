@@ -1,7 +1,7 @@
 //! The rules of the nat table that the reference plugins made for attachments.
 
 use std::collections::HashSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use super::tables::{Family, Table};
 use crate::lifecycle::error::chain;
@@ -52,6 +52,23 @@ pub(crate) fn source_of(rule: &str) -> Option<IpAddr> {
     rule.split_once("-s ")?.1.split(['/', ' ']).next()?.parse().ok()
 }
 
+/// The addresses that a rule's chain sends packets to: as `portmap` does, in a chain for each
+/// attachment.
+pub(crate) fn destinations_of<'r>(
+    rules: &'r [String],
+    rule: &str,
+) -> impl Iterator<Item = IpAddr> + use<'r> {
+    let chain = rule.split_once(" -j ").and_then(|(_, rest)| rest.split(' ').next());
+    let begins = chain.map(|chain| format!("-A {chain} "));
+    let of_chain = (rules.iter())
+        .filter(move |rule| begins.as_ref().is_some_and(|begins| rule.starts_with(begins)));
+    of_chain.filter_map(|rule| {
+        let to = rule.split_once("--to-destination ")?.1.split(' ').next()?;
+        let socket = to.parse::<SocketAddr>().ok()?;
+        Some(socket.ip())
+    })
+}
+
 /// The network and the attachment in the comment that the reference plugins give their rules:
 /// `name: "NETWORK" id: "CONTAINERID"`.
 pub(crate) fn named_in(rule: &str) -> Option<(String, AttachmentId)> {
@@ -63,6 +80,21 @@ pub(crate) fn named_in(rule: &str) -> Option<(String, AttachmentId)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn where_the_rules_of_portmap_lead_is_an_address_of_the_attachment() {
+        let rules = [
+            r#"-A CNI-HOSTPORT-DNAT -p tcp -m comment --comment "dnat name: \"web\"" -m multiport --dports 80 -j CNI-DN-1"#,
+            "-A CNI-DN-1 -s 10.22.0.5/32 -p tcp -m tcp --dport 80 -j CNI-HOSTPORT-SETMARK",
+            "-A CNI-DN-1 -p tcp -m tcp --dport 80 -j DNAT --to-destination 10.22.0.5:80",
+            "-A CNI-DN-1 -p tcp -m tcp --dport 80 -j DNAT --to-destination [fd00::5]:80",
+            "-A CNI-DN-11 -p tcp -m tcp --dport 81 -j DNAT --to-destination 10.22.0.6:80",
+        ]
+        .map(str::to_owned);
+        let found: Vec<_> = destinations_of(&rules, &rules[0]).collect();
+        assert_eq!(found, ["10.22.0.5", "fd00::5"].map(|ip| ip.parse::<IpAddr>().unwrap()));
+        assert_eq!(destinations_of(&rules, &rules[2]).count(), 0);
+    }
 
     #[test]
     fn the_comment_of_the_reference_plugins_names_network_and_attachment() {

@@ -40,14 +40,14 @@ impl Interfaces {
         let mut settings = joined.joining.settings.clone().overlaid_with(&users);
         settings.namespace.retain(|setting, _| !set_before.contains_key(setting));
         let (told, snapshot) = (joined.answer(), joined.snapshot());
-        let ipv6_default = joined.ipv6_default_route(&told, live.link);
+        let defaults = joined.default_routes_untold(&told, live.link);
         let desired = Desired {
             snapshot: &snapshot,
             addresses: &snapshot.addresses,
             settings: Some(&settings),
             told: &told.static_routes,
             gateways: &told.gateways(),
-            dockers: ipv6_default.as_slice(),
+            dockers: &defaults,
             others_have_host_routes: joined.joining.widened > 0,
             default_routes: false,
         };
@@ -87,32 +87,49 @@ impl Interfaces {
     }
 }
 
-/// The metric of a default route for IPv6 that Docker did not make: behind the one that it may
-/// make yet, for another network. The kernel makes that 1024, and two of the same are refused.
+/// The metric of a default route that Docker did not make: behind the one that it may make yet, for
+/// another network. The kernel makes that 1024 for IPv6, and two of the same are refused.
 const BEHIND_DOCKERS: u32 = 1025;
 
 impl Joined<'_> {
-    /// The default route for IPv6, for a container where none of its networks has one. Docker
-    /// before version 28 looks for IPv4 gateways only, when it chooses the network that gets the
-    /// default routes.
-    pub(crate) fn ipv6_default_route(&self, told: &JoinResponse, link: &Link) -> Option<Route> {
-        let gateway = told.gateway_ipv6.filter(|_| !self.is_gateway)?;
+    /// The default routes that Docker does not make, for a container where none of its networks has
+    /// one: that for IPv6, since Docker before version 28 looks for IPv4 gateways only when it
+    /// chooses the network that gets the default routes; and one without a gateway, for which
+    /// Docker has no words. As a plain route it could be told, but Docker would fail to set its own
+    /// beside it, when the container joins a network that has a gateway.
+    pub(crate) fn default_routes_untold(&self, told: &JoinResponse, link: &Link) -> Vec<Route> {
         let any = IpNet::V6(Ipv6Net::default());
-        let route = Route::new(any, Some(gateway.into()), link.index);
-        Some(Route { metric: BEHIND_DOCKERS, ..route })
+        let over_gateway = told.gateway_ipv6.filter(|_| !self.is_gateway);
+        let over_gateway =
+            over_gateway.map(|gateway| Route::new(any, Some(gateway.into()), link.index));
+        let gateways = told.gateways();
+        let has_gateway = |route: &Route| {
+            let family = route.destination.addr().is_ipv4();
+            gateways.iter().any(|gateway| gateway.is_ipv4() == family)
+        };
+        // On an internal network only the link itself is reachable.
+        let left = Some(&self.made.snapshot).filter(|_| !self.internal);
+        let on_link = (left.into_iter())
+            .flat_map(|snapshot| &snapshot.routes)
+            .filter(|route| route.table == MAIN_TABLE && route.is_default())
+            .filter(|route| route.gateway.is_none() && !has_gateway(route))
+            .map(|route| Route { link: Some(link.index), ..route.clone() });
+        (over_gateway.into_iter().chain(on_link))
+            .map(|route| Route { metric: BEHIND_DOCKERS, ..route })
+            .collect()
     }
 }
 
 /// Takes such a route away once Docker has made one.
 async fn give_way(netlink: &Netlink) -> Result<()> {
     let mut routes = netlink.all_routes().await?;
-    routes.retain(|route| {
-        (route.table == MAIN_TABLE && route.is_default()) && route.destination.addr().is_ipv6()
-    });
+    routes.retain(|route| route.table == MAIN_TABLE && route.is_default());
     let (behind, dockers): (Vec<_>, Vec<_>) =
         routes.iter().partition(|route| route.metric == BEHIND_DOCKERS);
-    for route in behind.into_iter().filter(|_| !dockers.is_empty()) {
-        netlink.remove_route(route).await?;
+    for route in behind {
+        if dockers.iter().any(|dockers| dockers.destination == route.destination) {
+            netlink.remove_route(route).await?;
+        }
     }
     Ok(())
 }

@@ -9,13 +9,14 @@ use crate::lifecycle::interface::Interfaces;
 use crate::lifecycle::interface::change::Live;
 use crate::lifecycle::interface::desired::Desired;
 use crate::lifecycle::interface::place::Place;
-use crate::lifecycle::record::{Attachment, Removal};
+use crate::lifecycle::record::Attachment;
 use crate::netlink::{Link, Netlink};
 use crate::{netns, translate};
 
 impl Interfaces {
-    /// Makes the staging namespace what it was after ADD: the interface with its addresses.
-    pub(crate) async fn restore(&self, attachment: &Attachment) -> Result<()> {
+    /// Makes the staging namespace what it was after ADD: the interface with its addresses. Where
+    /// `ask` says so, only with those of which the host has the rules that ADD made.
+    pub(crate) async fn restore(&self, attachment: &Attachment, ask: bool) -> Result<()> {
         let path = &attachment.staging;
         let if_name = &attachment.parameters.if_name;
         let place = self.locate(attachment).await?;
@@ -37,8 +38,7 @@ impl Interfaces {
         // Before ADD has succeeded there is nothing to put back.
         let Some(snapshot) = attachment.snapshot() else { return Ok(()) };
         let mut wanted = Cow::Borrowed(&snapshot.addresses);
-        let first = attachment.removal().is_none_or(Removal::is_first_attempt);
-        if !first || (translate::masquerades(&attachment.list) && !given_back) {
+        if ask || (translate::masquerades(&attachment.list) && !given_back) {
             // After a reboot, or a DEL that was cut short, rules are gone that the plugins insist
             // on finding for each live address. A plugin that delegates, as flannel does, does not
             // show that it has them; so whatever the chain, the host is asked once DEL has failed.

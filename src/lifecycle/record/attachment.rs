@@ -12,7 +12,7 @@ use crate::cnm::{EndpointId, NetworkId, PortBinding};
 use crate::lifecycle::error::{Error, Result};
 use crate::lifecycle::record::phase::OutOfTurn;
 use crate::lifecycle::record::{
-    AttachmentId, Joining, Left, Made, Phase, PhaseName, Removal, Settings, Turn,
+    AttachmentId, HostSide, Joining, Left, Made, Phase, PhaseName, Removal, Settings, Turn,
 };
 use crate::netlink::Snapshot;
 use crate::translate::PORT_MAPPINGS;
@@ -204,6 +204,15 @@ impl Attachment {
         match (self.phase.joining(), self.phase.deleting()) {
             (Some((_, joining)), _) => Some(&joining.sandbox),
             (_, Some((_, left))) => left.sandbox.as_deref(),
+            (None, None) => None,
+        }
+    }
+
+    /// What ADD left on the host; none if it could not be seen, or before Join has looked at it.
+    pub(crate) fn host_side(&self) -> Option<&HostSide> {
+        match (self.phase.joining(), self.phase.deleting()) {
+            (Some((_, joining)), _) => joining.host_side.as_ref(),
+            (_, Some((_, left))) => left.host_side.as_ref(),
             (None, None) => None,
         }
     }

@@ -110,6 +110,7 @@ impl Form1 {
                 snapshot,
                 settings: settings.flatten(),
                 sandbox: self.sandbox,
+                host_side: self.host_side,
             });
             return Ok(form);
         }

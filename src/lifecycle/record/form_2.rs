@@ -88,6 +88,8 @@ pub(super) struct RemovalForm {
     pub(super) settings: Option<Settings>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) sandbox: Option<PathBuf>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) host_side: Option<HostSide>,
 }
 
 impl Form2 {
@@ -241,6 +243,7 @@ impl From<(Removal, Left)> for RemovalForm {
             snapshot: left.snapshot,
             settings: left.settings,
             sandbox: left.sandbox,
+            host_side: left.host_side,
         }
     }
 }
@@ -248,10 +251,10 @@ impl From<(Removal, Left)> for RemovalForm {
 impl From<RemovalForm> for (Removal, Left) {
     fn from(form: RemovalForm) -> Self {
         let RemovalForm { since, attempts, error, plugins_run, .. } = form;
-        let RemovalForm { result, snapshot, settings, sandbox, .. } = form;
+        let RemovalForm { result, snapshot, settings, sandbox, host_side, .. } = form;
         (
             Removal { since, attempts, error, plugins_run },
-            Left { result, snapshot, settings, sandbox },
+            Left { result, snapshot, settings, sandbox, host_side },
         )
     }
 }

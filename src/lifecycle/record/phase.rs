@@ -123,6 +123,8 @@ pub(crate) struct Left {
     pub(crate) settings: Option<Settings>,
     /// The container's namespace, or where it is held; none before Join.
     pub(crate) sandbox: Option<PathBuf>,
+    /// What ADD left on the host; none if it could not be seen.
+    pub(crate) host_side: Option<HostSide>,
 }
 
 /// A phase that was to follow one that it may not follow.
@@ -148,8 +150,14 @@ impl Joining {
 
 impl Left {
     fn of(made: Made, joining: Option<Joining>) -> Self {
-        let (settings, sandbox) = joining.map(|it| (it.settings, it.sandbox)).unzip();
-        Self { result: Some(made.result), snapshot: Some(made.snapshot), settings, sandbox }
+        let left =
+            Self { result: Some(made.result), snapshot: Some(made.snapshot), ..Self::default() };
+        match joining {
+            Some(Joining { settings, sandbox, host_side, .. }) => {
+                Self { settings: Some(settings), sandbox: Some(sandbox), host_side, ..left }
+            }
+            None => left,
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::{Removals, traces};
 use crate::lifecycle::error::{Error, Result, chain};
-use crate::lifecycle::host::forward;
+use crate::lifecycle::host::{forward, masquerade};
 use crate::lifecycle::ports::publish;
 use crate::lifecycle::record::Attachment;
 
@@ -15,16 +15,27 @@ impl Removals {
         if attachment.removal().is_some_and(|removal| removal.plugins_run == Some(0)) {
             return self.let_go(attachment).await;
         }
+        let again = attachment.removal().is_some_and(|removal| !removal.is_first_attempt());
         // At once: neither needs the other, and DEL begins after both.
-        let (withdrawn, restored) =
-            tokio::join!(forward::withdraw(attachment), self.interfaces.restore(attachment));
+        let (withdrawn, mut restored) =
+            tokio::join!(forward::withdraw(attachment), self.interfaces.restore(attachment, again));
         if let Err(error) = &restored {
             // No reason to leave in place what DEL can remove.
             tracing::warn!(attachment = %attachment.id, error = chain(error),
                 "the plugins may miss rules that they find by live addresses");
         }
         let Attachment { list, parameters, .. } = attachment;
-        if let Err(error) = self.chains.del(list, parameters, attachment.result()).await {
+        let mut ended = self.chains.del(list, parameters, attachment.result()).await;
+        if let Err(error) = &ended
+            && !again
+            && masquerade::is_lost(attachment).await
+        {
+            tracing::info!(attachment = %attachment.id, error = chain(error),
+                "DEL missed rules that the host has lost, and runs once more without them");
+            restored = self.interfaces.restore(attachment, true).await;
+            ended = self.chains.del(list, parameters, attachment.result()).await;
+        }
+        if let Err(error) = ended {
             self.leave_nothing(attachment, error, restored.is_ok()).await?;
         }
         withdrawn?;

@@ -374,7 +374,7 @@ fn as_a_container(host: &Host) -> BTreeSet<String> {
 /// Both sides, once they do not change any more.
 fn settled(host: &Host, netns: &str) -> BTreeSet<String> {
     let last = RefCell::default();
-    let settled = within(Duration::from_secs(5), || {
+    let settled = within(Duration::from_secs(30), || {
         let now = network(host, netns);
         last.replace(now.clone()) == now
     });

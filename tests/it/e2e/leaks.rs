@@ -11,7 +11,7 @@ use super::host::{Host, Suite, answers, within};
 use super::on_both_dockers;
 
 /// How long what ends in the background may take: processes, Docker's own clean-up.
-const LIMIT: Duration = Duration::from_secs(10);
+pub(super) const LIMIT: Duration = Duration::from_secs(10);
 
 /// Prints everything that an attachment could leave behind, except for processes.
 const INVENTORY: &str = r#"

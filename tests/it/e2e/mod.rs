@@ -37,9 +37,11 @@
 //! | `mass` | hundreds of containers at once: `make mass` |
 //! | `managed` | the managed plugin, from a registry; upgraded; in a swarm |
 //! | `podman`, `containerd` | other runtimes on the same conflists and leases |
+//! | `pods` | the same with pods, which containerd makes as a kubelet asks |
 //! | `contributing` | a test host that is kept up, by the steps of CONTRIBUTING.md |
 //! | `kubernetes` | the conflists of pod networks, as their daemons write them |
 //! | `several_hosts` | one network over several hosts: Flannel, and a network in the manner of Weave |
+//! | `two_hosts` | two families over two hosts, and one bridge over both |
 //! | `routed` | a gateway outside the subnet, as pod networks without a bridge have it |
 //!
 //! Needs root. `make test` prepares the Debian folders; without it the first test does.
@@ -80,12 +82,14 @@ mod networks;
 mod options;
 mod packages;
 mod podman;
+mod pods;
 mod ports;
 mod reach;
 mod refusals;
 mod restart;
 mod routed;
 mod several_hosts;
+mod two_hosts;
 
 use host::{Host, Suite};
 use leaks::Footprint;

@@ -1,8 +1,9 @@
 //! A pod network without a bridge: an address of its own (/32), a gateway that is outside of every
 //! subnet (169.254.1.1), and the host as router. Calico and Cilium attach like this.
 
-use super::host::{Suite, answers};
-use super::{ConfFile, on_a_host, on_both_dockers};
+use super::host::{Suite, answers, within};
+use super::leaks::LIMIT;
+use super::{ConfFile, PODS, on_a_host, on_both_dockers};
 
 /// A plugin in that manner, because the reference plugins have none; it does the real thing.
 const PLUGIN: &str = include_str!("routed-plugin");
@@ -25,6 +26,7 @@ const CONFLIST: ConfFile<'_> = (
 on_both_dockers! {
     a_gateway_outside_the_subnet_works,
     a_default_route_that_the_plugin_does_not_tell_of_is_there,
+    a_default_route_without_a_gateway_is_there_and_gives_way_to_dockers,
 }
 
 fn a_gateway_outside_the_subnet_works(suite: Suite) {
@@ -65,5 +67,48 @@ fn a_default_route_that_the_plugin_does_not_tell_of_is_there(suite: Suite) {
         assert!(args.trim().split(';').any(|pair| pair == "K8S_POD_NAME="), "{args}");
         host.exec(&["cnm-cni", "check"]);
         host.remove(&["alice", "bob"], &["web"]);
+    });
+}
+
+/// On a link where the host answers for everybody, no gateway is needed.
+fn a_default_route_without_a_gateway_is_there_and_gives_way_to_dockers(suite: Suite) {
+    let plugin = PLUGIN
+        .replace("route add default via 169.254.1.1 dev", "route add default scope link dev")
+        .replace("inside route add 169.254.1.1", "# ")
+        .replace(r#""gateway": "169.254.1.1", "#, "")
+        .replace(r#""routes": ["#, r#""other": ["#)
+        .replace(
+            "\n    ip route add",
+            "\n    echo 1 >/proc/sys/net/ipv4/conf/$peer/proxy_arp\n    ip route add",
+        );
+    on_a_host(suite, &[CONFLIST, PODS], |host| {
+        host.write_program("/opt/cni/bin/routed", &plugin);
+        let create = ["network", "create", "-d", "cni", "--ipam-driver", "null"];
+        let options = ["-o", "conflist=routed", "-o", "forward=always", "web"];
+        host.docker(&[&create[..], &options].concat());
+        host.create_network("pods", Some("pods"));
+        host.run("alice", "web", &[]);
+        host.run("bob", "web", &[]);
+        assert_eq!(host.endpoint("alice", "web")["Gateway"], "");
+        // Before Docker 28 the process may be a little ahead of its network.
+        let routes = || host.docker(&["exec", "alice", "ip", "route"]);
+        assert!(within(LIMIT, || routes().contains("default dev eth0 scope link")), "{}", routes());
+        host.ping("bob", "alice").unwrap();
+        host.ping("alice", &host.address()).unwrap();
+        host.exec(&["cnm-cni", "check"]);
+        let pid = host.docker(&["inspect", "-f", "{{.State.Pid}}", "alice"]);
+        let inside = ["nsenter", &format!("--net=/proc/{pid}/ns/net")];
+        host.exec(&[&inside[..], &["ip", "route", "delete", "default"]].concat());
+        host.exec(&["cnm-cni", "check", "--repair", "alice"]);
+        assert!(routes().contains("default dev eth0 scope link"), "{}", routes());
+        host.docker(&["network", "connect", "pods", "alice"]);
+        let gave_way = || {
+            let routes = routes();
+            routes.contains("default via 10.99.0.1 dev eth1")
+                && !routes.contains("default dev eth0")
+        };
+        assert!(within(LIMIT, gave_way), "{}", routes());
+        host.ping("alice", &host.machine()).unwrap();
+        host.remove(&["alice", "bob"], &["web", "pods"]);
     });
 }

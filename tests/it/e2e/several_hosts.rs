@@ -15,14 +15,14 @@ use std::thread;
 use std::time::Duration;
 
 use super::host::{Host, Suite, answers, bullseye, within};
-use super::leaks::Footprint;
+use super::leaks::{Footprint, LIMIT};
 use super::readme::{FOLDER, Steps};
 use super::{ConfFile, PODS, on_a_host, on_both_dockers};
 
 const FLANNELD: &str = include_str!("../../testbed/flanneld");
-const CONFLIST: &str = include_str!("../../../conflists/flannel.conflist");
+pub(super) const CONFLIST: &str = include_str!("../../../conflists/flannel.conflist");
 const PAGE: &str = "docs/several-hosts.md";
-const NETWORK: &str = "pods";
+pub(super) const NETWORK: &str = "pods";
 
 #[test]
 fn flannel_over_vxlan() {
@@ -31,11 +31,14 @@ fn flannel_over_vxlan() {
 
 #[test]
 fn flannel_over_routes() {
-    everything_reaches_everything("host-gw", 1500);
+    let site = everything_reaches_everything("host-gw", 1500);
+    site.loses_rules_and_records(1500);
+    site.gets_another_subnet();
+    site.waits_for_its_agent();
 }
 
 /// Plays a life of the site twice: the first time makes what stays, such as the bridge.
-fn everything_reaches_everything(backend: &str, mtu: u32) {
+fn everything_reaches_everything(backend: &str, mtu: u32) -> Site {
     let site = Site::up(backend);
     let [old, new, pods] = &site.hosts;
     for host in [old, new] {
@@ -56,6 +59,7 @@ fn everything_reaches_everything(backend: &str, mtu: u32) {
     for (footprint, host) in before.iter().zip([old, new, pods]) {
         footprint.assert_nothing_more(host);
     }
+    site
 }
 
 /// A Docker 20.10, a Docker 28.5, and a host for a pod, which also has the etcd.
@@ -64,10 +68,10 @@ struct Site {
 }
 
 /// Somebody on the network.
-struct Member<'h> {
+pub(super) struct Member<'h> {
     name: &'h str,
     host: &'h Host,
-    address: String,
+    pub(super) address: String,
     is_pod: bool,
 }
 
@@ -93,17 +97,113 @@ impl Site {
             host.write(&format!("{FOLDER}/conflists/flannel.conflist"), CONFLIST);
             host.start_driver();
         }
-        let step = |name: &str| Steps::read(PAGE, name).with("192.168.1.10", &pods.address());
-        step("etcd").with("\"vxlan\"", &format!("\"{backend}\"")).on(pods);
+        site.step("etcd").with("\"vxlan\"", &format!("\"{backend}\"")).on(pods);
         for host in &site.hosts {
             host.write_program("/usr/local/bin/flanneld", FLANNELD);
-            step("agent").on(host);
+            site.step("agent").on(host);
         }
         for host in [old, new] {
             Steps::read("README.md", "several-hosts").on(host);
         }
         pods.write("/etc/cni/net.d/10-flannel.conflist", CONFLIST);
         site
+    }
+
+    fn step(&self, name: &str) -> Steps {
+        Steps::read(PAGE, name).with("192.168.1.10", &self.hosts[2].address())
+    }
+
+    /// Where flanneld does not masquerade, the plugin has `bridge` do so. One host loses its rules,
+    /// another its records.
+    fn loses_rules_and_records(&self, mtu: u32) {
+        let [old, new, pods] = &self.hosts;
+        for host in &self.hosts {
+            end_agent(host);
+            host.exec(&["iptables", "-t", "nat", "-F", "FLANNEL-POSTRTG"]);
+            self.step("agent").with(" --ip-masq", "").on(host);
+            let told = host.exec(&["cat", "/run/flannel/subnet.env"]);
+            assert!(told.contains("FLANNEL_IPMASQ=false"), "{told}");
+        }
+        old.exec(&["sh", "-c", "iptables-save -t nat >/run/nat"]);
+        let lose = || old.exec(&["sh", "-c", "iptables -t nat -F; iptables -t nat -X"]);
+        let put_back = || old.exec(&["iptables-restore", "-T", "nat", "/run/nat"]);
+        // Once before it counts: what is put back is in another order.
+        lose();
+        put_back();
+        let before = [old, new, pods].map(Footprint::settled);
+        self.live(|members| {
+            check(members, mtu);
+            new.stop_driver("KILL");
+            new.exec(&["sh", "-c", "rm /var/lib/cnm-cni/attachments/*"]);
+            new.start_driver();
+            let found = new.exec(&["cnm-cni", "gc", "--apply", "--grace", "0"]);
+            assert!(found.contains("has its address"), "{found}");
+            check(members, mtu);
+            lose();
+            // The driver has seen them, and so knows what is lost.
+            let lost =
+                || old.try_exec(&["cnm-cni", "check"]).is_err_and(|told| told.contains("masq"));
+            assert!(within(LIMIT, lost), "{:?}", old.try_exec(&["cnm-cni", "check"]));
+        });
+        let rules = old.exec(&["iptables", "-t", "nat", "-S"]);
+        assert!(!rules.contains("id: "), "{rules}");
+        assert!(!old.driver_log().contains("attempt="), "{}", old.driver_log());
+        put_back();
+        let collect = || new.exec(&["cnm-cni", "gc", "--apply", "--grace", "0"]);
+        assert!(within(LIMIT, || collect() == "No garbage.\n"), "{}", collect());
+        for (footprint, host) in before.iter().zip([old, new, pods]) {
+            footprint.assert_nothing_more(host);
+        }
+    }
+
+    /// A host's agent comes back with another subnet while containers run.
+    fn gets_another_subnet(&self) {
+        let [old, new, pods] = &self.hosts;
+        new.run("bob", NETWORK, &["--restart", "always"]);
+        old.run("alice", NETWORK, &[]);
+        let address = |name| new.endpoint(name, NETWORK)["IPAddress"].as_str().unwrap().to_owned();
+        let first = address("bob");
+        old.ping("alice", &first).unwrap();
+        let lease =
+            format!("/coreos.com/network/subnets/{}.0-24", first.rsplit_once('.').unwrap().0);
+        let etcd = format!("ETCDCTL_ENDPOINTS=http://{}:2379", pods.address());
+        let etcdctl = |args: &[&str]| {
+            pods.exec(&[&["env", "ETCDCTL_API=3", &etcd, "etcdctl"], args].concat())
+        };
+        end_agent(new);
+        etcdctl(&["put", &lease, "taken"]);
+        self.step("agent").on(new);
+        etcdctl(&["del", &lease]);
+        // It runs as before on its host, and nobody else finds the way to it.
+        answers("bob", || new.get(&format!("http://{first}/")));
+        assert!(within(LIMIT, || old.ping("alice", &first).is_err()));
+        let refused = new.run_refuses("carol", NETWORK, &[]);
+        assert!(refused.contains("already has an IP address different from"), "{refused}");
+        new.docker(&["stop", "bob"]);
+        new.exec(&["ip", "link", "delete", "cni0"]);
+        new.docker(&["start", "bob"]);
+        let second = address("bob");
+        assert_ne!(second.rsplit_once('.'), first.rsplit_once('.'));
+        assert!(within(LIMIT, || old.ping("alice", &second).is_ok()));
+    }
+
+    /// As after a boot: Docker is there before the agent.
+    fn waits_for_its_agent(&self) {
+        let [old, new, _] = &self.hosts;
+        end_agent(new);
+        new.stop_dockerd("TERM");
+        new.start_dockerd(&[]);
+        let state = || new.docker(&["inspect", "-f", "{{.State.Status}}: {{.State.Error}}", "bob"]);
+        let failed = || state().contains("open /run/flannel/subnet.env: no such file or directory");
+        assert!(within(LIMIT, failed), "{}", state());
+        self.step("agent").on(new);
+        assert!(state().starts_with("exited"), "Docker tries again by itself: {}", state());
+        self.step("too-late").on(new);
+        assert!(state().starts_with("running"), "{}", state());
+        let bob = new.endpoint("bob", NETWORK);
+        assert!(within(LIMIT, || old.ping("alice", bob["IPAddress"].as_str().unwrap()).is_ok()));
+        new.remove(&["bob"], &[NETWORK]);
+        old.remove(&["alice"], &[NETWORK]);
     }
 
     /// Attaches a container on each Docker, and a pod; plays a scene with them; removes them.
@@ -128,7 +228,7 @@ impl Site {
 /// Has everybody reach everybody else, with packets of every size, by address and by published
 /// port. A table of it; fails after all checks if one failed.
 #[track_caller]
-fn check(members: &[Member<'_>], mtu: u32) -> String {
+pub(super) fn check(members: &[Member<'_>], mtu: u32) -> String {
     // An IPv4 header and an ICMP header go off the packet.
     let full = mtu - 28;
     let mut table = "| from | to | ping | full ping | HTTP | published port |\n".to_owned();
@@ -171,7 +271,7 @@ fn check(members: &[Member<'_>], mtu: u32) -> String {
 }
 
 impl<'h> Member<'h> {
-    fn look_up(name: &'h str, host: &'h Host, is_pod: bool) -> Self {
+    pub(super) fn look_up(name: &'h str, host: &'h Host, is_pod: bool) -> Self {
         let mut member = Self { name, host, address: String::new(), is_pod };
         let text = member.run("ip -4 -o address show dev eth0").unwrap();
         let net = text.split_whitespace().skip_while(|word| *word != "inet").nth(1).unwrap();
@@ -180,7 +280,7 @@ impl<'h> Member<'h> {
     }
 
     /// Runs a busybox command there.
-    fn run(&self, command: &str) -> Result<String, String> {
+    pub(super) fn run(&self, command: &str) -> Result<String, String> {
         let words = command.split(' ').collect::<Vec<_>>();
         let prefix: &[&str] = match self.is_pod {
             true => &["ip", "netns", "exec", "pod", "busybox"],
@@ -229,6 +329,7 @@ fn flannel_that_masquerades_itself_outlives_lost_rules_and_lost_records(suite: S
         host.write(
             "/run/flannel/subnet.env",
             "FLANNEL_NETWORK=10.244.0.0/16\nFLANNEL_SUBNET=10.244.21.1/24\n\
+             FLANNEL_IPV6_NETWORK=fd00:f4::/48\nFLANNEL_IPV6_SUBNET=fd00:f4:0:21::1/64\n\
              FLANNEL_MTU=1450\nFLANNEL_IPMASQ=false\n",
         );
         // Leases, and what the plugin keeps for its DEL.
@@ -241,6 +342,8 @@ fn flannel_that_masquerades_itself_outlives_lost_rules_and_lost_records(suite: S
 
         // As a restart of a firewall does it.
         host.run("alice", "web", &["-p", "8080:80"]);
+        // This plugin is older than its agent's other family.
+        assert_eq!(host.endpoint("alice", "web")["GlobalIPv6Address"], "");
         assert!(host.exec(&["iptables", "-t", "nat", "-S"]).contains("MASQUERADE"));
         host.exec(&["sh", "-c", "iptables -t nat -F; iptables -t nat -X"]);
         host.docker(&["rm", "-f", "alice"]);
@@ -263,8 +366,8 @@ fn flannel_that_masquerades_itself_outlives_lost_rules_and_lost_records(suite: S
 }
 
 /// It does what weave-net does, and needs no agent.
-const WEAVE_LIKE: &str = include_str!("weave-like-plugin");
-const WEAVE: ConfFile<'_> =
+pub(super) const WEAVE_LIKE: &str = include_str!("weave-like-plugin");
+pub(super) const WEAVE: ConfFile<'_> =
     ("10-weave.conflist", include_str!("../../../conflists/weave.conflist"));
 
 fn a_plugin_in_the_manner_of_weave_attaches_ten_at_once(suite: Suite) {
@@ -295,12 +398,36 @@ fn a_plugin_in_the_manner_of_weave_attaches_ten_at_once(suite: Suite) {
             host.ping("c0", address).unwrap();
         }
         answers("c9", || host.get_from_outside(8089));
-        let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        host.remove(&names, &["web"]);
-        assert!(within(Duration::from_secs(10), || {
-            host.exec(&["ls", "/run/weaver"]).trim() == "lock"
-        }));
+        // An agent's leases are of no record either: those that nobody has go, all others stay.
+        let leases = || host.exec(&["ls", "/run/weaver"]).lines().count() - "lock".lines().count();
+        let collect = || host.exec(&["cnm-cni", "gc", "--apply", "--grace", "0"]);
+        host.stop_driver("KILL");
+        host.exec(&["sh", "-c", "rm /var/lib/cnm-cni/attachments/*"]);
+        host.start_driver();
+        let (names, kept) = (names.iter().map(String::as_str).collect::<Vec<_>>(), collect());
+        assert_eq!((kept.matches("has its address").count(), leases()), (10, 10), "{kept}");
+        host.docker(&[&["rm", "-f"], &names[..9]].concat());
+        assert!(
+            within(LIMIT, || {
+                collect();
+                leases() == 1
+            }),
+            "{}",
+            collect()
+        );
+        answers("c9", || host.get_from_outside(8089));
+        host.docker(&["rm", "-f", "c9"]);
+        assert!(within(LIMIT, || collect() == "No garbage.\n"), "{}", collect());
+        assert_eq!(leases(), 0);
+        host.docker(&["network", "rm", "web"]);
     });
+}
+
+/// Ends the agent of a host, and what it has written for the plugin goes, as with a boot.
+fn end_agent(host: &Host) {
+    // The patterns do not match themselves, on this command's own line.
+    let agents = "grep -l -e '[f]lanneld' -e '[s]ubnets/' /proc/[0-9]*/cmdline | cut -d / -f 3";
+    host.exec(&["sh", "-c", &format!("kill $({agents}); rm /run/flannel/subnet.env")]);
 }
 
 /// Copies a program into a host.

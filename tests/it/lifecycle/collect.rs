@@ -58,12 +58,12 @@ fn what_some_container_uses_is_kept() {
     alone(async {
         let bench = Bench::with(json!([leasing(json!({}))])).await;
         make_sandbox();
-        inside("ip addr add 10.22.3.9/16 dev lo");
+        inside("ip addr add 10.22.4.9/16 dev lo");
         let _process = KilledWithTest::in_sandbox();
-        let lease = bench.lease("10.22.3.9", ALIVE);
+        let lease = bench.lease("10.22.4.9", ALIVE);
         let found = collect(&bench, true, 600).await;
         assert!(
-            matches!(&found[0].outcome, Outcome::Kept(why) if why.contains("10.22.3.9")),
+            matches!(&found[0].outcome, Outcome::Kept(why) if why.contains("10.22.4.9")),
             "{found:?}"
         );
         assert!(lease.exists() && bench.verbs().is_empty());
@@ -123,17 +123,64 @@ fn an_address_that_only_a_masquerade_rule_names_keeps_a_container_too() {
         // Its IPAM keeps no folder that anybody could look into.
         let bench = Bench::with(json!([scripted(json!({}))])).await;
         make_sandbox();
-        inside("ip addr add 10.22.3.9/16 dev lo");
+        inside("ip addr add 10.22.4.9/16 dev lo");
         let _process = KilledWithTest::in_sandbox();
         cnm_cni::netns::create(&bench.config.run_dir.join("netns").join(ALIVE.0)).await.unwrap();
         sh(&format!(
-            r#"iptables -t nat -A POSTROUTING -s 10.22.3.9/32 -j MASQUERADE \
+            r#"iptables -t nat -A POSTROUTING -s 10.22.4.9/32 -j MASQUERADE \
                    -m comment --comment 'name: "k8snet" id: "{}"'"#,
             ALIVE.0
         ));
         let found = collect(&bench, true, 600).await;
         assert!(
-            matches!(&found[0].outcome, Outcome::Kept(why) if why.contains("10.22.3.9")),
+            matches!(&found[0].outcome, Outcome::Kept(why) if why.contains("10.22.4.9")),
+            "{found:?}"
+        );
+        assert_eq!(bench.verbs(), [] as [&str; 0]);
+    });
+}
+
+#[test]
+fn an_ipam_without_a_folder_is_told_what_nobody_has_any_more() {
+    alone(async {
+        let bench = Bench::with(json!([scripted(json!({}))])).await;
+        mark("10.22.3.9", LOST.0);
+        let found = collect(&bench, true, 600).await;
+        assert_eq!(found[0].outcome, Outcome::Removed, "{found:?}");
+        let calls = bench.calls();
+        assert_eq!((calls.len(), &calls[0]["command"]), (1, &json!("DEL")));
+        assert_eq!(calls[0]["env"]["CNI_CONTAINERID"], LOST.0);
+        assert_eq!(calls[0]["env"]["CNI_IFNAME"], LOST.1);
+        assert!(!rules().contains(LOST.0));
+        bench.assert_nothing_is_left();
+    });
+}
+
+#[test]
+fn an_ipam_without_a_folder_is_told_nothing_where_no_address_is_known() {
+    alone(async {
+        let bench = Bench::with(json!([scripted(json!({}))])).await;
+        cnm_cni::netns::create(&bench.config.run_dir.join("netns").join(ALIVE.0)).await.unwrap();
+        let rule = format!(
+            r#"-p tcp --dport 8080 -m comment --comment 'dnat name: "k8snet" id: "{}"'"#,
+            ALIVE.0
+        );
+        sh("iptables -t nat -N CNI-HOSTPORT-DNAT; iptables -t nat -N CNI-DN-1");
+        sh(&format!("iptables -t nat -A CNI-HOSTPORT-DNAT {rule} -j CNI-DN-1"));
+        let found = collect(&bench, true, 600).await;
+        assert!(
+            matches!(&found[0].outcome, Outcome::Kept(why) if why.contains("nothing tells its address")),
+            "{found:?}"
+        );
+
+        // Where the rule leads, it is told.
+        sh("iptables -t nat -A CNI-DN-1 -p tcp -j DNAT --to-destination 10.22.4.9:80");
+        make_sandbox();
+        inside("ip addr add 10.22.4.9/16 dev lo");
+        let _process = KilledWithTest::in_sandbox();
+        let found = collect(&bench, true, 600).await;
+        assert!(
+            matches!(&found[0].outcome, Outcome::Kept(why) if why.contains("has its address 10.22.4.9")),
             "{found:?}"
         );
         assert_eq!(bench.verbs(), [] as [&str; 0]);
@@ -221,13 +268,13 @@ fn a_container_that_runs_is_no_garbage_and_one_that_ended_is() {
 #[test]
 fn a_namespace_of_an_attachment_without_record_is_removed() {
     alone(async {
-        let bench = Bench::with(json!([scripted(json!({}))])).await;
+        let bench = Bench::with(json!([leasing(json!({}))])).await;
         let pin = bench.config.run_dir.join("netns").join(LOST.0);
         cnm_cni::netns::create(&pin).await.unwrap();
         mark("10.22.3.9", LOST.0);
         let found = collect(&bench, true, 600).await;
         assert_eq!(found[0].outcome, Outcome::Removed, "{found:?}");
-        assert_eq!(bench.verbs(), [] as [&str; 0], "nothing tells by which chain it was made");
+        assert_eq!(bench.verbs(), [] as [&str; 0], "no lease tells of its chain's");
         bench.assert_nothing_is_left();
     });
 }
