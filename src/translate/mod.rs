@@ -21,8 +21,8 @@ mod tests;
 pub use answers::{endpoint_interface, join_answer, widened};
 pub use arguments::{Arguments, arguments, kubernetes_args, port_mappings};
 pub use conflist::{
-    Prospects, TakesAddress, attaches, carries_over, declares, device, lease_folder, masquerades,
-    masters, prospects, publishes, serves,
+    Prospects, TakesAddress, attaches, carries_over, declares, device, hides_leases, lease_folder,
+    masquerades, masters, prospects, publishes, serves,
 };
 pub use mtu::with_mtu;
 pub use refusal::{OtherAddress, Refusal};

@@ -579,3 +579,24 @@ fn an_internal_network_has_no_way_out() {
     assert_eq!((answer.gateway, answer.static_routes), (None, Vec::new()));
     assert!(answer.disable_gateway_service);
 }
+
+#[test]
+fn leases_are_hidden_where_another_than_a_reference_plugin_keeps_them() {
+    let hidden = [
+        json!([{"type": "weave-net"}, {"type": "portmap"}]),
+        json!([{"type": "flannel"}]),
+        json!([{"type": "bridge", "ipam": {"type": "whereabouts"}}]),
+    ];
+    let seen = [
+        json!([{"type": "bridge", "ipam": {"type": "host-local"}}, {"type": "other"}]),
+        json!([{"type": "ptp", "ipam": {"type": "static"}}]),
+        // Whose DEL fails for a device that it did not hand over.
+        json!([{"type": "host-device", "device": "eth9"}, {"type": "bandwidth"}]),
+    ];
+    for plugins in hidden {
+        assert!(hides_leases(&chain(plugins.clone())), "{plugins}");
+    }
+    for plugins in seen {
+        assert!(!hides_leases(&chain(plugins.clone())), "{plugins}");
+    }
+}
