@@ -330,6 +330,21 @@ pub fn lease_folder(list: &NetworkConfigList) -> Option<PathBuf> {
     Some(Path::new(folder).join(list.name()))
 }
 
+/// Whether the chain's addresses may be kept where nobody but its own plugins looks: by an IPAM that
+/// is none of the reference plugins, or in a chain that begins with none of them.
+#[must_use]
+pub fn hides_leases(list: &NetworkConfigList) -> bool {
+    const INTERFACES: [&str; 8] =
+        ["bridge", "dummy", "host-device", "ipvlan", "macvlan", "ptp", "tap", "vlan"];
+    match list.plugins().iter().find_map(|plugin| plugin.ipam_type()) {
+        Some(ipam) => !matches!(ipam, "host-local" | "static" | "dhcp"),
+        None => {
+            let first = list.plugins().first();
+            first.is_some_and(|first| !INTERFACES.contains(&first.plugin_type()))
+        }
+    }
+}
+
 /// Whether a plugin of the chain hides the containers' addresses behind the host's, by rules that
 /// its DEL finds by the addresses that are live.
 #[must_use]

@@ -212,7 +212,7 @@ impl Driver {
 /// Whether DEL would release an address that only the chain's own IPAM knows.
 fn gives_away(remains: &Remains, lists: &[NetworkConfigList]) -> bool {
     let list = lists.iter().find(|list| remains.conflist.as_deref() == Some(list.name()));
-    list.is_some_and(|list| translate::lease_folder(list).is_none())
+    list.is_some_and(translate::hides_leases)
 }
 
 /// Collects at intervals, until the driver stops; and before that once what Docker gave up on

@@ -52,9 +52,9 @@ impl Driver {
         lists: &'l [NetworkConfigList],
     ) -> Vec<&'l NetworkConfigList> {
         let conflists = self.networks.conflists();
-        let hidden = lists.iter().filter(|list| {
-            conflists.contains(list.name()) && translate::lease_folder(list).is_none()
-        });
+        let hidden = lists
+            .iter()
+            .filter(|list| conflists.contains(list.name()) && translate::hides_leases(list));
         if remains.addresses.is_empty() { Vec::new() } else { hidden.collect() }
     }
 

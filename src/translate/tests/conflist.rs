@@ -158,3 +158,24 @@ fn a_port_that_nobody_would_publish_is_refused_with_the_remedy() {
     let text = publishes(&chain, &fixed).unwrap_err().to_string();
     assert!(text.contains("8080:80/tcp") && text.contains("\"portmap\""), "{text}");
 }
+
+#[test]
+fn leases_are_hidden_where_another_than_a_reference_plugin_keeps_them() {
+    let hidden = [
+        json!([{"type": "weave-net"}, {"type": "portmap"}]),
+        json!([{"type": "flannel"}]),
+        json!([{"type": "bridge", "ipam": {"type": "whereabouts"}}]),
+    ];
+    let seen = [
+        json!([{"type": "bridge", "ipam": {"type": "host-local"}}, {"type": "other"}]),
+        json!([{"type": "ptp", "ipam": {"type": "static"}}]),
+        // Whose DEL fails for a device that it did not hand over.
+        json!([{"type": "host-device", "device": "eth9"}, {"type": "bandwidth"}]),
+    ];
+    for plugins in hidden {
+        assert!(hides_leases(&chain(plugins.clone())), "{plugins}");
+    }
+    for plugins in seen {
+        assert!(!hides_leases(&chain(plugins.clone())), "{plugins}");
+    }
+}
