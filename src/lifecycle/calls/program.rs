@@ -10,6 +10,7 @@ use crate::lifecycle::calls::watch;
 use crate::lifecycle::driver::Driver;
 use crate::lifecycle::error::chain;
 use crate::lifecycle::error::{Error, Result};
+use crate::lifecycle::ports::publish::insisted_on;
 use crate::lifecycle::record::Attachment;
 use crate::lifecycle::removal::{Claims, waits};
 use crate::translate::PORT_MAPPINGS;
@@ -123,7 +124,7 @@ impl Driver {
         attachment: &Attachment,
         asked: &[PortBinding],
     ) -> Result<()> {
-        let ports = attachment.ports_or(asked);
+        let ports = insisted_on(attachment.ports_or(asked), asked);
         if attachment.publishes() || !attachment.list.declares(PORT_MAPPINGS) {
             return Ok(());
         }
