@@ -14,6 +14,7 @@ impl Removals {
     /// Makes an orphan of the attachment, whose intent to delete is on record. The caller has it
     /// removed, with one of the functions below.
     pub(crate) fn begin(&self, attachment: Attachment) -> Arc<Cell> {
+        self.withdrawals.add(&attachment);
         self.orphans.insert(attachment)
     }
 
@@ -91,6 +92,7 @@ impl Removals {
         netns::remove(&attachment.staging).await?;
         attachment.let_go_of_sandbox().await?;
         self.ports.release(&attachment.endpoint);
+        self.withdrawals.forget(attachment.id);
         self.records.remove(attachment).await
     }
 }

@@ -2,7 +2,6 @@
 
 use super::{Removals, traces};
 use crate::lifecycle::error::{Error, Result, chain};
-use crate::lifecycle::host::forward;
 use crate::lifecycle::ports::publish;
 use crate::lifecycle::record::Attachment;
 
@@ -16,8 +15,10 @@ impl Removals {
             return self.let_go(attachment).await;
         }
         // At once: neither needs the other, and DEL begins after both.
-        let (withdrawn, restored) =
-            tokio::join!(forward::withdraw(attachment), self.interfaces.restore(attachment));
+        let (withdrawn, restored) = tokio::join!(
+            self.withdrawals.withdraw(attachment.id),
+            self.interfaces.restore(attachment)
+        );
         if let Err(error) = &restored {
             // No reason to leave in place what DEL can remove.
             tracing::warn!(attachment = %attachment.id, error = chain(error),
