@@ -85,13 +85,16 @@ impl Driver {
         };
         let keep = async {
             let side = async {
-                match &joined.host_side {
+                match &attachment.host_side {
                     Some(side) => Some(side.clone()),
-                    None => side::see(&self.interfaces.own, &joined).await.inspect_err(unseen).ok(),
+                    None => {
+                        side::see(&self.interfaces.own, attachment).await.inspect_err(unseen).ok()
+                    }
                 }
             };
-            joined.host_side = side.await;
-            self.interfaces.read_settings(&mut joined).await?;
+            let (side, read) = tokio::join!(side, self.interfaces.read_settings(&mut joined));
+            joined.host_side = side;
+            read?;
             self.records.keep(&joined).await
         };
         // Before the interface moves: its settings are on record then, wherever a crash leaves it.

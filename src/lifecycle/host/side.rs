@@ -22,11 +22,9 @@ const MOST_LINKS: usize = 8;
 /// The kernel does not tell.
 pub(crate) async fn see(own: &Netlink, attachment: &Attachment) -> Result<HostSide> {
     let mut side = HostSide::default();
-    for link in links_of(own, attachment).await? {
-        let controller = match link.controller {
-            Some(index) => own.link_by_index(index).await?.map(|controller| controller.name),
-            None => None,
-        };
+    let links = links_of(own, attachment).await?;
+    for link in &links {
+        let controller = link.controller.and_then(|index| named(&links, index));
         let gateways = attachment.result.iter().flat_map(|result| &result.ips);
         let gateways: Vec<IpAddr> = gateways.filter_map(|ip| ip.gateway).collect();
         for address in own.addresses(link.index).await? {
@@ -41,14 +39,15 @@ pub(crate) async fn see(own: &Netlink, attachment: &Attachment) -> Result<HostSi
                 side.routes.push((link.name.clone(), route.destination));
             }
         }
-        side.links.push(HostLink { name: link.name, up: link.up, controller });
+        side.links.push(HostLink { name: link.name.clone(), up: link.up, controller });
     }
     side.settings = forwarding(&side, attachment).await;
     Ok(side)
 }
 
 /// The links of the host that the packets pass: those that ADD told of, the one that the kernel says
-/// is opposite or below, and what these are ports of.
+/// is opposite or below, and what these are ports of. Each is asked for once: Docker waits, and each
+/// question waits for whoever has the kernel's lock on links.
 async fn links_of(own: &Netlink, attachment: &Attachment) -> Result<Vec<Link>> {
     let mut links: Vec<Link> = Vec::new();
     if let Some(interface) = &attachment.interface
@@ -58,11 +57,13 @@ async fn links_of(own: &Netlink, attachment: &Attachment) -> Result<Vec<Link>> {
     }
     let told = attachment.result.iter().flat_map(|result| &result.interfaces);
     for told in told.filter(|told| told.sandbox.as_deref().unwrap_or_default().is_empty()) {
-        links.extend(own.link(&told.name).await?);
+        if links.iter().all(|link| link.name != told.name) {
+            links.extend(own.link(&told.name).await?);
+        }
     }
     let mut next = 0;
     while let Some(link) = links.get(next).filter(|_| next < MOST_LINKS) {
-        if let Some(index) = link.controller {
+        if let Some(index) = link.controller.filter(|index| named(&links, *index).is_none()) {
             links.extend(own.link_by_index(index).await?);
         }
         next += 1;
@@ -70,6 +71,11 @@ async fn links_of(own: &Netlink, attachment: &Attachment) -> Result<Vec<Link>> {
     let mut seen = HashSet::new();
     links.retain(|link| seen.insert(link.index));
     Ok(links)
+}
+
+/// The name of the link with that index, if it is among them.
+fn named(links: &[Link], index: u32) -> Option<String> {
+    links.iter().find(|link| link.index == index).map(|link| link.name.clone())
 }
 
 /// The settings that have the host forward what comes from the attachment's links.
