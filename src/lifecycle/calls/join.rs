@@ -18,7 +18,7 @@ impl Driver {
     /// # Errors
     /// The endpoint is unknown, or its interface cannot be moved; it stays in staging then.
     pub async fn join(&self, request: JoinRequest) -> Result<JoinResponse> {
-        let _ahead = self.gate.ahead();
+        let _ahead = self.gate.ahead(&request.endpoint_id);
         self.inherited.seen_by_dockerd(&request.endpoint_id);
         let mut slot = self.endpoints.lock(&request.endpoint_id).await;
         let Some(attachment) = slot.as_mut() else {

@@ -11,7 +11,7 @@ use crate::lifecycle::driver::Driver;
 use crate::lifecycle::error::chain;
 use crate::lifecycle::error::{Error, Result};
 use crate::lifecycle::ports::publish::insisted_on;
-use crate::lifecycle::record::Attachment;
+use crate::lifecycle::record::{Attachment, Phase};
 use crate::lifecycle::removal::{Claims, waits};
 use crate::translate::PORT_MAPPINGS;
 
@@ -27,7 +27,7 @@ impl Driver {
         &self,
         request: ProgramExternalConnectivityRequest,
     ) -> Result<()> {
-        let _ahead = self.gate.ahead();
+        let _ahead = self.gate.ahead(&request.endpoint_id);
         self.inherited.seen_by_dockerd(&request.endpoint_id);
         let asked = PortBinding::read(&request.options)?;
         let mut slot = self.endpoints.lock(&request.endpoint_id).await;
@@ -55,7 +55,7 @@ impl Driver {
     /// # Errors
     /// The chain cannot take the ports back; they stay the endpoint's.
     pub async fn revoke_external_connectivity(&self, request: EndpointRequest) -> Result<()> {
-        let _ahead = self.gate.ahead();
+        let _ahead = self.gate.ahead(&request.endpoint_id).last();
         let mut slot = self.endpoints.lock(&request.endpoint_id).await;
         let Some(attachment) = slot.as_mut() else { return Ok(()) };
         if attachment.is_gateway {
@@ -81,13 +81,17 @@ impl Driver {
         &self,
         request: EndpointRequest,
     ) -> Result<EndpointOperInfoResponse> {
-        let _ahead = self.gate.ahead();
+        let mut ahead = self.gate.ahead(&request.endpoint_id);
         self.inherited.seen_by_dockerd(&request.endpoint_id);
         let mut slot = self.endpoints.lock(&request.endpoint_id).await;
         let mut value = Map::new();
         if let Some(attachment) = slot.as_mut() {
             self.publisher.note_published_elsewhere(attachment).await;
             watch::settle(self, attachment).await?;
+            if attachment.phase == Phase::Settled {
+                // Docker before 28 moves the interface yet.
+                ahead = ahead.last();
+            }
             value.insert("cni.network".into(), json!(attachment.list.name()));
             value.insert("cni.containerID".into(), json!(attachment.parameters.container_id));
             value.insert("cni.ifname".into(), json!(attachment.parameters.if_name));
@@ -98,6 +102,7 @@ impl Driver {
                 value.insert("cni.result".into(), json!(result));
             }
         }
+        drop(ahead);
         Ok(EndpointOperInfoResponse { value })
     }
 
