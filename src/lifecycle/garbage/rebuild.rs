@@ -30,8 +30,8 @@ impl Driver {
         let list = lists.iter().find(|list| remains.conflist.as_deref() == Some(list.name()));
         let Some(list) = list else {
             forward::withdraw_all(id).await?;
-            if let Some(link) = self.interfaces.own.link(&id.if_name()).await? {
-                self.interfaces.own.delete_link(link.index).await?;
+            if let Some(link) = self.interfaces.aside.link(&id.if_name()).await? {
+                self.interfaces.aside.delete_link(link.index).await?;
             }
             return Ok(netns::remove(&self.interfaces.staging(id)).await?);
         };
@@ -50,8 +50,8 @@ impl Driver {
         let staging = self.interfaces.staging(id);
         let if_name = id.if_name();
         staging::stage(&staging).await?;
-        if let Some(link) = self.interfaces.own.link(&if_name).await? {
-            self.interfaces.own.move_to(link.index, &netns::open(&staging)?).await?;
+        if let Some(link) = self.interfaces.aside.link(&if_name).await? {
+            self.interfaces.aside.move_to(link.index, &netns::open(&staging)?).await?;
         }
         let netlink = Netlink::in_netns(&staging).await?;
         let link = match netlink.link(&if_name).await? {
