@@ -1,54 +1,70 @@
 //! The gate for work that Docker does not wait for: removals, checks, collection. Whatever a piece
 //! of it runs (plugins, `iptables`, moves of interfaces) it runs inside.
 //!
-//! A few pieces of work are inside at a time, however many wait: each may start several processes and
-//! move an interface, and all of them share the kernel's lock on links, the tables' and the
-//! processors. While Docker starts a container, only one of them begins at a time, so that
-//! background work goes on under any load and is in nobody's way.
+//! A few pieces of work are inside at a time, however many wait. What changes links or rules shares the
+//! kernel's locks on them with Docker, whose every step waits for whoever has such a lock or is to have it
+//! first: so these are few, and while Docker starts a container only one at a time, with rests between.
+//! Background work goes on under any load so, and is in nobody's way. What only looks, as a check,
+//! shares no more than the processors with the start, and does not wait for it.
 
+use std::collections::HashMap;
 use std::sync::Arc;
-
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, sleep_until};
 
-/// How many pieces of background work run at a time.
-const PLACES: usize = 8;
+use crate::cnm::EndpointId;
 
-/// How many places there are while Docker waits for something.
+/// How many pieces of work that change something run at a time. The kernel makes changes of links one after
+/// the other; a few more are at work on something else meanwhile.
+const CHANGES: usize = 4;
+
+/// How many of them while Docker waits for something.
 const ALWAYS: usize = 1;
+
+/// How many pieces of work that only look run at a time.
+const LOOKS: usize = 6;
 
 /// How long it is taken to wait yet when it has been answered: a container's start is several calls,
 /// with work of Docker's own between them.
 const UNTIL_NEXT_CALL: Duration = Duration::from_millis(300);
 
+/// A change that took longer than this was not at work all the time.
+const LONGEST_REST: Duration = Duration::from_millis(200);
+
 /// The gate. Clones are the same gate.
 #[derive(Debug, Clone)]
 pub(crate) struct Gate {
-    /// Places that are there in any case.
+    /// For changes, in any case.
     always: Arc<Semaphore>,
-    /// Further ones, for while Docker waits for nothing.
+    /// For changes, while Docker waits for nothing.
     quiet: Arc<Semaphore>,
+    /// One waits for that at a time, and the others for this one: hundreds need not hear of each call.
+    first: Arc<Mutex<()>>,
+    /// Until when no change begins while Docker waits.
+    rest: Arc<watch::Sender<Option<Instant>>>,
+    looks: Arc<Semaphore>,
     ahead: Arc<watch::Sender<Waiting>>,
 }
 
 /// What Docker waits for.
-#[derive(Debug, Default, Clone, Copy)]
+#[derive(Debug, Default)]
 struct Waiting {
+    /// How many calls.
     count: usize,
-    /// When it was answered last.
-    answered: Option<Instant>,
+    /// The endpoints whose next call is awaited, and until when.
+    between_calls: HashMap<EndpointId, Instant>,
 }
 
 impl Waiting {
     /// When background work may go on; none while Docker waits.
-    fn over(self) -> Option<Instant> {
-        let answered = self.answered.map_or_else(Instant::now, |time| time + UNTIL_NEXT_CALL);
-        (self.count == 0).then_some(answered)
+    fn over(&self) -> Option<Instant> {
+        let last = self.between_calls.values().max().copied();
+        (self.count == 0).then(|| last.unwrap_or_else(Instant::now))
     }
 
-    fn is_over(self) -> bool {
+    fn is_over(&self) -> bool {
         self.over().is_some_and(|time| time <= Instant::now())
     }
 }
@@ -58,77 +74,153 @@ impl Waiting {
 pub(crate) struct Pass {
     /// None if it needs no place.
     _place: Option<OwnedSemaphorePermit>,
+    _rest: Option<Rest>,
     _ahead: Option<Ahead>,
+}
+
+/// Has Docker find the kernel's locks free for as long as a change took that it has waited beside.
+#[derive(Debug)]
+struct Rest {
+    begun: Instant,
+    until: Arc<watch::Sender<Option<Instant>>>,
+}
+
+impl Drop for Rest {
+    fn drop(&mut self) {
+        let now = Instant::now();
+        self.until.send_replace(Some(now + (now - self.begun).min(LONGEST_REST)));
+    }
 }
 
 /// Something that Docker waits for, until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Ahead {
     ahead: Arc<watch::Sender<Waiting>>,
+    endpoint: EndpointId,
+    is_last: bool,
 }
 
 impl Gate {
     /// A gate for work that runs plugins, of which so many may run at a time: at least half of them are
     /// left to Docker.
     pub(crate) fn new(plugins: usize) -> Self {
-        let places = PLACES.min(plugins / 2).max(ALWAYS);
+        let places = |most: usize| most.min(plugins / 4).max(1);
         Self {
             always: Arc::new(Semaphore::new(ALWAYS)),
-            quiet: Arc::new(Semaphore::new(places - ALWAYS)),
+            quiet: Arc::new(Semaphore::new(places(CHANGES) - ALWAYS)),
+            first: Arc::default(),
+            rest: Arc::default(),
+            looks: Arc::new(Semaphore::new(places(LOOKS))),
             ahead: Arc::default(),
         }
     }
 
     /// Waits for a place, behind who came before. A caller that stops waiting has no place.
     pub(crate) async fn enter(&self) -> Pass {
-        // Nobody closes the semaphores.
-        let place = tokio::select! {
-            place = Arc::clone(&self.always).acquire_owned() => place.ok(),
-            place = self.when_quiet() => place,
-        };
-        Pass { _place: place, _ahead: None }
-    }
-
-    /// The same, until Docker has come to wait for the work: then it goes ahead, and needs no place.
-    pub(crate) async fn enter_unless(&self, wanted: impl Future<Output = ()>) -> Pass {
         tokio::select! {
             biased;
-            () = wanted => Pass { _place: None, _ahead: Some(self.ahead()) },
+            place = self.when_quiet() => Pass { _place: place, _rest: None, _ahead: None },
+            pass = self.in_any_case() => pass,
+        }
+    }
+
+    /// The same for work that changes no link and no rule: it does not wait for Docker.
+    pub(crate) async fn enter_to_look(&self) -> Pass {
+        // Nobody closes the semaphores.
+        let place = Arc::clone(&self.looks).acquire_owned().await.ok();
+        Pass { _place: place, _rest: None, _ahead: None }
+    }
+
+    /// Waits for the place that there is while Docker waits, too.
+    async fn in_any_case(&self) -> Pass {
+        let place = Arc::clone(&self.always).acquire_owned().await.ok();
+        let until = *self.rest.borrow();
+        if let Some(until) = until {
+            tokio::select! {
+                () = sleep_until(until) => {}
+                () = self.until_quiet() => {}
+            }
+        }
+        let rest = Rest { begun: Instant::now(), until: Arc::clone(&self.rest) };
+        Pass { _place: place, _rest: Some(rest), _ahead: None }
+    }
+
+    /// As [`Gate::enter`], until Docker has come to wait for the work, which is `endpoint`'s: then it
+    /// goes ahead, and needs no place.
+    pub(crate) async fn enter_unless(
+        &self,
+        endpoint: &EndpointId,
+        wanted: impl Future<Output = ()>,
+    ) -> Pass {
+        tokio::select! {
+            biased;
+            () = wanted => {
+                let ahead = Some(self.ahead(endpoint).last());
+                Pass { _place: None, _rest: None, _ahead: ahead }
+            }
             pass = self.enter() => pass,
         }
     }
 
-    /// Waits for one of the further places.
+    /// Waits for a place that there is while Docker waits for nothing.
     async fn when_quiet(&self) -> Option<OwnedSemaphorePermit> {
-        let mut ahead = self.ahead.subscribe();
+        let _first = self.first.lock().await;
         loop {
-            // The sender lives as long as this gate.
-            let waiting = ahead.wait_for(|waiting| waiting.count == 0).await.map(|it| *it);
-            if let Some(time) = waiting.ok().and_then(Waiting::over) {
-                sleep_until(time).await;
-            }
-            let permit = Arc::clone(&self.quiet).acquire_owned().await.ok();
-            let waiting = *ahead.borrow();
-            if waiting.is_over() {
-                return permit;
+            self.until_quiet().await;
+            let place = Arc::clone(&self.quiet).acquire_owned().await.ok();
+            if self.ahead.borrow().is_over() {
+                return place;
             }
         }
     }
 
-    /// Has background work keep out of the way until the return value is dropped. Never
-    /// waits: what Docker waits for needs no place.
+    /// Waits until Docker waits for nothing.
+    async fn until_quiet(&self) {
+        let mut ahead = self.ahead.subscribe();
+        loop {
+            // The sender lives as long as this gate.
+            let waiting = ahead.wait_for(|waiting| waiting.count == 0).await;
+            let Some(over) = waiting.ok().and_then(|waiting| waiting.over()) else { continue };
+            if over <= Instant::now() {
+                return;
+            }
+            tokio::select! {
+                () = sleep_until(over) => return,
+                // What was awaited has come, or will not.
+                _ = ahead.changed() => {}
+            }
+        }
+    }
+
+    /// Has background work keep out of the way of what Docker asks for an endpoint, until the return
+    /// value is dropped, and for a moment after that. Never waits: what Docker waits for needs no
+    /// place.
     #[must_use]
-    pub(crate) fn ahead(&self) -> Ahead {
+    pub(crate) fn ahead(&self, endpoint: &EndpointId) -> Ahead {
         self.ahead.send_modify(|waiting| waiting.count += 1);
-        Ahead { ahead: Arc::clone(&self.ahead) }
+        Ahead { ahead: Arc::clone(&self.ahead), endpoint: endpoint.clone(), is_last: false }
+    }
+}
+
+impl Ahead {
+    /// No call of the endpoint's start follows.
+    #[must_use]
+    pub(crate) fn last(mut self) -> Self {
+        self.is_last = true;
+        self
     }
 }
 
 impl Drop for Ahead {
     fn drop(&mut self) {
+        let now = Instant::now();
         self.ahead.send_modify(|waiting| {
             waiting.count -= 1;
-            waiting.answered = Some(Instant::now());
+            waiting.between_calls.retain(|_, until| *until > now);
+            match self.is_last {
+                true => waiting.between_calls.remove(&self.endpoint),
+                false => waiting.between_calls.insert(self.endpoint.clone(), now + UNTIL_NEXT_CALL),
+            };
         });
     }
 }
@@ -145,6 +237,10 @@ mod tests {
 
     /// Far longer than anything here takes.
     const SOON: Duration = Duration::from_secs(10);
+
+    fn id(text: &str) -> EndpointId {
+        text.parse().unwrap()
+    }
 
     /// Lets so many tasks pass, and tells how many were inside at a time.
     async fn most_inside(gate: &Gate, tasks: usize) -> usize {
@@ -167,26 +263,26 @@ mod tests {
 
     #[tokio::test]
     async fn few_are_inside_however_many_come() {
-        assert_eq!(most_inside(&Gate::new(32), 300).await, PLACES);
-        assert_eq!(most_inside(&Gate::new(4), 300).await, 2, "half of the plugins are Docker's");
+        assert_eq!(most_inside(&Gate::new(32), 300).await, CHANGES);
+        assert_eq!(most_inside(&Gate::new(8), 300).await, 2, "as many look, the rest is Docker's");
         assert_eq!(most_inside(&Gate::new(1), 300).await, 1);
     }
 
     #[tokio::test]
     async fn while_docker_starts_a_container_work_goes_on_one_at_a_time() {
         let gate = Gate::new(32);
-        let ahead = [gate.ahead(), gate.ahead()];
+        let ahead = [gate.ahead(&id("e1")), gate.ahead(&id("e2"))];
         assert_eq!(most_inside(&gate, 50).await, ALWAYS);
         drop(ahead);
         // Not at once: the next call may come soon.
-        let all = async { while most_inside(&gate, 50).await < PLACES {} };
+        let all = async { while most_inside(&gate, 50).await < CHANGES {} };
         timeout(SOON, all).await.unwrap();
     }
 
     #[tokio::test]
     async fn work_that_waits_goes_on_when_docker_has_been_answered() {
         let gate = Gate::new(32);
-        let ahead = gate.ahead();
+        let ahead = gate.ahead(&id("e1"));
         let first = gate.enter().await;
         let waiting = tokio::spawn({
             let gate = gate.clone();
@@ -197,6 +293,53 @@ mod tests {
         drop(ahead);
         timeout(SOON, waiting).await.unwrap().unwrap();
         drop(first);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_the_next_call_of_a_start_is_waited_for() {
+        let gate = Gate::new(32);
+        let other = gate.ahead(&id("e0"));
+        let _first = gate.enter().await;
+        drop(other.last());
+        let entered = || timeout(UNTIL_NEXT_CALL / 2, gate.enter());
+        drop(gate.ahead(&id("e1")));
+        entered().await.unwrap_err();
+        // What another endpoint is asked last tells nothing of this one.
+        drop(gate.ahead(&id("e2")).last());
+        entered().await.unwrap();
+        drop(gate.ahead(&id("e1")));
+        drop(gate.ahead(&id("e1")).last());
+        timeout(Duration::ZERO, entered()).await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn who_only_looks_does_not_wait_for_docker() {
+        let gate = Gate::new(32);
+        let _ahead = gate.ahead(&id("e1"));
+        let mut looks = Vec::new();
+        for _ in 0..LOOKS {
+            looks.push(timeout(SOON, gate.enter_to_look()).await.unwrap());
+        }
+        timeout(Duration::ZERO, gate.enter_to_look()).await.unwrap_err();
+        timeout(SOON, gate.enter()).await.expect("looks leave changes their places");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_change_beside_docker_is_followed_by_as_long_a_rest() {
+        let gate = Gate::new(32);
+        let ahead = gate.ahead(&id("e1"));
+        let change = gate.enter().await;
+        let took = LONGEST_REST / 2;
+        tokio::time::advance(took).await;
+        drop(change);
+        timeout(took - Duration::from_millis(10), gate.enter()).await.unwrap_err();
+        timeout(took, gate.enter()).await.unwrap();
+        // Nobody rests for nobody.
+        let change = gate.enter().await;
+        tokio::time::advance(LONGEST_REST).await;
+        drop(change);
+        drop(ahead.last());
+        timeout(LONGEST_REST / 2, gate.enter()).await.unwrap();
     }
 
     #[tokio::test]

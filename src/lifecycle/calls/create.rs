@@ -112,7 +112,7 @@ impl Driver {
         options: &EndpointOptions,
         request: &CreateEndpointRequest,
     ) -> Result<EndpointInterface> {
-        let _ahead = self.gate.ahead();
+        let _ahead = self.gate.ahead(&request.endpoint_id);
         let interface = &request.interface;
         let mac = interface.mac_address.as_deref().map(str::parse).transpose()?;
         let mtu = options.mtu.or(network.options.mtu);

@@ -18,7 +18,7 @@ impl Driver {
     /// # Errors
     /// The endpoint is unknown, or its interface cannot be moved; it stays in staging then.
     pub async fn join(&self, request: JoinRequest) -> Result<JoinResponse> {
-        let _ahead = self.gate.ahead();
+        let _ahead = self.gate.ahead(&request.endpoint_id);
         self.inherited.seen_by_dockerd(&request.endpoint_id);
         let mut slot = self.endpoints.lock(&request.endpoint_id).await;
         let Some(attachment) = slot.as_mut() else {
@@ -90,23 +90,33 @@ impl Driver {
             }
         };
         let keep = async {
-            if joining.host_side.is_none() {
-                let seen = side::see(&self.interfaces.own, made).await;
-                joining.host_side = seen.inspect_err(unseen).ok();
-            }
-            if first {
-                joining.settings = self.interfaces.read_settings(attachment, made).await?;
+            let side = async {
+                match joining.host_side.take() {
+                    Some(side) => Some(side),
+                    None => side::see(&self.interfaces.own, made).await.inspect_err(unseen).ok(),
+                }
+            };
+            let settings = async {
+                match first {
+                    true => self.interfaces.read_settings(attachment, made).await.map(Some),
+                    false => Ok(None),
+                }
+            };
+            let (side, settings) = tokio::join!(side, settings);
+            joining.host_side = side;
+            if let Some(settings) = settings? {
+                joining.settings = settings;
             }
             joined.join(joining)?;
             self.records.keep(&joined).await
         };
-        // Before the interface moves: its settings are on record then, wherever a crash leaves it.
         let isolate = async {
             match self.networks.get(&attachment.network) {
                 Ok(network) if network.is_isolated() => self.isolate().await,
                 _ => Ok(()),
             }
         };
+        // Before the interface moves: its settings are on record then, wherever a crash leaves it.
         // All to their end, so that an undo does not meet a step that is under way.
         let (kept, exempted, isolated) = tokio::join!(keep, exempt, isolate);
         let handed_over = match kept.and(exempted).and(isolated) {

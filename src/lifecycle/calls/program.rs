@@ -10,6 +10,7 @@ use crate::lifecycle::calls::watch;
 use crate::lifecycle::driver::Driver;
 use crate::lifecycle::error::chain;
 use crate::lifecycle::error::{Error, Result};
+use crate::lifecycle::ports::publish::insisted_on;
 use crate::lifecycle::record::Attachment;
 use crate::lifecycle::removal::{Claims, waits};
 use crate::translate::PORT_MAPPINGS;
@@ -26,7 +27,7 @@ impl Driver {
         &self,
         request: ProgramExternalConnectivityRequest,
     ) -> Result<()> {
-        let _ahead = self.gate.ahead();
+        let _ahead = self.gate.ahead(&request.endpoint_id);
         self.inherited.seen_by_dockerd(&request.endpoint_id);
         let asked = PortBinding::read(&request.options)?;
         let mut slot = self.endpoints.lock(&request.endpoint_id).await;
@@ -57,7 +58,7 @@ impl Driver {
     /// # Errors
     /// The chain cannot take the ports back; they stay the endpoint's.
     pub async fn revoke_external_connectivity(&self, request: EndpointRequest) -> Result<()> {
-        let _ahead = self.gate.ahead();
+        let _ahead = self.gate.ahead(&request.endpoint_id).last();
         let mut slot = self.endpoints.lock(&request.endpoint_id).await;
         let Some(attachment) = slot.as_mut() else { return Ok(()) };
         if attachment.is_gateway {
@@ -83,13 +84,17 @@ impl Driver {
         &self,
         request: EndpointRequest,
     ) -> Result<EndpointOperInfoResponse> {
-        let _ahead = self.gate.ahead();
+        let mut ahead = self.gate.ahead(&request.endpoint_id);
         self.inherited.seen_by_dockerd(&request.endpoint_id);
         let mut slot = self.endpoints.lock(&request.endpoint_id).await;
         let mut value = Map::new();
         if let Some(attachment) = slot.as_mut() {
             self.publisher.note_published_elsewhere(attachment).await;
             watch::settle(self, attachment).await?;
+            if attachment.settled().is_some() {
+                // Docker before 28 moves the interface yet.
+                ahead = ahead.last();
+            }
             value.insert("cni.network".into(), json!(attachment.list.name()));
             value.insert("cni.containerID".into(), json!(attachment.parameters.container_id));
             value.insert("cni.ifname".into(), json!(attachment.parameters.if_name));
@@ -98,6 +103,7 @@ impl Driver {
             }
             value.insert("cni.result".into(), json!(attachment.made()?.result));
         }
+        drop(ahead);
         Ok(EndpointOperInfoResponse { value })
     }
 
@@ -126,7 +132,7 @@ impl Driver {
         attachment: &Attachment,
         asked: &[PortBinding],
     ) -> Result<()> {
-        let ports = attachment.ports_or(asked);
+        let ports = insisted_on(attachment.ports_or(asked), asked);
         if attachment.publishes() || !attachment.list.declares(PORT_MAPPINGS) {
             return Ok(());
         }

@@ -70,7 +70,7 @@ impl<'l> Look<'l> {
     /// What differs on the host. What joined, or was repaired, after the rules were read is judged by
     /// how they are now.
     async fn on_the_host(&self) -> Vec<String> {
-        let (own, attachment) = (&self.driver.interfaces.own, self.attachment);
+        let (own, attachment) = (&self.driver.interfaces.aside, self.attachment);
         let differences = host::differences(own, attachment, self.shared.rules().await).await;
         match differences.is_empty() || (self.joined && !self.shared.repair) {
             true => differences,
@@ -111,7 +111,7 @@ impl<'l> Look<'l> {
         if netns::identity(joined.sandbox())?.is_none() {
             return Ok(Err("the container's namespace is gone"));
         }
-        match driver.interfaces.locate(attachment).await? {
+        match driver.interfaces.locate_aside(attachment).await? {
             Place::Sandbox(netlink, link) => {
                 let users = driver.interfaces.users_settings_by_now(joined, &link).await?;
                 let settings = joined.joining.settings.clone().overlaid_with(&users);

@@ -18,7 +18,7 @@ use crate::lifecycle::driver::Driver;
 use crate::lifecycle::record::Attachment;
 
 /// How many endpoints are checked at a time.
-const AT_A_TIME: usize = 4;
+const AT_A_TIME: usize = 6;
 
 /// How often the check of an endpoint is begun that Docker's calls interrupt.
 const MOST_TRIES: u32 = 5;
@@ -110,7 +110,7 @@ impl Round {
                     interrupted = Some(Check::of(attachment));
                     continue;
                 }
-                place = driver.gate.enter() => place,
+                place = driver.gate.enter_to_look() => place,
             };
             let look = Look { driver, shared: &self.shared, attachment, joined: waiting.joined };
             match look.check(wanted).await {

@@ -128,7 +128,7 @@ impl Driver {
         // it, since attachments come and go meanwhile.
         let mut on_record = self.records.ids().await?;
         let mut survey =
-            Survey::take(&lists, self.interfaces.netns_dir(), &self.interfaces.own).await?;
+            Survey::take(&lists, self.interfaces.netns_dir(), &self.interfaces.aside).await?;
         on_record.extend(self.records.ids().await?);
         survey.stray_links.retain(|name| !on_record.iter().any(|id| id.if_name() == *name));
         let bridges: Vec<_> = networks.iter().filter_map(|network| network.own_bridge()).collect();

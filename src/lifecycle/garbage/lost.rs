@@ -17,7 +17,7 @@ pub(crate) async fn reason(
     if attachment.settled().is_some() {
         // No look into the containers that run, which are nearly all: what Docker takes out of
         // one it puts here.
-        let taken_out = interfaces.own.link(&attachment.parameters.if_name).await.ok()?;
+        let taken_out = interfaces.aside.link(&attachment.parameters.if_name).await.ok()?;
         return taken_out.map(|_| "Docker took it out of its container, and said no more");
     }
     match interfaces.locate(attachment).await.ok()? {

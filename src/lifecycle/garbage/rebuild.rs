@@ -34,8 +34,8 @@ impl Driver {
         }
         if candidates.is_empty() {
             forward::withdraw_all(id).await?;
-            if let Some(link) = self.interfaces.own.link(&id.if_name()).await? {
-                self.interfaces.own.delete_link(link.index).await?;
+            if let Some(link) = self.interfaces.aside.link(&id.if_name()).await? {
+                self.interfaces.aside.delete_link(link.index).await?;
             }
             netns::remove(&self.interfaces.staging(id)).await?;
         }
@@ -69,8 +69,8 @@ impl Driver {
         let staging = self.interfaces.staging(id);
         let if_name = id.if_name();
         staging::stage(&staging).await?;
-        if let Some(link) = self.interfaces.own.link(&if_name).await? {
-            self.interfaces.own.move_to(link.index, &netns::open(&staging)?).await?;
+        if let Some(link) = self.interfaces.aside.link(&if_name).await? {
+            self.interfaces.aside.move_to(link.index, &netns::open(&staging)?).await?;
         }
         let netlink = Netlink::in_netns(&staging).await?;
         let link = match netlink.link(&if_name).await? {

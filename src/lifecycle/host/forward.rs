@@ -29,6 +29,7 @@
 //! host's own `iptables-restore` writes them, as Docker and the plugins do ([`super::tables`]). On
 //! a host that has none, nobody sets a policy with it either.
 
+use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
@@ -100,23 +101,54 @@ fn missing_of(attachment: &Attachment, family: Family, present: &Listed) -> Vec<
     missing.map(str::to_owned).collect()
 }
 
+/// An attachment that may have rules, and in which families.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Exempt {
+    pub(crate) id: AttachmentId,
+    ipv4: bool,
+    ipv6: bool,
+}
+
+impl Exempt {
+    /// None if the attachment has no rules.
+    pub(crate) fn of(attachment: &Attachment) -> Option<Self> {
+        let id = attachment.id;
+        let [ipv4, ipv6] = match attachment.result() {
+            Some(_) => Family::BOTH.map(|family| !rules(attachment, family).is_empty()),
+            // What was found without its record may have any.
+            None => [attachment.forwarded; 2],
+        };
+        (ipv4 || ipv6).then_some(Self { id, ipv4, ipv6 })
+    }
+
+    fn has(&self, family: Family) -> bool {
+        match family {
+            Family::V4 => self.ipv4,
+            Family::V6 => self.ipv6,
+        }
+    }
+}
+
 /// Removes the rules of an attachment, if it is exempt.
 pub(crate) async fn withdraw(attachment: &Attachment) -> Result<()> {
-    if attachment.result().is_none() {
-        // What was found without its record may have any.
-        return if attachment.forwarded { withdraw_all(attachment.id).await } else { Ok(()) };
+    match Exempt::of(attachment) {
+        Some(exempt) => withdraw_of(&[exempt]).await,
+        None => Ok(()),
     }
-    let remove = async |family| match rules(attachment, family).is_empty() {
-        true => Ok(()),
-        false => remove(family, attachment.id).await,
-    };
-    let (v4, v6) = tokio::join!(remove(Family::V4), remove(Family::V6));
-    v4.and(v6)
 }
 
 /// Removes whatever rules bear the attachment's id.
 pub(crate) async fn withdraw_all(id: AttachmentId) -> Result<()> {
-    let (v4, v6) = tokio::join!(remove(Family::V4, id), remove(Family::V6, id));
+    withdraw_of(&[Exempt { id, ipv4: true, ipv6: true }]).await
+}
+
+/// Removes the rules of these attachments: of a family all or none.
+pub(crate) async fn withdraw_of(exempt: &[Exempt]) -> Result<()> {
+    let remove = async |family| {
+        let ids = exempt.iter().filter(|it| it.has(family)).map(|it| it.id);
+        remove(family, &ids.collect()).await
+    };
+    let (v4, v6) = tokio::join!(remove(Family::V4), remove(Family::V6));
     v4.and(v6)
 }
 
@@ -126,10 +158,9 @@ pub(crate) async fn marked() -> Result<Vec<(AttachmentId, IpAddr)>> {
     for family in Family::BOTH {
         let rules = family.list(Table::Forward).await?.unwrap_or_default();
         marked.extend(rules.iter().filter_map(|rule| {
-            let id = rule.split_once("\"cnm-cni ")?.1.split_once('"')?.0;
             let address = rule.split_once("-s ").or_else(|| rule.split_once("-d "))?.1;
             let address = address.split(['/', ' ']).next()?.parse().ok()?;
-            Some((AttachmentId::parse(id)?, address))
+            Some((bearer(rule)?, address))
         }));
     }
     marked.dedup();
@@ -140,9 +171,9 @@ fn comment(id: AttachmentId) -> String {
     format!("\"cnm-cni {id}\"")
 }
 
-/// Whether a rule is one of the attachment's.
-pub(crate) fn is_of(rule: &str, id: AttachmentId) -> bool {
-    rule.contains(&comment(id))
+/// The attachment that a rule is of.
+fn bearer(rule: &str) -> Option<AttachmentId> {
+    AttachmentId::parse(rule.split_once("\"cnm-cni ")?.1.split_once('"')?.0)
 }
 
 /// An exempt attachment's rules for the addresses of one family that ADD gave, a line each, as
@@ -176,11 +207,14 @@ pub(crate) fn rules(attachment: &Attachment, family: Family) -> String {
     })
 }
 
-/// Removes whatever rules of one family bear the attachment's id. A host that has lost its program
+/// Removes whatever rules of one family bear one of these ids. A host that has lost its program
 /// keeps them; garbage collection finds them once it is back.
-async fn remove(family: Family, id: AttachmentId) -> Result<()> {
+async fn remove(family: Family, ids: &HashSet<AttachmentId>) -> Result<()> {
+    if ids.is_empty() {
+        return Ok(());
+    }
     let rules = family.list(Table::Forward).await?.unwrap_or_default();
-    let removals = (rules.iter().filter(|rule| is_of(rule, id)))
+    let removals = (rules.iter().filter(|rule| bearer(rule).is_some_and(|id| ids.contains(&id))))
         .filter_map(|rule| rule.strip_prefix("-A "))
         .fold(String::new(), |removals, rule| removals + "-D " + rule + "\n");
     family.apply(WITHDRAW, &removals).await

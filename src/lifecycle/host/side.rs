@@ -22,11 +22,9 @@ const MOST_LINKS: usize = 8;
 /// The kernel does not tell.
 pub(crate) async fn see(own: &Netlink, made: &Made) -> Result<HostSide> {
     let mut side = HostSide::default();
-    for link in links_of(own, made).await? {
-        let controller = match link.controller {
-            Some(index) => own.link_by_index(index).await?.map(|controller| controller.name),
-            None => None,
-        };
+    let links = links_of(own, made).await?;
+    for link in &links {
+        let controller = link.controller.and_then(|index| named(&links, index));
         let gateways: Vec<IpAddr> = made.result.ips.iter().filter_map(|ip| ip.gateway).collect();
         for address in own.addresses(link.index).await? {
             if gateways.contains(&address.net.addr()) {
@@ -40,30 +38,29 @@ pub(crate) async fn see(own: &Netlink, made: &Made) -> Result<HostSide> {
                 side.routes.push((link.name.clone(), route.destination));
             }
         }
-        side.links.push(HostLink { name: link.name, up: link.up, controller });
+        side.links.push(HostLink { name: link.name.clone(), up: link.up, controller });
     }
     side.settings = forwarding(&side, made).await;
     Ok(side)
 }
 
 /// The links of the host that the packets pass: those that ADD told of, the one that the kernel says
-/// is opposite or below, and what these are ports of.
+/// is opposite or below, and what these are ports of. Each is asked for once: Docker waits, and each
+/// question waits for whoever has the kernel's lock on links.
 async fn links_of(own: &Netlink, made: &Made) -> Result<Vec<Link>> {
     let mut links: Vec<Link> = Vec::new();
     if let Link { parent: Some(index), parent_namespace: Some(_), .. } = made.snapshot.link {
         links.extend(own.link_by_index(index).await?);
     }
-    for told in made
-        .result
-        .interfaces
-        .iter()
-        .filter(|told| told.sandbox.as_deref().unwrap_or_default().is_empty())
-    {
-        links.extend(own.link(&told.name).await?);
+    let told = made.result.interfaces.iter();
+    for told in told.filter(|told| told.sandbox.as_deref().unwrap_or_default().is_empty()) {
+        if links.iter().all(|link| link.name != told.name) {
+            links.extend(own.link(&told.name).await?);
+        }
     }
     let mut next = 0;
     while let Some(link) = links.get(next).filter(|_| next < MOST_LINKS) {
-        if let Some(index) = link.controller {
+        if let Some(index) = link.controller.filter(|index| named(&links, *index).is_none()) {
             links.extend(own.link_by_index(index).await?);
         }
         next += 1;
@@ -71,6 +68,11 @@ async fn links_of(own: &Netlink, made: &Made) -> Result<Vec<Link>> {
     let mut seen = HashSet::new();
     links.retain(|link| seen.insert(link.index));
     Ok(links)
+}
+
+/// The name of the link with that index, if it is among them.
+fn named(links: &[Link], index: u32) -> Option<String> {
+    links.iter().find(|link| link.index == index).map(|link| link.name.clone())
 }
 
 /// The settings that have the host forward what comes from the attachment's links.

@@ -13,8 +13,10 @@ use crate::netlink::Netlink;
 /// Finds, reads and moves the interfaces of attachments.
 #[derive(Debug)]
 pub(crate) struct Interfaces {
-    /// Links of the namespace that dockerd and this program share.
+    /// Links of the namespace that dockerd and this program share, for what Docker waits for.
     pub(crate) own: Netlink,
+    /// The same for background work: a removal's requests take long, and one waits for the other.
+    pub(crate) aside: Netlink,
     /// Folder of the staging namespaces' pins.
     netns_dir: PathBuf,
     pub(crate) sandboxes: Sandboxes,
@@ -33,6 +35,7 @@ impl Interfaces {
     ) -> Result<Self> {
         Ok(Self {
             own: Netlink::own()?,
+            aside: Netlink::own()?,
             netns_dir,
             sandboxes: Sandboxes::of(live),
             fresh: OnceCell::new(),

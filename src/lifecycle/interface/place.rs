@@ -28,13 +28,22 @@ pub(crate) enum Place {
 impl Interfaces {
     /// Looks for the interface in every place where it can be.
     pub(crate) async fn locate(&self, attachment: &Attachment) -> Result<Place> {
+        self.locate_by(&self.own, attachment).await
+    }
+
+    /// The same as background work.
+    pub(crate) async fn locate_aside(&self, attachment: &Attachment) -> Result<Place> {
+        self.locate_by(&self.aside, attachment).await
+    }
+
+    async fn locate_by(&self, own: &Netlink, attachment: &Attachment) -> Result<Place> {
         let if_name = &attachment.parameters.if_name;
         if let Some(staging) = inside(&attachment.staging).await?
             && let Some(link) = staging.link(if_name).await?
         {
             return Ok(Place::Staging(staging, link));
         }
-        if let Some(link) = self.own.link(if_name).await? {
+        if let Some(link) = own.link(if_name).await? {
             return Ok(Place::Own(link));
         }
         if let (Some(sandbox), Some(made)) = (attachment.sandbox(), attachment.snapshot())

@@ -21,10 +21,12 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::Ports;
+use super::table::same;
 use crate::cnm::{EndpointId, NetworkId, PortBinding, Protocol};
 use crate::lifecycle::error::Result;
 use crate::lifecycle::host::Chains;
 use crate::lifecycle::interface::Interfaces;
+use crate::lifecycle::port_error::PortError;
 use crate::lifecycle::record::{Attachment, Endpoints, Networks, Records};
 use crate::netlink::conntrack;
 use crate::state::Folder;
@@ -162,8 +164,14 @@ impl Publisher {
         if wanted.is_empty() || attachment.publishes() {
             return Ok(());
         }
-        let endpoint = &attachment.endpoint;
-        let ports = self.ports.hold(endpoint, &attachment.network, wanted)?;
+        let (endpoint, network) = (&attachment.endpoint, &attachment.network);
+        let ports = match self.ports.hold(endpoint, network, wanted) {
+            // The one that was chosen before is somebody else's by now; another one will do.
+            Err(PortError::Held { .. } | PortError::InUse(_)) if same(wanted, asked) => {
+                self.ports.hold(endpoint, network, asked)?
+            }
+            held => held?,
+        };
         // The ports are the endpoint's only, wherever it stands: it has a sandbox by now.
         if let Some(sandbox) = attachment.sandbox() {
             self.ports.enter(endpoint, sandbox);
@@ -213,6 +221,15 @@ impl Publisher {
         self.records.keep_or_warn(attachment).await;
         Ok(())
     }
+}
+
+/// The ports that an endpoint insists on: its own `ports`, but not those that were chosen for it among
+/// the `asked` ones, where another choice will do.
+pub(crate) fn insisted_on<'p>(
+    ports: &'p [PortBinding],
+    asked: &'p [PortBinding],
+) -> &'p [PortBinding] {
+    if same(ports, asked) { asked } else { ports }
 }
 
 /// Makes the kernel forget the UDP flows that came in by the endpoint's ports. They have no

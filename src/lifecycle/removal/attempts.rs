@@ -14,13 +14,14 @@ impl Removals {
     /// Makes an orphan of the attachment, whose intent to delete is on record. The caller has it
     /// removed, with one of the functions below.
     pub(crate) fn begin(&self, attachment: Attachment) -> Arc<Cell> {
+        self.withdrawals.add(&attachment);
         self.orphans.insert(attachment)
     }
 
     /// Removes an orphan for somebody who waits for it. What fails is told, and repeated in the
     /// background.
     pub(crate) async fn now(self: &Arc<Self>, cell: Arc<Cell>) -> Result<()> {
-        let _ahead = self.gate.ahead();
+        let _ahead = self.gate.ahead(&cell.claims.endpoint).last();
         let outcome = self.attempt(&cell).await;
         self.repeat(&outcome, cell);
         outcome
@@ -48,7 +49,7 @@ impl Removals {
     /// Runs DEL once, when background work has a place for it, or somebody asks for what the
     /// orphan has.
     async fn attempt_in_turn(&self, cell: &Cell) -> Result<()> {
-        let _pass = self.gate.enter_unless(cell.is_asked_for()).await;
+        let _pass = self.gate.enter_unless(&cell.claims.endpoint, cell.is_asked_for()).await;
         self.attempt(cell).await
     }
 
@@ -92,6 +93,7 @@ impl Removals {
         netns::remove(&attachment.staging).await?;
         attachment.let_go_of_sandbox().await?;
         self.ports.release(&attachment.endpoint);
+        self.withdrawals.forget(attachment.id);
         self.records.remove(attachment).await
     }
 }

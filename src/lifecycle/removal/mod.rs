@@ -9,6 +9,7 @@ mod sandbox;
 mod take_back;
 mod traces;
 pub(crate) mod waits;
+mod withdrawals;
 
 pub use operator::Retried;
 pub use orphans::{Orphan, orphans};
@@ -16,3 +17,4 @@ pub use orphans::{Orphan, orphans};
 pub(crate) use claims::Claims;
 use orphans::{Cell, Orphans};
 pub(crate) use removals::Removals;
+use withdrawals::Withdrawals;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Cell, Orphans};
+use super::{Cell, Orphans, Withdrawals};
 use crate::lifecycle::background::{Background, Gate};
 use crate::lifecycle::error::{Result, chain};
 use crate::lifecycle::host::Chains;
@@ -20,6 +20,7 @@ pub(crate) struct Removals {
     pub(super) gate: Gate,
     pub(super) background: Background,
     pub(super) orphans: Orphans,
+    pub(super) withdrawals: Withdrawals,
 }
 
 impl Removals {
@@ -39,6 +40,7 @@ impl Removals {
             gate: gate.clone(),
             background: background.clone(),
             orphans: Orphans::default(),
+            withdrawals: Withdrawals::default(),
         }
     }
 

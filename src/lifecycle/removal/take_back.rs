@@ -2,7 +2,7 @@
 
 use super::{Removals, traces};
 use crate::lifecycle::error::{Error, Result, chain};
-use crate::lifecycle::host::{forward, masquerade};
+use crate::lifecycle::host::masquerade;
 use crate::lifecycle::ports::publish;
 use crate::lifecycle::record::Attachment;
 
@@ -17,8 +17,10 @@ impl Removals {
         }
         let again = attachment.removal().is_some_and(|removal| !removal.is_first_attempt());
         // At once: neither needs the other, and DEL begins after both.
-        let (withdrawn, mut restored) =
-            tokio::join!(forward::withdraw(attachment), self.interfaces.restore(attachment, again));
+        let (withdrawn, mut restored) = tokio::join!(
+            self.withdrawals.withdraw(attachment.id),
+            self.interfaces.restore(attachment, again)
+        );
         if let Err(error) = &restored {
             // No reason to leave in place what DEL can remove.
             tracing::warn!(attachment = %attachment.id, error = chain(error),

@@ -73,7 +73,7 @@ pub(super) async fn left_by(
     if let Some(backup) = backup(attachment, &id)? {
         return Ok(Some(backup));
     }
-    if interfaces.own.link(&attachment.parameters.if_name).await?.is_some() {
+    if interfaces.aside.link(&attachment.parameters.if_name).await?.is_some() {
         return Ok(Some("its interface".to_owned()));
     }
     if let Some(device) = device(interfaces, attachment).await? {

@@ -314,8 +314,8 @@ fn hide(program: &str) {
     sh(&format!("rm {PROGRAMS}/{program} {PROGRAMS}/{program}-restore"));
 }
 
-/// Puts a script in a program's place.
-fn replace(program: &str, script: &str) {
+/// Puts a script in a program's place, which is in `/run/real` then.
+pub(super) fn replace(program: &str, script: &str) {
     view_programs();
     let path = format!("{PROGRAMS}/{program}");
     fs::remove_file(&path).unwrap();

@@ -5,7 +5,7 @@ use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::symlink;
 use std::time::{Duration, Instant};
 
-use cnm_cni::lifecycle::{self, Driver, Error};
+use cnm_cni::lifecycle::{self, Driver, Error, orphans};
 use nix::sys::resource::{Resource, setrlimit};
 use serde_json::{Value, json};
 
@@ -219,6 +219,55 @@ fn a_container_of_two_networks_has_one_port_of_the_drivers_choice() {
         bench.delete_endpoint("e1").await;
         bench.delete_endpoint("e2").await;
         bench.assert_nothing_is_left();
+    });
+}
+
+/// What Docker asks for is told with the call, as it really does.
+async fn program_asked(bench: &Bench, endpoint: &str, port: &Value) -> Result<(), Error> {
+    let options = json!({"com.docker.network.portmap": [port]});
+    let request = json!({"NetworkID": NETWORK, "EndpointID": endpoint, "Options": options});
+    bench.driver.program_external_connectivity(read(request)).await
+}
+
+#[test]
+fn a_chosen_port_that_an_orphan_has_by_now_is_chosen_anew() {
+    alone(async {
+        let range = json!({"Proto": 6, "Port": 80, "HostIP": "", "HostPort": 8080,
+                           "HostPortEnd": 8082});
+        for (asked, number) in [(any(), None), (range, Some(8080))] {
+            let bench = bench().await;
+            let port = || told(&bench).last().unwrap().1;
+            create(&bench, NETWORK, "e1", &asked).await.unwrap();
+            join(&bench, NETWORK, "e1", "/netns/alice").await.unwrap();
+            let chosen = port();
+            assert!(number.is_none_or(|number| number == chosen), "{chosen}");
+            revoke(&bench, "e1").await;
+            program_asked(&bench, "e1", &asked).await.unwrap();
+            assert_eq!(port(), chosen, "as long as it is free");
+
+            // While another one of the container's networks has the gateway, a second container gets the
+            // port, and cannot be removed.
+            revoke(&bench, "e1").await;
+            let conflist = bench.config.conf_dir.join("10-k8snet.conflist");
+            let text = fs::read_to_string(&conflist).unwrap();
+            let broken = scripted(json!({"addresses": ["10.22.3.9/16"], "DEL": {"exit": 1}}));
+            bench.write_conflist(json!([broken, {"type": "fake-plugin", "fake": {"log": "LOG"},
+                                                 "capabilities": {"portMappings": true}}]));
+            let same = json!({"Proto": 6, "Port": 80, "HostIP": "", "HostPort": chosen,
+                              "HostPortEnd": chosen});
+            create(&bench, NETWORK, "e2", &same).await.unwrap();
+            fs::write(&conflist, text).unwrap();
+            bench.delete_endpoint("e2").await;
+            assert_eq!(orphans(&bench.config.state_dir).unwrap().len(), 1);
+
+            program_asked(&bench, "e1", &asked).await.unwrap();
+            assert_ne!(port(), chosen);
+            assert!(number.is_none_or(|_| (8081..=8082).contains(&port())), "{}", port());
+            assert_eq!(orphans(&bench.config.state_dir).unwrap()[0].attempts, 1, "it was hurried");
+            bench.delete_endpoint("e1").await;
+            bench.driver.forget_orphan("e2").await.unwrap();
+            assert_eq!(bench.records(), [] as [std::path::PathBuf; 0]);
+        }
     });
 }
 

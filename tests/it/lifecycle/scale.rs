@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
+use super::host::replace;
 use super::{Bench, NETWORK, read, scripted, until};
 use crate::alone::{alone, sh};
 
@@ -147,6 +148,29 @@ fn a_check_of_all_takes_few_threads_and_leaves_dockers_calls_their_way() {
         );
         assert!(deleted < Duration::from_secs(2), "{deleted:?}");
         assert!(threads < 30 + OF_THE_TEST, "{threads} threads");
+    });
+}
+
+#[test]
+fn those_that_go_together_have_their_rules_listed_and_removed_together() {
+    alone(async {
+        const GOING: usize = 12;
+        let bench = attached(GOING, json!({})).await;
+        let rules = || sh("iptables -S FORWARD; ip6tables -S FORWARD").matches("cnm-cni ").count();
+        // One of each family for what is sent, one for what is received.
+        assert_eq!(rules(), GOING * 4);
+        replace("iptables", "#!/bin/sh\necho \"$*\" >>/run/ran\nexec /run/real/iptables \"$@\"\n");
+        let mut going = JoinSet::new();
+        for n in 0..GOING {
+            let driver = bench.driver.clone();
+            let ids = json!({"NetworkID": NETWORK, "EndpointID": format!("e{n}")});
+            going.spawn(async move { driver.delete_endpoint(read(ids)).await });
+        }
+        going.join_all().await;
+        let ran = fs::read_to_string("/run/ran").unwrap();
+        let listed = ran.lines().filter(|line| line.ends_with("-S FORWARD")).count();
+        assert!((1..GOING).contains(&listed), "listed {listed} times: {ran}");
+        bench.assert_nothing_is_left();
     });
 }
 
