@@ -24,21 +24,22 @@
 //! |---|---|
 //! | `cli` (with `main`) | everything |
 //! | `server` | `lifecycle`, `cnm`, `crash`, `flock`, `plain` |
-//! | `lifecycle` | `translate`, `cni`, `netns`, `netlink`, `sysctl`, `state`, `cnm`, `process`, `trust`, `crash` |
+//! | `lifecycle` | `translate`, `cni`, `netns`, `netlink`, `sysctl`, `state`, `cnm`, `process`, `trust`, `blocking`, `crash` |
 //! | `translate` | the types of `cnm` and `cni` |
 //! | `netlink` | `netns`, `crash` |
 //! | `sysctl` | `netns` |
 //! | `docker` | `http` |
-//! | `state` | `crash`, `durable`, `flock`, `trust` |
+//! | `state` | `blocking`, `crash`, `durable`, `flock`, `trust` |
 //! | `flock` | `trust` |
 //! | `cni` | `process`, `durable`, `trust`, `plain`, `crash` |
 //! | `process` | `trust`, `plain`, `crash` |
 //! | `netns` | `mounts`, `crash` |
-//! | `cnm`, `durable`, `http`, `mounts`, `trust`, `plain`, `crash` (which is nothing in a release) | nobody |
+//! | `cnm`, `blocking`, `durable`, `http`, `mounts`, `trust`, `plain`, `crash` (which is nothing in a release) | nobody |
 //!
 //! `tests/rooms` reads this table and those of `lifecycle` and `cni`, and fails on an arrow that points up, or on
 //! files that use each other in a circle.
 
+mod blocking;
 pub mod cli;
 pub mod cni;
 pub mod cnm;

@@ -1,6 +1,7 @@
-//! Work that blocks, as on files and folders: kept off the threads that serve Docker.
+//! Work that blocks, as on files and folders, with the errors of these rooms.
 
-use super::error::{Error, Result};
+use super::error::Result;
+use crate::blocking;
 
 /// Runs `work` on a thread for such work, and waits for its end.
 ///
@@ -9,9 +10,5 @@ use super::error::{Error, Result};
 pub(crate) async fn on_blocking_thread<T: Send + 'static>(
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(outcome) => outcome,
-        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-        Err(_) => Err(Error::Stopping),
-    }
+    blocking::on_blocking_thread(work).await
 }

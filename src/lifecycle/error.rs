@@ -8,6 +8,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::port_error::PortError;
+use crate::blocking::Stopping;
 use crate::cnm::{EndpointId, InvalidOption, NetworkId};
 use crate::translate::{OtherAddress, Refusal};
 use crate::{cni, netlink, netns, state, sysctl};
@@ -158,12 +159,6 @@ pub enum Error {
         /// The one that was to follow.
         to: String,
     },
-    /// Docker lets an endpoint join, and does not say what.
-    #[error(
-        "endpoint {} cannot join: the request names no sandbox (SandboxKey), which is the container's \
-         network namespace", .0.short()
-    )]
-    NoSandbox(EndpointId),
     /// The interface is neither where it was made nor where Docker takes it from.
     #[error(
         "the interface {if_name} of endpoint {} is gone: somebody removed or renamed it",
@@ -280,6 +275,12 @@ pub enum Error {
         /// Why the undo failed.
         undo: Box<Self>,
     },
+}
+
+impl From<Stopping> for Error {
+    fn from(_: Stopping) -> Self {
+        Self::Stopping
+    }
 }
 
 impl Error {

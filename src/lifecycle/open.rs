@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::background::{Background, Gate};
+use super::blocking::on_blocking_thread;
 use super::calls::watch;
 use super::check;
 use super::config::Config;
@@ -14,7 +15,7 @@ use super::interface::Interfaces;
 use super::ports::{Ports, Publisher};
 use super::record::{Attachment, Endpoints, Network, Networks, Records};
 use super::removal::Removals;
-use crate::state::{self, Folder};
+use crate::state::Folder;
 
 impl Driver {
     /// Opens the records, and starts to bring every attachment that a crash or a reboot
@@ -24,11 +25,9 @@ impl Driver {
     /// The state folder cannot be opened, or the kernel gives no netlink socket.
     pub async fn open(config: Config) -> Result<Self> {
         // Not on this thread, which hears of a signal meanwhile: there may be many records.
-        let opening = {
-            let config = config.clone();
-            tokio::task::spawn_blocking(move || Self::read(&config))
-        };
-        let (driver, interrupted) = opening.await.map_err(state::Error::Stopped)??;
+        let for_reading = config.clone();
+        let opening = on_blocking_thread(move || Self::read(&for_reading));
+        let (driver, interrupted) = opening.await?;
         driver.interfaces.clear_fresh().await?;
         if let Err(error) = check::chain::end_interrupted(driver.interfaces.netns_dir()).await {
             tracing::error!(error = chain(&error), "an interrupted check cannot be ended");

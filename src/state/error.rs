@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::blocking::Stopping;
 use crate::durable;
 
 /// A record that could not be kept, found or read.
@@ -27,8 +28,14 @@ pub enum Error {
         source: serde_json::Error,
     },
     /// The program is ending.
-    #[error("cannot finish writing a record")]
-    Stopped(#[source] tokio::task::JoinError),
+    #[error("cannot finish writing a record: the driver is stopping")]
+    Stopping,
+}
+
+impl From<Stopping> for Error {
+    fn from(_: Stopping) -> Self {
+        Self::Stopping
+    }
 }
 
 impl From<durable::Failed> for Error {

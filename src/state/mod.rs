@@ -26,6 +26,7 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::blocking::on_blocking_thread;
 use crate::{crash, durable};
 
 use error::failed;
@@ -276,16 +277,6 @@ pub fn decode<R: Record>(bytes: &[u8]) -> Result<R, String> {
             R::OLDEST
         )),
         version => R::read(version, Content(bytes)),
-    }
-}
-
-async fn on_blocking_thread(
-    work: impl FnOnce() -> Result<(), Error> + Send + 'static,
-) -> Result<(), Error> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(outcome) => outcome,
-        // Nothing here panics, and nobody cancels: the runtime itself is going down.
-        Err(stopped) => Err(Error::Stopped(stopped)),
     }
 }
 
