@@ -100,7 +100,10 @@ impl Driver {
             return Err(Refusal::BridgeExists { bridge: bridge.to_owned() }.into());
         }
         let mut taken = routed(&self.interfaces.own).await?;
-        taken.extend(others.iter().flat_map(|other| other.own_subnets()));
+        // Those of networks whose bridge is not there yet have no route.
+        taken.extend(others.iter().flat_map(|other| other.subnets()));
+        let (conflists, _) = self.chains.known().await?;
+        taken.extend(conflists.iter().flat_map(|list| translate::prospects(list).subnets));
         self.chains.plan(wishes, taken).await
     }
 
