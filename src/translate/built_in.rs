@@ -11,8 +11,9 @@ use super::Refusal;
 use crate::cnm::{IpamData, NetworkId, NetworkOptions, Pool};
 
 /// The subnets of networks whose addresses Docker does not choose are taken from here, a /24 each.
-/// They are none of Docker's own default pools, nor the customary ones of a cluster.
-const FREE_FROM: Ipv4Addr = Ipv4Addr::new(10, 233, 128, 0);
+/// They are none of Docker's own default pools, nor the customary ones of a cluster. The 10.233.128.0/20
+/// before them is what networks of version 0.1.0 share.
+const FREE_FROM: Ipv4Addr = Ipv4Addr::new(10, 233, 144, 0);
 const FREE_TO: Ipv4Addr = Ipv4Addr::new(10, 239, 255, 0);
 
 /// How often another IPv6 subnet is tried. Two of 40 random bits are hardly ever the same.

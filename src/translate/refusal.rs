@@ -100,7 +100,7 @@ pub enum Refusal {
     },
     /// Every subnet that a network could be given is in use.
     #[error(
-        "no subnet is free for this network: all of 10.233.128.0 to 10.239.255.255 is in use on this \
+        "no subnet is free for this network: all of 10.233.144.0 to 10.239.255.255 is in use on this \
          host; choose one, with --subnet and without --ipam-driver null"
     )]
     NoFreeSubnet,

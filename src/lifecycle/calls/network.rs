@@ -93,15 +93,19 @@ impl Driver {
         }
         let networks = self.networks.all();
         let others: Vec<_> = networks.iter().filter(|other| other.id != *wishes.id).collect();
+        let mut taken = routed(&self.interfaces.own).await?;
+        // Those of networks whose bridge is not there yet have no route.
+        taken.extend(others.iter().flat_map(|other| other.subnets()));
+        let (conflists, _) = self.chains.known().await?;
+        taken.extend(conflists.iter().flat_map(|list| translate::prospects(list).subnets));
+        let plan = self.chains.plan(wishes, taken).await?;
         if let Some(bridge) = wishes.options.bridge.name.as_deref()
             && (others.iter().any(|other| other.own_bridge() == Some(bridge))
                 || self.interfaces.own.link(bridge).await?.is_some())
         {
             return Err(Refusal::BridgeExists { bridge: bridge.to_owned() }.into());
         }
-        let mut taken = routed(&self.interfaces.own).await?;
-        taken.extend(others.iter().flat_map(|other| other.own_subnets()));
-        self.chains.plan(wishes, taken).await
+        Ok(plan)
     }
 
     /// The subnets by which a network on a user's conflist can be kept apart.

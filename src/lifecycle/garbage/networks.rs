@@ -25,10 +25,13 @@ impl Driver {
     /// stays, so does the network's record, and this is tried again at each look for garbage.
     pub(crate) async fn take_down(&self, network: &Network) {
         let going = self.removals.going(&network.conflist);
-        let gone = self.background.until_stopped(waits::gone(going, waits::limit())).await;
-        if gone.is_some()
-            && let Err(error) = self.take_down_now(network).await
-        {
+        if !going.is_empty() {
+            let gone = waits::gone(going, waits::limit());
+            if self.background.until_stopped(gone).await.is_none() {
+                return;
+            }
+        }
+        if let Err(error) = self.take_down_now(network).await {
             tracing::warn!(
                 network = network.id.short(),
                 error = chain(&error),

@@ -4,7 +4,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::cni::NetworkConfigList;
-use crate::cnm::{IpamData, NetworkId, NetworkOptions, PortBinding};
+use crate::cnm::{IpamData, NetworkId, NetworkOptions, Pool, PortBinding};
 use crate::state::{Content, Record};
 use crate::translate;
 
@@ -48,9 +48,13 @@ impl Network {
         self.own_chain.as_ref()?.plugins().first()?.get("bridge")?.as_str()
     }
 
-    /// The subnets that are this network's alone.
-    pub(crate) fn own_subnets(&self) -> Vec<IpNet> {
-        self.own_chain.as_ref().map(|chain| translate::prospects(chain).subnets).unwrap_or_default()
+    /// The subnets that it is known to have: those of its own chain, and Docker's pools.
+    pub(crate) fn subnets(&self) -> impl Iterator<Item = IpNet> {
+        let own = self.own_chain.iter().flat_map(|chain| translate::prospects(chain).subnets);
+        own.chain(self.pools.iter().filter_map(|data| match data.pool {
+            Pool::Subnet(subnet) => Some(subnet),
+            Pool::Unmanaged => None,
+        }))
     }
 }
 

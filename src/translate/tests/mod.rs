@@ -2,6 +2,7 @@
 
 mod answers;
 mod arguments;
+mod built_in;
 mod conflist;
 
 use serde_json::{Value, json};

@@ -52,7 +52,7 @@ fn a_sound_network_is_told_with_all_that_it_can_do() {
     assert_eq!(network["status"], json!({"ready": true}));
     let docker = json!({
         "publishesPorts": true, "fixedAddresses": "several", "subnets": [], "dualStack": null,
-        "forwardExempt": false,
+        "forwardExempt": false, "isolated": false,
     });
     assert_eq!(network["docker"], docker);
     let plugins: Vec<_> = network["plugins"]
@@ -83,7 +83,7 @@ fn subnets_and_families_are_those_of_the_reference_ipam_plugins() {
     let docker = |fixed: &str, subnets: &[&str], dual: Value| {
         json!({
             "publishesPorts": false, "fixedAddresses": fixed, "subnets": subnets,
-            "dualStack": dual, "forwardExempt": true,
+            "dualStack": dual, "forwardExempt": true, "isolated": false,
         })
     };
     assert_eq!(

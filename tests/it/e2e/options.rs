@@ -156,7 +156,10 @@ fn an_option_that_nobody_knows_is_refused_with_those_that_are_known(suite: Suite
                 "theirs=x",
                 "option \"theirs\" is unknown; known are conflist, forward, isolate, ip, ",
             ),
-            ("com.docker.network.mtu=1400", "did you mean \"com.docker.network.driver.mtu\"?"),
+            (
+                "com.docker.network.driver.mut=1400",
+                "did you mean \"com.docker.network.driver.mtu\"?",
+            ),
             ("parent=eth0", "\"master\" of macvlan, ipvlan or vlan"),
             ("com.docker.network.bridge.name=br7", "\"bridge\" of plugin bridge"),
             (
@@ -176,7 +179,10 @@ fn an_option_that_nobody_knows_is_refused_with_those_that_are_known(suite: Suite
         }
         host.run("bob", "bridge", &[]);
         for (option, words) in [
-            ("com.docker.network.mtu=1400", "did you mean \"com.docker.network.driver.mtu\"?"),
+            (
+                "com.docker.network.driver.mut=1400",
+                "did you mean \"com.docker.network.driver.mtu\"?",
+            ),
             ("conflist=x", "is a network's, not a container's"),
             ("cni.capability.Bandwidth={}", "did you mean \"bandwidth\"?"),
             ("com.docker.network.bridge.name=br7", "it is a network's"),

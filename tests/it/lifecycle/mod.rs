@@ -2,6 +2,7 @@
 //! nothing. The plugins are scripted; namespaces, links and rules are real.
 
 mod attach;
+mod built_in;
 mod check;
 mod collect;
 mod detach;

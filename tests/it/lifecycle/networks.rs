@@ -46,7 +46,7 @@ fn a_network_that_is_asked_for_again_is_not_one_too_many() {
 
 impl Bench {
     /// The same with the scripted plugin by these names too.
-    fn with_plugins(self, types: &[&str]) -> Self {
+    pub(super) fn with_plugins(self, types: &[&str]) -> Self {
         for plugin in types {
             let file = self.config.cni_path[1].join(plugin);
             symlink(self.config.cni_path[0].join("fake-plugin"), file).unwrap();
@@ -209,7 +209,7 @@ fn an_option_that_nothing_would_come_of_is_refused() {
             (json!({"confilst": "k8snet"}), "did you mean \"conflist\"?"),
             (json!({"Conflist": "k8snet"}), "did you mean \"conflist\"?"),
             (
-                json!({"com.docker.network.mtu": "1400"}),
+                json!({"com.docker.network.driver.mut": "1400"}),
                 "did you mean \"com.docker.network.driver.mtu\"?",
             ),
             (json!({"parent": "eth0"}), "\"master\" of macvlan"),
