@@ -9,7 +9,7 @@ use super::{
 };
 
 /// A link with all that is lost or stays behind when it is moved to another namespace, but
-/// for its settings under `/proc/sys` (see [`sysctl`](super::sysctl)).
+/// for its settings under `/proc/sys` (see [`crate::sysctl`]).
 ///
 /// It tells what is there, the kernel's own addresses, routes and rules included; which of it
 /// matters is decided by whoever asked, who need not keep the rest.
