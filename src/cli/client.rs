@@ -58,7 +58,7 @@ impl Socket {
     }
 }
 
-/// What Docker tells about a container; the rest is left out.
+/// What Docker says of a container; the rest is left out.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Container {

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::session::Session;
 use super::{Error, Failure, Netlink, Turn, family_of, or_absent};
 
-/// The flags that whoever adds an address chooses. The others tell its state (tentative,
+/// The flags that are chosen when an address is added. The others are its state (tentative,
 /// secondary, permanent), or how it was added (without duplicate address detection).
 const CHOSEN: AddressFlags = AddressFlags::Optimistic
     .union(AddressFlags::Homeaddress)
@@ -21,7 +21,7 @@ const CHOSEN: AddressFlags = AddressFlags::Optimistic
     .union(AddressFlags::Noprefixroute)
     .union(AddressFlags::Mcautojoin);
 
-/// An address of a link, as it must be known to be put back: `ip addr show`.
+/// An address of a link, with all that is needed to restore it: `ip addr show`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Address {
     /// The address and the length of its prefix; host bits are kept.

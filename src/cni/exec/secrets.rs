@@ -1,4 +1,4 @@
-//! What users tell plugins and nobody else: pairs of `CNI_ARGS` and capability arguments. Plugins
+//! What users pass to plugins alone: pairs of `CNI_ARGS` and capability arguments. Plugins
 //! quote them in their errors, which are logged and shown.
 
 use serde_json::Value;
