@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn the_table_tells_the_state_and_below_it_what_is_the_matter() {
+    fn the_table_shows_the_state_and_below_it_the_problems() {
         let repaired =
             Check { repaired: vec!["address 10.22.0.5/16 is missing".into()], ..sound() };
         let damaged = Check {

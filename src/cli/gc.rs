@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_table_tells_what_was_done_and_to_what() {
+    fn the_table_shows_what_was_done_and_to_what() {
         let finding = |outcome| Finding {
             what: "attachment a1".into(),
             reason: "it is not on record".into(),

@@ -154,7 +154,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_table_tells_how_the_removal_goes() {
+    fn the_table_shows_how_the_removal_goes() {
         let going = Orphan {
             attachment: "c0ffee12345647899abcdef0123456ab".into(),
             endpoint: "e1".parse().unwrap(),

@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mistyped_key_is_told_the_nearest_one() {
+    fn a_mistyped_key_is_refused_with_the_nearest_one() {
         for (key, nearest) in [
             ("confilst", "conflist"),
             ("Conflist", "conflist"),
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_of_dockers_own_drivers_is_told_the_way_that_works() {
+    fn a_key_of_dockers_own_drivers_is_refused_with_the_way_that_works() {
         for (key, way) in [
             ("parent", "\"master\" of macvlan"),
             ("com.docker.network.bridge.name", "\"bridge\" of plugin bridge"),
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn what_docker_itself_tells_of_an_endpoint_is_passed_over_and_nothing_else() {
+    fn what_docker_itself_sets_for_an_endpoint_is_ignored_and_nothing_else() {
         for key in [
             "com.docker.network.endpoint.exposedports",
             "com.docker.network.endpoint.ifname",

@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_is_not_ours_is_refused_and_what_docker_tells_of_an_endpoint_passed_over() {
+    fn an_unknown_key_is_refused_and_what_docker_sets_for_an_endpoint_ignored() {
         for options in [json!({"confilst": "x"}), json!({"Conflist": "x"}), json!({"foo": "bar"})] {
             let error = network(options).unwrap_err().to_string();
             assert!(

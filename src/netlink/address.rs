@@ -195,7 +195,7 @@ mod tests {
     use crate::netns::tests::eventually;
 
     #[tokio::test]
-    async fn addresses_are_put_back_as_they_were() {
+    async fn addresses_are_restored_as_they_were() {
         let (pinned, netlink, index) = with_veth().await;
         for address in [
             "10.0.0.2/24 brd + dev one",
@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_address_that_the_kernel_made_is_told_by_its_protocol() {
+    async fn an_address_that_the_kernel_made_is_known_by_its_protocol() {
         let (pinned, netlink, index) = with_veth().await;
         ip(&pinned.path, "link set one addrgenmode eui64 down");
         netlink.set_up(index).await.unwrap();

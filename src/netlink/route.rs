@@ -292,7 +292,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn routes_are_put_back_as_they_were() {
+    async fn routes_are_restored_as_they_were() {
         let (pinned, netlink, index) = with_veth().await;
         ip(&pinned.path, "addr add 10.0.0.2/24 dev one");
         ip(&pinned.path, "addr add fd00:1::2/64 dev one nodad");

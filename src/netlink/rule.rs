@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn rules_are_put_back_as_they_were() {
+    async fn rules_are_restored_as_they_were() {
         let (pinned, netlink, _) = with_veth().await;
         let shown = || [ip(&pinned.path, "-d -4 rule show"), ip(&pinned.path, "-d -6 rule show")];
         let before = shown();

@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_moved_link_is_put_back_from_its_snapshot() {
+    async fn a_moved_link_is_restored_from_its_snapshot() {
         let (pinned, netlink, index) = with_veth().await;
         for command in [
             "addr add 10.0.0.2/24 dev one",

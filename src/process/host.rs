@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_program_reads_its_input_and_is_heard_out() {
+    async fn a_program_reads_its_input_and_its_output_is_read() {
         assert_eq!(shell("cat", "rules").await.unwrap().unwrap(), b"rules");
         assert!(run("no-such-program", &[], b"").await.unwrap().is_none());
         let error = shell("echo 'no chain' >&2; exit 3", "").await.unwrap_err();
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_that_babbles_is_killed() {
+    async fn one_that_writes_without_end_is_killed() {
         let deadline = Duration::from_secs(60);
         let error = run_within(deadline, "cat", &["/dev/zero"], b"").await.unwrap_err();
         assert!(matches!(error, Failed::TooMuchOutput), "{error}");

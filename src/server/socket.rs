@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn a_second_driver_is_told_who_was_first() {
+    fn the_error_of_a_second_driver_names_the_first() {
         let (_folder, path) = somewhere();
         let (_listener, first) = bind(&path).unwrap();
         let error = bind(&path).unwrap_err();

@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn the_plugin_that_makes_the_interface_is_told_the_mtu_and_whoever_would_change_it() {
+    fn the_plugin_that_makes_the_interface_gets_the_mtu_and_each_that_would_change_it() {
         for (chain, expected) in [
             (json!([{"type": "bridge"}]), json!([{"type": "bridge", "mtu": 9000}])),
             (json!([{"type": "ptp", "MTU": 1400}]), json!([{"type": "ptp", "MTU": 9000}])),

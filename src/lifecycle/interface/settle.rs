@@ -62,7 +62,7 @@ impl Interfaces {
         desired.reconcile(&Live { path: sandbox, netlink, link }).await?;
         self.align_default_route(attachment, false).await?;
         if self.sandboxes.is_shared(attachment) {
-            give_way(netlink).await?;
+            remove_ipv6_default_if_another_has_one(netlink).await?;
         }
         attachment.phase = Phase::Settled;
         Ok(())
@@ -128,8 +128,8 @@ impl Attachment {
     }
 }
 
-/// Takes such a route away once Docker has made one.
-async fn give_way(netlink: &Netlink) -> Result<()> {
+/// Removes the driver's IPv6 default route once Docker has made one.
+async fn remove_ipv6_default_if_another_has_one(netlink: &Netlink) -> Result<()> {
     let mut routes = netlink.all_routes().await?;
     routes.retain(|route| {
         (route.table == MAIN_TABLE && route.is_default()) && route.destination.addr().is_ipv6()

@@ -243,7 +243,7 @@ fn write_interface(interface: &Interface, version: Version) -> Value {
 
 fn write_ip(ip: &IpConfig, version: Version) -> Value {
     let mut object = Object::new();
-    if version.tells_address_family() {
+    if version.has_address_family() {
         let family = if is_v4(&ip.address) { "4" } else { "6" };
         object.insert("version".into(), json!(family));
     }
