@@ -9,7 +9,7 @@ SUDO := sudo --preserve-env
 endif
 SUITE ?= bookworm
 
-.PHONY: audit help build release install uninstall deb demo check test test-one test-install lint e2e fidelity hosts crash soak mass bench
+.PHONY: audit help build release install uninstall deb demo check test test-one test-install lint e2e fidelity hosts crash soak mass bench picture
 
 help:
 	@echo 'make demo           a guided tour, in a test host: this machine and its Docker stay as they are'
@@ -23,6 +23,7 @@ help:
 	@echo 'make crash          the driver killed at each of its crash points, under real Dockers'
 	@echo 'make soak           2,000 containers come and go while the driver is killed; its memory'
 	@echo 'make mass           300 containers on one network: checked, removed at once, over a reboot'
+	@echo 'make picture        docs/architecture.svg, drawn from docs/architecture.txt'
 	@echo 'make lint           only format and lints'
 	@echo 'make audit          licences and sources of all that is built in, and what is known against it'
 	@echo 'make bench          the CNI engine beside libcni, and bursts of containers beside Docker'\''s own bridge'
@@ -154,6 +155,11 @@ check:
 	cargo fmt --check
 	cargo clippy --all-targets --locked --quiet -- -D warnings
 	$(RUNNER) cargo test --locked --quiet --lib --test rooms
+
+# The picture of ARCHITECTURE.md; 'make check' says when it is not what its source says.
+picture:
+	$(call install,gcc libc6-dev)
+	CNM_CNI_DRAW=1 cargo test --locked --quiet --test rooms the_picture
 
 # The first test on a Docker makes the Debian folder that it needs.
 test-one:

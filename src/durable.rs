@@ -14,7 +14,7 @@ pub(crate) struct Failed {
 }
 
 /// Writes `bytes` to `temporary`, in the same folder, and renames that to `file`. Only this program's
-/// user can read it. `reached` is told of each step after which a crash leaves something else:
+/// user can read it. `reached` is called after each step after which a crash leaves something else:
 /// `written`, `renamed`.
 ///
 /// # Errors
@@ -40,7 +40,7 @@ pub(crate) fn replace(
         fs::rename(temporary, file).map_err(failed("rename", temporary))
     })();
     if written.is_err() {
-        // The first error is the one to tell. What is left is no file that anybody reads.
+        // The first error is returned. What is left is no file that is ever read.
         let _ = fs::remove_file(temporary);
     }
     written?;

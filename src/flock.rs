@@ -105,7 +105,7 @@ mod tests {
         let path = folder.path().join("lock");
         let inherited = take(&path).unwrap();
         assert!(take(&path).is_none(), "its holder lives");
-        // Also one of whose end nobody has heard.
+        // Also one whose end was not noticed.
         let mut dead = Command::new("true").spawn().unwrap();
         let stat = || fs::read_to_string(format!("/proc/{}/stat", dead.id())).unwrap();
         let deadline = Instant::now() + Duration::from_secs(10);

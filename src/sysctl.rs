@@ -300,7 +300,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_links_settings_are_put_back_under_another_name() {
+    async fn a_links_settings_are_restored_under_another_name() {
         let (pinned, netlink, index) = with_veth().await;
         let link = Scope::Link("one".into());
         let fresh = read(&pinned.path, &link).await.unwrap();

@@ -13,7 +13,7 @@ use nix::sys::socket::{self, AddressFamily, SockaddrLike, SockaddrStorage, getso
 use sd_notify::NotifyState;
 use tracing::warn;
 
-/// The listening socket that the service manager hands over; none if it hands over nothing.
+/// The listening socket that the service manager passes; none if it passes none.
 ///
 /// May be called once: the descriptor is owned from then on.
 ///
@@ -31,7 +31,7 @@ pub(super) fn socket() -> anyhow::Result<Option<UnixListener>> {
     }
     #[allow(unsafe_code, reason = "only the variables know whose a descriptor is")]
     // SAFETY: the variables say that this descriptor was opened for this very process, and
-    // nothing else here looks at them, so nobody else owns it. `listen_fds` has used it.
+    // nothing else here looks at them, so nothing else owns it. `listen_fds` has used it.
     let fd = unsafe { OwnedFd::from_raw_fd(fd) };
     if !is_unix_listener(&fd).context("cannot look at the socket that was handed over")? {
         bail!(
@@ -53,17 +53,17 @@ fn is_unix_listener(fd: &OwnedFd) -> nix::Result<bool> {
 
 /// Says that calls are answered from now on.
 pub(super) fn ready() {
-    tell(NotifyState::Ready);
+    notify(NotifyState::Ready);
 }
 
 /// Says that the driver ends once the calls under way have.
 pub(super) fn stopping() {
-    tell(NotifyState::Stopping);
+    notify(NotifyState::Stopping);
 }
 
-/// A manager that cannot be told may give up waiting; the driver itself works.
-fn tell(state: NotifyState<'_>) {
+/// A manager that cannot be notified may give up waiting; the driver itself works.
+fn notify(state: NotifyState<'_>) {
     if let Err(error) = sd_notify::notify(&[state]) {
-        warn!(%error, "cannot tell the service manager (NOTIFY_SOCKET)");
+        warn!(%error, "cannot notify the service manager (NOTIFY_SOCKET)");
     }
 }

@@ -13,7 +13,7 @@ use crate::server::control::{CHECK, WhatToCheck};
 /// Check that containers still have what their networks gave them, and repair what can be
 ///
 /// The running driver runs the plugins' own CHECK in each container, compares the interface,
-/// addresses, routes, rules and sysctls there with what ADD left, and likewise what the host has for
+/// addresses, routes, rules and sysctls there with what ADD left, and what the host has for
 /// it: its links, the gateway's addresses, forwarding, masquerading, and the rules in the chain
 /// FORWARD with what goes before them. Exit status 1 if anything differs.
 #[derive(Debug, clap::Args)]
@@ -23,8 +23,8 @@ pub(super) struct Args {
     #[arg(value_name = "ENDPOINT|CONTAINER")]
     which: Vec<String>,
 
-    /// Put back what is missing, remove what is too much, and check again; what only a plugin's
-    /// ADD could make again, and what is the host's own, stays amiss, and is told with the remedy
+    /// Restore what is missing, remove what is too much, and check again. What only a plugin's
+    /// ADD can make, and what belongs to the host, is not repaired: it is reported with the remedy
     #[arg(long)]
     repair: bool,
 
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn the_table_tells_the_state_and_below_it_what_is_the_matter() {
+    fn the_table_shows_the_state_and_below_it_the_problems() {
         let repaired =
             Check { repaired: vec!["address 10.22.0.5/16 is missing".into()], ..sound() };
         let damaged = Check {

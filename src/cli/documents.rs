@@ -2,7 +2,7 @@
 //! definition.
 //!
 //! A verb, and not a program apart, because a build of the latter is a second build of
-//! everything; and so that whoever has only the binary has these too. Hidden, because
+//! everything; and so that a binary alone has these too. Hidden, because
 //! `make install` and the package have done it for everybody else.
 
 use std::fs;

@@ -53,7 +53,7 @@ impl Folders {
         };
         let folders = folders.into_iter().filter(|folder| !folder.as_os_str().is_empty());
         let absolute: Result<_, _> = folders.map(std::path::absolute).collect();
-        absolute.context("cannot tell where the plugin folders are")
+        absolute.context("cannot make the plugin folders absolute")
     }
 
     /// A runtime on the folders of the plugins.

@@ -11,7 +11,7 @@ use crate::server::control::COLLECT;
 
 /// Show what crashes left on the host, and remove it with --apply
 ///
-/// Looks for attachments whose container has gone without Docker's saying so, and for leases,
+/// Looks for attachments whose container is gone without a call from Docker, and for leases,
 /// rules, interfaces and namespaces of attachments that are not on record. They are removed by
 /// the chain's own DEL. What is not proven to be this driver's, and what some namespace of the
 /// host still uses, is left alone. The running driver does the same by itself every five minutes.
@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_table_tells_what_was_done_and_to_what() {
+    fn the_table_shows_what_was_done_and_to_what() {
         let finding = |outcome| Finding {
             what: "attachment a1".into(),
             reason: "it is not on record".into(),

@@ -47,7 +47,7 @@ enum Format {
     Json,
 }
 
-/// Starts logging. Libraries are heard from warnings up: at their debug levels they would
+/// Starts logging. Libraries log warnings and errors only: at their debug levels they would
 /// drown the driver's own lines.
 pub(super) fn start(args: &Args, default: Level) {
     let level = match args.log_level.unwrap_or(default) {
@@ -57,7 +57,7 @@ pub(super) fn start(args: &Args, default: Level) {
         Level::Debug => LevelFilter::DEBUG,
         Level::Trace => LevelFilter::TRACE,
     };
-    let heard = Targets::new()
+    let targets = Targets::new()
         .with_default(level.min(LevelFilter::WARN))
         .with_target(env!("CARGO_CRATE_NAME"), level);
     let lines = fmt::layer().with_writer(stderr);
@@ -72,7 +72,7 @@ pub(super) fn start(args: &Args, default: Level) {
         }
         Format::Json => lines.json().flatten_event(true).with_span_list(false).boxed(),
     };
-    registry().with(lines.with_filter(heard)).init();
+    registry().with(lines.with_filter(targets)).init();
 }
 
 /// Writes a field of a line for people.

@@ -1,4 +1,4 @@
-//! The command line: what the user says, and what is said back. One file per verb.
+//! The command line: arguments and output. One file per verb.
 //!
 //! The only room that prints, and the only one whose errors are `anyhow`'s: here they are
 //! not acted upon any more, but shown.
@@ -43,12 +43,12 @@ Example:
   docker run --network web -p 8080:80 nginx       # attached by this machine's CNI plugins
 
 Without -o conflist=NAME the first configuration in /etc/cni/net.d is taken, and without \
-any there, a built-in bridge. 'cnm-cni validate' tells what is there, and whether it works; \
+any there, a built-in bridge. 'cnm-cni validate' shows what is there, and whether it works; \
 'cnm-cni cni' runs it by hand.
 See 'cnm-cni serve --help' for folders, time limits and logs.
 
-Exit status: 0 if all is well; 1 if something failed, or was found amiss; 2 if the command line \
-is not understood. The help of a verb tells more.";
+Exit status: 0 for success; 1 if something failed, or a check found a problem; 2 if the command line \
+is not understood. The help of a verb has more.";
 
 #[derive(Debug, Parser)]
 #[command(name = "cnm-cni", version, about = ABOUT, long_about = LONG_ABOUT, after_help = EXAMPLE)]
@@ -88,7 +88,7 @@ pub fn main() -> ExitCode {
     let Cli { verb, log } = match read {
         Ok(read) => read,
         Err(usage) => {
-            // Nobody is left to hear that the terminal has gone.
+            // The terminal is gone, and so is the reader.
             let _ = usage.print();
             return match usage.exit_code() {
                 0 => ExitCode::SUCCESS,
@@ -115,7 +115,7 @@ pub fn main() -> ExitCode {
 }
 
 impl Verb {
-    /// What is logged unless the user says otherwise: a daemon tells what it does, while a
+    /// What is logged unless the user says otherwise: a daemon logs what it does, while a
     /// tool has its output.
     fn log_level(&self) -> logging::Level {
         match self {

@@ -112,7 +112,7 @@ fn table(orphans: &[Orphan], now: u64) -> String {
             orphan.endpoint.short().to_owned(),
             orphan.conflist.clone(),
             addresses.join(","),
-            // A clock that was set back since tells nothing, and a record may tell any time.
+            // The clock may have been set back since, and a record may have any time.
             ago(now.saturating_sub(orphan.since)),
             state,
         ]
@@ -154,7 +154,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_table_tells_how_the_removal_goes() {
+    fn the_table_shows_how_the_removal_goes() {
         let going = Orphan {
             attachment: "c0ffee12345647899abcdef0123456ab".into(),
             endpoint: "e1".parse().unwrap(),

@@ -31,7 +31,7 @@ pub(super) fn print<T: Serialize>(
 /// Writes to standard output.
 pub(super) fn write(text: &str) -> anyhow::Result<()> {
     match stdout().write_all(text.as_bytes()) {
-        // Whoever read it has seen enough.
+        // The reader has closed the pipe.
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
         written => written.context("cannot write to standard output"),
     }
@@ -42,7 +42,7 @@ pub(super) fn line(text: &str) -> String {
     format!("{}\n", plain::line(text))
 }
 
-/// Writes to standard error. Who cannot be told there has the exit status.
+/// Writes to standard error. If that fails, the exit status remains.
 pub(super) fn complain(text: &str) {
     let _ = stderr().write_all(text.as_bytes());
 }

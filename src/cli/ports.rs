@@ -11,7 +11,7 @@ use crate::lifecycle::{self, PublishedPort};
 
 /// Show the published ports of all containers on networks of this driver
 ///
-/// Docker itself shows none of them in 'docker ps' and 'docker port', and cannot tell which
+/// Docker itself shows none of them in 'docker ps' and 'docker port', and does not know which
 /// port was chosen for 'docker run -p 80'. 'docker network inspect' names the container of an
 /// endpoint. The driver need not be running.
 #[derive(Debug, clap::Args)]

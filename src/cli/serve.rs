@@ -68,7 +68,7 @@ pub(super) struct Args {
     run_dir: PathBuf,
 
     /// Socket that dockerd calls; its file name is the driver's name in Docker. A socket
-    /// that the service manager hands over (systemd's socket units) takes its place
+    /// that the service manager passes (systemd's socket units) takes its place
     #[arg(long, value_name = "FILE", env = "CNM_CNI_SOCKET")]
     #[arg(default_value = "/run/docker/plugins/cni.sock", value_parser = absolute_path())]
     socket: PathBuf,
@@ -102,12 +102,12 @@ pub(super) struct Args {
     #[arg(long, env = "CNM_CNI_SYNC_DELETE", value_parser = BoolishValueParser::new())]
     sync_delete: bool,
 
-    /// Seconds between two looks for garbage, as by 'cnm-cni gc --apply'; 0 for never
+    /// Seconds between two garbage collections, as by 'cnm-cni gc --apply'; 0 for never
     #[arg(long, value_name = "SECONDS", env = "CNM_CNI_GC_INTERVAL", default_value = "300")]
     #[arg(value_parser = seconds(ANY))]
     gc_interval: Duration,
 
-    /// Seconds that calls under way have to end, once the driver is told to stop
+    /// Seconds that calls under way have to end, once the driver is stopped
     #[arg(long, value_name = "SECONDS", env = "CNM_CNI_DRAIN_TIMEOUT", default_value = "30")]
     #[arg(value_parser = seconds(ANY))]
     drain_timeout: Duration,
@@ -214,11 +214,11 @@ async fn serve(args: Args, listener: UnixListener) -> anyhow::Result<()> {
     let mut signals = Signals::new().context("cannot listen for signals")?;
     let listener =
         tokio::net::UnixListener::from_std(listener).context("cannot listen on the socket")?;
-    let address = listener.local_addr().context("cannot tell the path of the socket")?;
+    let address = listener.local_addr().context("cannot read the path of the socket")?;
     let socket = address.as_pathname().unwrap_or(&args.socket).to_owned();
     let config = Config {
         conf_dir: std::path::absolute(args.folders.configurations())
-            .context("cannot tell where --conf-dir is")?,
+            .context("cannot make --conf-dir absolute")?,
         cni_path: args.folders.plugins()?,
         state_dir: args.state_dir,
         run_dir: args.run_dir,

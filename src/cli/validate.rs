@@ -17,7 +17,7 @@ use crate::{cni, lifecycle};
 const HELP: &str = "\
 Columns:
   PLUGINS       the chain, each plugin with the IPAM plugin that it runs
-  CAPABILITIES  what the plugins declare, and can be told through -o cni.capability.NAME
+  CAPABILITIES  what the plugins declare, and take from -o cni.capability.NAME
   PORTS         whether 'docker run -p' publishes ports
   FIXED IP      whether 'docker run --ip', or Docker's own IPAM, can choose the address:
                 several, one, or maybe where the IPAM plugin may not listen
@@ -35,7 +35,7 @@ Examples:
 
 Exit status: 0 if all is well; 1 if a network cannot be used, or a file cannot be read.";
 
-/// Tell whether networks can be used, and what they would do under Docker
+/// Show whether networks can be used, and what they would do under Docker
 ///
 /// Looks for every plugin and IPAM plugin, asks each which versions of CNI it supports, and
 /// those of version 1.1.0 whether they are ready. No interface is touched.
@@ -62,7 +62,7 @@ struct Row {
     content: Result<Network, Unread>,
     /// It is what a Docker network without `-o conflist=NAME` is on.
     is_default: bool,
-    /// It makes no interface, and nobody has asked for it by its name.
+    /// It makes no interface, and was not asked for by its name.
     is_passed_over: bool,
 }
 
@@ -77,7 +77,7 @@ struct Unread {
     problem: ConfigError,
 }
 
-/// Looks, and prints what was found; fails if anything is amiss.
+/// Judges the networks and prints the findings; fails if there is a problem.
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let plugins = args.folders.runtime()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -217,7 +217,7 @@ impl Row {
         self.file.is_none() && self.content.is_ok()
     }
 
-    /// What is amiss, a sentence each.
+    /// The problems, a sentence each.
     fn problems(&self) -> Vec<String> {
         let Judgement { validation, refusals, .. } = match &self.content {
             Ok(network) => &network.judgement,
@@ -365,7 +365,7 @@ fn families(prospects: &Prospects) -> String {
     .to_owned()
 }
 
-/// The rows below each other, and then the note, and what is amiss.
+/// The rows, then the note, then the problems.
 fn table(rows: &[Row], note: &str) -> String {
     const HEAD: [&str; 10] = [
         "NETWORK",
@@ -383,7 +383,7 @@ fn table(rows: &[Row], note: &str) -> String {
     let problems = rows.iter().flat_map(|row| {
         row.problems().into_iter().map(|problem| match &row.content {
             Ok(network) => line(&format!("{}: {problem}", network.list.name())),
-            // It tells the name or the file itself.
+            // It has the name or the file in it.
             Err(_) => line(&problem),
         })
     });

@@ -27,7 +27,7 @@ pub struct Attachment {
     pub capability_args: Map<String, Value>,
 }
 
-/// An attachment that is still in use, as GC tells plugins of it.
+/// An attachment that is still in use, as GC lists it for plugins.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ValidAttachment {
     /// `CNI_CONTAINERID` at ADD.

@@ -116,7 +116,7 @@ impl Fields {
         }
     }
 
-    /// Takes a list of objects, each read by `read`. A `null` among them is passed over.
+    /// Takes a list of objects, each read by `read`. A `null` among them is skipped.
     pub(super) fn objects<T>(
         &mut self,
         key: &str,

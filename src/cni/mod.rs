@@ -5,11 +5,11 @@
 //! |---|---|---|
 //! | `runtime` | ADD, DEL, CHECK, GC, STATUS and VERSION, as walks along a chain; what would keep ADD from working | `exec`, and what that may use |
 //! | `exec` | one run of one plugin: finding it, what it reads, what it answers, within its limits | `config`, `result`, and what those may use |
-//! | `cache` | what ADD gave, as libcni keeps it, for whoever has no records of his own | `config`, `result`, and what those may use |
+//! | `cache` | what ADD gave, as libcni keeps it, for tools without records of their own | `config`, `result`, and what those may use |
 //! | `config` | configuration lists, and the folder that they are in | `attachment`, and what that may use |
 //! | `result` | what ADD answers, in every version | `attachment`, and what that may use |
 //! | `attachment` | what differs from container to container | `name`, `lenient`, `version`, `verb` |
-//! | `name`, `lenient`, `version`, `verb` | the words that a name may be; JSON read as Go reads it; versions; operations | nobody |
+//! | `name`, `lenient`, `version`, `verb` | valid names; JSON read as Go reads it; versions; operations | nobody |
 //!
 //! It stands beside libcni: what a conflist does under kubelet it does here, and plugins
 //! are sent the same. It knows nothing of Docker, enters no namespace, and stores nothing by itself.
@@ -28,11 +28,11 @@
 //! | any regular file is a plugin | it has to be executable; else the search goes on |
 //! | no deadline; a cancelled plugin's children live on | a deadline per verb; the process group is killed |
 //! | an executable that stays busy counts as success | it is an error |
-//! | "try again later" (code 11) is the caller's affair | it is tried again a few times, with a DEL before each further ADD |
+//! | "try again later" (code 11) is left to the caller | it is tried again a few times, with a DEL before each further ADD |
 //! | CHECK before 0.4.0 fails even where it is disabled | where it is disabled it succeeds |
 //! | DEL reads the result from a cache, and takes the caller's arguments | the caller keeps both with the attachment |
 //!
-//! The message of an error tells the whole story, that of its sources included: print it
+//! The message of an error is complete, with those of its sources: print it
 //! alone.
 
 mod attachment;

@@ -1,4 +1,4 @@
-//! What holds for every input, not only for the ones that somebody thought of.
+//! What holds for every input, not only for chosen examples.
 //!
 //! Each property is tried 1,000 times, with other inputs each time: all of them in less than
 //! 3 s in a debug build. `tests/it/cni/fuzz.rs` and `fuzz/` try the readers more often.

@@ -15,7 +15,7 @@ pub enum Verb {
     Gc,
     /// See whether the plugin could serve an ADD.
     Status,
-    /// Tell the versions of the specification that the plugin supports.
+    /// Report the versions of the specification that the plugin supports.
     Version,
 }
 

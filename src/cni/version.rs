@@ -61,8 +61,8 @@ impl Version {
         self < Self::V0_3_0
     }
 
-    /// Whether results tell the family of each address, as 0.3.0 to 0.4.0 do.
-    pub(super) fn tells_address_family(self) -> bool {
+    /// Whether results have the family of each address, as 0.3.0 to 0.4.0 do.
+    pub(super) fn has_address_family(self) -> bool {
         (Self::V0_3_0..Self::V1_0_0).contains(&self)
     }
 

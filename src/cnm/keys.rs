@@ -1,7 +1,7 @@
 //! The keys of options: ours, Docker's own, and what is said of any other.
 //!
 //! All that stands in a network's `-o` is a user's. What comes for an endpoint is partly Docker's:
-//! published ports, DNS servers, sysctls, more with each version. Those are passed over by their
+//! published ports, DNS servers, sysctls, more with each version. Those are ignored by their
 //! prefix; what users know from Docker's own drivers is not, since nothing would come of it.
 
 use strsim::normalized_damerau_levenshtein;
@@ -34,7 +34,7 @@ const KNOWN: &str = "conflist, forward, isolate, ip, cni.args.KEY=VALUE, cni.cap
 /// What begins so is Docker's, unless it is one of its drivers'.
 const DOCKERS: &str = "com.docker.network.";
 const OF_DRIVERS: &str = "com.docker.network.driver.";
-/// Docker's own again: what it tells itself.
+/// Docker's own again: what it sets itself.
 const PRIVATE: &str = "com.docker.network.driver.private.";
 
 /// Keys of Docker's own drivers, or of its command line, and the way that works here. One that ends
@@ -153,7 +153,7 @@ pub(super) fn invalid(key: &str, value: &str, reason: &str) -> InvalidOption {
     InvalidOption::Value { key: key.to_owned(), value: value.to_owned(), reason: reason.to_owned() }
 }
 
-/// Whether Docker itself may have told this of an endpoint.
+/// Whether Docker itself may have set this for an endpoint.
 pub(super) fn is_dockers(key: &str) -> bool {
     let of_drivers = key.starts_with(OF_DRIVERS) && !key.starts_with(PRIVATE);
     // Two letters of ours swapped are no key of Docker's that is yet to come.
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mistyped_key_is_told_the_nearest_one() {
+    fn a_mistyped_key_is_refused_with_the_nearest_one() {
         for (key, nearest) in [
             ("confilst", "conflist"),
             ("Conflist", "conflist"),
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_of_dockers_own_drivers_is_told_the_way_that_works() {
+    fn a_key_of_dockers_own_drivers_is_refused_with_the_way_that_works() {
         for (key, way) in [
             ("parent", "\"master\" of macvlan"),
             ("com.docker.network.bridge.enable_ip_masquerade", "\"ipMasq\""),
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn what_docker_itself_tells_of_an_endpoint_is_passed_over_and_nothing_else() {
+    fn what_docker_itself_sets_for_an_endpoint_is_ignored_and_nothing_else() {
         for key in [
             "com.docker.network.endpoint.exposedports",
             "com.docker.network.endpoint.ifname",

@@ -13,7 +13,7 @@
 //! | `ip` | endpoint `--driver-opt` | the address to ask the conflist's IPAM for, or several, as `10.22.0.50+fd00::50` |
 //!
 //! Any other key is an error, so that a mistyped one does not pass for a wish that was granted. What
-//! Docker itself tells of an endpoint is passed over: see [`super::keys`].
+//! Docker itself sets for an endpoint is ignored: see [`super::keys`].
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -121,7 +121,7 @@ pub struct EndpointOptions {
     pub chain: ChainOptions,
 }
 
-/// Stands in errors for what the user told the plugins alone.
+/// Replaces in errors what is for the plugins alone.
 const SECRET: &str = "[hidden]";
 /// Docker's command line and shells have uses of their own for commas, semicolons and spaces.
 const BETWEEN_IPS: char = '+';

@@ -1,4 +1,4 @@
-//! Published ports, as Docker tells them.
+//! Published ports, as Docker passes them.
 
 use std::net::IpAddr;
 

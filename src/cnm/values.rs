@@ -20,9 +20,7 @@ pub(super) fn check_arg(name: &str, value: &str) -> Result<(), String> {
     // As plugins in Go read it.
     let is_true = ["1", "t", "T", "true", "TRUE", "True"].contains(&value);
     if name == "IgnoreUnknown" && !is_true {
-        return Err(
-            "plugins would refuse what the driver itself tells them; leave it out".to_owned()
-        );
+        return Err("plugins would refuse what the driver itself sets; leave it out".to_owned());
     }
     Ok(())
 }
@@ -46,7 +44,7 @@ pub(super) fn read_capability(name: &str, text: &str) -> Result<Value, String> {
         _ => None,
     };
     if let Some(instead) = instead {
-        return Err(format!("the driver itself tells plugins this; use {instead}"));
+        return Err(format!("the driver itself sets this for plugins; use {instead}"));
     }
     check_text(name)?;
     if name.is_empty() {

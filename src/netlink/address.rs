@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::session::Session;
 use super::{Error, Failure, Netlink, Turn, family_of, or_absent};
 
-/// The flags that whoever adds an address chooses. The others tell its state (tentative,
+/// The flags that are chosen when an address is added. The others are its state (tentative,
 /// secondary, permanent), or how it was added (without duplicate address detection).
 const CHOSEN: AddressFlags = AddressFlags::Optimistic
     .union(AddressFlags::Homeaddress)
@@ -21,7 +21,7 @@ const CHOSEN: AddressFlags = AddressFlags::Optimistic
     .union(AddressFlags::Noprefixroute)
     .union(AddressFlags::Mcautojoin);
 
-/// An address of a link, as it must be known to be put back: `ip addr show`.
+/// An address of a link, with all that is needed to restore it: `ip addr show`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Address {
     /// The address and the length of its prefix; host bits are kept.
@@ -195,7 +195,7 @@ mod tests {
     use crate::netns::tests::eventually;
 
     #[tokio::test]
-    async fn addresses_are_put_back_as_they_were() {
+    async fn addresses_are_restored_as_they_were() {
         let (pinned, netlink, index) = with_veth().await;
         for address in [
             "10.0.0.2/24 brd + dev one",
@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_address_that_the_kernel_made_is_told_by_its_protocol() {
+    async fn an_address_that_the_kernel_made_is_known_by_its_protocol() {
         let (pinned, netlink, index) = with_veth().await;
         ip(&pinned.path, "link set one addrgenmode eui64 down");
         netlink.set_up(index).await.unwrap();

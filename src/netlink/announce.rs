@@ -1,7 +1,7 @@
 //! Telling the neighbours of a link which hardware address its addresses are at.
 //!
-//! Whoever has spoken with an address keeps its hardware address for a while, and speaks to nobody
-//! when that has become another one. So the new one is told without being asked for: by an ARP
+//! A neighbour that has exchanged packets with an address keeps its hardware address for a while, and reaches nobody
+//! when that has become another one. So the new one is announced without a request: by an ARP
 //! request for one's own IPv4 address (RFC 5227, "ARP Announcement"), and by an unsolicited
 //! neighbour advertisement for an IPv6 address (RFC 4861, section 7.2.6). Switches learn from the
 //! same frames by which port they reach the address.
@@ -28,7 +28,7 @@ struct Frame {
     content: Vec<u8>,
 }
 
-/// Tells all neighbours of the link, in the namespace at `path`, that its `addresses` are at `mac`.
+/// Announces to all neighbours of the link, in the namespace at `path`, that its `addresses` are at `mac`.
 /// A link that `is_router` forwards IPv6.
 ///
 /// # Errors
@@ -177,7 +177,7 @@ mod tests {
         .await;
         let mac = netlink.link_by_index(index).await.unwrap().unwrap().mac.unwrap();
         announce(&here.path, index, mac, true, &addresses).await.unwrap();
-        eventually("both are known anew", async || {
+        eventually("both are known again", async || {
             let known = ip(&there.path, "neigh show dev two");
             let of =
                 |address: &IpAddr| known.lines().find(|it| it.starts_with(&address.to_string()));
@@ -196,9 +196,9 @@ mod tests {
         let (here, netlink, index) = with_veth().await;
         netlink.set_down(index).await.unwrap();
         let mac = Mac([2, 0, 0, 0, 0, 1]);
-        let told = announce(&here.path, index, mac, false, &["10.9.0.2".parse().unwrap()]).await;
-        let told = told.unwrap_err().to_string();
-        assert!(told.contains("cannot announce 10.9.0.2") && told.contains("down"), "{told}");
+        let refused = announce(&here.path, index, mac, false, &["10.9.0.2".parse().unwrap()]).await;
+        let text = refused.unwrap_err().to_string();
+        assert!(text.contains("cannot announce 10.9.0.2") && text.contains("down"), "{text}");
     }
 
     #[test]

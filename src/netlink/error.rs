@@ -42,7 +42,7 @@ pub enum Error {
         /// Why it failed.
         source: Failure,
     },
-    /// The neighbours could not be told of an address.
+    /// An address could not be announced to the neighbours.
     #[error("cannot announce {address} in {place}: {source}")]
     Announce {
         /// The address.

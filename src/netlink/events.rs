@@ -1,4 +1,4 @@
-//! News that something changed in a namespace, without what it was: whoever waits looks
+//! Events: something changed in a namespace. They do not say what: the caller looks
 //! for himself, and misses nothing when the kernel drops a message.
 
 use std::future::{Future, poll_fn};
@@ -89,7 +89,7 @@ fn open() -> io::Result<(impl Future<Output = ()> + Send + 'static, News)> {
                 (false, None) => return Poll::Pending,
                 _ => {}
             }
-            // If there is no room, nobody has asked for the last.
+            // If there is no room, the last event has not been read.
             let _ = news.try_send(Ok(()));
             cx.waker().wake_by_ref();
             Poll::Pending

@@ -60,7 +60,7 @@ pub struct Link {
     /// Index of the bridge, bond or VRF that it belongs to.
     pub controller: Option<u32>,
     /// Index of the link below or opposite: a macvlan's parent, a veth's peer. In the
-    /// namespace that [`Link::parent_namespace`] tells.
+    /// namespace of [`Link::parent_namespace`].
     pub parent: Option<u32>,
     /// This namespace's number for the namespace of [`Link::parent`], where that is another.
     pub parent_namespace: Option<i32>,
@@ -219,7 +219,7 @@ fn about(index: u32) -> LinkMessageBuilder<LinkUnspec> {
     LinkUnspec::new_with_index(index)
 }
 
-/// Counters are half of an answer, and nobody reads them here.
+/// Counters are half of an answer, and not used here.
 fn without_counters() -> LinkAttribute {
     LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats])
 }

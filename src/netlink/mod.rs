@@ -5,10 +5,10 @@
 //! used from anywhere: what a socket sees was settled when it was opened. Opening asks the
 //! kernel nothing; every verb is one request, and lists are filtered by the kernel.
 //!
-//! The verbs do what they are told and know no policy: what to add or to remove, and what
-//! belongs to whom, is decided above. They go over rtnetlink, on a runtime of their own
+//! The verbs have no policy: what to add or to remove, and what belongs to whom, is decided by the
+//! callers. They go over rtnetlink, on a runtime of their own
 //! (`session.rs` says why). A whole verb is one task there: it costs one change of threads, and
-//! one that was begun is finished, even if the caller stops waiting for it.
+//! a verb that has started is finished, even if the caller stops waiting for it.
 //!
 //! Every verb fails with [`Error::Request`]; what is worth telling apart, it says.
 //!

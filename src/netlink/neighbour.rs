@@ -100,7 +100,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn permanent_neighbours_are_put_back_as_they_were() {
+    async fn permanent_neighbours_are_restored_as_they_were() {
         let (pinned, netlink, index) = with_veth().await;
         for neighbour in [
             "169.254.1.1 lladdr ee:ee:ee:ee:ee:ee dev one nud permanent",

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::session::Session;
 use super::{Error, Failure, Netlink, Turn, family_of, or_absent};
 
-/// The table that routes are in when nobody says otherwise (`RT_TABLE_MAIN`).
+/// The table that routes are in by default (`RT_TABLE_MAIN`).
 pub const MAIN_TABLE: u32 = 254;
 
 /// `RTPROT_BOOT`: added by hand or by a program that says nothing of itself, as CNI plugins do.
@@ -27,7 +27,7 @@ const UNICAST: u8 = 1;
 /// `RTAX_MTU` as a bit of `RTAX_LOCK`: path MTU discovery may not lower it.
 const MTU_LOCK: u32 = 1 << 2;
 
-/// A route, as it must be known to be put back: `ip route show table all`.
+/// A route, with all that is needed to restore it: `ip route show table all`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Route {
     /// Where it leads; `0.0.0.0/0` or `::/0` is a default route.
@@ -292,7 +292,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn routes_are_put_back_as_they_were() {
+    async fn routes_are_restored_as_they_were() {
         let (pinned, netlink, index) = with_veth().await;
         ip(&pinned.path, "addr add 10.0.0.2/24 dev one");
         ip(&pinned.path, "addr add fd00:1::2/64 dev one nodad");

@@ -13,7 +13,7 @@ use super::{Error, Failure, Netlink, Turn, or_absent};
 /// `FRA_SUPPRESS_PREFIXLEN` where nothing is suppressed; the kernel always says so.
 const SUPPRESS_NOTHING: u32 = u32::MAX;
 
-/// A rule of the routing policy, as it must be known to be put back: `ip rule show`.
+/// A rule of the routing policy, with all that is needed to restore it: `ip rule show`.
 ///
 /// A namespace begins with rules of its own: priority 0 for the local table, 32766 for the
 /// main one, and for IPv4 32767 for the default one.
@@ -51,7 +51,7 @@ pub struct Rule {
     #[serde(default)]
     pub protocol: u8,
     /// Everything else that the kernel says of it: ports, users, the rule to go on at. Kept
-    /// as it came, and put back so.
+    /// as it came, and restored so.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rest: Vec<RuleDetail>,
 }
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn rules_are_put_back_as_they_were() {
+    async fn rules_are_restored_as_they_were() {
         let (pinned, netlink, _) = with_veth().await;
         let shown = || [ip(&pinned.path, "-d -4 rule show"), ip(&pinned.path, "-d -6 rule show")];
         let before = shown();

@@ -25,7 +25,7 @@ use tokio::runtime::{Builder, Runtime};
 use super::error::{Failure, refused};
 use super::socket::Socket;
 
-/// How often a dump that was disturbed is begun anew.
+/// How often a dump that was disturbed is repeated.
 const MOST_DUMPS: usize = 16;
 
 /// How many verbs there are at a time, each of another connection; further ones wait for a thread. The
@@ -54,7 +54,7 @@ pub(super) fn runtime() -> io::Result<&'static Runtime> {
     RUNTIME.as_ref().map_err(|error| io::Error::new(error.kind(), error.to_string()))
 }
 
-/// A connection, and the handle for its requests. Whoever has it polls the connection, too:
+/// A connection, and the handle for its requests. Its holder polls the connection, too:
 /// between two requests there is nothing to read.
 pub(super) struct Session {
     connection: Connection<RouteNetlinkMessage, Socket>,
@@ -67,7 +67,7 @@ impl Session {
     /// [`rtnetlink::new_connection_with_strict_check`] does on its own kind of socket.
     pub(super) fn open() -> io::Result<Self> {
         let (mut connection, handle, _) = rtnetlink::new_connection_with_socket::<Socket>()?;
-        // What ends a list tells whether it is one.
+        // The last message shows whether it is a list.
         connection.set_forward_done(true);
         let socket = connection.socket_mut().socket_mut();
         // The kernel filters dumps, and refuses a filter that it does not know.
@@ -90,8 +90,8 @@ impl Session {
         Ok(self.drive(request).await??)
     }
 
-    /// Reads a whole list, anew if it changed meanwhile. Each message is turned into the items that
-    /// it tells of, as it comes: a message about a link takes some ten KiB, and a host may have
+    /// Reads a whole list, again if it changed meanwhile. Each message is turned into its items
+    /// as it comes: a message about a link takes some ten KiB, and a host may have
     /// thousands of them.
     pub(super) async fn dump<I: IntoIterator>(
         &mut self,
@@ -204,7 +204,7 @@ mod tests {
         let mut asked = NetlinkMessage::from(request.clone());
         asked.header.flags = NLM_F_REQUEST | NLM_F_DUMP;
         let mut messages = session.handle.request(asked).unwrap();
-        // The first of them, and nobody waits for the rest.
+        // The first of them; the rest is not read.
         session.drive(messages.next()).await.unwrap().unwrap();
         assert_eq!(session.dump(request, Some).await.unwrap(), whole);
     }
@@ -214,7 +214,7 @@ mod tests {
         let (pinned, _netlink, index) = with_veth().await;
         let mut session = open(&pinned).await;
         let message = LinkUnspec::new_with_index(index).mtu(1400).build();
-        // Nobody told the kernel to acknowledge it.
+        // The kernel was not asked to acknowledge it.
         let request = RouteNetlinkMessage::SetLink(message);
         tokio::time::pause();
         let answer = session.exchange(request.clone(), NLM_F_REQUEST, &Some).await;

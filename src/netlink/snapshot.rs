@@ -1,4 +1,4 @@
-//! Everything that netlink tells about a link and its namespace, read at one go.
+//! Everything that netlink shows of a link and its namespace, read together.
 
 use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
@@ -9,10 +9,10 @@ use super::{
 };
 
 /// A link with all that is lost or stays behind when it is moved to another namespace, but
-/// for its settings under `/proc/sys` (see [`sysctl`](super::sysctl)).
+/// for its settings under `/proc/sys` (see [`crate::sysctl`]).
 ///
-/// It tells what is there, the kernel's own addresses, routes and rules included; which of it
-/// matters is decided by whoever asked, who need not keep the rest.
+/// It has what is there, the kernel's own addresses, routes and rules included. The caller decides
+/// which of it matters, and need not keep the rest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Snapshot {
     /// The link itself.
@@ -32,7 +32,7 @@ pub struct Snapshot {
 
 impl Netlink {
     /// Reads a link and what belongs to it, in one turn. The lists are
-    /// read one after the other: nobody else should change the namespace meanwhile.
+    /// read one after the other: the namespace should not change meanwhile.
     ///
     /// Fails if the link is not there: [`Error::is_not_found`].
     pub async fn snapshot(&self, index: u32) -> Result<Snapshot, Error> {
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_moved_link_is_put_back_from_its_snapshot() {
+    async fn a_moved_link_is_restored_from_its_snapshot() {
         let (pinned, netlink, index) = with_veth().await;
         for command in [
             "addr add 10.0.0.2/24 dev one",

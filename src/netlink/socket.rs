@@ -59,7 +59,7 @@ impl Socket {
         }
     }
 
-    /// Has the runtime that this is called in tell when something can be read.
+    /// Makes the calling runtime report when something can be read.
     pub(super) fn watch(&mut self) -> io::Result<()> {
         let same = self.socket.as_fd().try_clone_to_owned()?;
         // SAFETY: the `AsyncFd` owns the descriptor, which is open until it is dropped.

@@ -1,7 +1,7 @@
 //! Network namespaces: making, pinning and entering them.
 //!
 //! A namespace lives as long as something holds it. Here that is a **pin**: a bind mount of
-//! the namespace at a path, as `ip netns` makes it. Whoever has the path can enter, and the
+//! the namespace at a path, as `ip netns` makes it. Any process with the path can enter, and the
 //! namespace outlives this process.
 //!
 //! This is the only module that changes a thread's namespace. It does so on a thread made for
@@ -12,7 +12,7 @@
 //!
 //! [`create`] makes a plain file, then the namespace, then mounts the one on the other. Killed
 //! before the mount, it leaves a plain file and no namespace, since the thread that held it is
-//! gone. [`identity`] tells such a file from a namespace, and the next [`create`] takes it over.
+//! gone. [`identity`] distinguishes such a file from a namespace, and the next [`create`] takes it over.
 //!
 //! # Where pins are seen
 //!
@@ -143,7 +143,7 @@ pub async fn create(path: &Path) -> Result<()> {
             })
             .and_then(|()| bind(Path::new(THIS_THREAD), &target));
         if made.is_err() {
-            // The first error is the one to tell; the next `create` takes the file over.
+            // The first error is returned; the next `create` takes the file over.
             let _ = fs::remove_file(&target);
         }
         crash::point(format_args!("namespace: made"));
@@ -210,7 +210,7 @@ pub async fn remove(path: &Path) -> Result<()> {
 ///
 /// [`Error::Failed`] without `/proc`.
 pub fn stacked(folder: &Path) -> Result<Vec<PathBuf>> {
-    // The kernel tells mounts by their real paths; without a folder there are none.
+    // The kernel lists mounts by their real paths; without a folder there are none.
     let Ok(real) = fs::canonicalize(folder) else { return Ok(Vec::new()) };
     let mut seen = HashSet::new();
     let stacked: HashSet<PathBuf> = pins()?
@@ -306,7 +306,7 @@ async fn on_own_thread<T: Send + 'static>(
     let (answer, answered) = oneshot::channel();
     thread::Builder::new()
         .name("netns".into())
-        // Nobody may be waiting any more: the result is dropped then.
+        // The caller may have stopped waiting: the result is dropped then.
         .spawn(move || {
             let done = work();
             drop(turn);

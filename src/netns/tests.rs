@@ -168,7 +168,7 @@ async fn work_runs_inside_and_leaves_the_caller_and_no_thread_behind() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_entered_is_told_apart() {
+async fn what_cannot_be_entered_is_distinguished() {
     let pinned = Pinned::nothing();
     let absent = run_in(&pinned.path, || ()).await;
     assert!(matches!(absent, Err(Error::NotFound { .. })), "{absent:?}");

@@ -18,8 +18,8 @@ const DEADLINE: Duration = Duration::from_secs(30);
 /// How much they may say. A node of a large cluster has some ten megabytes of rules.
 const MAX_STDOUT: usize = 64 << 20;
 
-/// How much of what a failed one wrote to standard error is told.
-const TOLD: usize = 1024;
+/// How much of a failed program's standard error is in the error, in characters.
+const MOST_SHOWN: usize = 1024;
 
 /// A program that could not be run to a good end.
 #[derive(Debug, thiserror::Error)]
@@ -85,7 +85,8 @@ async fn run_within(
     match run.outcome {
         Ok(status) if status.success() => Ok(Some(run.stdout)),
         Ok(status) => {
-            let stderr = String::from_utf8_lossy(&run.stderr).trim().chars().take(TOLD).collect();
+            let stderr =
+                String::from_utf8_lossy(&run.stderr).trim().chars().take(MOST_SHOWN).collect();
             Err(Failed::Exit { status, stderr })
         }
         Err(Cut::Unstarted(error)) => Err(Failed::Unstarted(error)),
@@ -96,7 +97,7 @@ async fn run_within(
 }
 
 /// The first file of this name that can be executed. What `PATH` has relative to the current
-/// folder is passed over: nobody says which folder that is.
+/// folder is skipped: it is not known which folder that is.
 fn find(name: &str, path: &OsString) -> Option<PathBuf> {
     let folders = env::split_paths(path).filter(|folder| folder.is_absolute());
     folders.map(|folder| folder.join(name)).find(|file| {
@@ -116,7 +117,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_program_reads_its_input_and_is_heard_out() {
+    async fn a_program_reads_its_input_and_its_output_is_read() {
         assert_eq!(shell("cat", "rules").await.unwrap().unwrap(), b"rules");
         assert!(run("no-such-program", &[], b"").await.unwrap().is_none());
         let error = shell("echo 'no chain' >&2; exit 3", "").await.unwrap_err();
@@ -153,7 +154,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_that_babbles_is_killed() {
+    async fn one_that_writes_without_end_is_killed() {
         let deadline = Duration::from_secs(60);
         let error = run_within(deadline, "cat", &["/dev/zero"], b"").await.unwrap_err();
         assert!(matches!(error, Failed::TooMuchOutput), "{error}");

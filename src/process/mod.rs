@@ -4,7 +4,7 @@
 //! The process leads a process group of its own. Whatever ends the run early (its deadline,
 //! too much output, the caller that loses interest) ends the whole group, since plugins run
 //! other plugins, and those may hang or hold the pipes open. The group is only ever killed
-//! while its leader has not been reaped: until then nobody else can have its id.
+//! while its leader has not been reaped: until then no other process can have its id.
 
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
@@ -47,7 +47,7 @@ const BUSY_PAUSE: Duration = Duration::from_millis(100);
 /// What to run.
 #[derive(Debug)]
 pub(crate) struct Process<'a> {
-    /// What it is called, and told of its own name.
+    /// Its name, and what it gets as its own name.
     pub(crate) program: &'a Path,
     /// The file that is run: the same, or a descriptor of it.
     pub(crate) file: &'a Path,
@@ -198,12 +198,12 @@ impl Group {
 
     fn kill(&self) {
         if let Some(leader) = self.leader {
-            // It fails only if there is nobody left to kill.
+            // It fails only if no process is left to kill.
             let _ = killpg(leader, Signal::SIGKILL);
         }
     }
 
-    /// The leader was reaped: its id may become somebody else's.
+    /// The leader was reaped: another process may get its id.
     fn release(&mut self) {
         self.leader = None;
     }
@@ -243,7 +243,7 @@ async fn read_up_to(
     into: &mut Vec<u8>,
 ) -> Result<(), Cut> {
     let Some(pipe) = pipe else { return Ok(()) };
-    // One more than allowed, to tell the limit from the end.
+    // One more than allowed, to distinguish the limit from the end.
     pipe.take(limit as u64 + 1).read_to_end(into).await.map_err(Cut::Pipe)?;
     if into.len() > limit {
         into.truncate(limit);

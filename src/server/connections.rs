@@ -1,4 +1,4 @@
-//! Whoever connects: root alone, so many at a time, and each with little memory of ours.
+//! Connections: from root alone, so many at a time, each with little memory of the driver's.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,7 +29,7 @@ pub(super) async fn serve(listener: UnixListener, router: Router, stop: Cancella
     let (places, connections) = (Arc::new(Semaphore::new(MOST)), GracefulShutdown::new());
     let service = TowerToHyperService::new(router);
     let mut http = http1::Builder::new();
-    // A client may close its end once it has asked, and still wants its answer.
+    // A client may close its end after the request, and still expects the answer.
     http.half_close(true).max_buf_size(BUFFER);
     loop {
         let next = async {
@@ -43,7 +43,7 @@ pub(super) async fn serve(listener: UnixListener, router: Router, stop: Cancella
         let connection = http.serve_connection(TokioIo::new(stream), service.clone());
         let connection = connections.watch(connection);
         tokio::spawn(async move {
-            // Whoever breaks it off knows.
+            // The client closed it, and knows.
             let _ = connection.await;
             drop(place);
         });

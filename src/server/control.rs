@@ -26,7 +26,7 @@ pub const CHECK: &str = "Control.Check";
 pub struct WhatToCheck {
     /// See [`Driver::check`](crate::lifecycle::Driver::check); none for all.
     pub which: Vec<String>,
-    /// Whether to put back what is damaged.
+    /// Whether to repair what differs.
     pub repair: bool,
 }
 

@@ -42,7 +42,7 @@ impl<T: Serialize> IntoResponse for Json<T> {
     }
 }
 
-/// Tells the log which network and endpoint the call is about. Read apart from the call
+/// Writes to the log which network and endpoint the call is about. Read apart from the call
 /// itself, so that a call that is refused is logged with its ids too; ids that are not
 /// sound are the call's own to complain about.
 fn note_subject(body: &[u8]) {

@@ -2,7 +2,7 @@
 //! first.
 //!
 //! A lock file that was left behind stops nobody ([`flock`]). It has the holder's process id in
-//! it, to tell whoever comes second.
+//! it, for the error of a second process.
 
 use std::fs::{self, File};
 use std::io;
@@ -27,7 +27,7 @@ impl Lock {
     /// driver has ended in just that moment.
     const ATTEMPTS: usize = 100;
 
-    /// Takes the lock; or tells which process says in the file that it holds it, if one does.
+    /// Takes the lock; or says which process id is in the file, if there is one.
     pub(super) fn take(path: &Path) -> io::Result<Result<Self, Option<i32>>> {
         let mut holder = None;
         for _ in 0..Self::ATTEMPTS {

@@ -1,4 +1,4 @@
-//! Docker's door: checks parameters, converts types, hands over.
+//! Docker's door: checks parameters, converts types, calls `lifecycle`.
 //!
 //! ```text
 //!   connections ──▶ observe ──▶ plugin, network, endpoint, sandbox, control ──▶ lifecycle::Driver
@@ -15,7 +15,7 @@
 //!   to be refused: see [`Error::EmptyBody`].
 //! * An idle connection is kept open for ever. dockerd has no way to know that it was closed
 //!   but to lose a call on it. (No timer is given to hyper, so it has no time-outs.)
-//! * A call that has begun, its body having arrived, is carried through, whether or not its
+//! * A call whose body has arrived is finished, whether or not its
 //!   caller still waits.
 
 mod answer;

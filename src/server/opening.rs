@@ -35,7 +35,7 @@ impl Opening {
         let _ = self.0.driver.set(driver);
     }
 
-    /// Tells the driver that a dockerd has come: now, or before anything else once it is open.
+    /// Notifies the driver of a new dockerd: now, or before anything else once the driver is open.
     pub(super) fn activate(&self) {
         let mut knocked = self.0.knocked.lock().unwrap_or_else(PoisonError::into_inner);
         match self.now() {

@@ -32,7 +32,7 @@ async fn get_capabilities() -> Json<Capabilities> {
     Json(Capabilities { scope: "local", connectivity_scope: "global", gw_alloc_checker: false })
 }
 
-/// Swarm tells drivers of every scope about its nodes. Which hosts a network spans is the
+/// Swarm sends drivers of every scope the news of its nodes. Which hosts a network spans is the
 /// conflist's business.
 async fn discover(Json(IgnoredAny): Json<IgnoredAny>) -> Json<Empty> {
     Json(Empty {})

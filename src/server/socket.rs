@@ -2,7 +2,7 @@
 //! by its owner.
 //!
 //! Two files are kept: the socket, and a [`Lock`] beside it (`cni.sock.lock`). The lock
-//! answers for drivers of this kind. Whoever else may sit on the path is found by knocking:
+//! answers for drivers of this kind. Another process on the path is found by connecting to it:
 //! a stale socket refuses the connection, and is replaced. Anything that answers, or that
 //! is not a socket, is left alone.
 //!
@@ -38,7 +38,7 @@ pub enum Error {
         /// Who has it.
         holder: Holder,
     },
-    /// Something is in the way that is no socket; it may be somebody's data.
+    /// A file that is no socket is at the path; it may be data of someone.
     #[error("{path} exists and is not a socket; move it away, or choose another path")]
     NotASocket {
         /// The socket's path.
@@ -64,7 +64,7 @@ pub enum Error {
     },
 }
 
-/// A process that has the socket, as far as it can be told.
+/// A process that has the socket, as far as is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Holder {
     /// Its process id. None when it lives in another PID namespace, or has not said yet.
@@ -85,7 +85,7 @@ pub struct SocketFile {
 
 /// Listens on `path`, with a file that only root can open. Missing folders are made.
 ///
-/// Connections are taken from here on, and wait until somebody accepts them.
+/// From here on connections are queued, and wait until they are accepted.
 ///
 /// # Errors
 /// See [`Error`]; whatever was on `path` is then as it was.
@@ -100,7 +100,7 @@ pub fn bind(path: &Path) -> Result<(UnixListener, SocketFile), Error> {
     let held = match Lock::take(lock).map_err(failed("lock", lock))? {
         Ok(held) => held,
         Err(holder) => {
-            // Whoever answers is known for certain; the lock's word is for one who does not.
+            // A process that answers is known for certain; the lock's process id is for one that does not.
             let holder = knock(path).unwrap_or_else(|_| Holder::of(holder));
             return Err(Error::InUse { path: path.to_owned(), holder });
         }
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn a_second_driver_is_told_who_was_first() {
+    fn the_error_of_a_second_driver_names_the_first() {
         let (_folder, path) = somewhere();
         let (_listener, first) = bind(&path).unwrap();
         let error = bind(&path).unwrap_err();

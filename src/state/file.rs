@@ -19,13 +19,13 @@ pub(super) const UNREADABLE: &str = ".unreadable";
 /// No record is near this size, in bytes.
 const MOST: u64 = 16 << 20;
 
-/// Reads a file that nobody but this program's user can have written. It is opened without waiting:
+/// Reads a file that only this program's user can have written. It is opened without waiting:
 /// a pipe has no end, and a device may not have one.
 pub(super) fn read_own(file: &Path) -> Result<Vec<u8>, String> {
-    let told = |error: io::Error| error.to_string();
+    let reason = |error: io::Error| error.to_string();
     let flags = (OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits();
-    let open = File::options().read(true).custom_flags(flags).open(file).map_err(told)?;
-    let found = open.metadata().map_err(told)?;
+    let open = File::options().read(true).custom_flags(flags).open(file).map_err(reason)?;
+    let found = open.metadata().map_err(reason)?;
     if !found.is_file() {
         return Err("it is not a regular file".to_owned());
     }
@@ -39,7 +39,7 @@ pub(super) fn read_own(file: &Path) -> Result<Vec<u8>, String> {
         return Err("it has a second name (a hard link)".to_owned());
     }
     let mut bytes = Vec::new();
-    open.take(MOST + 1).read_to_end(&mut bytes).map_err(told)?;
+    open.take(MOST + 1).read_to_end(&mut bytes).map_err(reason)?;
     if bytes.len() as u64 > MOST {
         return Err(format!("it is larger than {MOST} bytes"));
     }

@@ -1,8 +1,8 @@
 //! A folder that is this driver's alone.
 //!
 //! Two drivers on the same records or the same pinned namespaces would undo each other's work,
-//! so a folder is locked; and whoever else could write there could have root run anything, so
-//! nobody else can, nor in a folder below it or above it.
+//! so a folder is locked. A user who could write there could make root run anything, so
+//! no other user can, nor in a folder below it or above it.
 
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io;
@@ -36,7 +36,7 @@ pub enum PrivateError {
         /// The process id that the other one wrote into the lock's file.
         holder: Option<i32>,
     },
-    /// It is somebody else's.
+    /// It belongs to another user.
     #[error("{} belongs to user {owner}; give the driver a folder of its own", path.display())]
     NotOurs {
         /// The folder.

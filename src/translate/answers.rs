@@ -55,7 +55,7 @@ pub fn endpoint_interface(
 
 /// The addresses of a result that belong to the container's interface: those that say so,
 /// and those that name no interface at all, or none that there is (SPEC.md, "ADD Success":
-/// `ips.interface`). Not every plugin tells the interface's sandbox; nothing else is called
+/// `ips.interface`). Not every plugin reports the interface's sandbox; nothing else is called
 /// `if_name`.
 fn container_ips<'r>(
     result: &'r AttachResult,
@@ -70,18 +70,18 @@ fn container_ips<'r>(
 /// The answer to Join: the interface for Docker to move, and the routes for it to set.
 ///
 /// Docker is given a gateway if and only if the chain made a default route: a pod without
-/// one gets none here either. What the result does not tell of, as weave-net's and calico's, is
-/// seen by what ADD left: `left` are the gateways of the default routes there. Routes of tables other than the main one, and with a metric,
-/// cannot be told; nor can one to a destination that has one already, the kernel's own for an
-/// address included: Docker fails to add it. They are settled later.
+/// one gets none here either. The results of weave-net and calico have no default
+/// route although ADD makes one: `left` are the gateways of the default routes that ADD left. Docker
+/// cannot set routes of tables other than the main one, routes with a metric, and a second route to
+/// a destination, the kernel's own for an address included. They are settled later.
 ///
-/// `told` are the addresses that Docker sets before the routes. Their subnets are on the link;
+/// `addresses` are those that Docker sets before the routes. Their subnets are on the link;
 /// those of the chain's other addresses are not, at that time.
 #[must_use]
 pub fn join_answer(
     result: &AttachResult,
     if_name: &str,
-    told: &[IpNet],
+    addresses: &[IpNet],
     left: &[IpAddr],
     internal: bool,
 ) -> JoinResponse {
@@ -95,32 +95,32 @@ pub fn join_answer(
         static_routes: Vec::new(),
         disable_gateway_service: true,
     };
-    let addresses: Vec<&IpConfig> = container_ips(result, if_name).collect();
+    let ips: Vec<&IpConfig> = container_ips(result, if_name).collect();
 
     for route in result.routes.iter().filter(|route| in_main_table(route)) {
-        let gateway = route.gw.or_else(|| gateway_of_family(&addresses, route.dst));
+        let gateway = route.gw.or_else(|| gateway_of_family(&ips, route.dst));
         let default = route.dst.prefix_len() == 0;
         // On an internal network only the link itself is reachable.
         if internal && (default || gateway.is_some()) {
             continue;
         }
-        let is_kernels = told.iter().any(|address| address.trunc() == route.dst.trunc());
+        let is_kernels = addresses.iter().any(|address| address.trunc() == route.dst.trunc());
         if !default && (is_kernels || route.priority.is_some()) {
             continue;
         }
         if let Some(gateway) = gateway {
-            reach(&mut answer.static_routes, told, gateway);
+            reach(&mut answer.static_routes, addresses, gateway);
         }
         match (default, gateway) {
             (true, Some(gateway)) => set_gateway(&mut answer, gateway),
-            // Docker has no words for a default route without a gateway; it is settled later.
+            // Docker cannot set a default route without a gateway; settling sets it.
             (true, None) => {}
             (false, gateway) => push_once(&mut answer.static_routes, route.dst, gateway),
         }
     }
     for &gateway in left.iter().filter(|_| !internal) {
-        if answer.gateways().iter().all(|told| told.is_ipv4() != gateway.is_ipv4()) {
-            reach(&mut answer.static_routes, told, gateway);
+        if answer.gateways().iter().all(|other| other.is_ipv4() != gateway.is_ipv4()) {
+            reach(&mut answer.static_routes, addresses, gateway);
             set_gateway(&mut answer, gateway);
         }
     }
@@ -166,12 +166,12 @@ fn gateway_of_family(addresses: &[&IpConfig], dst: IpNet) -> Option<IpAddr> {
 
 /// Makes sure that `next_hop` is reachable: one outside the subnet gets a host route on
 /// the link, as with a /32 address behind 169.254.1.1.
-fn reach(routes: &mut Vec<StaticRoute>, told: &[IpNet], next_hop: IpAddr) {
+fn reach(routes: &mut Vec<StaticRoute>, addresses: &[IpNet], next_hop: IpAddr) {
     let connected = routes
         .iter()
         .filter(|route| route.route_type == RouteType::Connected)
         .map(|route| route.destination);
-    if !told.iter().copied().chain(connected).any(|net| net.contains(&next_hop)) {
+    if !addresses.iter().copied().chain(connected).any(|net| net.contains(&next_hop)) {
         push_once(routes, IpNet::from(next_hop), None);
     }
 }

@@ -1,4 +1,4 @@
-//! What Docker asks for an endpoint, as the chain's plugins are told it.
+//! What Docker asks for an endpoint, as arguments for the chain's plugins.
 
 use serde_json::{Map, Value, json};
 
@@ -9,21 +9,21 @@ use crate::cnm::{
     ChainOptions, EndpointId, EndpointInterface, EndpointOptions, IpamData, Pool, PortBinding,
 };
 
-/// What a chain's plugins are told beside their configuration.
+/// What a chain's plugins get besides their configuration.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Arguments {
     /// Pairs of `CNI_ARGS`.
     pub args: Vec<(String, String)>,
     /// Capability arguments by name (CONVENTIONS.md).
     pub capabilities: Map<String, Value>,
-    /// The addresses to ask for, where the chain has to be told by `args.cni.ips`.
+    /// The addresses to ask for by `args.cni.ips`, where that is the only way.
     pub ips: Vec<String>,
     /// The MAC that Docker decided.
     pub mac: Option<String>,
 }
 
 impl Arguments {
-    /// The chain, told what only its configuration can say.
+    /// The chain, with what must be in its configuration.
     #[must_use]
     pub fn applied_to(&self, list: NetworkConfigList) -> NetworkConfigList {
         let list = match &self.mac {
@@ -38,12 +38,12 @@ impl Arguments {
     }
 }
 
-/// What the chain is told for an endpoint: the network's and the endpoint's own options,
-/// the addresses and the MAC that Docker decided. Ports are another matter, because they come
-/// and go while the endpoint lives: [`port_mappings`].
+/// What the chain gets for an endpoint: the network's and the endpoint's own options,
+/// the addresses and the MAC that Docker decided. Ports change while the endpoint exists, so they
+/// are separate: [`port_mappings`].
 ///
 /// # Errors
-/// A wish that the chain has no way to fulfil.
+/// The chain has no way to get something that was asked for.
 pub fn arguments(
     list: &NetworkConfigList,
     network: &ChainOptions,
@@ -53,7 +53,7 @@ pub fn arguments(
 ) -> Result<Arguments, Refusal> {
     let chosen = network.clone().overlaid_with(&endpoint.chain);
     declares(list, &chosen)?;
-    // Plugins refuse CNI_ARGS that they do not know unless told otherwise.
+    // Without this, plugins refuse CNI_ARGS that they do not know.
     let mut args = vec![("IgnoreUnknown".to_owned(), "1".to_owned())];
     args.extend(chosen.args);
     let mut capabilities = chosen.capabilities;
@@ -64,16 +64,16 @@ pub fn arguments(
     let ipam = ipam(list).and_then(|ipam| ipam["type"].as_str());
     if !addresses.is_empty() {
         // `static` has no subnet to look the prefix up in; `host-local` takes none.
-        let told = |address: &str| match ipam {
+        let written = |address: &str| match ipam {
             Some("static") => address.to_owned(),
             _ => address.split('/').next().unwrap_or(address).to_owned(),
         };
         if list.declares("ips") {
             capabilities.insert("ips".to_owned(), json!(addresses));
         } else if let [address] = addresses.as_slice() {
-            args.push(("IP".to_owned(), told(address)));
+            args.push(("IP".to_owned(), written(address)));
         } else if let Some("host-local" | "static") = ipam {
-            ips = addresses.iter().map(|address| told(address)).collect();
+            ips = addresses.iter().map(|address| written(address)).collect();
         } else {
             return Err(Refusal::Addresses {
                 conflist: list.name().to_owned(),
@@ -89,7 +89,7 @@ pub fn arguments(
     }
     let mac = interface.mac_address.clone();
     if let Some(mac) = &mac {
-        // Each plugin reads one or the other, and no configuration tells which.
+        // Each plugin reads one or the other; its configuration does not say which.
         args.retain(|(key, _)| key != "MAC");
         args.push(("MAC".to_owned(), mac.clone()));
         if list.declares("mac") {

@@ -1,4 +1,4 @@
-//! What a Docker network on a conflist can do, as far as its configuration tells.
+//! What a Docker network on a conflist can do, as far as its configuration shows.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -83,7 +83,7 @@ pub fn masters(list: &NetworkConfigList) -> impl Iterator<Item = (&str, &str)> {
 }
 
 /// Whether a chain can allocate from the pools that Docker's IPAM has for the network; with none,
-/// whether it has addresses of its own. `chosen` is what the user tells it.
+/// whether it has addresses of its own. `chosen` are the user's options.
 ///
 /// # Errors
 /// The first pool that it cannot allocate from, with the flags that would work.
@@ -111,7 +111,7 @@ pub fn serves(
         };
         let ranges = host_local_ranges(list);
         if ranges.is_empty() {
-            // It can be told the pool, or trusted to be told any address.
+            // It takes the pool, or any address.
             if !list.declares(IP_RANGES) && !list.declares("ips") {
                 let reason = "it declares neither the \"ips\" nor the \"ipRanges\" capability";
                 return Err(refusal(reason.to_owned(), None));
@@ -141,8 +141,8 @@ pub fn serves(
     Ok(())
 }
 
-/// Whether a chain can give these addresses. Docker does not tell a driver its `--ip-range`, so
-/// that this is seen only when it has chosen one; but before a plugin has run.
+/// Whether a chain can give these addresses. Docker does not pass its `--ip-range` to a driver, so
+/// this is checked for each address that it chose, before a plugin runs.
 ///
 /// # Errors
 /// The first address that `host-local` would refuse, with the flags that keep to its range.
@@ -251,7 +251,7 @@ fn lacks_ranges(list: &NetworkConfigList) -> bool {
     is_host_local && host_local_ranges(list).is_empty()
 }
 
-/// Makes sure that the chain has a plugin for each capability that the user tells it something by.
+/// Makes sure that the chain has a plugin for each capability that the user's options name.
 ///
 /// # Errors
 /// The first that none declares, with the nearest that one does.
@@ -271,7 +271,7 @@ pub fn declares(list: &NetworkConfigList, chosen: &ChainOptions) -> Result<(), R
     })
 }
 
-/// What a chain lets a Docker network do, as far as its configuration tells.
+/// What a chain lets a Docker network do, as far as its configuration shows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Prospects {
     /// Whether `docker run -p` publishes ports.
@@ -285,7 +285,7 @@ pub struct Prospects {
     pub needs_docker_ipam: bool,
 }
 
-/// Whether a chain takes an address that somebody else chose.
+/// Whether a chain takes an address that Docker or the user chose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TakesAddress {
     /// It declares the `ips` capability: one address or several.
@@ -352,8 +352,8 @@ pub fn masquerades(list: &NetworkConfigList) -> bool {
     list.plugins().iter().any(|plugin| plugin.get("ipMasq") == Some(&Value::Bool(true)))
 }
 
-/// The host's device that `host-device` hands over, so that one container has it at a time; none if
-/// the chain begins with another plugin, or each container can be told another device.
+/// The host's device that `host-device` moves into a container, so that one container has it at a time; none if
+/// the chain begins with another plugin, or each container can get another device.
 #[must_use]
 pub fn device(list: &NetworkConfigList) -> Option<String> {
     const NAMES: [&str; 4] = ["device", "hwaddr", "kernelpath", "pciBusID"];

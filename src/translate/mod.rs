@@ -1,9 +1,9 @@
-//! The dictionary between Docker's words and CNI's; pure.
+//! The translation between Docker's terms and CNI's; pure.
 //!
 //! | file | from | to |
 //! |---|---|---|
 //! | `conflist` | a network configuration list | what a Docker network on it can do |
-//! | `arguments` | what Docker asks for an endpoint | what the chain's plugins are told |
+//! | `arguments` | what Docker asks for an endpoint | the arguments for the chain's plugins |
 //! | `built_in` | a Docker network without a conflist | a conflist of its own |
 //! | `answers` | what ADD made | Docker's answers to CreateEndpoint and Join |
 //! | `mtu` | the MTU that Docker decides | the chain that makes its interface with it |
@@ -37,7 +37,7 @@ use crate::cni::{NetworkConfigList, PluginConfig};
 /// The capability of a plugin that publishes ports (CONVENTIONS.md).
 pub const PORT_MAPPINGS: &str = "portMappings";
 
-/// The capability of a plugin that is told the ranges of its addresses (CONVENTIONS.md).
+/// The capability of a plugin that takes the ranges of its addresses (CONVENTIONS.md).
 const IP_RANGES: &str = "ipRanges";
 
 fn ipam(list: &NetworkConfigList) -> Option<&Value> {

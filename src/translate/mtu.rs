@@ -1,4 +1,4 @@
-//! The MTU that Docker decides, as a chain is told it.
+//! The MTU that Docker decides, put into a chain's configuration.
 //!
 //! A plugin sets it at both ends of what it makes. Set afterwards, at the container's end alone, larger
 //! packets would be lost at the other one, and whatever else the plugin derives from it would be wrong.
@@ -11,7 +11,7 @@ use crate::cni::{NetworkConfigList, PluginConfig};
 /// The reference plugins that make an interface of the `mtu` of their configuration.
 const TAKE_MTU: [&str; 6] = ["bridge", "ptp", "macvlan", "ipvlan", "vlan", "tap"];
 
-/// The chain, told what MTU to make the interface with.
+/// The chain, with the MTU for the interface in its configuration.
 ///
 /// # Errors
 /// The plugin that makes the interface takes none.
@@ -29,22 +29,22 @@ pub fn with_mtu(list: NetworkConfigList, mtu: u32) -> Result<NetworkConfigList, 
     }
     let mut first = by_maker;
     Ok(list.map_plugins(|plugin| {
-        let tells = std::mem::take(&mut first)
+        let sets_mtu = std::mem::take(&mut first)
             // A later one that has an MTU to set would set that again.
             || plugin.get("mtu").is_some()
             || (by_tuning && plugin.plugin_type() == "tuning");
-        if tells { told(plugin, mtu) } else { plugin }
+        if sets_mtu { with(plugin, mtu) } else { plugin }
     }))
 }
 
 fn takes(plugin: &PluginConfig) -> bool {
-    // Of other plugins their configuration tells.
+    // Other plugins take one if their configuration has one.
     TAKE_MTU.contains(&plugin.plugin_type())
         || plugin.plugin_type() == "flannel"
         || plugin.get("mtu").is_some()
 }
 
-fn told(plugin: PluginConfig, mtu: u32) -> PluginConfig {
+fn with(plugin: PluginConfig, mtu: u32) -> PluginConfig {
     if plugin.plugin_type() != "flannel" {
         return plugin.with("mtu", json!(mtu));
     }
@@ -61,16 +61,16 @@ fn told(plugin: PluginConfig, mtu: u32) -> PluginConfig {
 mod tests {
     use super::*;
 
-    /// The chain of these plugins, told an MTU.
+    /// The chain of these plugins, with an MTU.
     fn with_mtu_of(plugins: Value) -> Result<Value, Refusal> {
         let list = json!({"cniVersion": "1.0.0", "name": "k8snet", "plugins": plugins});
         let list = NetworkConfigList::parse(list.to_string().as_bytes()).unwrap();
-        with_mtu(list, 9000).map(|told| serde_json::to_value(told).unwrap()["plugins"].clone())
+        with_mtu(list, 9000).map(|chain| serde_json::to_value(chain).unwrap()["plugins"].clone())
     }
 
     #[test]
-    fn the_plugin_that_makes_the_interface_is_told_the_mtu_and_whoever_would_change_it() {
-        for (chain, told) in [
+    fn the_plugin_that_makes_the_interface_gets_the_mtu_and_each_that_would_change_it() {
+        for (chain, expected) in [
             (json!([{"type": "bridge"}]), json!([{"type": "bridge", "mtu": 9000}])),
             (json!([{"type": "ptp", "MTU": 1400}]), json!([{"type": "ptp", "MTU": 9000}])),
             (
@@ -88,7 +88,7 @@ mod tests {
             ),
             (json!([{"type": "theirs", "mtu": 0}]), json!([{"type": "theirs", "mtu": 9000}])),
         ] {
-            assert_eq!(with_mtu_of(chain).unwrap(), told);
+            assert_eq!(with_mtu_of(chain).unwrap(), expected);
         }
     }
 

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 
 use crate::cni::Version;
 
-/// A wish of Docker's that the conflist cannot fulfil.
+/// A request from Docker that the conflist cannot fulfil.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// Docker's IPAM has a pool that the conflist does not allocate from.
@@ -54,7 +54,7 @@ pub enum Refusal {
         /// The plugins' types.
         plugins: String,
     },
-    /// Nobody knows what the chain's version of CNI says.
+    /// The chain's version of CNI is not published.
     #[error(
         "conflist {conflist:?} has the cniVersion {version}, which is not published; the latest that \
          this driver knows is {latest}"
@@ -89,7 +89,7 @@ pub enum Refusal {
         /// The network configuration list.
         conflist: String,
     },
-    /// The chain has no addresses, and no way to be told some.
+    /// The chain has no addresses, and no way to get some.
     #[error(
         "conflist {conflist:?} has no ranges of addresses; add \"ranges\" to its host-local, or \
          \"capabilities\": {{\"ipRanges\": true}} to the plugin that runs it, which then takes Docker's pools"
@@ -182,7 +182,7 @@ pub enum Refusal {
         /// What to do instead.
         remedy: &'static str,
     },
-    /// The chain cannot be told which addresses to use.
+    /// The chain has no way to get these addresses.
     #[error(
         "conflist {conflist:?} cannot be given the addresses {addresses}: for more than one, its \
          IPAM plugin must be host-local or static, or a plugin of the chain must declare the \
@@ -205,9 +205,9 @@ pub enum Refusal {
         /// Docker's address.
         decided: IpAddr,
     },
-    /// An MTU that the chain cannot be told.
+    /// The chain does not take an MTU.
     #[error(
-        "conflist {conflist:?} cannot be told an MTU: its plugin {plugin:?} is not known to take one, \
+        "conflist {conflist:?} does not take an MTU: its plugin {plugin:?} is not known to have one, \
          and another MTU at the container's end alone would lose packets; set the MTU in the conflist, \
          or leave com.docker.network.driver.mtu out"
     )]
@@ -252,7 +252,7 @@ pub enum Refusal {
     "conflist {conflist:?} gave {}, but {wanted} was decided on, by {}",
     .given.as_deref().unwrap_or("no address"),
     match by_option {
-        true => "the option ip; its IPAM plugin takes no wishes: leave the option out",
+        true => "the option ip; its IPAM plugin does not take an address: leave the option out",
         false => "Docker; create the network with --ipam-driver null to let CNI choose the addresses",
     }
 )]

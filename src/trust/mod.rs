@@ -1,4 +1,4 @@
-//! Whom root would obey: plugins run as root, and configurations name them. So nobody but root may
+//! Whose files are obeyed: plugins run as root, and configurations name them. So only root may
 //! be able to change one.
 //!
 //! A file is judged with all that leads to it, as sshd judges what it reads (StrictModes): each
@@ -39,7 +39,7 @@ impl Trust {
     /// Finds `path`, along links, and judges it and what leads to it. None if it is not there.
     ///
     /// # Errors
-    /// Somebody whose files are not obeyed could change it, or put it there; or it cannot be looked at.
+    /// A user who is not trusted could change it, or put it there; or it cannot be looked at.
     pub(crate) fn judge(self, path: &Path) -> Result<Option<Judged>, Untrusted> {
         let Some(judged) = self.judge_way(path)? else { return Ok(None) };
         let counts = judged.is_file() || judged.is_folder();

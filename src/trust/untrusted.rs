@@ -3,10 +3,10 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Somebody else could change what root obeys.
+/// Another user could change what root obeys.
 #[derive(Debug, thiserror::Error)]
 pub enum Untrusted {
-    /// The file or folder belongs to somebody else.
+    /// The file or folder belongs to another user.
     #[error(
         "{}belongs to user {owner}, who could have root run anything by it; run 'chown root {}'",
         Subject(asked, path), path.display()

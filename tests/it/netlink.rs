@@ -19,7 +19,7 @@ fn make_a_thousand_links() {
 }
 
 #[test]
-fn an_error_tells_what_was_tried_on_what_where_and_the_kernels_words() {
+fn an_error_has_what_was_tried_on_what_where_and_the_kernels_words() {
     alone(async {
         sh("ip link add one type veth peer name two; ip link set one up; ip link set two up");
         let netlink = Netlink::own().unwrap();
@@ -150,7 +150,7 @@ fn a_link_that_cannot_be_understood_is_an_error_and_leaves_no_hole() {
 }
 
 #[test]
-fn a_list_that_changes_while_it_is_read_is_read_anew_and_not_for_ever() {
+fn a_list_that_changes_while_it_is_read_is_read_again_and_not_for_ever() {
     alone(async {
         make_a_thousand_links();
         let netlink = Netlink::own().unwrap();

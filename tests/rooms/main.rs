@@ -13,12 +13,14 @@
 )]
 
 mod arrows;
+mod picture;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use arrows::{Arrows, Sources};
+use picture::Picture;
 
 /// How long a file of `src/` may be, with its comments and its tests.
 const MOST_LINES: usize = 400;
@@ -113,7 +115,7 @@ fn no_room_uses_one_that_the_table_does_not_allow() {
     for (table, folder) in
         [("lib.rs", ""), ("lifecycle/mod.rs", "lifecycle/"), ("cni/mod.rs", "cni/")]
     {
-        let rule = rule(&fs::read_to_string(src().join(table)).unwrap());
+        let rule = self::table(table);
         wrong.extend(forbidden(&rule, folder, &arrows));
     }
     assert!(wrong.is_empty(), "arrows that point up:\n{}", wrong.join("\n"));
@@ -153,6 +155,46 @@ fn a_file_of_the_most_lines_passes_and_one_more_does_not() {
     let lines = |count| "//\n".repeat(count);
     let files = [("short.rs", lines(MOST_LINES)), ("long.rs", lines(MOST_LINES + 1))];
     assert_eq!(too_long(files.into_iter()), [("long.rs", MOST_LINES + 1)]);
+}
+
+/// Every room of a table of the documentation in `src/`, and what it may use.
+fn table(file: &str) -> Rule {
+    rule(&fs::read_to_string(src().join(file)).unwrap())
+}
+
+fn picture() -> Picture {
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
+    Picture::read(&fs::read_to_string(docs.join("architecture.txt")).unwrap())
+}
+
+#[test]
+fn the_picture_shows_each_room_and_no_arrow_that_the_tables_forbid() {
+    let (picture, rooms) = (picture(), table("lib.rs"));
+    let shared = picture.item("shared_rooms").holds.iter().map(String::as_str);
+    let drawn: Names = picture.rooms().chain(shared).chain(["main"]).map(str::to_owned).collect();
+    assert_eq!(drawn, rooms.keys().cloned().collect::<Names>());
+    for arrow in &picture.arrows {
+        if let (Some(allowed), true) = (rooms.get(&arrow.from), rooms.contains_key(&arrow.to)) {
+            assert!(allowed.contains(&arrow.to), "{} may not use {}", arrow.from, arrow.to);
+        }
+    }
+    for (room, file) in [("lifecycle", "lifecycle/mod.rs"), ("cni", "cni/mod.rs")] {
+        for inner in &picture.item(room).holds {
+            assert!(table(file).contains_key(inner), "{room} has no room {inner}");
+        }
+    }
+}
+
+#[test]
+fn the_picture_is_drawn_from_its_source() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/architecture.svg");
+    let svg = picture().svg();
+    // As `make picture` does.
+    if std::env::var_os("CNM_CNI_DRAW").is_some() {
+        fs::write(&file, &svg).unwrap();
+    }
+    let drawn = fs::read_to_string(&file).unwrap_or_default();
+    assert!(drawn == svg, "docs/architecture.svg is not what its source says; run: make picture");
 }
 
 #[test]

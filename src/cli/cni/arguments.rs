@@ -133,7 +133,8 @@ pub(super) struct CacheDir {
 impl Target {
     /// What the command line says of the attachment.
     pub(super) fn attachment(&self) -> anyhow::Result<Attachment> {
-        let netns = cnitool::absolute(&self.netns).context("cannot tell where the namespace is")?;
+        let netns = cnitool::absolute(&self.netns)
+            .context("cannot make the path of the namespace absolute")?;
         let container_id = match &self.container_id {
             Some(id) => id.clone(),
             None => cnitool::id_for(&netns),

@@ -40,7 +40,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let outcome = runtime.block_on(async {
         let mut signals = Signals::new().context("cannot listen for signals")?;
         tokio::select! {
-            // Plugins are in process groups of their own: they do not hear of the signal,
+            // Plugins are in process groups of their own: they do not get the signal,
             // and are killed when what runs them is dropped.
             name = signals.next() => Err(anyhow!("stopped by {name}; detach with del")),
             outcome = execute(args.verb) => outcome,
@@ -51,7 +51,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
         // The ADD stands, and is on record.
         Ok(Some(result)) => output::write(&(result + "\n"))?,
         Err(error) => {
-            // The engine's errors tell the whole story by themselves.
+            // The engine's errors are complete.
             let lines = match error.downcast_ref() {
                 Some(Several(errors)) => errors.iter().map(|error| output::line(error)).collect(),
                 None => output::line(&error.to_string()),
@@ -81,7 +81,7 @@ impl Target {
     async fn add(&self) -> anyhow::Result<String> {
         let list = self.folders.conf_dir().load(&self.network)?;
         let (cache, to) = (self.cache.open(), self.attachment()?);
-        // What cannot be kept must not be made: nobody could undo it properly.
+        // What cannot be kept must not be made: it could not be undone properly.
         match cache.get(list.name(), &to.container_id, &to.if_name) {
             Ok(_) | Err(CacheError::Malformed { .. }) => {}
             Err(error) => return Err(error.into()),

@@ -51,7 +51,7 @@ pub enum CacheError {
     },
     /// The file seems to be of a network that is to be collected, and does not say whose it is.
     #[error(
-        "{} does not tell which attachment is valid ({source}), and GC would remove that one; \
+        "{} does not say which attachment is valid ({source}), and GC would remove that one; \
          try again, or delete the file if its container has gone",
         path.display()
     )]

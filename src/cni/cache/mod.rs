@@ -51,24 +51,24 @@ impl Cache {
     }
 
     /// For ADD: waits for a GC to end, and keeps others from beginning. Makes the folder, so
-    /// that an ADD that could not be kept is found out before it is made.
+    /// that an ADD that could not be kept fails before it runs.
     ///
     /// # Errors
     ///
     /// The folder cannot be made, or not be locked.
     pub async fn turn_for_add(&self) -> Result<Turn> {
         self.make_folder()?;
-        Turn::beside_others(&self.results).await.map_err(failed("lock", &self.results))
+        Turn::shared(&self.results).await.map_err(failed("lock", &self.results))
     }
 
     /// For DEL: as for ADD, but where there is no folder, nothing is on record, nothing is
-    /// made, and nobody is waited for.
+    /// made, and there is no wait.
     ///
     /// # Errors
     ///
     /// The folder cannot be locked.
     pub async fn turn_for_del(&self) -> Result<Turn> {
-        Turn::beside_others(&self.results).await.map_err(failed("lock", &self.results))
+        Turn::shared(&self.results).await.map_err(failed("lock", &self.results))
     }
 
     /// For GC: waits for every ADD, DEL and GC to end, and keeps others from beginning.
@@ -78,7 +78,7 @@ impl Cache {
     /// The folder cannot be made, or not be locked.
     pub async fn turn_for_gc(&self) -> Result<Turn> {
         self.make_folder()?;
-        Turn::alone(&self.results).await.map_err(failed("lock", &self.results))
+        Turn::exclusive(&self.results).await.map_err(failed("lock", &self.results))
     }
 
     /// Keeps what an ADD gave, in place of an earlier one of the same attachment.
@@ -133,7 +133,7 @@ impl Cache {
         })
     }
 
-    /// Every attachment of a network, by file name. What cannot be read is passed over.
+    /// Every attachment of a network, by file name. What cannot be read is skipped.
     ///
     /// # Errors
     ///

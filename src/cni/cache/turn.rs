@@ -1,6 +1,6 @@
 //! A lock on a folder, which keeps GC apart from ADD and DEL (SPEC.md section 3, "Lifecycle &
 //! Ordering") in other processes of this program. The kernel takes it back from a process that
-//! dies. Programs on libcni know nothing of it.
+//! dies. Programs on libcni do not take it.
 
 use std::fs::File;
 use std::io;
@@ -21,13 +21,13 @@ pub struct Turn {
 }
 
 impl Turn {
-    /// Beside others of its kind: for ADD and DEL.
-    pub(super) async fn beside_others(folder: &Path) -> io::Result<Self> {
+    /// Shared: for ADD and DEL.
+    pub(super) async fn shared(folder: &Path) -> io::Result<Self> {
         Self::wait(folder, FlockArg::LockSharedNonblock).await
     }
 
-    /// Beside nobody: for GC.
-    pub(super) async fn alone(folder: &Path) -> io::Result<Self> {
+    /// Exclusive: for GC.
+    pub(super) async fn exclusive(folder: &Path) -> io::Result<Self> {
         Self::wait(folder, FlockArg::LockExclusiveNonblock).await
     }
 
@@ -40,16 +40,16 @@ impl Turn {
             }
             Err(error) => return Err(error),
         };
-        let mut told = false;
+        let mut logged = false;
         loop {
             match Flock::lock(file, how) {
                 Ok(lock) => return Ok(Self { _lock: Some(lock) }),
                 Err((unlocked, Errno::EWOULDBLOCK | Errno::EINTR)) => file = unlocked,
                 Err((_, error)) => return Err(error.into()),
             }
-            if !told {
+            if !logged {
                 tracing::info!(folder = %folder.display(), "waiting for another process");
-                told = true;
+                logged = true;
             }
             tokio::time::sleep(POLL).await;
         }

@@ -7,7 +7,7 @@
 //!   web/50-more.conf     a plugin that joins the chain of the network "web"
 //! ```
 //!
-//! Where nobody but root is trusted, files that others could change give no network, and a folder
+//! Where only root is trusted, files that others could change give no network, and a folder
 //! that they could change gives none at all. What is masked by a link to a device, as to
 //! `/dev/null`, is not there.
 //!
@@ -81,7 +81,7 @@ impl ConfDir {
     ///
     /// # Errors
     ///
-    /// [`ConfigError::NotFound`] tells the names that are there and the files that could not
+    /// [`ConfigError::NotFound`] lists the names that are there and the files that could not
     /// be read; [`ConfigError::Name`] where nothing can be called so; [`ConfigError::Untrusted`]
     /// where others could change the folder, or the only file that has it.
     pub fn load(&self, name: &str) -> Result<NetworkConfigList> {
@@ -111,7 +111,7 @@ impl ConfDir {
     /// The default network: the first file that can be used, by file name, as kubelet's
     /// runtimes choose it. None when there is no configuration file at all.
     ///
-    /// A file that cannot be used is passed over with a warning in the log; and so is, without one,
+    /// A file that cannot be used is skipped with a warning in the log; and so is, without one,
     /// a network that makes no interface, as the one of `loopback` that many hosts have.
     ///
     /// # Errors
@@ -262,7 +262,7 @@ fn files_in(folder: &Path, extensions: &[&str], trust: Trust) -> Result<Vec<Path
     Ok(files)
 }
 
-/// What cannot be looked at cannot be read, and is nobody's fault.
+/// A file whose permissions cannot be read is reported as unreadable, not as untrusted.
 fn judge(path: &Path, trust: Trust) -> Result<Option<Judged>> {
     trust.judge(path).map_err(|problem| match problem {
         Untrusted::Io { path, source } => ConfigError::Unreadable { path, source },

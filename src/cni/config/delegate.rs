@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::cni::PluginConfig;
 
-/// The host's agent has not said which subnet the plugin is to use.
+/// The host's agent has not written which subnet the plugin is to use.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "cannot read the host's subnet from {}: {reason}; flanneld writes it once it has one",
@@ -25,7 +25,7 @@ pub struct NoSubnet {
     pub reason: String,
 }
 
-/// What a plugin hands over to.
+/// What a plugin delegates to.
 #[derive(Debug)]
 pub(in crate::cni) struct Delegate {
     /// The plugin that makes the interface.

@@ -38,7 +38,7 @@ pub enum ConfigError {
     /// There is nothing to run.
     #[error("it has no plugins; list at least one under \"plugins\"")]
     NoPlugins,
-    /// Nobody means that many.
+    /// More plugins than a chain may have.
     #[error("it has {0} plugins, and may have {MOST_PLUGINS}")]
     TooManyPlugins(usize),
     /// `loadOnlyInlinedPlugins` is true, and `plugins` is absent.
@@ -128,7 +128,7 @@ impl ConfigError {
     }
 }
 
-/// What is not trusted tells its file itself.
+/// An untrusted file is named by its own error.
 fn of_file(path: &Path, problem: &ConfigError) -> String {
     match problem {
         ConfigError::Untrusted(_) => String::new(),

@@ -230,8 +230,8 @@ fn read_name(object: &Map<String, Value>) -> Result<String> {
 /// speaks none of them, `cniVersion` is taken as it is, and the plugins have their say.
 fn read_version(object: &Map<String, Value>, others: &[Version]) -> Result<Version> {
     let own = lenient::text(object, "cniVersion")?.map(str::parse).transpose()?;
-    let spoken = own.iter().chain(others).copied().filter(|version| *version <= Version::LATEST);
-    Ok(spoken.max().or(own).unwrap_or(Version::V0_1_0))
+    let supported = own.iter().chain(others).copied().filter(|version| *version <= Version::LATEST);
+    Ok(supported.max().or(own).unwrap_or(Version::V0_1_0))
 }
 
 fn read_versions(object: &Map<String, Value>) -> Result<Vec<Version>> {

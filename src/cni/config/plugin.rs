@@ -1,7 +1,7 @@
 //! One plugin's configuration object.
 //!
 //! It is kept as it was written, with the order of its keys, the digits of its numbers, and
-//! the keys that nobody here knows; [`crate::cni::exec`] derives from it what the plugin is
+//! the keys that this program does not know; [`crate::cni::exec`] derives from it what the plugin is
 //! sent.
 
 use std::collections::BTreeMap;
@@ -65,7 +65,7 @@ impl PluginConfig {
         self.capabilities.iter().map(String::as_str)
     }
 
-    /// The names of executables that this plugin may be told to run: each `type` inside of its own
+    /// The names of executables that this plugin may run: each `type` inside of its own
     /// object, as an IPAM plugin's or a `delegate`'s.
     pub(in crate::cni) fn delegates(&self) -> Vec<&str> {
         let mut found = Vec::new();

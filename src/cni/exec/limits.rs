@@ -1,4 +1,4 @@
-//! How much time, output and company a plugin is given.
+//! Limits of a plugin: its time, its output, and how many run at once.
 
 use std::time::Duration;
 

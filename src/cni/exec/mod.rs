@@ -1,4 +1,4 @@
-//! One plugin, run once: found, judged, told its request, heard out, within its limits.
+//! One run of one plugin: it is found and judged, gets its request, and its answer is read, within limits.
 //!
 //! | file | has |
 //! |---|---|

@@ -1,4 +1,4 @@
-//! The plugins of this machine: found by their type, run with a verb, heard out.
+//! The plugins of this machine: found by their type, run with a verb, their answer read.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;

@@ -15,7 +15,7 @@ pub(in crate::cni) struct Program {
 
 impl Program {
     /// The file to run: what was judged, whatever stands under its name by then. A script's
-    /// interpreter is told its path, which nobody but root can have led elsewhere.
+    /// interpreter gets its path, which only root can have changed.
     pub(in crate::cni) fn file(&self) -> PathBuf {
         let mut magic = [0; 4];
         let mut is_elf = || {

@@ -1,4 +1,4 @@
-//! What users tell plugins and nobody else: pairs of `CNI_ARGS` and capability arguments. Plugins
+//! What users pass to plugins alone: pairs of `CNI_ARGS` and capability arguments. Plugins
 //! quote them in their errors, which are logged and shown.
 
 use serde_json::Value;
@@ -93,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_plugins_words_do_not_tell_what_the_user_told_it() {
+    fn a_plugins_words_do_not_show_what_the_user_passed_to_it() {
         let attachment = Attachment {
             args: [("TOKEN", "s3cr\"et"), ("A", "no"), ("IP", "10.0.0.9")]
                 .map(|(key, value)| (key.into(), value.into()))

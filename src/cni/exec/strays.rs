@@ -12,7 +12,7 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::{Pid, getpgid, getsid};
 use tokio::time::{Instant, sleep, timeout};
 
-/// How long they may go on: what comes to its end leaves less to put right than what is killed.
+/// How long they may go on: a plugin that ends by itself leaves less to repair than a killed one.
 const GRACE: Duration = Duration::from_secs(5);
 
 /// How long killed processes may take to go. One that is stuck in the kernel does not.
@@ -36,7 +36,7 @@ pub(in crate::cni) async fn end(containers: HashSet<String>) {
             let overdue = groups.into_iter().filter(|_| begun.elapsed() > GRACE);
             for (group, container) in overdue {
                 tracing::info!(%group, container, "ending a plugin that the last driver left running");
-                // It fails only if there is nobody left to kill.
+                // It fails only if no process is left to kill.
                 let _ = killpg(group, Signal::SIGKILL);
             }
             sleep(PAUSE).await;

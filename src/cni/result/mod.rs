@@ -100,7 +100,7 @@ pub struct Dns {
 }
 
 impl AttachResult {
-    /// The interface that `ip` is on, where the result tells it.
+    /// The interface that `ip` is on, where the result has it.
     #[must_use]
     pub fn interface_of(&self, ip: &IpConfig) -> Option<&Interface> {
         self.interfaces.get(ip.interface?)

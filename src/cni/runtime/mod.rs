@@ -3,7 +3,7 @@
 //! ```text
 //!   ADD     bridge ──result──▶ tuning ──result──▶ portmap ──result──▶ AttachResult
 //!   DEL     bridge ◀── tuning ◀── portmap     every one with the final result of ADD
-//!   CHECK   bridge ─▶ tuning ─▶ portmap       likewise
+//!   CHECK   bridge ─▶ tuning ─▶ portmap       the same
 //!   GC      every plugin, whatever the others say
 //!   STATUS  every plugin, until one is not ready
 //! ```
@@ -99,7 +99,7 @@ impl Runtime {
     ) -> Result<()> {
         from.check().map_err(|source| invalid(list, source))?;
         let version = list.cni_version();
-        // Older plugins know of no result at DEL, and one that cannot be told is no reason
+        // Older plugins know of no result at DEL, and one without a form in their version is no reason
         // to leave an attachment behind.
         let result = result.filter(|_| version.has_check()).and_then(|result| {
             let problem = |problem: &_| tracing::warn!(%problem, "DEL goes without prevResult");
@@ -185,7 +185,7 @@ impl Runtime {
     ///
     /// # Errors
     ///
-    /// The first plugin's that finds something amiss; [`Error::NoCheck`] on a network of a
+    /// The first plugin's that finds a difference; [`Error::NoCheck`] on a network of a
     /// version before 0.4.0.
     pub async fn check(
         &self,
@@ -210,7 +210,7 @@ impl Runtime {
         Ok(())
     }
 
-    /// GC: tells every plugin what is still in use, so that it frees the rest. Nothing is
+    /// GC: sends every plugin the list of what is still in use, so that it frees the rest. Nothing is
     /// done on a network that disables GC, or is of a version before 1.1.0.
     ///
     /// Never call it on a network that another runtime uses too: `valid` would not name
@@ -231,7 +231,7 @@ impl Runtime {
         together(errors)
     }
 
-    /// STATUS: whether the plugins could serve an ADD. Before version 1.1.0 nobody is
+    /// STATUS: whether the plugins could serve an ADD. Before version 1.1.0 no plugin is
     /// asked. It is a hint; ADD and DEL may be called whatever it says.
     ///
     /// # Errors

@@ -16,21 +16,21 @@ use crate::cni::{
 };
 use crate::trust::Untrusted;
 
-/// What was found out about a network.
+/// The findings on a network.
 #[derive(Debug)]
 pub struct Validation {
     /// Every plugin of the chain in its order, each followed by those that it runs: the IPAM plugin,
-    /// or one that it hands over to, with its IPAM plugin.
+    /// or one that it delegates to, with its IPAM plugin.
     pub plugins: Vec<ValidatedPlugin>,
     /// The subnets of this host that a plugin has from the host's agent. The configuration does not
     /// tell them.
     pub subnets: Vec<IpNet>,
-    /// What the plugins say to STATUS. None where nobody was asked: the network's version is
+    /// What the plugins say to STATUS. None where they were not asked: the network's version is
     /// from before 1.1.0, or a plugin is not usable.
     pub status: Option<Result<(), Error>>,
 }
 
-/// What was found out about one plugin.
+/// The findings on one plugin.
 #[derive(Debug)]
 pub struct ValidatedPlugin {
     /// The plugin's type.
@@ -102,7 +102,7 @@ impl Runtime {
     ///
     /// # Errors
     ///
-    /// There is none, and the error tells where it was looked for; or others could change it.
+    /// There is none, and the error says where the driver looked; or others could change it.
     pub fn find(&self, plugin_type: &str) -> Result<PathBuf, Error> {
         Ok(self.plugins.find(plugin_type)?.path)
     }
@@ -112,7 +112,7 @@ impl Runtime {
     ///
     /// # Errors
     ///
-    /// The first one that is amiss.
+    /// The first folder that fails.
     pub fn find_all(&self, list: &NetworkConfigList) -> Result<(), Error> {
         self.judge_folders()?;
         for plugin in list.plugins() {
@@ -226,9 +226,9 @@ fn read_versions(stdout: &[u8]) -> Result<Vec<String>, Failure> {
     let json = lenient::parse(stdout).map_err(not_json)?;
     let malformed = |_| Failure::VersionInfo("a field has the wrong type");
     let mut fields = Fields::at("the answer", json).map_err(malformed)?;
-    let spoken = fields.text("cniVersion").map_err(malformed)?;
+    let version = fields.text("cniVersion").map_err(malformed)?;
     let supported = fields.texts("supportedVersions").map_err(malformed)?;
-    match (spoken.as_deref(), supported.is_empty()) {
+    match (version.as_deref(), supported.is_empty()) {
         (None, _) => Err(Failure::VersionInfo("missing field cniVersion")),
         (Some(_), false) => Ok(supported),
         (Some("0.2.0"), true) => Ok(vec![Version::V0_1_0.to_string(), Version::V0_2_0.to_string()]),

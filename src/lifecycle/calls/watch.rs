@@ -1,16 +1,20 @@
-//! Waiting for Docker before version 28, which moves the interface into a container only
-//! when the last call about it has long been answered.
+//! Waiting for Docker before version 28, which moves the interface into a container after the
+//! last call about it was answered.
 //!
-//! From version 28 on the interface is in place when Docker calls
-//! ProgramExternalConnectivity or EndpointOperInfo, and both settle it before they answer.
-//! Before that, starting a container goes: Join, Program, OperInfo, and only then the
-//! namespace and the move. So whoever finds an endpoint that cannot be settled yet starts a
-//! watch: until the interface has left our namespace, and then, in the container's, until Docker
-//! has set all that it was told. Settling earlier would make Docker find its own work done, and
-//! fail. A driver that is started again begins the watches of its predecessor anew.
+//! ```text
+//!   Docker 28 and later   Join · the move · ProgramExternalConnectivity, EndpointOperInfo: both settle
+//!   before                Join, ProgramExternalConnectivity, EndpointOperInfo · the move: a watch settles
+//! ```
 //!
-//! A watch ends when the endpoint is settled, or is no longer a container's. Whatever else
-//! happens is told, and it begins again.
+//! A call that finds an endpoint that cannot be settled yet starts a watch ([`start`]). The watch waits
+//!
+//! 1. until the interface has left the driver's namespace ([`Watch::wait_until_taken`]);
+//! 2. in the container's namespace, until Docker has set everything from the driver's answers
+//!    ([`Watch::wait_until_set_up`]). If the driver set it earlier, Docker would find its own work done, and fail;
+//! 3. and settles.
+//!
+//! It ends when the endpoint is settled, or when no container has it any more. After an error it logs and
+//! starts again. A driver that is started again starts the watches of the previous one.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -29,14 +33,14 @@ use crate::sysctl::Sysctls;
 /// How long Docker may take to set up the interface once it is there.
 const UNTIL_SET_UP: Duration = Duration::from_secs(10);
 
-/// The pause before a watch that failed begins again; each one after it is twice as long.
+/// The pause before a failed watch starts again; each further one is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 
 /// No pause is longer.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
-/// Settles an attachment if Docker has put its interface in place, and has it watched if
-/// that is still to come, or if it fails.
+/// Settles an attachment if Docker has put its interface in place. If that is still to come, or if
+/// it fails, starts a watch.
 pub(crate) async fn settle(driver: &Driver, attachment: &mut Attachment) -> Result<()> {
     let Some(joined) = attachment.unsettled() else { return Ok(()) };
     let settled = match driver.interfaces.locate(attachment).await {
@@ -76,8 +80,8 @@ async fn note_settled(driver: &Driver, attachment: &mut Attachment, users: Setti
     Ok(())
 }
 
-/// Settles an attachment as soon as Docker has set up its interface. Its endpoint is held by
-/// whoever calls this.
+/// Settles an attachment as soon as Docker has set up its interface. The caller holds the endpoint's
+/// lock.
 pub(crate) fn start(driver: &Driver, attachment: &Attachment) {
     if !driver.watched.begin(attachment.id) {
         return;
@@ -90,7 +94,7 @@ pub(crate) fn start(driver: &Driver, attachment: &Attachment) {
     };
     let background = driver.background.clone();
     driver.background.spawn(async move {
-        // The next driver begins it again.
+        // The next driver starts it again.
         background.until_stopped(watch.run()).await;
     });
 }
@@ -129,7 +133,7 @@ impl Watch {
             tracing::error!(
                 endpoint = self.endpoint.short(), attachment = %self.attachment,
                 error = chain(&error),
-                "what Docker does not carry over could not be put back; it is tried again"
+                "what Docker does not carry over could not be restored; it is tried again"
             );
             pause = LONGEST_PAUSE.min(pause * 2);
         }
@@ -137,11 +141,11 @@ impl Watch {
 
     /// Waits for Docker, and settles the attachment; does nothing if it is not a container's.
     async fn attempt(&self) -> Result<()> {
-        self.taken().await?;
+        self.wait_until_taken().await?;
         let Some(sandbox) = self.joined().await else { return Ok(()) };
-        match tokio::time::timeout(UNTIL_SET_UP, self.set_up(&sandbox)).await {
+        match tokio::time::timeout(UNTIL_SET_UP, self.wait_until_set_up(&sandbox)).await {
             Ok(settled) => settled,
-            // Docker was told more than it has set. Better late than never.
+            // Docker has not set everything from the answers. Settle all the same.
             Err(_) => match self.settle_if(|_| true, &Sysctls::new()).await? {
                 true => Ok(()),
                 false => Err(Error::InterfaceGone {
@@ -152,8 +156,8 @@ impl Watch {
         }
     }
 
-    /// Waits until Docker has taken the interface from our namespace.
-    async fn taken(&self) -> Result<()> {
+    /// Waits until Docker has moved the interface out of the driver's namespace.
+    async fn wait_until_taken(&self) -> Result<()> {
         let mut events = Events::own()?;
         while self.driver.interfaces.own.link(&self.if_name).await?.is_some() {
             events.next().await?;
@@ -161,18 +165,18 @@ impl Watch {
         Ok(())
     }
 
-    /// Waits until Docker has set all that it was told, and settles the rest.
-    async fn set_up(&self, sandbox: &Path) -> Result<()> {
+    /// Waits until Docker has set everything from the answers, and settles the rest.
+    async fn wait_until_set_up(&self, sandbox: &Path) -> Result<()> {
         let mut events = Events::in_netns(sandbox).await?;
         let set_before = self.set_namespace().await?;
-        let mut heard = Instant::now();
+        let mut last_event = Instant::now();
         while !self.settle_if(|actual| actual.is_complete(), &set_before).await? {
             events.next().await?;
-            heard = Instant::now();
+            last_event = Instant::now();
         }
         tracing::info!(
             endpoint = self.endpoint.short(), attachment = %self.attachment,
-            ms = heard.elapsed().as_secs_f64() * 1000.0,
+            ms = last_event.elapsed().as_secs_f64() * 1000.0,
             "settled after Docker's last change"
         );
         Ok(())
@@ -201,7 +205,11 @@ impl Watch {
 
     /// Settles the attachment if Docker's work is as `ready` wants it; true if there is
     /// nothing more to wait for, and then this watch has ended.
-    async fn settle_if(&self, ready: impl Fn(&Told) -> bool, set_before: &Sysctls) -> Result<bool> {
+    async fn settle_if(
+        &self,
+        ready: impl Fn(&Progress) -> bool,
+        set_before: &Sysctls,
+    ) -> Result<bool> {
         let mut slot = self.driver.endpoints.lock(&self.endpoint).await;
         let Some(joined) = self.unsettled(slot.as_ref()) else {
             self.end();
@@ -210,7 +218,7 @@ impl Watch {
         let Place::Sandbox(netlink, link) = self.driver.interfaces.locate(&joined).await? else {
             return Ok(false);
         };
-        if !ready(&Told::of(joined, &netlink, &link).await?) {
+        if !ready(&Progress::of(joined, &netlink, &link).await?) {
             return Ok(false);
         }
         let there = Live { path: joined.sandbox(), netlink: &netlink, link: &link };
@@ -228,15 +236,15 @@ impl Watch {
         attachment.filter(|it| it.id == self.attachment)?.unsettled()
     }
 
-    /// From here on another one can begin. The endpoint is held by whoever calls this, so that
-    /// none is missed that would have begun meanwhile.
+    /// From here on another watch can start. The caller holds the endpoint's lock, so that no start
+    /// in between is missed.
     fn end(&self) {
         self.driver.watched.end(self.attachment);
     }
 }
 
-/// How much of what Docker was told is there.
-struct Told {
+/// How much of the driver's answers Docker has set.
+struct Progress {
     up: bool,
     addresses: bool,
     routes: bool,
@@ -244,7 +252,7 @@ struct Told {
     default_routes: bool,
 }
 
-impl Told {
+impl Progress {
     async fn of(joined: Joined<'_>, netlink: &Netlink, link: &Link) -> Result<Self> {
         let addresses = netlink.addresses(link.index).await?;
         let mut routes = netlink.all_routes().await?;

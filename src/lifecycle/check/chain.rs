@@ -1,6 +1,6 @@
 //! The chain's own CHECK.
 //!
-//! It is told what ADD was told, though Docker has moved the interface and renamed it. For the
+//! It gets what ADD got, although Docker has moved the interface and renamed it. For the
 //! time of the call, `CNI_NETNS` is pinned to the container's namespace, over the staging
 //! namespace, and `CNI_IFNAME` is an alternative name of the interface. A driver that is killed
 //! in between leaves both; the next one takes them away before it answers any call

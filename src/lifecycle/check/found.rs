@@ -53,7 +53,7 @@ impl Found<'_> {
         }
     }
 
-    /// The routes that Docker was told, and has made.
+    /// The routes that Docker got, and has made.
     pub(super) fn dockers(&self) -> Vec<Route> {
         let route = |destination, gateway| Route::new(destination, gateway, self.link.index);
         let mut told = self.told.static_routes.clone();

@@ -2,7 +2,7 @@
 //! have them forwarded, and rules. What there should be is what ADD left there, as it was seen then
 //! ([`HostSide`]).
 //!
-//! Nothing of it is repaired: it is shared with pods and with whoever else administers the host. So
+//! Nothing of it is repaired: it is shared with pods and with the host's administrator. So
 //! each difference comes with the command that puts it right.
 
 use std::net::IpAddr;
@@ -85,7 +85,7 @@ pub(super) async fn differences(
             // One switch for all links: each of them is off with it.
             let by_all =
                 name.contains("/ipv4/conf/") && setting(IP_FORWARD).await.as_deref() == Some("0");
-            // That the link has gone is told already.
+            // The missing link is reported already.
             let with_link = actual.is_none() && name.contains("/ipv4/conf/");
             if actual.as_ref() != Some(wanted) && !by_all && !with_link {
                 differences.push(unset(name, actual.as_deref(), wanted));

@@ -15,7 +15,7 @@ use crate::translate::PORT_MAPPINGS;
 pub(super) struct Mistake {
     /// The plugin's type.
     pub(super) plugin: String,
-    /// What is told of it.
+    /// What is reported of it.
     pub(super) note: String,
 }
 

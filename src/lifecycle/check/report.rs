@@ -40,7 +40,7 @@ pub struct Check {
 pub enum ChainCheck {
     /// All is well.
     Ok,
-    /// What is amiss, in the words of the first plugin that says so.
+    /// The problem, in the words of the first plugin that reports one.
     Failed(String),
     /// They were not asked, and why.
     NotAsked(String),

@@ -183,7 +183,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_table_of_addresses_tells_the_same_as_the_kernel_itself() {
+    async fn a_table_of_addresses_has_the_same_as_the_kernel_itself() {
         let pinned = netns::tests::Pinned::new().await;
         let netlink = Netlink::in_netns(&pinned.path).await.unwrap();
         netlink.add_veth("one", "two").await.unwrap();

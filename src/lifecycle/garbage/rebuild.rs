@@ -101,7 +101,7 @@ impl Driver {
         let staging = self.interfaces.staging(id);
         let mut capability_args = serde_json::Map::new();
         if list.declares(PORT_MAPPINGS) {
-            // portmap finds its rules by the attachment's id, and only if it is told of a port.
+            // portmap finds its rules by the attachment's id, and only if its arguments have a port.
             let any = json!([{"hostPort": 1, "containerPort": 1, "protocol": "tcp"}]);
             capability_args.insert(PORT_MAPPINGS.to_owned(), any);
         }

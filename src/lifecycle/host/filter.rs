@@ -1,75 +1,44 @@
-//! What becomes of a container's packets in the host's table filter before they come to the rules
-//! that exempt it: a rule that drops all of them goes first, and the exemption cannot count.
+//! Whether a rule of the host drops a container's packets before they reach the driver's exemption.
 //!
-//! Only a rule that meets *every* packet from, or to, an address is told of. One that asks for more,
-//! as a port or a state, is somebody's policy, which goes first on purpose.
+//! FORWARD is followed as the kernel does it, rule by rule and jump by jump, up to the exemption:
+//!
+//! ```text
+//!   FORWARD   -j DOCKER-USER ──▶ DOCKER-USER   …            no rule matches: back
+//!             -s 10.22.0.0/16 -j DROP                       all packets from 10.22.0.5: found
+//!             -s 10.22.0.5/32 … "cnm-cni …" -j ACCEPT       the exemption: too late
+//! ```
+//!
+//! Only a rule that matches *every* packet from, or to, an address counts. A rule with further conditions,
+//! as a port or a state, is a policy of the administrator's, and is meant to come first.
+
+mod packets;
+mod rule;
+
+pub(crate) use packets::{Kind, Packets};
 
 use std::collections::HashMap;
 
-use ipnet::IpNet;
+use rule::Rule;
+
+/// The chain that packets pass on their way through the host.
+const FORWARD: &str = "FORWARD";
+
+/// How many chains deep a packet is followed.
+const DEEPEST: usize = 16;
 
 /// The chains of one family's table filter.
 #[derive(Debug, Default)]
 pub(crate) struct Filter {
     chains: HashMap<String, Vec<Rule>>,
-    /// Where in FORWARD a rule is, as it is printed.
+    /// The position of each rule of FORWARD, by its text.
     positions: HashMap<String, usize>,
 }
 
-/// All packets of one direction.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Packets<'p> {
-    /// The container's address.
-    pub(crate) address: IpNet,
-    pub(crate) kind: Kind,
-    /// The host's link by which they come or go: the bridge, or the other end. None if it is not known.
-    pub(crate) link: Option<&'p str>,
-}
-
-/// Which way packets go.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
-    /// The container sends them, and begins connections.
-    Sent,
-    /// It receives them, and connections begin so: to a published port.
-    Received,
-    /// It receives them as answers.
-    Answers,
-}
-
-#[derive(Debug)]
-struct Rule {
-    text: String,
-    position: usize,
-    conditions: Vec<Condition>,
-    target: String,
-    /// A jump that does not come back.
-    goes: bool,
-}
-
-#[derive(Debug)]
-struct Condition {
-    negated: bool,
-    what: What,
-}
-
-#[derive(Debug)]
-enum What {
-    Source(IpNet),
-    Destination(IpNet),
-    Input(String),
-    Output(String),
-    /// States of a connection.
-    States(String),
-    /// Not all packets of anybody.
-    Other,
-}
-
-/// What becomes of packets in a chain.
+/// What a chain does with packets.
 enum Fate<'f> {
     Accepted,
     Dropped(&'f str),
-    /// Nothing: the next rule of the calling chain sees them.
+    /// Nothing: they go on to the next rule of the calling chain.
     Returned,
 }
 
@@ -78,16 +47,16 @@ impl Filter {
     pub(crate) fn read(lines: &[String]) -> Self {
         let mut filter = Self::default();
         for line in lines {
-            let Some((chain, rule)) = read(line) else { continue };
+            let Some((chain, mut rule)) = Rule::read(line) else { continue };
             let rules = filter.chains.entry(chain.clone()).or_default();
-            let rule = Rule { position: rules.len(), ..rule };
+            rule.position = rules.len();
             if chain == FORWARD {
                 filter.positions.entry(line.clone()).or_insert(rule.position);
             }
             rules.push(rule);
         }
-        // Those of this driver accept, each for an address of its own; they would be looked at for
-        // every other one.
+        // The driver's own rules accept one address each, so they decide nothing about another one.
+        // Without them, each question is answered faster.
         if let Some(forward) = filter.chains.get_mut(FORWARD) {
             forward.retain(|rule| !rule.text.contains("\"cnm-cni "));
         }
@@ -108,10 +77,12 @@ impl Filter {
         }
     }
 
+    /// Follows packets through the rules of `chain` before position `end`, and through the chains
+    /// that these jump to.
     fn fate(&self, chain: &str, end: usize, packets: Packets<'_>, depth: usize) -> Fate<'_> {
         let rules = self.chains.get(chain).into_iter().flatten();
         for rule in rules.take_while(|rule| rule.position < end) {
-            if !rule.conditions.iter().all(|condition| condition.meets_all(packets)) {
+            if !rule.matches_all(packets) {
                 continue;
             }
             match rule.target.as_str() {
@@ -129,114 +100,6 @@ impl Filter {
         }
         Fate::Returned
     }
-}
-
-const FORWARD: &str = "FORWARD";
-
-/// How many chains deep a packet is followed.
-const DEEPEST: usize = 16;
-
-impl Condition {
-    fn meets_all(&self, packets: Packets<'_>) -> bool {
-        let Packets { address, kind, link } = packets;
-        let sent = kind == Kind::Sent;
-        // Of the far end nothing is known: only what asks for nothing meets all.
-        let net = |net: &IpNet, ours: bool| match ours {
-            true => net.contains(&address) != self.negated,
-            false => net.prefix_len() == 0 && !self.negated,
-        };
-        match &self.what {
-            What::Source(source) => net(source, sent),
-            What::Destination(destination) => net(destination, !sent),
-            What::Input(name) if sent => link.is_some_and(|link| fits(link, name) != self.negated),
-            What::Output(name) if !sent => {
-                link.is_some_and(|link| fits(link, name) != self.negated)
-            }
-            What::States(states) if kind == Kind::Answers => {
-                states.contains("ESTABLISHED") != self.negated
-            }
-            What::Input(_) | What::Output(_) | What::States(_) | What::Other => false,
-        }
-    }
-}
-
-/// `veth+` is every link whose name begins so.
-fn fits(link: &str, pattern: &str) -> bool {
-    match pattern.strip_suffix('+') {
-        Some(beginning) => link.starts_with(beginning),
-        None => link == pattern,
-    }
-}
-
-/// The chain of a rule, and what it says. None for what is no rule.
-fn read(line: &str) -> Option<(String, Rule)> {
-    let mut words = words(line).into_iter();
-    if words.next()? != "-A" {
-        return None;
-    }
-    let chain = words.next()?;
-    let mut rule = Rule {
-        text: line.to_owned(),
-        position: 0,
-        conditions: Vec::new(),
-        target: String::new(),
-        goes: false,
-    };
-    let mut negated = false;
-    let mut module = String::new();
-    while let Some(word) = words.next() {
-        let what = match word.as_str() {
-            "!" => {
-                negated = true;
-                continue;
-            }
-            "-j" | "-g" => {
-                rule.goes = word == "-g";
-                rule.target = words.next()?;
-                // What follows says how.
-                break;
-            }
-            "-m" => {
-                module = words.next()?;
-                match module.as_str() {
-                    "comment" | "conntrack" | "state" => continue,
-                    _ => What::Other,
-                }
-            }
-            "--comment" if module == "comment" => {
-                words.next()?;
-                continue;
-            }
-            "--ctstate" | "--state" => What::States(words.next()?),
-            "-s" => words.next()?.parse().map_or(What::Other, What::Source),
-            "-d" => words.next()?.parse().map_or(What::Other, What::Destination),
-            "-i" => What::Input(words.next()?),
-            "-o" => What::Output(words.next()?),
-            _ => What::Other,
-        };
-        rule.conditions.push(Condition { negated, what });
-        negated = false;
-    }
-    Some((chain, rule))
-}
-
-/// Words, of which those with blanks are in quotation marks.
-fn words(line: &str) -> Vec<String> {
-    let mut words = vec![String::new()];
-    let (mut quoted, mut escaped) = (false, false);
-    for letter in line.chars() {
-        match letter {
-            _ if escaped => {
-                escaped = false;
-                words.last_mut().into_iter().for_each(|word| word.push(letter));
-            }
-            '\\' => escaped = true,
-            '"' => quoted = !quoted,
-            ' ' if !quoted => words.push(String::new()),
-            _ => words.last_mut().into_iter().for_each(|word| word.push(letter)),
-        }
-    }
-    words
 }
 
 #[cfg(test)]
@@ -287,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn a_policy_of_somebodys_is_none_of_it() {
+    fn a_rule_with_further_conditions_is_a_policy_and_does_not_count() {
         for rules in [
             vec!["-P FORWARD DROP"],
             vec!["-A FORWARD -p tcp -m tcp --dport 25 -j DROP"],
@@ -324,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_after_the_exemption_does_it_no_harm() {
+    fn a_rule_after_the_exemption_does_not_count() {
         let after: Vec<String> = [EXEMPTION, "-A FORWARD -j REJECT"].map(str::to_owned).into();
         let packets =
             Packets { address: "10.22.0.5/32".parse().unwrap(), kind: Kind::Sent, link: None };

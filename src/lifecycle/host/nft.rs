@@ -1,7 +1,7 @@
 //! Chains of nftables that see forwarded packets beside those of `iptables`, as a firewall of the
 //! host's own has them. Each has to let a packet pass: what one accepts another may drop.
 //!
-//! Only what drops every packet of an address for certain is told of: a chain with a rule that this
+//! Only what drops every packet of an address for certain is reported: a chain with a rule that this
 //! program cannot judge may let them pass.
 
 use std::fmt;

@@ -11,7 +11,7 @@ use crate::crash;
 use crate::lifecycle::error::{Error, Result};
 use crate::process::host;
 
-/// Seconds to wait for whoever holds the lock of the tables.
+/// Seconds to wait for the lock of the tables.
 const WAIT: &str = "10";
 
 /// An address family, which has programs of its own.

@@ -1,7 +1,7 @@
 //! What an interface says of itself once, when it comes up: where its addresses are to be found.
 //!
-//! A new interface with an old address, as after a restart, is not heard by who keeps the old
-//! hardware address: for a minute, if nobody tells them. A plugin has the kernel tell them
+//! A new interface with an old address, as after a restart, is unreachable for neighbours that keep the old
+//! hardware address: for a minute, unless the new one is announced. A plugin has the kernel tell them
 //! (`arp_notify`, `ndisc_notify`) when its interface comes up, which is in staging, where nobody
 //! listens. Docker tells them from version 28 on, but not of addresses that we answered. So we do.
 //!
@@ -22,7 +22,7 @@ use crate::netlink::{self, Link, Netlink};
 use crate::netns;
 use crate::sysctl::{self, Scope, Sysctls};
 
-/// How often each address is told: one frame may be lost.
+/// How often each address is announced: one frame may be lost.
 const TIMES: u32 = 3;
 
 /// The pause between two of them.
@@ -36,12 +36,12 @@ pub(crate) fn soon(background: &Background, joined: Joined<'_>, link: &Link) {
         return;
     }
     let sandbox = joined.sandbox().to_owned();
-    let telling = tell_again_and_again(sandbox, link.index, joined.endpoint.clone());
+    let telling = announce_repeatedly(sandbox, link.index, joined.endpoint.clone());
     let tasks = background.clone();
     background.spawn(async move { tasks.until_stopped(telling).await });
 }
 
-async fn tell_again_and_again(sandbox: PathBuf, link: u32, endpoint: EndpointId) {
+async fn announce_repeatedly(sandbox: PathBuf, link: u32, endpoint: EndpointId) {
     for time in 0..TIMES {
         if time > 0 {
             tokio::time::sleep(PAUSE).await;

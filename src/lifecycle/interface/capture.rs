@@ -14,7 +14,7 @@ impl Interfaces {
     /// kernel has put into every namespace.
     ///
     /// # Errors
-    /// The chain left a further link there, which nobody can hand over.
+    /// The chain left a further link there, which Docker cannot take.
     pub(crate) async fn snapshot(
         &self,
         attachment: &Attachment,

@@ -69,7 +69,7 @@ impl Change {
     }
 }
 
-/// What is the matter, as it is told to an operator: a line for each thing.
+/// What differs, as it is shown to an operator: a line for each difference.
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

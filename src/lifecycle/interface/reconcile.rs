@@ -26,7 +26,7 @@ impl Desired<'_> {
         Ok(())
     }
 
-    /// Everything that is to be put right; changes nothing.
+    /// Everything that differs; changes nothing.
     ///
     /// # Errors
     /// The kernel does not tell.

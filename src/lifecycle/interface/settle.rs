@@ -54,7 +54,7 @@ impl Interfaces {
         desired.reconcile(live).await?;
         self.align_default_route(joined, false).await?;
         if self.sandboxes.is_shared(joined) {
-            give_way(live.netlink).await?;
+            remove_default_routes_that_docker_has(live.netlink).await?;
         }
         Ok(users)
     }
@@ -120,8 +120,8 @@ impl Joined<'_> {
     }
 }
 
-/// Takes such a route away once Docker has made one.
-async fn give_way(netlink: &Netlink) -> Result<()> {
+/// Removes the driver's default route of a family once Docker has made one.
+async fn remove_default_routes_that_docker_has(netlink: &Netlink) -> Result<()> {
     let mut routes = netlink.all_routes().await?;
     routes.retain(|route| route.table == MAIN_TABLE && route.is_default());
     let (behind, dockers): (Vec<_>, Vec<_>) =

@@ -2,10 +2,10 @@
 //!
 //! Docker tells every end of a container the same ports, and asks the one with the gateway to
 //! publish them. Where that one's chain has no plugin for it, another end publishes them in its
-//! stead, and gives them back when it is told to. Where no end can, the gateway's is refused.
+//! stead, and gives them back on request. Where no end can, the gateway's is refused.
 //!
 //! Docker connects the networks of a container that starts one after the other, in any order, and
-//! asks whichever has the gateway by then. So the first one may be one that cannot publish, and
+//! asks the one that has the gateway by then. So the first one may be one that cannot publish, and
 //! nobody can tell whether another will follow. What tells is the container's last life: a network
 //! keeps the lists of ports that were seen published by another end of a container that was on it. It
 //! forgets a list when a container has lived with it and no other end came.

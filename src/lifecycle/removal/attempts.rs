@@ -18,7 +18,7 @@ impl Removals {
         self.orphans.insert(attachment)
     }
 
-    /// Removes an orphan for somebody who waits for it. What fails is told, and repeated in the
+    /// Removes an orphan for a caller that waits for it. A failure is returned, and DEL is repeated in the
     /// background.
     pub(crate) async fn now(self: &Arc<Self>, cell: Arc<Cell>) -> Result<()> {
         let _ahead = self.gate.ahead(&cell.claims.endpoint).last();

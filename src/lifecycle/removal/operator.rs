@@ -28,7 +28,7 @@ impl Removals {
     /// There is none of that id, or more than one.
     pub(crate) async fn retry(&self, id: &str) -> Result<Vec<Retried>> {
         let orphans = if id.is_empty() { self.orphans.named(id) } else { vec![self.orphan(id)?] };
-        // All are told first, and then waited for.
+        // All are started first, and then waited for.
         let attempts: Vec<_> = orphans.iter().map(|cell| (cell.id, cell.try_now())).collect();
         let mut retried = Vec::new();
         for (attachment, attempt) in attempts {

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::*;
 
 #[test]
-fn an_address_that_was_asked_for_must_come_and_is_told_first() {
+fn an_address_that_was_asked_for_must_come_and_is_answered_first() {
     let ips = json!([{"address": "10.22.0.7/16", "interface": 1},
                      {"address": "10.22.0.8/16", "interface": 1}]);
     let (result, nothing) = (result(&ips, &json!([])), EndpointInterface::default());
@@ -24,7 +24,7 @@ fn an_address_that_was_asked_for_must_come_and_is_told_first() {
 }
 
 #[test]
-fn docker_is_told_the_first_address_of_each_family_and_the_mac() {
+fn docker_is_answered_the_first_address_of_each_family_and_the_mac() {
     let ips = json!([
         {"address": "192.0.2.9/24"},
         {"address": "10.22.0.5/16", "interface": 1},
@@ -34,14 +34,14 @@ fn docker_is_told_the_first_address_of_each_family_and_the_mac() {
     let result = result(&ips, &json!([]));
     let mac = Some("02:00:00:00:00:01".to_owned());
     let nothing = EndpointInterface::default();
-    let told = endpoint_interface(&host_local(), &nothing, &[], &result, "cni0", mac.clone());
+    let answered = endpoint_interface(&host_local(), &nothing, &[], &result, "cni0", mac.clone());
     let all = json!({"Address": "192.0.2.9/24", "AddressIPv6": "fd00:22::5/64",
                      "MacAddress": "02:00:00:00:00:01"});
-    assert_eq!(told.unwrap(), interface(all));
+    assert_eq!(answered.unwrap(), interface(all));
 
     let decided = interface(json!({"Address": "10.22.0.5/16", "MacAddress": "02:00:00:00:00:01"}));
-    let told = endpoint_interface(&host_local(), &decided, &[], &result, "cni0", mac);
-    assert_eq!(told.unwrap(), interface(json!({"AddressIPv6": "fd00:22::5/64"})));
+    let answered = endpoint_interface(&host_local(), &decided, &[], &result, "cni0", mac);
+    assert_eq!(answered.unwrap(), interface(json!({"AddressIPv6": "fd00:22::5/64"})));
 }
 
 #[test]
@@ -57,8 +57,8 @@ fn an_address_that_differs_from_dockers_is_an_error_that_names_both() {
 /// The answer to Join, of Docker having set what CreateEndpoint was answered.
 fn joined(result: &AttachResult, internal: bool) -> JoinResponse {
     let nothing = EndpointInterface::default();
-    let told = endpoint_interface(&host_local(), &nothing, &[], result, "cni0", None).unwrap();
-    join_answer(result, "cni0", &told.addresses().collect::<Vec<_>>(), &[], internal)
+    let answered = endpoint_interface(&host_local(), &nothing, &[], result, "cni0", None).unwrap();
+    join_answer(result, "cni0", &answered.addresses().collect::<Vec<_>>(), &[], internal)
 }
 
 fn answer(ips: Value, routes: Value) -> Value {
@@ -94,10 +94,10 @@ fn a_default_route_that_only_add_left_becomes_the_gateway() {
         {"address": "10.32.0.5/12", "gateway": "10.32.0.1"},
         {"address": "fd00:22::5/64"},
     ]);
-    let told = ["10.32.0.5/12", "fd00:22::5/64"].map(|net| net.parse().unwrap());
+    let answered = ["10.32.0.5/12", "fd00:22::5/64"].map(|net| net.parse().unwrap());
     let left = ["169.254.1.1", "10.32.0.9", "fd00:22::1"].map(|address| address.parse().unwrap());
     let of = |routes: Value, internal: bool| {
-        let answer = join_answer(&result(&ips, &routes), "cni0", &told, &left, internal);
+        let answer = join_answer(&result(&ips, &routes), "cni0", &answered, &left, internal);
         serde_json::to_value(answer).unwrap()
     };
     let answer = of(json!([]), false);
@@ -107,7 +107,7 @@ fn a_default_route_that_only_add_left_becomes_the_gateway() {
     assert_eq!(answer["StaticRoutes"], reached);
 
     let answer = of(json!([{"dst": "0.0.0.0/0"}]), false);
-    assert_eq!(answer["Gateway"], "10.32.0.1", "what the result tells goes first");
+    assert_eq!(answer["Gateway"], "10.32.0.1", "the result goes first");
     assert_eq!(answer["GatewayIPv6"], "fd00:22::1");
 
     let answer = of(json!([]), true);
@@ -140,8 +140,8 @@ fn a_gateway_beside_an_address_that_docker_does_not_set_is_made_reachable_on_the
         {"address": "10.33.0.5/16", "gateway": "10.33.0.1", "interface": 1},
     ]);
     let result = result(&ips, &json!([{"dst": "0.0.0.0/0"}]));
-    let routes = |told: &str| {
-        let answer = join_answer(&result, "cni0", &[told.parse().unwrap()], &[], false);
+    let routes = |answered: &str| {
+        let answer = join_answer(&result, "cni0", &[answered.parse().unwrap()], &[], false);
         assert_eq!(answer.gateway, Some("10.22.0.1".parse().unwrap()));
         serde_json::to_value(answer.static_routes).unwrap()
     };
@@ -154,7 +154,7 @@ fn a_gateway_beside_an_address_that_docker_does_not_set_is_made_reachable_on_the
 
 #[test]
 fn an_address_is_the_containers_unless_it_is_said_to_be_on_another_interface() {
-    let is_told = |interfaces: Value| {
+    let is_answered = |interfaces: Value| {
         let result: AttachResult = serde_json::from_value(json!({
             "cniVersion": "1.0.0",
             "interfaces": interfaces,
@@ -162,19 +162,19 @@ fn an_address_is_the_containers_unless_it_is_said_to_be_on_another_interface() {
         }))
         .unwrap();
         let nothing = EndpointInterface::default();
-        let told = endpoint_interface(&host_local(), &nothing, &[], &result, "cni0", None);
-        told.unwrap().address.is_some()
+        let answered = endpoint_interface(&host_local(), &nothing, &[], &result, "cni0", None);
+        answered.unwrap().address.is_some()
     };
-    assert!(is_told(json!([{"name": "cni0", "sandbox": "/run/netns/x"}])));
+    assert!(is_answered(json!([{"name": "cni0", "sandbox": "/run/netns/x"}])));
     // As plugins have it that do not fill in the whole of their result.
-    assert!(is_told(json!([{"name": "cni0"}])));
-    assert!(is_told(json!([])));
-    assert!(!is_told(json!([{"name": "veth0"}])));
-    assert!(!is_told(json!([{"name": "other", "sandbox": "/run/netns/x"}])));
+    assert!(is_answered(json!([{"name": "cni0"}])));
+    assert!(is_answered(json!([])));
+    assert!(!is_answered(json!([{"name": "veth0"}])));
+    assert!(!is_answered(json!([{"name": "other", "sandbox": "/run/netns/x"}])));
 }
 
 #[test]
-fn docker_is_told_one_route_to_each_destination_and_none_that_it_would_make_otherwise() {
+fn docker_is_answered_one_route_to_each_destination_and_none_that_it_would_make_otherwise() {
     let ips = json!([{"address": "10.22.0.5/16", "gateway": "10.22.0.1", "interface": 1}]);
     let routes = json!([
         {"dst": "10.96.0.0/12", "gw": "10.22.0.8"},
@@ -193,13 +193,13 @@ fn a_second_network_with_the_same_far_gateway_gets_a_wider_route_to_it() {
     let ips = json!([{"address": "10.22.0.5/32", "interface": 1}]);
     let routes = json!([{"dst": "0.0.0.0/0", "gw": "169.254.1.1"}, {"dst": "10.9.0.0/16"}]);
     let answer = joined(&result(&ips, &routes), false);
-    let told = |bits| {
+    let answered = |bits| {
         let routes = widened(answer.clone(), bits).static_routes.into_iter();
         routes.map(|route| route.destination.to_string()).collect::<Vec<_>>()
     };
-    assert_eq!(told(0), ["169.254.1.1/32", "10.9.0.0/16"]);
-    assert_eq!(told(1), ["169.254.1.0/31", "10.9.0.0/16"]);
-    assert_eq!(told(2), ["169.254.1.0/30", "10.9.0.0/16"]);
+    assert_eq!(answered(0), ["169.254.1.1/32", "10.9.0.0/16"]);
+    assert_eq!(answered(1), ["169.254.1.0/31", "10.9.0.0/16"]);
+    assert_eq!(answered(2), ["169.254.1.0/30", "10.9.0.0/16"]);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! What a chain is told of an endpoint.
+//! What a chain gets for an endpoint.
 
 use serde_json::{Value, json};
 
@@ -7,32 +7,32 @@ use super::*;
 #[test]
 fn dockers_address_is_pinned_by_the_capability_where_there_is_one() {
     let chain = list(&json!({"type": "host-local"}), &json!({"ips": true}));
-    let told = told(
+    let pinned = sent(
         &chain,
         json!({"Address": "10.22.0.50/16", "AddressIPv6": "fd00::5/64", "MacAddress": ""}),
     )
     .unwrap();
-    assert_eq!(told.capabilities["ips"], json!(["10.22.0.50/16", "fd00::5/64"]));
-    assert_eq!(told.args, [ignore_unknown()]);
+    assert_eq!(pinned.capabilities["ips"], json!(["10.22.0.50/16", "fd00::5/64"]));
+    assert_eq!(pinned.args, [ignore_unknown()]);
 }
 
 #[test]
 fn dockers_address_is_pinned_by_cni_args_elsewhere() {
     let wanted = json!({"Address": "10.22.0.50/16"});
-    let bare = told(&host_local(), wanted.clone()).unwrap();
+    let bare = sent(&host_local(), wanted.clone()).unwrap();
     assert_eq!(bare.args, [ignore_unknown(), ("IP".to_owned(), "10.22.0.50".to_owned())]);
     let chain = list(&json!({"type": "static"}), &json!({}));
-    let with_prefix = told(&chain, wanted).unwrap();
+    let with_prefix = sent(&chain, wanted).unwrap();
     assert_eq!(with_prefix.args[1].1, "10.22.0.50/16");
     assert!(bare.capabilities.is_empty());
 
     let both = json!({"Address": "10.22.0.50/16", "AddressIPv6": "fd00:22::5/64"});
-    let told_both = told(&host_local(), both.clone()).unwrap();
-    assert_eq!(told_both.ips, ["10.22.0.50", "fd00:22::5"]);
-    let chain = serde_json::to_value(told_both.applied_to(host_local())).unwrap();
+    let both_sent = sent(&host_local(), both.clone()).unwrap();
+    assert_eq!(both_sent.ips, ["10.22.0.50", "fd00:22::5"]);
+    let chain = serde_json::to_value(both_sent.applied_to(host_local())).unwrap();
     assert_eq!(chain["plugins"][0]["args"]["cni"]["ips"], json!(["10.22.0.50", "fd00:22::5"]));
     let chain = list(&json!({"type": "calico-ipam"}), &json!({}));
-    assert!(matches!(told(&chain, both), Err(Refusal::Addresses { .. })));
+    assert!(matches!(sent(&chain, both), Err(Refusal::Addresses { .. })));
 }
 
 #[test]
@@ -43,13 +43,13 @@ fn dockers_pools_are_the_ranges_of_a_chain_that_declares_to_take_them() {
     serves(&chain, &pools).unwrap();
     let (none, endpoint) = (ChainOptions::default(), EndpointOptions::default());
     let wanted = interface(json!({"Address": "10.60.0.9/24"}));
-    let told = arguments(&chain, &none, &endpoint, &wanted, &pools).unwrap();
+    let arguments_sent = arguments(&chain, &none, &endpoint, &wanted, &pools).unwrap();
     assert_eq!(
-        told.capabilities["ipRanges"],
+        arguments_sent.capabilities["ipRanges"],
         json!([[{"subnet": "10.60.0.0/24", "gateway": "10.60.0.1"}],
                [{"subnet": "fd00:60::/64"}]])
     );
-    assert_eq!(told.args[1], ("IP".to_owned(), "10.60.0.9".to_owned()));
+    assert_eq!(arguments_sent.args[1], ("IP".to_owned(), "10.60.0.9".to_owned()));
 }
 
 #[test]
@@ -67,8 +67,9 @@ fn an_address_option_is_pinned_where_docker_has_none() {
     let options = json!({"ip": "10.22.0.50"});
     let options = EndpointOptions::read(options.as_object().unwrap()).unwrap();
     let none = ChainOptions::default();
-    let told = arguments(&host_local(), &none, &options, &interface(json!({})), &[]).unwrap();
-    assert_eq!(told.args[1], ("IP".to_owned(), "10.22.0.50".to_owned()));
+    let arguments_sent =
+        arguments(&host_local(), &none, &options, &interface(json!({})), &[]).unwrap();
+    assert_eq!(arguments_sent.args[1], ("IP".to_owned(), "10.22.0.50".to_owned()));
 }
 
 #[test]
@@ -76,12 +77,13 @@ fn an_address_of_each_family_is_asked_for_by_one_option() {
     let options = json!({"ip": "10.22.0.50+fd00:22::50"});
     let options = EndpointOptions::read(options.as_object().unwrap()).unwrap();
     let none = ChainOptions::default();
-    let told = arguments(&host_local(), &none, &options, &interface(json!({})), &[]).unwrap();
-    assert_eq!(told.ips, ["10.22.0.50", "fd00:22::50"]);
+    let arguments_sent =
+        arguments(&host_local(), &none, &options, &interface(json!({})), &[]).unwrap();
+    assert_eq!(arguments_sent.ips, ["10.22.0.50", "fd00:22::50"]);
     // Docker has decided one of them already: it is asked for once.
     let dockers = interface(json!({"Address": "10.22.0.50/16"}));
-    let told = arguments(&host_local(), &none, &options, &dockers, &[]).unwrap();
-    assert_eq!(told.ips, ["10.22.0.50", "fd00:22::50"]);
+    let arguments_sent = arguments(&host_local(), &none, &options, &dockers, &[]).unwrap();
+    assert_eq!(arguments_sent.ips, ["10.22.0.50", "fd00:22::50"]);
 }
 
 #[test]
@@ -92,8 +94,8 @@ fn an_address_out_of_the_range_is_refused_with_flags_that_keep_to_it() {
                               "rangeEnd": "10.22.0.200"}));
     // Docker does not tell its --ip-range: the pool is taken.
     serves(&narrow, &pools(json!([{"Pool": "10.22.0.0/24", "Gateway": "10.22.0.1/24"}]))).unwrap();
-    told(&narrow, json!({"Address": "10.22.0.100/24"})).unwrap();
-    let text = told(&narrow, json!({"Address": "10.22.0.2/24"})).unwrap_err().to_string();
+    sent(&narrow, json!({"Address": "10.22.0.100/24"})).unwrap();
+    let text = sent(&narrow, json!({"Address": "10.22.0.2/24"})).unwrap_err().to_string();
     for part in [
         "10.22.0.2,",
         "10.22.0.100 to 10.22.0.200",
@@ -102,14 +104,14 @@ fn an_address_out_of_the_range_is_refused_with_flags_that_keep_to_it() {
         assert!(text.contains(part), "{part} is not in: {text}");
     }
     let upper = range(json!({"subnet": "fd00:22::/64", "rangeStart": "fd00:22::1:0"}));
-    let text = told(&upper, json!({"AddressIPv6": "fd00:22::2/64"})).unwrap_err().to_string();
+    let text = sent(&upper, json!({"AddressIPv6": "fd00:22::2/64"})).unwrap_err().to_string();
     assert!(text.contains("--ip-range fd00:22:0:0:8000::/65"), "{text}");
-    let text = told(&upper, json!({"Address": "192.0.2.1/24"})).unwrap_err().to_string();
+    let text = sent(&upper, json!({"Address": "192.0.2.1/24"})).unwrap_err().to_string();
     assert!(text.contains("192.0.2.1") && !text.contains("--subnet"), "{text}");
     // Whose ranges come with the call has whatever is in them.
     let open =
         list(&json!({"type": "host-local", "subnet": "10.22.0.0/24"}), &json!({"ipRanges": true}));
-    told(&open, json!({"Address": "192.0.2.1/24"})).unwrap();
+    sent(&open, json!({"Address": "192.0.2.1/24"})).unwrap();
 }
 
 #[test]

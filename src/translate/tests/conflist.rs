@@ -18,13 +18,13 @@ fn what_cannot_be_carried_over_is_refused_with_what_to_do_instead() {
         let list = json!({"cniVersion": "1.0.0", "name": "n", "plugins": [plugin]});
         NetworkConfigList::parse(list.to_string().as_bytes()).unwrap()
     };
-    for (plugin, told) in [
+    for (plugin, remedy) in [
         (json!({"type": "macvlan", "ipam": {"type": "dhcp"}}), "host-local"),
         (json!({"type": "vlan", "linkInContainer": true}), "a master on the host"),
         (json!({"type": "vrf", "vrfname": "red"}), "sbr"),
     ] {
         let text = carries_over(&conflist(plugin)).unwrap_err().to_string();
-        assert!(text.contains(told) && text.contains("\"n\""), "{text}");
+        assert!(text.contains(remedy) && text.contains("\"n\""), "{text}");
     }
     carries_over(&conflist(json!({"type": "macvlan", "linkInContainer": false}))).unwrap();
 }
@@ -42,7 +42,7 @@ fn a_chain_that_takes_dockers_pools_is_refused_a_network_without_one() {
     let ranges = capabilities(json!({"ipRanges": [[{"subnet": "10.22.0.0/16"}]]}));
     crate::translate::serves(&open, &null, &ranges).unwrap();
 
-    // Nobody could ever tell this one.
+    // Nothing could give this one ranges.
     let empty = list(&json!({"type": "host-local"}), &json!({"ips": true}));
     for pools in [&null, &pool] {
         let text = serves(&empty, pools).unwrap_err().to_string();
@@ -134,7 +134,7 @@ fn another_gateway_than_the_conflists_is_refused() {
 }
 
 #[test]
-fn an_ipam_that_cannot_be_told_addresses_is_refused_dockers_pool() {
+fn an_ipam_that_takes_no_addresses_is_refused_dockers_pool() {
     let pool = pools(json!([{"Pool": "10.22.0.0/16"}]));
     assert!(serves(&list(&json!({"type": "calico-ipam"}), &json!({})), &pool).is_err());
     serves(&list(&json!({"type": "other"}), &json!({"ips": true})), &pool).unwrap();

@@ -49,12 +49,12 @@ fn result(ips: &Value, routes: &Value) -> AttachResult {
     .unwrap()
 }
 
-fn told(list: &NetworkConfigList, wanted: Value) -> Result<Arguments, Refusal> {
+fn sent(list: &NetworkConfigList, wanted: Value) -> Result<Arguments, Refusal> {
     let none = ChainOptions::default();
     arguments(list, &none, &EndpointOptions::default(), &interface(wanted), &[])
 }
 
-/// Where the user tells the plugins nothing.
+/// Without options of the user.
 fn serves(list: &NetworkConfigList, pools: &[IpamData]) -> Result<(), Refusal> {
     crate::translate::serves(list, pools, &ChainOptions::default())
 }

@@ -402,7 +402,7 @@ fn l51_another_attachment_s_record_is_not_taken_for_one_s_own() {
 }
 
 #[test]
-fn r30_r31_l43_gc_detaches_what_is_not_kept_and_tells_the_plugins_the_rest() {
+fn r30_r31_l43_gc_detaches_what_is_not_kept_and_sends_the_plugins_the_rest() {
     let desk = Desk::with(&["a", "b"]);
     let plugins = json!([{"type": "a", "fake": {"result": result()}}, {"type": "b"}]);
     desk.network("net", "1.1.0", plugins.clone());
@@ -430,7 +430,7 @@ fn r30_r31_l43_gc_detaches_what_is_not_kept_and_tells_the_plugins_the_rest() {
 }
 
 #[test]
-fn r3_r46_gc_does_nothing_where_it_is_disabled_and_else_tells_every_failure() {
+fn r3_r46_gc_does_nothing_where_it_is_disabled_and_else_reports_every_failure() {
     let desk = Desk::with(&["a", "b"]);
     let no = json!({"exit": 1, "stdout": {"code": 100, "msg": "no"}});
     let plugins = json!([
@@ -452,7 +452,7 @@ fn r3_r46_gc_does_nothing_where_it_is_disabled_and_else_tells_every_failure() {
 }
 
 #[test]
-fn l45_status_tells_the_first_plugin_that_is_not_ready() {
+fn l45_status_reports_the_first_plugin_that_is_not_ready() {
     let desk = Desk::with(&["a", "b", "c"]);
     let no = json!({"exit": 1, "stdout": {"code": 50, "msg": "not yet"}});
     desk.network(

@@ -76,7 +76,7 @@ fn a_time_longer_than_a_year_is_refused_by_every_flag_that_takes_one() {
 }
 
 #[test]
-fn a_failure_is_in_the_exit_status_where_it_cannot_be_told() {
+fn a_failure_is_in_the_exit_status_where_it_cannot_be_written() {
     let full = || OpenOptions::new().write(true).open("/dev/full").unwrap();
     let status = |args: &[&str]| {
         let mut command = cnm_cni(args);
@@ -113,7 +113,7 @@ fn arguments_that_are_no_text_are_refused_or_taken_as_paths() {
 }
 
 #[test]
-fn records_that_cannot_be_read_are_told_with_what_may_be_wrong() {
+fn records_that_cannot_be_read_are_reported_with_what_may_be_wrong() {
     for verb in ["ports", "orphans"] {
         let error = Said::by(&mut cnm_cni(&[verb, "--state-dir", "/dev/null"])).error();
         assert!(error.contains("are you root, and is --state-dir that of 'cnm-cni serve'?"));
@@ -123,7 +123,7 @@ fn records_that_cannot_be_read_are_told_with_what_may_be_wrong() {
 
 /// They stay where they are, and standard output stays what programs expect.
 #[test]
-fn a_record_that_means_nothing_is_told_beside_the_others() {
+fn a_record_that_means_nothing_is_reported_beside_the_others() {
     let folder = TempDir::new().unwrap();
     let records = folder.path().join("attachments");
     fs::create_dir(&records).unwrap();

@@ -29,7 +29,7 @@ fn problems(network: &Value) -> String {
 }
 
 #[test]
-fn a_sound_network_is_told_with_all_that_it_can_do() {
+fn a_sound_network_is_shown_with_all_that_it_can_do() {
     let desk = Desk::with(&["a", "ipam", "b"]);
     let ipam = json!({
         "type": "ipam", "ranges": [[{"subnet": "10.1.0.0/16"}], [{"subnet": "fd01::/64"}]],
@@ -236,7 +236,7 @@ fn a_file_from_anywhere_and_a_single_plugin_can_be_validated() {
 }
 
 #[test]
-fn an_unknown_name_is_told_with_the_known_ones() {
+fn an_unknown_name_is_reported_with_the_known_ones() {
     let desk = Desk::with(&["a"]);
     desk.network("net", "1.0.0", json!([{"type": "a"}]));
     let (status, networks) = desk.validate(&["nat"]);
@@ -259,7 +259,7 @@ fn without_any_network_the_built_in_one_is_looked_at() {
 }
 
 #[test]
-fn a_folder_without_networks_is_told_of_below_the_table() {
+fn a_folder_without_networks_is_mentioned_below_the_table() {
     let desk = Desk::with(&["bridge", "host-local", "portmap"]);
     let table = desk.run(&["validate"]).output();
     let conf = desk.path("conf");
@@ -274,7 +274,7 @@ fn a_folder_without_networks_is_told_of_below_the_table() {
 }
 
 #[test]
-fn a_folder_in_the_place_of_a_file_is_told_with_the_flag_that_takes_it() {
+fn a_folder_in_the_place_of_a_file_is_reported_with_the_flag_that_takes_it() {
     let desk = Desk::with(&["a"]);
     let folder = desk.path("conf");
     let folder = folder.to_str().unwrap();
@@ -283,7 +283,7 @@ fn a_folder_in_the_place_of_a_file_is_told_with_the_flag_that_takes_it() {
 }
 
 #[test]
-fn what_is_no_configuration_is_told_by_its_kind() {
+fn what_is_no_configuration_is_reported_by_its_kind() {
     let desk = Desk::with(&["a"]);
     let kinds = [
         ("empty.conflist", "", "it is empty"),
@@ -308,7 +308,7 @@ fn what_is_no_configuration_is_told_by_its_kind() {
 }
 
 #[test]
-fn a_plugin_that_delegates_is_told_with_what_it_runs_and_the_subnets_of_its_agent() {
+fn a_plugin_that_delegates_is_shown_with_what_it_runs_and_the_subnets_of_its_agent() {
     let desk = Desk::with(&["flannel", "bridge", "host-local", "macvlan"]);
     let agents = desk.path("subnet.env");
     let flannel = json!({"type": "flannel", "subnetFile": agents, "delegate": {"mtu": 1400}});
@@ -349,7 +349,7 @@ fn a_plugin_that_delegates_is_told_with_what_it_runs_and_the_subnets_of_its_agen
 }
 
 #[test]
-fn an_executable_that_is_no_plugin_is_told_by_what_it_does() {
+fn an_executable_that_is_no_plugin_is_recognised_by_what_it_does() {
     let desk = Desk::with(&[]);
     desk.script("talks", "cat >/dev/null; echo hello");
     desk.script("dies", "cat >/dev/null; kill -SEGV $$");

@@ -190,7 +190,7 @@ fn r1_l9_a_name_cannot_lead_out_of_the_folder() {
 }
 
 #[test]
-fn a_listing_tells_networks_and_problems_each_with_its_file() {
+fn a_listing_has_networks_and_problems_each_with_its_file() {
     let folder = Folder::with(&[
         ("10-a.conf", r#"{"name":"twice","type":"a"}"#),
         ("20-b.conflist", r#"{"name":"twice","plugins":[{"type":"b"}]}"#),

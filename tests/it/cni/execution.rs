@@ -133,7 +133,7 @@ async fn a_flood_of_output_is_cut_off() {
 }
 
 #[tokio::test]
-async fn r56_l27_a_flood_of_errors_is_shortened_and_told() {
+async fn r56_l27_a_flood_of_errors_is_shortened_and_reported() {
     let bench = Bench::with(&["loud"]);
     let script = json!({"flood_stderr": 10 << 20, "exit": 1});
     let list = bench.list("1.0.0", json!([{"type": "loud", "fake": {"ADD": script}}]));
@@ -197,7 +197,7 @@ async fn l25_an_executable_that_is_busy_for_a_moment_is_waited_for() {
 }
 
 #[tokio::test]
-async fn l24_a_missing_plugin_is_told_before_any_plugin_is_run() {
+async fn l24_a_missing_plugin_is_reported_before_any_plugin_is_run() {
     let bench = Bench::with(&["one"]);
     std::fs::write(bench.bin().join("data"), "not a program").unwrap();
     for missing in ["absent", "data"] {

@@ -60,7 +60,7 @@ async fn it_makes_an_interface_in_every_version_of_results_and_removes_it() {
 }
 
 #[tokio::test]
-async fn it_takes_the_address_and_mac_that_it_is_told() {
+async fn it_takes_the_address_and_mac_that_it_gets() {
     let bench = Bench::with(&["iface"]);
     let plugin = json!({
         "type": "iface", "capabilities": {"ips": true, "mac": true}, "fake": script(),

@@ -158,7 +158,7 @@ async fn r3_l43_l47_gc_is_not_called_where_it_is_disabled_or_unknown() {
 }
 
 #[tokio::test]
-async fn r46_gc_reaches_every_plugin_and_tells_of_every_failure() {
+async fn r46_gc_reaches_every_plugin_and_reports_every_failure() {
     let bench = Bench::with(&["a", "b", "c"]);
     let list = bench.list(
         "1.1.0",

@@ -15,7 +15,7 @@ async fn answer(script: &str) -> Result<Vec<String>, String> {
 }
 
 #[tokio::test]
-async fn r29_a_plugin_tells_the_versions_that_it_supports() {
+async fn r29_a_plugin_reports_the_versions_that_it_supports() {
     let bench = Bench::with(&["a"]);
     let versions = bench.runtime().version("a").await.unwrap();
     assert_eq!(versions, ["0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"]);

@@ -5,7 +5,7 @@ use super::{PODS, on_a_host, on_both_dockers};
 
 on_both_dockers! {
     docker_shows_the_address_gateway_and_mac_that_cni_gave,
-    docker_chooses_from_the_conflists_own_subnet_when_it_is_told_that,
+    docker_chooses_from_the_conflists_own_subnet_when_it_has_that_subnet,
     the_user_chooses_the_mac,
     a_pool_of_dockers_that_the_conflist_cannot_give_is_refused,
 }
@@ -36,7 +36,7 @@ fn docker_shows_the_address_gateway_and_mac_that_cni_gave(suite: Suite) {
     });
 }
 
-fn docker_chooses_from_the_conflists_own_subnet_when_it_is_told_that(suite: Suite) {
+fn docker_chooses_from_the_conflists_own_subnet_when_it_has_that_subnet(suite: Suite) {
     on_a_host(suite, &[PODS], |host| {
         host.docker(&["network", "create", "-d", "cni", "--subnet", "10.99.0.0/24", "web"]);
         host.run("alice", "web", &["--ip", "10.99.0.77"]);

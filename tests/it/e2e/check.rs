@@ -6,8 +6,8 @@ use super::host::{Host, Suite, answers, within};
 use super::{BRIDGE, ConfFile, on_a_host, on_both_dockers};
 
 on_both_dockers! {
-    damage_is_told_and_repaired,
-    a_broken_host_is_told_with_what_puts_it_right,
+    damage_is_reported_and_repaired,
+    a_broken_host_is_reported_with_what_repairs_it,
     a_driver_that_is_killed_in_a_check_leaves_a_container_that_can_be_removed,
 }
 
@@ -33,7 +33,7 @@ const OTHER: ConfFile<'_> = (
         {"type": "portmap", "capabilities": {"portMappings": true}}]}"#,
 );
 
-fn damage_is_told_and_repaired(suite: Suite) {
+fn damage_is_reported_and_repaired(suite: Suite) {
     on_a_host(suite, &[CONFLIST, OTHER], |host| {
         host.create_network("web", None);
         host.create_network("other", Some("other"));
@@ -136,7 +136,7 @@ const PTP: ConfFile<'_> = (
                   "routes": [{"dst": "0.0.0.0/0"}, {"dst": "::/0"}]}}]}"#,
 );
 
-fn a_broken_host_is_told_with_what_puts_it_right(suite: Suite) {
+fn a_broken_host_is_reported_with_what_repairs_it(suite: Suite) {
     on_a_host(suite, &[BRIDGE, OTHER, PTP], |host| {
         for (network, conflist) in [("web", "cni-bridge"), ("other", "other"), ("ptp", "ptp")] {
             host.create_network(network, Some(conflist));
@@ -237,7 +237,7 @@ fn run(host: &Host, line: &str) {
     host.exec(&["sh", "-ec", &format!("{sysctl}; {line}")]);
 }
 
-/// The commands that put right what is told.
+/// The commands that repair what is reported.
 fn remedies(told: &str) -> Vec<&str> {
     told.split("run '").skip(1).filter_map(|rest| rest.split('\'').next()).collect()
 }

@@ -30,7 +30,7 @@ on_both_dockers! {
     cni_chooses_one_family_or_several_addresses_of_each,
     docker_chooses_by_its_own_ipam_and_the_chain_obeys,
     a_user_asks_for_an_address_by_option,
-    docker_keeps_to_a_range_of_the_conflists_by_the_flags_that_it_is_told,
+    docker_keeps_to_a_range_of_the_conflists_by_the_flags_of_the_error,
     addresses_of_the_chains_choice_cannot_be_dockers_too,
 }
 
@@ -161,7 +161,7 @@ fn a_user_asks_for_an_address_by_option(suite: Suite) {
     });
 }
 
-fn docker_keeps_to_a_range_of_the_conflists_by_the_flags_that_it_is_told(suite: Suite) {
+fn docker_keeps_to_a_range_of_the_conflists_by_the_flags_of_the_error(suite: Suite) {
     let range = r#", "ranges": [[{"subnet": "10.92.0.0/24", "rangeStart": "10.92.0.100",
                                   "rangeEnd": "10.92.0.200"}]]"#;
     on_a_host(suite, &[("10-narrow.conflist", &pods("narrow", "{}", range))], |host| {

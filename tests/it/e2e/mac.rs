@@ -52,16 +52,16 @@ const FIXED: ConfFile<'_> = (
 
 on_both_dockers! {
     a_containers_mac_is_the_one_that_the_user_gave,
-    a_mac_is_told_to_a_plugin_that_checks_it,
+    a_mac_is_passed_to_a_plugin_that_checks_it,
     a_mac_that_no_plugin_takes_is_refused_with_the_remedy,
 }
 
 and_on_docker_26_1! {
     a_containers_mac_is_the_one_that_the_user_gave,
-    a_mac_is_told_to_a_plugin_that_checks_it,
+    a_mac_is_passed_to_a_plugin_that_checks_it,
 }
 
-fn a_mac_is_told_to_a_plugin_that_checks_it(suite: Suite) {
+fn a_mac_is_passed_to_a_plugin_that_checks_it(suite: Suite) {
     on_a_host(suite, &[CHECKED], |host| {
         const MAC: &str = "02:99:00:00:00:01";
         host.create_network("web", None);

@@ -72,7 +72,7 @@ struct Event {
 
 #[test]
 #[ignore = "takes minutes: make mass"]
-fn hundreds_of_containers_are_in_nobodys_way() {
+fn hundreds_of_containers_delay_no_other() {
     let count = std::env::var("CNM_CNI_MASS").map_or(300, |text| text.parse().unwrap());
     let mass = Mass::new(count);
     let quiet = mass.figures();

@@ -40,14 +40,14 @@ on_both_dockers! {
     capabilities_and_the_mtu_are_the_endpoints_or_else_the_networks,
     packets_are_as_large_as_the_mtu_that_the_user_gave,
     an_mtu_that_a_chain_cannot_make_is_refused_with_the_network,
-    plugins_made_for_kubernetes_are_told_names_that_last,
-    an_option_that_nobody_knows_is_refused_with_those_that_are_known,
-    what_docker_itself_tells_of_an_endpoint_is_no_option_of_the_users,
+    plugins_made_for_kubernetes_get_names_that_last,
+    an_unknown_option_is_refused_with_those_that_are_known,
+    what_docker_itself_sets_for_an_endpoint_is_no_option_of_the_users,
 }
 
 and_on_docker_26_1! {
-    an_option_that_nobody_knows_is_refused_with_those_that_are_known,
-    what_docker_itself_tells_of_an_endpoint_is_no_option_of_the_users,
+    an_unknown_option_is_refused_with_those_that_are_known,
+    what_docker_itself_sets_for_an_endpoint_is_no_option_of_the_users,
     capabilities_and_the_mtu_are_the_endpoints_or_else_the_networks,
     packets_are_as_large_as_the_mtu_that_the_user_gave,
 }
@@ -118,7 +118,7 @@ fn capabilities_and_the_mtu_are_the_endpoints_or_else_the_networks(suite: Suite)
     });
 }
 
-fn plugins_made_for_kubernetes_are_told_names_that_last(suite: Suite) {
+fn plugins_made_for_kubernetes_get_names_that_last(suite: Suite) {
     on_a_host(suite, &[ROUTED], |host| {
         host.write_program("/opt/cni/bin/routed", include_str!("routed-plugin"));
         let create = ["network", "create", "-d", "cni", "--ipam-driver", "null"];
@@ -141,7 +141,7 @@ fn plugins_made_for_kubernetes_are_told_names_that_last(suite: Suite) {
     });
 }
 
-fn an_option_that_nobody_knows_is_refused_with_those_that_are_known(suite: Suite) {
+fn an_unknown_option_is_refused_with_those_that_are_known(suite: Suite) {
     on_a_host(suite, &[SHAPED], |host| {
         let create = ["network", "create", "-d", "cni", "--ipam-driver", "null"];
         for option in ["cni.arg=x", "ip=10.91.0.9", "com.docker.network.driver.mtu=large"] {
@@ -195,7 +195,7 @@ fn an_option_that_nobody_knows_is_refused_with_those_that_are_known(suite: Suite
     });
 }
 
-fn what_docker_itself_tells_of_an_endpoint_is_no_option_of_the_users(suite: Suite) {
+fn what_docker_itself_sets_for_an_endpoint_is_no_option_of_the_users(suite: Suite) {
     on_a_host(suite, &[SHAPED], |host| {
         host.create_network("web", Some("shaped"));
         let flags = ["--expose", "80", "--dns", "9.9.9.9", "--mac-address", "02:10:20:30:40:50"];

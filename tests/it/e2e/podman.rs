@@ -135,7 +135,7 @@ fn containers_of_both_come_and_go_at_once_and_leave_each_other_alone() {
 }
 
 #[test]
-fn what_podman_prunes_from_under_docker_is_told_and_leaves_nothing() {
+fn what_podman_prunes_from_under_docker_is_reported_and_leaves_nothing() {
     on_a_host(Suite::Podman, &[], |host| {
         install(host);
         host.write("/etc/cni/net.d/10-shared.conflist", SHARED.1);

@@ -25,7 +25,7 @@ const CONFLIST: ConfFile<'_> = (
 
 on_both_dockers! {
     a_gateway_outside_the_subnet_works,
-    a_default_route_that_the_plugin_does_not_tell_of_is_there,
+    a_default_route_that_the_plugin_does_not_report_is_there,
     a_default_route_without_a_gateway_is_there_and_gives_way_to_dockers,
 }
 
@@ -48,7 +48,7 @@ fn a_gateway_outside_the_subnet_works(suite: Suite) {
     });
 }
 
-fn a_default_route_that_the_plugin_does_not_tell_of_is_there(suite: Suite) {
+fn a_default_route_that_the_plugin_does_not_report_is_there(suite: Suite) {
     // As calico and the VPC plugin of AWS answer.
     let (told, untold) = (r#""gateway": "169.254.1.1", "#, r#""routes": ["#);
     let plugin = PLUGIN.replace(told, "").replace(untold, r#""other": ["#);

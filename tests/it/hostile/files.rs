@@ -39,7 +39,7 @@ fn a_plugin_below_a_folder_that_others_can_write_is_run_for_no_verb() {
 }
 
 #[test]
-fn a_plugin_of_somebody_elses_is_not_run_whatever_leads_to_it() {
+fn a_plugin_of_another_user_is_not_run_whatever_leads_to_it() {
     alone(async {
         let site = Site::with(json!([scripted()])).await;
         let elsewhere = site.path("elsewhere");

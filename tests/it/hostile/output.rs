@@ -37,7 +37,7 @@ fn a_plugins_words_move_no_cursor_and_begin_no_line() {
 }
 
 #[test]
-fn what_users_tell_plugins_is_told_to_nobody_else() {
+fn what_users_pass_to_plugins_is_shown_to_nobody_else() {
     alone(async {
         let echoes = json!({
             "exit": 1, "times": 1, "stderr": "hunter22 and s3cret!",

@@ -10,7 +10,7 @@ use super::{Bench, NETWORK, SANDBOX, files, read, rules, scripted};
 use crate::alone::{alone, sh};
 
 #[test]
-fn docker_is_told_what_the_chain_gave() {
+fn docker_gets_what_the_chain_gave() {
     alone(async {
         let bench = Bench::with(json!([scripted(json!({"mac": "02:00:00:00:00:07"}))])).await;
         let answer = bench.create_endpoint("e1").await.unwrap();
@@ -35,7 +35,7 @@ fn docker_is_told_what_the_chain_gave() {
 }
 
 #[test]
-fn a_default_route_that_the_result_does_not_tell_of_is_told_to_docker() {
+fn a_default_route_that_the_result_does_not_have_is_dockers_gateway() {
     alone(async {
         let untold = json!({
             "routes": [],
@@ -63,7 +63,7 @@ fn a_default_route_that_the_result_does_not_tell_of_is_told_to_docker() {
 }
 
 #[test]
-fn what_a_chain_says_of_dns_is_kept_and_told() {
+fn the_dns_of_a_result_is_kept_and_reported() {
     alone(async {
         let dns = json!({"nameservers": ["10.22.0.1"], "domain": "web.test",
                          "search": ["test"], "options": ["ndots:2"]});
@@ -178,7 +178,7 @@ async fn decided(bench: &Bench, mtu: &str) -> Result<CreateEndpointResponse, Err
 }
 
 #[test]
-fn plugins_are_told_the_mac_and_the_mtu_that_docker_decided() {
+fn plugins_get_the_mac_and_the_mtu_that_docker_decided() {
     alone(async {
         let mut first = scripted(json!({}));
         first["capabilities"] = json!({});
@@ -286,7 +286,7 @@ fn the_users_arguments_reach_the_plugins() {
 }
 
 #[test]
-fn an_interface_that_somebody_removed_is_missed_at_join() {
+fn an_interface_that_was_removed_is_missed_at_join() {
     alone(async {
         let bench = Bench::with(json!([scripted(json!({}))])).await;
         bench.create_endpoint("e1").await.unwrap();

@@ -1,4 +1,4 @@
-//! CHECK in a live container: what is amiss is told, and put back when asked to; and nothing
+//! CHECK in a live container: what differs is reported, and repaired when asked to; and nothing
 //! of the looking stays behind.
 
 use std::fs;
@@ -97,7 +97,7 @@ fn check_finds_the_interface_where_add_made_it_and_leaves_no_trace() {
 }
 
 #[test]
-fn damage_is_told_and_repaired() {
+fn damage_is_reported_and_repaired() {
     alone(async {
         let bench = attached(json!([elaborate()])).await;
         let before = state();
@@ -252,7 +252,7 @@ fn an_endpoint_is_named_by_its_id_its_sandbox_or_an_address() {
 }
 
 #[test]
-fn what_cannot_be_checked_is_told_with_the_reason() {
+fn what_cannot_be_checked_is_reported_with_the_reason() {
     alone(async {
         let bench = Bench::with(json!([scripted(json!({}))])).await;
         bench.create_endpoint("e1").await.unwrap();

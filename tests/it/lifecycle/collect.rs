@@ -211,7 +211,7 @@ fn remains_are_as_old_as_the_latest_of_their_files() {
 }
 
 #[test]
-fn what_does_not_tell_its_age_is_kept_until_somebody_says_that_it_is_old() {
+fn what_has_no_age_is_kept_until_the_user_says_that_it_is_old() {
     alone(async {
         let bench = Bench::with(json!([leasing(json!({}))])).await;
         mark("10.22.3.9", RANDOM.0);
@@ -228,7 +228,7 @@ fn what_does_not_tell_its_age_is_kept_until_somebody_says_that_it_is_old() {
 }
 
 #[test]
-fn an_attachment_that_nobody_came_for_is_removed_after_the_grace() {
+fn an_attachment_without_a_join_is_removed_after_the_grace() {
     alone(async {
         let bench = Bench::with(json!([scripted(json!({}))])).await;
         bench.create_endpoint("never-joined".replace('-', "").as_str()).await.unwrap();

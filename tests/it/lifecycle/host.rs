@@ -50,7 +50,7 @@ async fn seen(bench: &Bench) {
 }
 
 #[test]
-fn what_add_left_on_the_host_is_told_when_it_is_gone_and_how_to_put_it_right() {
+fn what_add_left_on_the_host_is_reported_when_it_is_gone_with_how_to_repair_it() {
     alone(async {
         let bench = attached(json!([bridged()])).await;
         seen(&bench).await;
@@ -161,7 +161,7 @@ fn a_route_of_the_hosts_to_the_container_is_missed() {
 }
 
 #[test]
-fn a_host_that_never_forwarded_is_not_told_to() {
+fn a_host_that_never_forwarded_is_not_asked_to() {
     alone(async {
         let bench = attached(json!([scripted(json!({}))])).await;
         sh("sysctl -q -w net.ipv4.ip_forward=0");
@@ -170,7 +170,7 @@ fn a_host_that_never_forwarded_is_not_told_to() {
 }
 
 #[test]
-fn an_exemption_behind_a_rule_that_drops_all_is_told_not_to_count() {
+fn an_exemption_behind_a_rule_that_drops_all_is_reported_not_to_count() {
     alone(async {
         sh("iptables -A FORWARD -j REJECT; ip6tables -N last; ip6tables -A last -j DROP");
         sh("ip6tables -A FORWARD -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT");
@@ -251,7 +251,7 @@ fn before_a_del_no_address_is_left_out_because_rules_cannot_be_seen() {
 }
 
 #[test]
-fn the_known_mistake_of_a_plugins_own_is_told_and_not_counted() {
+fn the_known_bug_of_a_plugin_is_reported_and_not_counted() {
     alone(async {
         // What version 1.1.1 says of a container without IPv6 whose rules are in place.
         let complaint = |family: &str| {

@@ -153,7 +153,7 @@ fn validate_says_of_a_conflist_what_create_network_says() {
 }
 
 #[test]
-fn a_plugin_that_does_not_tell_its_versions_is_told_of_and_not_refused() {
+fn a_plugin_that_does_not_report_its_versions_is_mentioned_and_not_refused() {
     alone(async {
         let bench = Bench::with(json!([scripted(json!({}))])).await;
         let mute = bench.config.cni_path[1].join("mute");

@@ -149,7 +149,7 @@ fn a_chain_that_fails_gives_its_ports_back() {
 }
 
 #[test]
-fn a_port_of_the_drivers_choice_is_told_to_the_chain_and_to_whoever_asks() {
+fn a_port_of_the_drivers_choice_is_passed_to_the_chain_and_shown() {
     alone(async {
         let bench = bench().await;
         create(&bench, NETWORK, "e1", &any()).await.unwrap();

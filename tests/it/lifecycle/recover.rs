@@ -44,7 +44,7 @@ fn an_add_that_a_crash_interrupted_is_taken_back() {
 }
 
 #[test]
-fn an_undo_that_failed_is_told_and_done_at_the_next_start() {
+fn an_undo_that_failed_is_reported_and_done_at_the_next_start() {
     alone(async {
         let plugin = scripted(json!({
             "ADD": {"exit": 1, "stdout": {"code": 100, "msg": "no room"}, "after_work": true},
@@ -129,7 +129,7 @@ fn a_container_that_died_with_its_dockerd_is_started_again_at_once() {
 }
 
 #[test]
-fn what_a_dockerd_died_over_gives_way_to_the_next_attempt() {
+fn the_next_attempt_evicts_what_a_killed_dockerd_left() {
     alone(async {
         let bench = Bench::in_background(json!([scripted(json!({"lease": "FOLDER/lease"}))])).await;
         let create = async |endpoint: &str| {

@@ -321,7 +321,7 @@ fn an_endpoint_that_failed_twice_names_the_orphan_that_may_be_in_its_way() {
 }
 
 #[test]
-fn nobody_waits_for_a_removal_without_limit() {
+fn no_call_waits_for_a_removal_without_limit() {
     alone(async {
         let plugin = scripted(json!({"DEL": {"sleep_ms": 45_000}}));
         let bench = bench(&[], json!([plugin])).await;

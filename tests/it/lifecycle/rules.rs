@@ -95,7 +95,7 @@ fn r43_the_result_of_add_outlives_the_driver_and_reaches_del() {
 }
 
 #[test]
-fn l22_plugins_made_for_kubernetes_are_told_of_a_pod() {
+fn l22_plugins_made_for_kubernetes_get_the_names_of_a_pod() {
     alone(async {
         let bench = Bench::with(json!([scripted(json!({}))])).await;
         bench.create_endpoint("e1").await.unwrap();

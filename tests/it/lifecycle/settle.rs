@@ -15,7 +15,7 @@ use super::{
 };
 use crate::alone::{alone, sh};
 
-/// A plugin that leaves more in the container's namespace than Docker can be told.
+/// A plugin that leaves more in the container's namespace than Docker can set.
 fn elaborate() -> Value {
     let commands = [
         "sysctl -q -w net.ipv4.conf.{ifname}.arp_notify=1",
@@ -168,7 +168,7 @@ fn a_namespace_that_is_found_late_is_settled() {
         bench.create_endpoint("e1").await.unwrap();
         let wanted = as_add_left_it(&bench);
         let name = bench.join("e1", SANDBOX).await.unwrap().interface_name.src_name;
-        // The interface is taken, and nobody can tell where it is.
+        // The interface is taken, and its place is unknown.
         make_sandbox();
         sh(&format!("touch /run/aside; mount --bind {SANDBOX} /run/aside; umount {SANDBOX}"));
         sh(&format!("ip link set {name} netns /run/aside"));
@@ -350,7 +350,7 @@ fn a_setting_that_no_interface_has_is_refused_before_the_container_starts() {
 }
 
 #[test]
-fn an_ipv6_gateway_that_docker_passed_over_is_the_default_route_where_there_is_no_other() {
+fn an_ipv6_gateway_that_docker_left_out_is_the_default_route_where_there_is_no_other() {
     alone(async {
         let plugin = scripted(json!({
             "addresses": ["fd00:22::7/64"],
@@ -394,7 +394,7 @@ fn an_ipv6_gateway_that_docker_passed_over_is_the_default_route_where_there_is_n
 }
 
 #[test]
-fn neighbours_are_told_three_times_where_the_addresses_of_a_container_are() {
+fn the_addresses_of_a_container_are_announced_three_times() {
     alone(async {
         let mut plugin = elaborate();
         plugin["fake"]["host_addresses"] = json!(["10.22.0.1/16", "fd00:22::1/64"]);

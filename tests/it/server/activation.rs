@@ -124,7 +124,7 @@ async fn a_driver_that_cannot_start_is_never_ready() {
 }
 
 #[tokio::test]
-async fn without_a_socket_for_it_the_driver_makes_its_own_and_tells_all_the_same() {
+async fn without_a_socket_for_it_the_driver_makes_its_own_and_reports_ready() {
     let manager = Manager::new();
     // The variables are another process's, as when a shell below a service starts the driver.
     let handed = manager.listener.try_clone().unwrap().into();

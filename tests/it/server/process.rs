@@ -301,7 +301,7 @@ fn a_signal_ends_a_driver_that_still_reads_its_records() {
 }
 
 #[tokio::test]
-async fn descriptors_that_are_used_up_are_told_in_the_log() {
+async fn when_descriptors_run_out_the_log_says_so() {
     let (folder, socket) = home();
     let driver = serve(folder.path(), &[]);
     let mut limited = Command::new("sh");
@@ -470,7 +470,7 @@ async fn only_root_may_serve() {
 }
 
 #[tokio::test]
-async fn help_tells_every_flag_with_its_variable_and_default() {
+async fn help_has_every_flag_with_its_variable_and_default() {
     let output = Command::new(env!("CARGO_BIN_EXE_cnm-cni"))
         .args(["serve", "--help"])
         .env_clear()

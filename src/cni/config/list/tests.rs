@@ -23,7 +23,7 @@ fn selected(cni_version: Option<&str>, others: Option<&[&str]>) -> Result<String
 }
 
 #[test]
-fn r11_l12_the_highest_version_that_is_spoken_here_is_selected() {
+fn r11_l12_the_highest_supported_version_is_selected() {
     let of = |versions: &[&str]| selected(None, Some(versions)).unwrap();
     assert_eq!(of(&["1.1.0", "0.4.0", "1.0.0"]), "1.1.0");
     assert_eq!(of(&["99.0.0", "1.1.0", "0.4.0", "1.0.0"]), "1.1.0");

@@ -3,7 +3,7 @@
 //! | versions | form |
 //! |---|---|
 //! | 0.1.0, 0.2.0 | `ip4` and `ip6`: one address each, with its gateway and routes; `dns` |
-//! | 0.3.0, 0.3.1, 0.4.0 | lists `interfaces`, `ips`, `routes`; each address tells its family in `version` |
+//! | 0.3.0, 0.3.1, 0.4.0 | lists `interfaces`, `ips`, `routes`; each address has its family in `version` |
 //! | 1.0.0, 1.1.0 | the same without `version`; an empty `dns` is left out |
 //!
 //! What an older form has no place for is left out of it, as libcni does.
@@ -43,7 +43,7 @@ type Result<T> = std::result::Result<T, InvalidResult>;
 type Object = Map<String, Value>;
 
 impl AttachResult {
-    /// Reads what a plugin wrote. A result that does not tell its version has the version
+    /// Reads what a plugin wrote. A result without a version has the version
     /// `asked`, the configuration's.
     ///
     /// # Errors
@@ -125,7 +125,7 @@ impl AttachResult {
 }
 
 /// What the forms call their fields: no unknown field may get in the way of these when a
-/// result is put into another version's form. An address tells its family by itself.
+/// result is put into another version's form. The family follows from the address.
 const RESULT_FIELDS: &[&str] =
     &["cniVersion", "interfaces", "ips", "routes", "dns", FAMILIES[0].0, FAMILIES[1].0];
 const IP_FIELDS: &[&str] = &["address", "gateway", "interface", "version", "ip", "routes"];
@@ -243,7 +243,7 @@ fn write_interface(interface: &Interface, version: Version) -> Value {
 
 fn write_ip(ip: &IpConfig, version: Version) -> Value {
     let mut object = Object::new();
-    if version.tells_address_family() {
+    if version.has_address_family() {
         let family = if is_v4(&ip.address) { "4" } else { "6" };
         object.insert("version".into(), json!(family));
     }

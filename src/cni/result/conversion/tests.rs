@@ -48,7 +48,7 @@ fn r52_l56_the_latest_version_and_1_0_0_differ_in_name_only() {
 }
 
 #[test]
-fn l55_the_middle_versions_tell_the_family_and_have_no_new_interface_fields() {
+fn l55_the_middle_versions_have_the_family_and_no_new_interface_fields() {
     for version in ["0.3.0", "0.3.1", "0.4.0"] {
         let mut expected = full();
         expected["cniVersion"] = version.into();
@@ -209,7 +209,7 @@ fn a_field_that_only_other_versions_know_does_not_come_back_in_theirs() {
 }
 
 #[test]
-fn what_is_wrong_with_a_result_is_told_by_its_place() {
+fn what_is_wrong_with_a_result_is_named_by_its_place() {
     assert_eq!(
         error(json!({"ips": [{"address": "10.0.0.2"}]})),
         "ips[0].address: expected an address with its prefix length, found \"10.0.0.2\""

@@ -27,7 +27,7 @@ fn fixed(number: u16) -> Vec<PortBinding> {
 }
 
 #[test]
-fn a_second_endpoint_is_told_who_has_the_port() {
+fn the_error_of_a_second_endpoint_names_the_holder_of_the_port() {
     let (ports, number) = (Ports::default(), free());
     ports.hold(&id("e1"), &id("n1"), &fixed(number)).unwrap();
     let error = ports.hold(&id("e2"), &id("n1"), &fixed(number)).unwrap_err();
@@ -91,7 +91,7 @@ fn a_port_twice_on_one_command_line_is_one_or_an_error() {
 }
 
 #[test]
-fn the_ends_of_one_container_are_told_apart_from_two_containers_at_join() {
+fn the_ends_of_one_container_are_distinguished_from_two_containers_at_join() {
     let (ports, number) = (Ports::default(), free());
     let asked = fixed(number);
     ports.hold(&id("e1"), &id("n1"), &asked).unwrap();

@@ -104,7 +104,7 @@ fn l33_a_plugin_refuses_the_namespace_that_it_runs_in() {
 }
 
 #[tokio::test]
-async fn l36_the_plugins_tell_the_oldest_version_that_they_take() {
+async fn l36_the_plugins_report_the_oldest_version_that_they_take() {
     for release in releases() {
         let runtime = cnm_cni::cni::Runtime::new(vec![release.folder.clone()], Default::default());
         for plugin in std::fs::read_dir(&release.folder).unwrap() {
