@@ -25,15 +25,16 @@
 //! | `cli` (with `main`) | everything |
 //! | `server` | `lifecycle`, `cnm`, `crash`, `flock`, `plain` |
 //! | `lifecycle` | `translate`, `cni`, `netns`, `netlink`, `state`, `cnm`, `process`, `trust`, `crash` |
-//! | `translate` | the types of `cnm` and `cni` |
+//! | `translate` | the types of `cnm` and `cni`, `nearest` |
 //! | `netlink` | `netns`, `crash` |
 //! | `docker` | `http` |
 //! | `state` | `crash`, `durable`, `flock`, `trust` |
 //! | `flock` | `trust` |
-//! | `cni` | `process`, `durable`, `trust`, `plain`, `crash` |
+//! | `cni` | `process`, `durable`, `trust`, `plain`, `nearest`, `crash` |
 //! | `process` | `trust`, `plain`, `crash` |
 //! | `netns` | `mounts`, `crash` |
-//! | `cnm`, `durable`, `http`, `mounts`, `trust`, `plain`, `crash` (which is nothing in a release) | nobody |
+//! | `cnm` | `nearest` |
+//! | `durable`, `http`, `mounts`, `nearest`, `trust`, `plain`, `crash` (which is nothing in a release) | nobody |
 //!
 //! `tests/rooms` reads this table and the one of `lifecycle`, and fails on an arrow that points up, or on
 //! files that use each other in a circle.
@@ -48,6 +49,7 @@ mod flock;
 pub mod http;
 pub mod lifecycle;
 mod mounts;
+mod nearest;
 pub mod netlink;
 pub mod netns;
 mod plain;

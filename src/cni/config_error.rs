@@ -7,6 +7,7 @@ use super::config::MOST_PLUGINS;
 use super::lenient::{Mismatch, not_json};
 use super::name::InvalidName;
 use super::version::InvalidVersion;
+use crate::nearest::nearest;
 use crate::trust::Untrusted;
 
 /// Why there is no network configuration to use.
@@ -85,8 +86,8 @@ pub enum ConfigError {
     #[error(
         "no network configuration with name {name:?} in {}: {}{}",
         dir.display(),
-        names(known),
-        joined("; also, ", problems)
+        instead(name, known),
+        passed_over(problems.len())
     )]
     NotFound {
         /// The name that was asked for.
@@ -136,11 +137,30 @@ fn of_file(path: &Path, problem: &ConfigError) -> String {
     }
 }
 
-fn names(known: &[String]) -> String {
-    match known {
-        [] => "there is none".to_owned(),
-        known => format!("there is {}", known.join(", ")),
+/// What may have been meant; else the first of what is there.
+fn instead(name: &str, known: &[String]) -> String {
+    const SHOWN: usize = 5;
+    let names: Vec<&str> = known.iter().map(String::as_str).collect();
+    if let Some(nearest) = nearest(name, &names) {
+        return format!("did you mean {nearest:?}?");
     }
+    let shown = names[..names.len().min(SHOWN)].join(", ");
+    match names.len() {
+        0 => "there is none".to_owned(),
+        1..=SHOWN => format!("there is {shown}"),
+        many => format!("there is {shown}, and {} more", many - SHOWN),
+    }
+}
+
+/// The wanted network may be in a file that cannot be used; what is wrong with which is another's
+/// business.
+fn passed_over(problems: usize) -> String {
+    let files = match problems {
+        0 => return String::new(),
+        1 => "a file there".to_owned(),
+        many => format!("{many} files there"),
+    };
+    format!("; {files} cannot be used, and 'cnm-cni validate' tells why")
 }
 
 fn joined(before: &str, problems: &[ConfigError]) -> String {

@@ -20,7 +20,7 @@ pub use endpoint::{
 };
 pub use host_port::HostPort;
 pub use id::{EndpointId, Id, InvalidId, NetworkId};
-pub use keys::{InvalidOption, nearest};
+pub use keys::InvalidOption;
 pub use network::{
     Capabilities, CreateNetworkRequest, DeleteNetworkRequest, Empty, GwAllocCheckResponse,
     IpamData, Pool,

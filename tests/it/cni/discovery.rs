@@ -80,11 +80,8 @@ fn l3_a_malformed_file_does_not_hide_the_networks_in_the_others() {
     assert_eq!(folder.chain("net").unwrap(), ["a"]);
     assert_eq!(
         folder.error("typeless"),
-        "no network configuration with name \"typeless\" in DIR: there is net; \
-         also, DIR/10-bad.conflist: not valid JSON: EOF while parsing an object at line 1 \
-         column 1; DIR/11-typeless.conf: it has no \"type\", the name of the plugin's \
-         executable; DIR/12-list.conf: it has no \"type\", but a list of \"plugins\": the name \
-         of such a file ends in .conflist"
+        "no network configuration with name \"typeless\" in DIR: there is net; 3 files there \
+         cannot be used, and 'cnm-cni validate' tells why"
     );
 }
 
