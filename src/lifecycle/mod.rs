@@ -52,6 +52,7 @@ mod ports;
 mod record;
 mod removal;
 
+pub use calls::explain::{Explanation, explain};
 pub use check::{ChainCheck, Check};
 pub use config::{Config, Most};
 pub use driver::Driver;

@@ -39,6 +39,9 @@
 //! | `contributing` | a test host that is kept up, by the steps of CONTRIBUTING.md |
 //! | `kubernetes` | the conflists of pod networks, as their daemons write them |
 //! | `several_hosts` | one network over several hosts: Flannel, and a network in the manner of Weave |
+//! | `plugin` | `docker cni …`: networks made, and explained before, from Docker's own command line |
+//! | `defaults` | a host's own defaults for the networks of the driver |
+//! | `troubleshooting` | the page of symptoms and remedies |
 //! | `routed` | a gateway outside the subnet, as pod networks without a bridge have it |
 //!
 //! Needs root. `make test` prepares the Debian folders; without it the first test does.
@@ -58,6 +61,7 @@ mod containerd;
 mod contributing;
 mod crash;
 mod daemon;
+mod defaults;
 mod demo;
 mod fidelity;
 mod flags;
@@ -76,6 +80,7 @@ mod neighbours;
 mod networks;
 mod options;
 mod packages;
+mod plugin;
 mod podman;
 mod ports;
 mod reach;
@@ -83,6 +88,7 @@ mod refusals;
 mod restart;
 mod routed;
 mod several_hosts;
+mod troubleshooting;
 
 use host::{Host, Suite};
 use leaks::Footprint;
