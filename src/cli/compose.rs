@@ -103,8 +103,10 @@ pub(super) fn read(file: &Path, driver: &str) -> anyhow::Result<Project> {
         .output()
         .context(NEEDED)?;
     let said = String::from_utf8_lossy(&output.stderr);
-    // What a docker without compose says, since it takes --file for its own.
-    if said.contains("unknown flag: --file") || said.contains("is not a docker command") {
+    // What a docker without compose says, which may take --file for its own.
+    const ABSENT: [&str; 3] =
+        ["unknown flag: --file", "is not a docker command", "unknown command: docker compose"];
+    if ABSENT.iter().any(|words| said.contains(words)) {
         bail!(NEEDED);
     }
     if !output.status.success() {

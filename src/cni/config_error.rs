@@ -87,7 +87,7 @@ pub enum ConfigError {
         "no network configuration with name {name:?} in {}: {}{}",
         dir.display(),
         instead(name, known),
-        passed_over(problems.len())
+        passed_over(name, dir, problems)
     )]
     NotFound {
         /// The name that was asked for.
@@ -117,6 +117,15 @@ impl ConfigError {
             Self::Untrusted(_) => true,
             Self::InFile { source, .. } => source.is_untrusted(),
             _ => false,
+        }
+    }
+
+    /// The file that it is about.
+    fn file(&self) -> Option<&Path> {
+        match self {
+            Self::InFile { path, .. } | Self::Unreadable { path, .. } => Some(path),
+            Self::Hidden { file, .. } => Some(file),
+            _ => None,
         }
     }
 
@@ -152,15 +161,23 @@ fn instead(name: &str, known: &[String]) -> String {
     }
 }
 
-/// The wanted network may be in a file that cannot be used; what is wrong with which is another's
-/// business.
-fn passed_over(problems: usize) -> String {
-    let files = match problems {
-        0 => return String::new(),
-        1 => "a file there".to_owned(),
-        many => format!("{many} files there"),
+/// What keeps a file from being used that may have the wanted network: one that is called like it, or the
+/// only one. What is wrong with the others is another's business.
+fn passed_over(name: &str, dir: &Path, problems: &[ConfigError]) -> String {
+    let is_of_the_name = |problem: &&ConfigError| {
+        let file = problem.file().and_then(|file| file.strip_prefix(dir).ok());
+        file.is_some_and(|file| file.to_string_lossy().contains(name))
     };
-    format!("; {files} cannot be used, and 'cnm-cni validate' tells why")
+    let told = match problems {
+        [only] => Some(only),
+        several => several.iter().find(is_of_the_name),
+    };
+    let others = match problems.len() - usize::from(told.is_some()) {
+        0 => String::new(),
+        1 => "; one more file there cannot be used: see 'cnm-cni validate'".to_owned(),
+        many => format!("; {many} files there cannot be used: see 'cnm-cni validate'"),
+    };
+    told.map(|problem| format!("; also, {problem}")).unwrap_or_default() + &others
 }
 
 fn joined(before: &str, problems: &[ConfigError]) -> String {

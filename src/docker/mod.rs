@@ -111,7 +111,7 @@ impl Docker {
     ) -> Result<T> {
         let answer = exchange(&self.socket, method, path, body)
             .await
-            .map_err(|source| Error::Unreachable { socket: self.socket.clone(), source })?;
+            .map_err(|cause| Error::Unreachable { socket: self.socket.clone(), cause })?;
         let (head, body) = answer.into_parts();
         if !head.status.is_success() {
             let message = match serde_json::from_slice(&body) {

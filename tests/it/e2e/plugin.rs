@@ -92,6 +92,10 @@ fn docker_itself_makes_networks_and_says_beforehand_what_becomes_of_them(suite: 
         host.run("alice", "web", &[]);
         host.remove(&["alice"], &["web", "k8s"]);
 
+        if suite == Suite::Bookworm {
+            let said = host.docker_refuses(&["cni", "explain", "compose", "compose.yaml"]);
+            assert!(said.contains("'docker compose' has to read the file"), "{said}");
+        }
         refusals_are_the_drivers_own(host);
         it_asks_the_docker_that_docker_is_told_of(host);
     });
