@@ -179,7 +179,7 @@ fn the_networks_of_a_compose_file_are_explained(suite: Suite) {
             "refused: service db asks for 10.99.0.7, which Docker refuses",
             "network       project_front",
             "(in a compose file: ipam: {driver: \"null\"})",
-            "network plain of driver bridge: passed over",
+            "network plain of driver Docker's own: passed over",
         ] {
             assert!(told.contains(words), "no {words:?} in: {told}");
         }
