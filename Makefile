@@ -69,12 +69,15 @@ release:
 
 PREFIX ?= /usr/local
 share := $(DESTDIR)$(PREFIX)/share
+cli_plugins := $(DESTDIR)$(PREFIX)/libexec/docker/cli-plugins
 UNITS ?= $(PREFIX)/lib/systemd/system
 
 # Root's part: builds nothing, and needs no Rust. Settings that are there stay as they are.
 install:
 	@[ -x $(STATIC) ] || { echo 'There is nothing to install yet; run: make release'; exit 1; }
 	install -D $(STATIC) $(DESTDIR)$(PREFIX)/bin/cnm-cni
+	install -d $(cli_plugins)
+	cp --no-dereference plugin-spec/docker-cni $(cli_plugins)/docker-cni
 	install -D --mode=644 --target-directory=$(share)/man/man1 target/documents/*.1
 	install -D --mode=644 target/documents/cnm-cni.bash $(share)/bash-completion/completions/cnm-cni
 	install -D --mode=644 target/documents/_cnm-cni $(share)/zsh/site-functions/_cnm-cni
@@ -87,6 +90,7 @@ install:
 
 # A configuration that was changed is the user's.
 uninstall:
+	rm -f $(cli_plugins)/docker-cni
 	rm -f $(DESTDIR)$(PREFIX)/bin/cnm-cni $(share)/man/man1/cnm-cni.1 $(share)/man/man1/cnm-cni-*.1
 	rm -f $(share)/bash-completion/completions/cnm-cni $(share)/zsh/site-functions/_cnm-cni
 	rm -f $(share)/fish/vendor_completions.d/cnm-cni.fish

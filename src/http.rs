@@ -22,9 +22,9 @@ pub enum Error {
     /// What is asked for is no path of a URL.
     #[error("the request cannot be written")]
     Request(#[from] hyper::http::Error),
-    /// Nobody answers there.
-    #[error("{}", innermost(.0))]
-    Unanswered(#[from] hyper_util::client::legacy::Error),
+    /// Nobody answers there, with the kernel's reason.
+    #[error("{0}")]
+    Unanswered(String),
     /// The answer ends before its end.
     #[error("it went away before it had answered")]
     CutOff(#[source] hyper::Error),
@@ -48,7 +48,8 @@ pub async fn exchange(
         request = request.header(CONTENT_TYPE, "application/json");
     }
     let request = request.body(Full::new(Bytes::from(body)))?;
-    let (head, body) = Client::unix().request(request).await?.into_parts();
+    let answer = Client::unix().request(request).await;
+    let (head, body) = answer.map_err(|error| Error::Unanswered(innermost(&error)))?.into_parts();
     let body = body.collect().await.map_err(Error::CutOff)?;
     Ok(Response::from_parts(head, body.to_bytes()))
 }

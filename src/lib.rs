@@ -25,16 +25,17 @@
 //! | `cli` (with `main`) | everything |
 //! | `server` | `lifecycle`, `cnm`, `crash`, `flock`, `plain` |
 //! | `lifecycle` | `translate`, `cni`, `netns`, `netlink`, `sysctl`, `state`, `cnm`, `process`, `trust`, `blocking`, `crash` |
-//! | `translate` | the types of `cnm` and `cni` |
+//! | `translate` | the types of `cnm` and `cni`, `nearest` |
 //! | `netlink` | `netns`, `crash` |
 //! | `sysctl` | `netns` |
 //! | `docker` | `http` |
 //! | `state` | `blocking`, `crash`, `durable`, `flock`, `trust` |
 //! | `flock` | `trust` |
-//! | `cni` | `process`, `durable`, `trust`, `plain`, `crash` |
+//! | `cni` | `process`, `durable`, `trust`, `plain`, `nearest`, `crash` |
 //! | `process` | `trust`, `plain`, `crash` |
 //! | `netns` | `mounts`, `crash` |
-//! | `cnm`, `blocking`, `durable`, `http`, `mounts`, `trust`, `plain`, `crash` (which is nothing in a release) | nobody |
+//! | `cnm` | `nearest` |
+//! | `blocking`, `durable`, `http`, `mounts`, `nearest`, `trust`, `plain`, `crash` (which is nothing in a release) | nobody |
 //!
 //! `tests/rooms` reads this table and those of `lifecycle` and `cni`, and fails on an arrow that points up, or on
 //! files that use each other in a circle.
@@ -50,6 +51,7 @@ mod flock;
 pub mod http;
 pub mod lifecycle;
 mod mounts;
+mod nearest;
 pub mod netlink;
 pub mod netns;
 mod plain;

@@ -15,33 +15,55 @@ const CNI_PATH: [&str; 3] = ["/opt/cni/bin", "/usr/lib/cni", "/usr/libexec/cni"]
 pub(super) const UNREADABLE_RECORDS: &str =
     "cannot read the driver's records: are you root, and is --state-dir that of 'cnm-cni serve'?";
 
-/// An empty variable counts as none, as with libcni's tools.
+/// Where configurations are. An empty variable counts as none, as with libcni's tools.
 #[derive(Debug, clap::Args)]
-pub(super) struct Folders {
+pub(super) struct Configurations {
     /// Folder of the CNI configuration files (*.conflist, *.conf, *.json)
     /// [default: /etc/cni/net.d]
     #[arg(long, value_name = "DIR", env = "NETCONFPATH")]
     conf_dir: Option<OsString>,
-
-    /// Folders of the CNI plugins, searched in order [default:
-    /// /opt/cni/bin:/usr/lib/cni:/usr/libexec/cni]
-    #[arg(long, value_name = "DIR:DIR…", env = "CNI_PATH")]
-    cni_path: Option<OsString>,
 
     /// Use conflists and plugins that others than root can change: they can have root run anything
     #[arg(long, env = "CNM_CNI_ALLOW_WRITABLE", value_parser = BoolishValueParser::new())]
     allow_writable: bool,
 }
 
+/// Where configurations and plugins are.
+#[derive(Debug, clap::Args)]
+pub(super) struct Folders {
+    #[command(flatten)]
+    configurations: Configurations,
+
+    /// Folders of the CNI plugins, searched in order [default:
+    /// /opt/cni/bin:/usr/lib/cni:/usr/libexec/cni]
+    #[arg(long, value_name = "DIR:DIR…", env = "CNI_PATH")]
+    cni_path: Option<OsString>,
+}
+
+impl Configurations {
+    /// The networks in the folder.
+    pub(super) fn conf_dir(&self) -> ConfDir {
+        ConfDir::new(self.folder()).trusting(self.trust())
+    }
+
+    fn folder(&self) -> PathBuf {
+        unless_empty(self.conf_dir.as_deref()).unwrap_or(CONF_DIR.as_ref()).into()
+    }
+
+    fn trust(&self) -> Trust {
+        if self.allow_writable { Trust::Anybody } else { Trust::Root }
+    }
+}
+
 impl Folders {
     /// The folder of the configuration files, as it was given.
     pub(super) fn configurations(&self) -> PathBuf {
-        unless_empty(self.conf_dir.as_deref()).unwrap_or(CONF_DIR.as_ref()).into()
+        self.configurations.folder()
     }
 
     /// The networks in it.
     pub(super) fn conf_dir(&self) -> ConfDir {
-        ConfDir::new(self.configurations()).trusting(self.trust())
+        self.configurations.conf_dir()
     }
 
     /// The folders of the plugins, as absolute paths: plugins are given them too, and may run
@@ -63,7 +85,7 @@ impl Folders {
 
     /// Whose configurations and plugins are used.
     pub(super) fn trust(&self) -> Trust {
-        if self.allow_writable { Trust::Anybody } else { Trust::Root }
+        self.configurations.trust()
     }
 }
 

@@ -7,13 +7,18 @@ mod activation;
 mod check;
 mod client;
 mod cni;
+mod compose;
+mod create;
 mod documents;
+mod explain;
 mod folders;
 mod gc;
 mod host_root;
 mod logging;
+mod new_network;
 mod orphans;
 mod output;
+mod plugin;
 mod ports;
 mod seconds;
 mod serve;
@@ -63,6 +68,8 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Verb {
     Serve(serve::Args),
+    Create(create::Args),
+    Explain(explain::Args),
     Validate(validate::Args),
     Cni(cni::Args),
     Ports(ports::Args),
@@ -76,11 +83,25 @@ enum Verb {
 #[must_use]
 pub fn main() -> ExitCode {
     let mut arguments: Vec<OsString> = args_os().collect();
+    let program = arguments.first().map(OsString::as_os_str);
+    let as_cnitool = cni::is_cnitool(program);
     // What `docker` was told about itself; nothing if it does not run this.
-    let outer = Wanted::default();
-    let as_cnitool = cni::is_cnitool(arguments.first().map(OsString::as_os_str));
+    let mut outer = Wanted::default();
     if as_cnitool {
         arguments = cni::from_cnitool(arguments.into_iter());
+    } else if plugin::is_plugin(program) {
+        match plugin::read(arguments) {
+            Ok(plugin::Call::Metadata) => {
+                return ended(plugin::tell_metadata().map(|()| ExitCode::SUCCESS));
+            }
+            Ok(plugin::Call::Verb { arguments: words, outer: told }) => {
+                (arguments, outer) = (words, told);
+            }
+            Err(usage) => {
+                let _ = usage.print();
+                return ExitCode::from(2);
+            }
+        }
     }
     let read = deaf_to_empty_variables(Cli::command())
         .try_get_matches_from(arguments)
@@ -100,6 +121,8 @@ pub fn main() -> ExitCode {
     logging::start(&log, verb.log_level());
     let outcome = match verb {
         Verb::Serve(args) => serve::run(args).map(|()| ExitCode::SUCCESS),
+        Verb::Create(args) => create::run(&args, &outer).map(|()| ExitCode::SUCCESS),
+        Verb::Explain(args) => explain::run(&args),
         Verb::Ports(args) => ports::run(&args).map(|()| ExitCode::SUCCESS),
         Verb::Orphans(args) => orphans::run(args),
         Verb::Gc(args) => gc::run(&args),
@@ -108,6 +131,11 @@ pub fn main() -> ExitCode {
         Verb::Validate(args) => validate::run(args),
         Verb::Cni(args) => cni::run(args),
     };
+    ended(outcome)
+}
+
+/// The exit status of an outcome; an error is shown.
+fn ended(outcome: anyhow::Result<ExitCode>) -> ExitCode {
     outcome.unwrap_or_else(|error| {
         show(&error);
         ExitCode::FAILURE
@@ -120,7 +148,7 @@ impl Verb {
     fn log_level(&self) -> logging::Level {
         match self {
             Self::Serve(_) => logging::Level::Info,
-            Self::Validate(_) => logging::Level::Error,
+            Self::Validate(_) | Self::Explain(_) | Self::Create(_) => logging::Level::Error,
             Self::Ports(_)
             | Self::Orphans(_)
             | Self::Gc(_)

@@ -334,7 +334,7 @@ fn chain(plugins: &[ValidatedPlugin]) -> String {
 }
 
 /// What the chain's plugins declare, each once.
-fn capabilities(list: &NetworkConfigList) -> Vec<&str> {
+pub(super) fn capabilities(list: &NetworkConfigList) -> Vec<&str> {
     let mut names: Vec<_> = list.plugins().iter().flat_map(|it| it.capabilities()).collect();
     names.sort_unstable();
     names.dedup();

@@ -4,7 +4,7 @@
 //! published ports, DNS servers, sysctls, more with each version. Those are ignored by their
 //! prefix; what users know from Docker's own drivers is not, since nothing would come of it.
 
-use strsim::normalized_damerau_levenshtein;
+use crate::nearest::{ALIKE, alike, most_alike};
 
 pub(super) const CONFLIST: &str = "conflist";
 pub(super) const FORWARD: &str = "forward";
@@ -184,25 +184,6 @@ fn nearest_key(key: &str, least: f64) -> Option<&'static str> {
         ("cni.capability.NAME", alike(of_chain, CAPABILITY)),
     ];
     most_alike(keys.into_iter(), least)
-}
-
-/// The one of the known words that was probably meant; none if nothing is like it.
-#[must_use]
-pub fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
-    most_alike(known.iter().map(|known| (*known, alike(word, known))), ALIKE)
-}
-
-/// Half of the letters are the same, and in the same places.
-const ALIKE: f64 = 0.5;
-
-/// How much alike two words are: 1 if they are the same but for upper and lower case, 0 if nothing is.
-fn alike(one: &str, other: &str) -> f64 {
-    normalized_damerau_levenshtein(&one.to_lowercase(), &other.to_lowercase())
-}
-
-fn most_alike<'k>(words: impl Iterator<Item = (&'k str, f64)>, least: f64) -> Option<&'k str> {
-    let best = words.max_by(|(_, one), (_, other)| one.total_cmp(other));
-    best.filter(|(_, alike)| *alike > least).map(|(word, _)| word)
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ pub use endpoint::{
 };
 pub use host_port::HostPort;
 pub use id::{EndpointId, Id, InvalidId, NetworkId};
-pub use keys::{BRIDGE_NAME, InvalidOption, MASQUERADE, nearest};
+pub use keys::{BRIDGE_NAME, InvalidOption, MASQUERADE};
 pub use network::{
     Capabilities, CreateNetworkRequest, DeleteNetworkRequest, Empty, GwAllocCheckResponse,
     IpamData, Pool,

@@ -64,13 +64,13 @@ pub enum Error {
     },
     /// Nobody answers.
     #[error(
-        "no Docker answers on {}: {source}; does it run, and may you ask it?", socket.display()
+        "no Docker answers on {}: {cause}; does it run, and may you ask it?", socket.display()
     )]
     Unreachable {
         /// Docker's socket.
         socket: PathBuf,
         /// Why.
-        source: http::Error,
+        cause: http::Error,
     },
     /// It takes too long.
     #[error("Docker has not answered on {} within {} s", socket.display(), limit.as_secs())]

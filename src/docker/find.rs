@@ -19,7 +19,7 @@ const USUAL: &str = "/var/run/docker.sock";
 const DEFAULT: &str = "default";
 
 /// Which Docker the user wants. What is not said is looked for.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Wanted {
     /// `docker --host`, as `unix:///run/docker.sock`.
     pub host: Option<String>,

@@ -111,7 +111,7 @@ impl Docker {
     ) -> Result<T> {
         let answer = exchange(&self.socket, method, path, body)
             .await
-            .map_err(|source| Error::Unreachable { socket: self.socket.clone(), source })?;
+            .map_err(|cause| Error::Unreachable { socket: self.socket.clone(), cause })?;
         let (head, body) = answer.into_parts();
         if !head.status.is_success() {
             let message = match serde_json::from_slice(&body) {
@@ -140,7 +140,45 @@ fn escaped(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::os::unix::net::UnixListener;
+    use std::thread;
+
     use super::*;
+
+    /// A socket that takes connections, and its Docker.
+    fn listening() -> (tempfile::TempDir, UnixListener, Docker) {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("docker.sock");
+        let listener = UnixListener::bind(&socket).unwrap();
+        (folder, listener, Docker { socket })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_docker_that_says_nothing_is_not_waited_for() {
+        let (_folder, _listener, docker) = listening();
+        let asked = docker.containers().await;
+        assert!(matches!(asked, Err(Error::TooSlow { .. })), "{asked:?}");
+    }
+
+    #[tokio::test]
+    async fn a_refusal_is_told_in_dockers_own_words() {
+        let (_folder, listener, docker) = listening();
+        let server = thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut asked = [0; 4096];
+            let length = stream.read(&mut asked).unwrap();
+            let body = r#"{"message":"remote: no such conflist"}"#;
+            let head = "HTTP/1.1 500 Internal Server Error\r\nContent-Length";
+            write!(stream, "{head}: {}\r\n\r\n{body}", body.len()).unwrap();
+            String::from_utf8_lossy(&asked[..length]).into_owned()
+        });
+        let error = docker.networks("cni").await.unwrap_err();
+        assert_eq!(error.to_string(), "remote: no such conflist");
+        let asked = server.join().unwrap();
+        let filters = "%7B%22driver%22%3A%5B%22cni%22%5D%7D";
+        assert!(asked.starts_with(&format!("GET /networks?filters={filters} HTTP/1.1")), "{asked}");
+    }
 
     #[test]
     fn a_name_cannot_become_another_path() {

@@ -169,7 +169,10 @@ pub fn choose(
 }
 
 /// The network of that name, or the default one, in the folder; none if it is the built-in one.
-fn listed(
+///
+/// # Errors
+/// There is none of that name, or it cannot be read.
+pub fn listed(
     conf_dir: &ConfDir,
     name: Option<&str>,
 ) -> std::result::Result<Option<NetworkConfigList>, ConfigError> {

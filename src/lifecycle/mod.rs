@@ -52,6 +52,7 @@ mod ports;
 mod record;
 mod removal;
 
+pub use calls::explain::{Explanation, explain};
 pub use check::{ChainCheck, Check};
 pub use config::{Config, Most};
 pub use driver::Driver;
@@ -59,8 +60,8 @@ pub use error::{Error, chain};
 pub use garbage::collect::{Collection, Finding, Outcome};
 pub use host::forward::exempts_by_default;
 pub use judgement::{
-    Judgement, Plan, Wishes, choose, embedded, isolated_subnets, judge, judge_conflist, plan,
-    routed,
+    Judgement, Plan, Wishes, choose, embedded, isolated_subnets, judge, judge_conflist, listed,
+    plan, routed,
 };
 pub use port_error::PortError;
 pub use ports::publish::{PublishedPort, published};

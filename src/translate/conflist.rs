@@ -7,12 +7,13 @@ use std::path::{Path, PathBuf};
 use ipnet::{IpNet, IpSubnets, Ipv4Subnets, Ipv6Subnets};
 use serde_json::Value;
 
-use super::{IP_RANGES, PORT_MAPPINGS, Refusal, ipam};
+use super::{DockersChoice, IP_RANGES, PORT_MAPPINGS, Refusal, ipam};
 use crate::cni::{NetworkConfigList, PluginConfig, Version};
 use crate::cnm::{
     BRIDGE_NAME, BridgeOptions, ChainOptions, IpamData, MASQUERADE, NetworkOptions, Pool,
-    PortBinding, nearest,
+    PortBinding,
 };
+use crate::nearest::nearest;
 
 /// Whether what a chain makes can be handed over from the namespace that it ran in to the
 /// container's.
@@ -103,7 +104,7 @@ pub fn serves(
     }
     for data in pools {
         let Pool::Subnet(pool) = data.pool else { continue };
-        let refusal = |reason: String, alternative: Option<String>| Refusal::Pool {
+        let refusal = |reason: String, alternative: Option<DockersChoice>| Refusal::Pool {
             conflist: list.name().to_owned(),
             pool,
             reason,
@@ -124,7 +125,7 @@ pub fn serves(
                 ranges.iter().find(|range| range.subnet.addr().is_ipv4() == pool.addr().is_ipv4());
             return Err(refusal(
                 format!("it allocates from {}", subnets.join(" and ")),
-                same_family.map(Range::docker_flags),
+                same_family.map(Range::dockers_choice),
             ));
         };
         // Docker would give the gateway's address to a container, unless it is reserved.
@@ -134,7 +135,7 @@ pub fn serves(
         {
             return Err(refusal(
                 format!("its gateway is {}, and Docker reserved {}", range.gateway, theirs.addr()),
-                Some(range.docker_flags()),
+                Some(range.dockers_choice()),
             ));
         }
     }
@@ -164,7 +165,7 @@ pub(super) fn gives(
                 conflist: list.name().to_owned(),
                 address,
                 ranges: ranges.join(" and "),
-                alternative: same_family.map(Range::docker_flags),
+                alternative: same_family.map(Range::dockers_choice),
             });
         }
     }
@@ -199,11 +200,9 @@ impl Range {
             && self.end.is_none_or(|end| address <= end)
     }
 
-    /// The flags of `docker network create` that have Docker choose from the range alone.
-    fn docker_flags(&self) -> String {
-        let ipv6 = if self.subnet.addr().is_ipv6() { "--ipv6 " } else { "" };
-        let range = self.block().map(|block| format!(" --ip-range {block}")).unwrap_or_default();
-        format!("{ipv6}--subnet {} --gateway {}{range}", self.subnet, self.gateway)
+    /// What has Docker choose from the range alone.
+    fn dockers_choice(&self) -> DockersChoice {
+        DockersChoice { subnet: self.subnet, gateway: self.gateway, range: self.block() }
     }
 
     /// The largest block of addresses within the range; none if it is the whole subnet.

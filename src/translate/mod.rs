@@ -28,7 +28,7 @@ pub use conflist::{
     lease_folder, masquerades, masters, prospects, publishes, serves,
 };
 pub use mtu::with_mtu;
-pub use refusal::{OtherAddress, Refusal};
+pub use refusal::{DockersChoice, OtherAddress, Refusal};
 
 use serde_json::Value;
 

@@ -1,19 +1,56 @@
 //! What does not fit, with the reason and the remedy.
 
+use std::fmt;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 
 use crate::cni::Version;
 
+/// A subnet for Docker's IPAM, of which it chooses only what a conflist gives; shown as the flags of
+/// `docker network create`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DockersChoice {
+    /// The conflist's subnet.
+    pub subnet: IpNet,
+    /// The conflist's gateway.
+    pub gateway: IpAddr,
+    /// What it gives of the subnet, if not all of it.
+    pub range: Option<IpNet>,
+}
+
+impl DockersChoice {
+    /// The same for a network in a compose file.
+    #[must_use]
+    pub fn compose(&self) -> String {
+        let Self { subnet, gateway, range } = self;
+        let ipv6 = if subnet.addr().is_ipv6() { "enable_ipv6: true, " } else { "" };
+        let range = range.map(|range| format!(", ip_range: \"{range}\"")).unwrap_or_default();
+        format!("{ipv6}ipam: {{config: [{{subnet: \"{subnet}\", gateway: \"{gateway}\"{range}}}]}}")
+    }
+}
+
+impl fmt::Display for DockersChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { subnet, gateway, range } = self;
+        let ipv6 = if subnet.addr().is_ipv6() { "--ipv6 " } else { "" };
+        write!(f, "{ipv6}--subnet {subnet} --gateway {gateway}")?;
+        range.map_or(Ok(()), |range| write!(f, " --ip-range {range}"))
+    }
+}
+
 /// A request from Docker that the conflist cannot fulfil.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// Docker's IPAM has a pool that the conflist does not allocate from.
     #[error(
-        "conflist {conflist:?} cannot allocate from Docker's pool {pool}: {reason}; create the \
-         network with --ipam-driver null to let CNI choose the addresses{or}",
-        or = .alternative.as_ref().map(|flags| format!(", or with {flags}")).unwrap_or_default()
+        "conflist {conflist:?} cannot allocate from Docker's pool {pool}: {reason}; let CNI choose the \
+         addresses, with --ipam-driver null (in a compose file: ipam: {{driver: \"null\"}}){or}; for a \
+         network with --config-from, say it where the one with --config-only is made",
+        or = .alternative.as_ref().map(|choice| format!(
+            ", or Docker among the conflist's own, with {choice} (in a compose file: {})",
+            choice.compose()
+        )).unwrap_or_default()
     )]
     Pool {
         /// The network configuration list.
@@ -22,15 +59,15 @@ pub enum Refusal {
         pool: IpNet,
         /// Why not.
         reason: String,
-        /// Flags of `docker network create` that would work too.
-        alternative: Option<String>,
+        /// What would work too.
+        alternative: Option<DockersChoice>,
     },
     /// An address that was chosen is not one of those that the conflist gives.
     #[error(
         "conflist {conflist:?} does not give the address {address}, but {ranges}; ask for one of \
          these{or}",
-        or = .alternative.as_ref().map(|flags| format!(
-            ", or create the network with {flags}, so that Docker chooses among them"
+        or = .alternative.as_ref().map(|choice| format!(
+            ", or create the network with {choice}, so that Docker chooses among them"
         )).unwrap_or_default()
     )]
     Address {
@@ -40,8 +77,8 @@ pub enum Refusal {
         address: IpAddr,
         /// What the conflist gives.
         ranges: String,
-        /// Flags of `docker network create` with which Docker chooses only what it gives.
-        alternative: Option<String>,
+        /// With which Docker chooses only what it gives.
+        alternative: Option<DockersChoice>,
     },
     /// The chain makes no interface.
     #[error(
@@ -83,7 +120,8 @@ pub enum Refusal {
     /// The chain takes its addresses from Docker's pools, and Docker has none.
     #[error(
         "conflist {conflist:?} has no ranges of addresses: its host-local takes the pools of Docker's \
-         IPAM; create the network without --ipam-driver null"
+         IPAM; create the network without --ipam-driver null (in a compose file: without ipam: \
+         {{driver: \"null\"}})"
     )]
     NoPool {
         /// The network configuration list.
@@ -197,7 +235,8 @@ pub enum Refusal {
     /// The user asks for one address, and Docker has decided on another one.
     #[error(
         "option ip={asked}: Docker chooses the addresses of this network, and has chosen \
-         {decided}; use --ip or --ip6, or create the network with --ipam-driver null"
+         {decided}; use --ip or --ip6 (in a compose file: ipv4_address or ipv6_address), or create the network \
+         with --ipam-driver null (in a compose file: ipam: {{driver: \"null\"}})"
     )]
     DockerDecides {
         /// The option's value.
@@ -253,7 +292,8 @@ pub enum Refusal {
     .given.as_deref().unwrap_or("no address"),
     match by_option {
         true => "the option ip; its IPAM plugin does not take an address: leave the option out",
-        false => "Docker; create the network with --ipam-driver null to let CNI choose the addresses",
+        false => "Docker; create the network with --ipam-driver null to let CNI choose the addresses (in a \
+                  compose file: ipam: {driver: \"null\"})",
     }
 )]
 pub struct OtherAddress {

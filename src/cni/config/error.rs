@@ -7,6 +7,7 @@ use super::MOST_PLUGINS;
 use crate::cni::lenient::{Mismatch, not_json};
 use crate::cni::name::InvalidName;
 use crate::cni::version::InvalidVersion;
+use crate::nearest::nearest;
 use crate::trust::Untrusted;
 
 /// Why there is no network configuration to use.
@@ -85,8 +86,8 @@ pub enum ConfigError {
     #[error(
         "no network configuration with name {name:?} in {}: {}{}",
         dir.display(),
-        names(known),
-        joined("; also, ", problems)
+        instead(name, known),
+        passed_over(name, dir, problems)
     )]
     NotFound {
         /// The name that was asked for.
@@ -119,6 +120,15 @@ impl ConfigError {
         }
     }
 
+    /// The file that it is about.
+    fn file(&self) -> Option<&Path> {
+        match self {
+            Self::InFile { path, .. } | Self::Unreadable { path, .. } => Some(path),
+            Self::Hidden { file, .. } => Some(file),
+            _ => None,
+        }
+    }
+
     /// The same error, with the file that it is in; once is enough.
     pub(in crate::cni) fn in_file(self, path: PathBuf) -> Self {
         match self {
@@ -136,11 +146,38 @@ fn of_file(path: &Path, problem: &ConfigError) -> String {
     }
 }
 
-fn names(known: &[String]) -> String {
-    match known {
-        [] => "there is none".to_owned(),
-        known => format!("there is {}", known.join(", ")),
+/// What may have been meant; else the first of what is there.
+fn instead(name: &str, known: &[String]) -> String {
+    const SHOWN: usize = 5;
+    let names: Vec<&str> = known.iter().map(String::as_str).collect();
+    if let Some(nearest) = nearest(name, &names) {
+        return format!("did you mean {nearest:?}?");
     }
+    let shown = names[..names.len().min(SHOWN)].join(", ");
+    match names.len() {
+        0 => "there is none".to_owned(),
+        1..=SHOWN => format!("there is {shown}"),
+        many => format!("there is {shown}, and {} more", many - SHOWN),
+    }
+}
+
+/// What keeps a file from being used that may have the wanted network: one that is called like it, or the
+/// only one. What is wrong with the others is another's business.
+fn passed_over(name: &str, dir: &Path, problems: &[ConfigError]) -> String {
+    let is_of_the_name = |problem: &&ConfigError| {
+        let file = problem.file().and_then(|file| file.strip_prefix(dir).ok());
+        file.is_some_and(|file| file.to_string_lossy().contains(name))
+    };
+    let told = match problems {
+        [only] => Some(only),
+        several => several.iter().find(is_of_the_name),
+    };
+    let others = match problems.len() - usize::from(told.is_some()) {
+        0 => String::new(),
+        1 => "; one more file there cannot be used: see 'cnm-cni validate'".to_owned(),
+        many => format!("; {many} files there cannot be used: see 'cnm-cni validate'"),
+    };
+    told.map(|problem| format!("; also, {problem}")).unwrap_or_default() + &others
 }
 
 fn joined(before: &str, problems: &[ConfigError]) -> String {

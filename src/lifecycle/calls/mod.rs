@@ -2,6 +2,7 @@
 
 mod create;
 mod delete;
+pub(super) mod explain;
 mod host_side;
 mod join;
 mod network;

@@ -127,7 +127,11 @@ impl Driver {
 
 /// Makes sure that packets of `mtu` bytes fit through the device that the chain's interface is
 /// made on.
-async fn make_sure_of_room(own: &Netlink, list: &NetworkConfigList, mtu: u32) -> Result<()> {
+pub(super) async fn make_sure_of_room(
+    own: &Netlink,
+    list: &NetworkConfigList,
+    mtu: u32,
+) -> Result<()> {
     let maker = list.plugins().iter().find(|plugin| plugin.get("master").is_some());
     let Some(master) = maker.and_then(|plugin| plugin.get("master")?.as_str()) else {
         return Ok(());

@@ -37,7 +37,13 @@ fn a_chain_that_takes_dockers_pools_is_refused_a_network_without_one() {
     serves(&open, &pool).unwrap();
     assert!(prospects(&open).needs_docker_ipam && !prospects(&host_local()).needs_docker_ipam);
     let text = serves(&open, &null).unwrap_err().to_string();
-    assert!(text.contains("\"k8snet\"") && text.ends_with("without --ipam-driver null"), "{text}");
+    assert!(text.contains("\"k8snet\""), "{text}");
+    assert!(
+        text.ends_with(
+            "without --ipam-driver null (in a compose file: without ipam: {driver: \"null\"})"
+        ),
+        "{text}"
+    );
     // Unless the user says which.
     let ranges = capabilities(json!({"ipRanges": [[{"subnet": "10.22.0.0/16"}]]}));
     crate::translate::serves(&open, &null, &ranges).unwrap();
@@ -119,10 +125,15 @@ fn a_pool_that_host_local_has_is_served() {
 #[test]
 fn a_pool_that_docker_made_up_is_refused_with_what_would_work() {
     let error = serves(&host_local(), &pools(json!([{"Pool": "172.18.0.0/16"}]))).unwrap_err();
-    let text = error.to_string();
-    for part in ["k8snet", "172.18.0.0/16", "--ipam-driver null", "--subnet 10.22.0.0/16"] {
-        assert!(text.contains(part), "{part} is not in: {text}");
-    }
+    assert_eq!(
+        error.to_string(),
+        "conflist \"k8snet\" cannot allocate from Docker's pool 172.18.0.0/16: it allocates from \
+         10.22.0.0/16 and fd00:22::/64; let CNI choose the addresses, with --ipam-driver null (in a \
+         compose file: ipam: {driver: \"null\"}), or Docker among the conflist's own, with --subnet \
+         10.22.0.0/16 --gateway 10.22.0.1 (in a compose file: ipam: {config: [{subnet: \
+         \"10.22.0.0/16\", gateway: \"10.22.0.1\"}]}); for a network with --config-from, say it where \
+         the one with --config-only is made"
+    );
 }
 
 #[test]

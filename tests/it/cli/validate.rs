@@ -236,14 +236,14 @@ fn a_file_from_anywhere_and_a_single_plugin_can_be_validated() {
 }
 
 #[test]
-fn an_unknown_name_is_reported_with_the_known_ones() {
+fn an_unknown_name_is_reported_with_the_nearest_known_one() {
     let desk = Desk::with(&["a"]);
     desk.network("net", "1.0.0", json!([{"type": "a"}]));
     let (status, networks) = desk.validate(&["nat"]);
     assert_eq!(status, 1);
     let problems = problems(&networks[0]);
     assert!(problems.contains("no network configuration with name \"nat\""), "{problems}");
-    assert!(problems.contains("there is net"), "{problems}");
+    assert!(problems.contains("did you mean \"net\"?"), "{problems}");
 }
 
 #[test]

@@ -42,6 +42,9 @@
 //! | `kubernetes` | the conflists of pod networks, as their daemons write them |
 //! | `several_hosts` | one network over several hosts: Flannel, and a network in the manner of Weave |
 //! | `two_hosts` | two families over two hosts, and one bridge over both |
+//! | `plugin` | `docker cni …`: networks made, and explained before, from Docker's own command line |
+//! | `defaults` | a host's own defaults for the networks of the driver |
+//! | `troubleshooting` | the page of symptoms and remedies |
 //! | `routed` | a gateway outside the subnet, as pod networks without a bridge have it |
 //!
 //! Needs root. `make test` prepares the Debian folders; without it the first test does.
@@ -63,6 +66,7 @@ mod contributing;
 mod crash;
 mod cri;
 mod daemon;
+mod defaults;
 mod demo;
 mod fidelity;
 mod flags;
@@ -81,6 +85,7 @@ mod neighbours;
 mod networks;
 mod options;
 mod packages;
+mod plugin;
 mod podman;
 mod pods;
 mod ports;
@@ -89,6 +94,7 @@ mod refusals;
 mod restart;
 mod routed;
 mod several_hosts;
+mod troubleshooting;
 mod two_hosts;
 
 use host::{Host, Suite};

@@ -222,6 +222,7 @@ fn documents_are_below(host: &Host, prefix: &str, zsh: &str) {
     }
     let load = format!(". {share}/bash-completion/completions/cnm-cni; complete -p cnm-cni");
     host.exec(&["bash", "-ec", &load]);
+    assert!(host.docker(&["cni", "--help"]).contains("Usage: docker cni "));
 }
 
 fn main_pid(host: &Host) -> String {

@@ -1,0 +1,76 @@
+//! What CreateNetwork would answer, told beforehand, and without a driver.
+
+use ipnet::IpNet;
+
+use crate::cni::{ConfDir, NetworkConfigList, Runtime};
+use crate::cnm::{CreateNetworkRequest, NetworkOptions};
+use crate::lifecycle::error::Result;
+use crate::lifecycle::judgement::{Judgement, Plan, Wishes, isolated_subnets, judge, plan, routed};
+use crate::netlink::Netlink;
+use crate::translate;
+
+/// What would become of a CreateNetwork.
+#[derive(Debug)]
+pub struct Explanation {
+    /// The chain that its containers would be attached by.
+    pub list: NetworkConfigList,
+    /// The chain is this network's alone: the built-in one.
+    pub is_own: bool,
+    /// What the user wants of it.
+    pub options: NetworkOptions,
+    /// What was found out about the chain.
+    pub judgement: Judgement,
+    /// Why the network would be refused; it would be made if there is nothing.
+    pub refusals: Vec<String>,
+    /// What may keep its containers from starting.
+    pub warnings: Vec<String>,
+}
+
+/// Looks at a network as CreateNetwork does, and at all that is wrong with it, not only at the first.
+///
+/// # Errors
+/// An option is not understood, or there is no such conflist: CreateNetwork would say so too.
+pub async fn explain(
+    conf_dir: &ConfDir,
+    runtime: &Runtime,
+    request: &CreateNetworkRequest,
+) -> Result<Explanation> {
+    let options = NetworkOptions::read(&request.options)?;
+    let pools = [&request.ipv4[..], &request.ipv6].concat();
+    let wishes = Wishes { id: &request.network_id, options: &options, pools: &pools };
+    let own = Netlink::own()?;
+    let Plan { list, is_own } = plan(conf_dir, wishes, &taken(conf_dir, &own).await?)?;
+    let judgement = judge(runtime, &list, Some(wishes)).await;
+    let mut refusals = Vec::new();
+    let mut warnings = Vec::new();
+    for problem in judgement.validation.plugins.iter().filter_map(|it| it.problem.as_ref()) {
+        let kind = if problem.is_certain() { &mut refusals } else { &mut warnings };
+        let problem = format!("conflist {:?}: {problem}", list.name());
+        // A plugin may stand in a chain twice.
+        if !kind.contains(&problem) {
+            kind.push(problem);
+        }
+    }
+    if let Some(Err(error)) = &judgement.validation.status {
+        warnings.push(error.to_string());
+    }
+    refusals.extend(judgement.refusals.iter().map(ToString::to_string));
+    if let Some(mtu) = options.mtu {
+        refusals.extend(translate::with_mtu(list.clone(), mtu).err().map(|it| it.to_string()));
+        let room = super::network::make_sure_of_room(&own, &list, mtu).await;
+        refusals.extend(room.err().map(|it| it.to_string()));
+    }
+    if options.isolate == Some(true) && !is_own {
+        refusals.extend(isolated_subnets(&list, wishes).err().map(|it| it.to_string()));
+    }
+    Ok(Explanation { list, is_own, options, judgement, refusals, warnings })
+}
+
+/// What a subnet of the network's own must not overlap; the driver's other networks are only known to
+/// the driver.
+async fn taken(conf_dir: &ConfDir, own: &Netlink) -> Result<Vec<IpNet>> {
+    let mut taken = routed(own).await?;
+    let listed = conf_dir.list().networks.into_iter();
+    taken.extend(listed.flat_map(|network| translate::prospects(&network.list).subnets));
+    Ok(taken)
+}
