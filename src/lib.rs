@@ -27,12 +27,13 @@
 //! | `lifecycle` | `translate`, `cni`, `netns`, `netlink`, `state`, `cnm`, `process`, `trust`, `crash` |
 //! | `translate` | the types of `cnm` and `cni` |
 //! | `netlink` | `netns`, `crash` |
+//! | `docker` | `http` |
 //! | `state` | `crash`, `durable`, `flock`, `trust` |
 //! | `flock` | `trust` |
 //! | `cni` | `process`, `durable`, `trust`, `plain`, `crash` |
 //! | `process` | `trust`, `plain`, `crash` |
 //! | `netns` | `mounts`, `crash` |
-//! | `cnm`, `durable`, `mounts`, `trust`, `plain`, `crash` (which is nothing in a release) | nobody |
+//! | `cnm`, `durable`, `http`, `mounts`, `trust`, `plain`, `crash` (which is nothing in a release) | nobody |
 //!
 //! `tests/rooms` reads this table and the one of `lifecycle`, and fails on an arrow that points up, or on
 //! files that use each other in a circle.
@@ -41,8 +42,10 @@ pub mod cli;
 pub mod cni;
 pub mod cnm;
 mod crash;
+pub mod docker;
 mod durable;
 mod flock;
+pub mod http;
 pub mod lifecycle;
 mod mounts;
 pub mod netlink;

@@ -4,8 +4,9 @@ use std::process::ExitCode;
 
 use anyhow::bail;
 
-use super::client::{Socket, endpoints_of};
+use super::client::{DockerArgs, Socket, answer_of};
 use super::output::{Format, columns, line, print};
+use crate::docker::Wanted;
 use crate::lifecycle::{ChainCheck, Check};
 use crate::server::control::{CHECK, WhatToCheck};
 
@@ -33,12 +34,19 @@ pub(super) struct Args {
 
     #[command(flatten)]
     socket: Socket,
+
+    #[command(flatten)]
+    docker: DockerArgs,
 }
 
-pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+pub(super) fn run(args: &Args, outer: &Wanted) -> anyhow::Result<ExitCode> {
     let mut which = Vec::new();
     for name in &args.which {
-        let endpoints = endpoints_of(name);
+        // Without an answer it may still be an endpoint's.
+        let endpoints = match args.docker.find(outer) {
+            Ok(docker) => answer_of(docker.endpoints_of(name))?.unwrap_or_default(),
+            Err(_) => Vec::new(),
+        };
         match endpoints.is_empty() {
             true => which.push(name.clone()),
             false => which.extend(endpoints),

@@ -25,6 +25,8 @@ use std::process::ExitCode;
 
 use clap::{Command, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
+use crate::docker::Wanted;
+
 const ABOUT: &str = "Docker networks out of CNI plugins";
 
 const LONG_ABOUT: &str = "\
@@ -74,6 +76,8 @@ enum Verb {
 #[must_use]
 pub fn main() -> ExitCode {
     let mut arguments: Vec<OsString> = args_os().collect();
+    // What `docker` was told about itself; nothing if it does not run this.
+    let outer = Wanted::default();
     let as_cnitool = cni::is_cnitool(arguments.first().map(OsString::as_os_str));
     if as_cnitool {
         arguments = cni::from_cnitool(arguments.into_iter());
@@ -99,7 +103,7 @@ pub fn main() -> ExitCode {
         Verb::Ports(args) => ports::run(&args).map(|()| ExitCode::SUCCESS),
         Verb::Orphans(args) => orphans::run(args),
         Verb::Gc(args) => gc::run(&args),
-        Verb::Check(args) => check::run(&args),
+        Verb::Check(args) => check::run(&args, &outer),
         Verb::Documents(args) => documents::run(&args, &Cli::command()).map(|()| ExitCode::SUCCESS),
         Verb::Validate(args) => validate::run(args),
         Verb::Cni(args) => cni::run(args),

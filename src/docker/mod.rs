@@ -1,0 +1,150 @@
+//! Asking Docker, over the Unix socket that its own command line would use.
+//!
+//! For tools alone. The driver must not ask while it serves a call: Docker waits for its drivers, and
+//! would wait for ever.
+
+mod error;
+mod find;
+mod types;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use hyper::{Method, StatusCode};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use tokio::time::timeout;
+
+pub use error::Error;
+pub use find::Wanted;
+pub use types::{Container, Endpoint, Network};
+
+use error::Result;
+
+use crate::http::exchange;
+
+/// No read may take longer. Whoever looks at a table would rather do without names.
+const READ_WITHIN: Duration = Duration::from_secs(1);
+
+/// A dockerd of this machine.
+#[derive(Debug, Clone)]
+pub struct Docker {
+    socket: PathBuf,
+}
+
+/// How Docker refuses.
+#[derive(Deserialize)]
+struct Refusal {
+    message: String,
+}
+
+impl Docker {
+    /// The dockerd that the user wants, or else the one that `docker` itself would ask. It need not
+    /// run.
+    ///
+    /// # Errors
+    /// It is said to be somewhere else than on a Unix socket, or what says where it is cannot be read.
+    pub fn find(wanted: &Wanted) -> Result<Self> {
+        Ok(Self { socket: find::socket(wanted)? })
+    }
+
+    /// All containers, also those that do not run.
+    ///
+    /// # Errors
+    /// Docker does not answer within a second, or refuses.
+    pub async fn containers(&self) -> Result<Vec<Container>> {
+        self.read("/containers/json?all=1").await
+    }
+
+    /// The networks of a driver, also those that nothing is on.
+    ///
+    /// # Errors
+    /// Docker does not answer within a second, or refuses.
+    pub async fn networks(&self, driver: &str) -> Result<Vec<Network>> {
+        let filters = json!({ "driver": [driver] }).to_string();
+        self.read(&format!("/networks?filters={}", escaped(&filters))).await
+    }
+
+    /// The ids of the endpoints of the container of this name, or beginning of an id; none if there
+    /// is no such container.
+    ///
+    /// # Errors
+    /// Docker does not answer within a second, or refuses.
+    pub async fn endpoints_of(&self, container: &str) -> Result<Vec<String>> {
+        let asked = self.read(&format!("/containers/{}/json", escaped(container))).await;
+        let container: Container = match asked {
+            Err(Error::Refused { status: StatusCode::NOT_FOUND, .. }) => return Ok(Vec::new()),
+            asked => asked?,
+        };
+        let ids = container.endpoints.into_values().map(|endpoint| endpoint.id);
+        Ok(ids.filter(|id| !id.is_empty()).collect())
+    }
+
+    /// Makes a network, as `POST /networks/create` takes it; returns its id. Waits as long as Docker
+    /// takes, since it waits for the driver.
+    ///
+    /// # Errors
+    /// Docker does not answer, or refuses.
+    pub async fn create_network(&self, network: &Value) -> Result<String> {
+        #[derive(Deserialize)]
+        struct Created {
+            #[serde(rename = "Id")]
+            id: String,
+        }
+        let body = network.to_string().into_bytes();
+        let created: Created = self.ask(Method::POST, "/networks/create", body).await?;
+        Ok(created.id)
+    }
+
+    async fn read<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
+        timeout(READ_WITHIN, self.ask(Method::GET, path, Vec::new()))
+            .await
+            .map_err(|_| Error::TooSlow { socket: self.socket.clone(), limit: READ_WITHIN })?
+    }
+
+    async fn ask<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Vec<u8>,
+    ) -> Result<T> {
+        let answer = exchange(&self.socket, method, path, body)
+            .await
+            .map_err(|source| Error::Unreachable { socket: self.socket.clone(), source })?;
+        let (head, body) = answer.into_parts();
+        if !head.status.is_success() {
+            let message = match serde_json::from_slice(&body) {
+                Ok(Refusal { message }) => message,
+                Err(_) => String::from_utf8_lossy(&body).trim().to_owned(),
+            };
+            return Err(Error::Refused { status: head.status, message });
+        }
+        serde_json::from_slice(&body)
+            .map_err(|source| Error::Answer { socket: self.socket.clone(), source })
+    }
+}
+
+/// A text as a part of a URL: all but letters, digits and what never means anything there in %XX.
+fn escaped(text: &str) -> String {
+    text.bytes().fold(String::new(), |mut escaped, byte| {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'~' => {
+                escaped.push(char::from(byte));
+            }
+            _ => escaped += &format!("%{byte:02X}"),
+        }
+        escaped
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_cannot_become_another_path() {
+        assert_eq!(escaped("web-1_a"), "web-1_a");
+        assert_eq!(escaped("../x?a b"), "%2E%2E%2Fx%3Fa%20b");
+    }
+}

@@ -1,0 +1,107 @@
+//! What Docker tells; what nobody here asks for is left out.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Deserializer};
+
+/// A container.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Container {
+    /// 64 digits.
+    pub id: String,
+    /// Each with a `/` before it: its own, and `/other/alias` for those that link to it.
+    #[serde(default)]
+    pub names: Vec<String>,
+    /// Docker Compose says here which project and service it is of.
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub labels: BTreeMap<String, String>,
+    /// What it has of each network, by the network's name.
+    #[serde(rename = "NetworkSettings", default, deserialize_with = "endpoints")]
+    pub endpoints: BTreeMap<String, Endpoint>,
+}
+
+/// What a container has of a network. Texts are empty where there is nothing, as in a container that
+/// does not run.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct Endpoint {
+    /// The endpoint's id.
+    #[serde(rename = "EndpointID")]
+    pub id: String,
+    /// The network's id.
+    #[serde(rename = "NetworkID")]
+    pub network: String,
+    /// The IPv4 address.
+    #[serde(rename = "IPAddress")]
+    pub ipv4: String,
+    /// The IPv6 address.
+    #[serde(rename = "GlobalIPv6Address")]
+    pub ipv6: String,
+}
+
+/// A network.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Network {
+    /// 64 digits.
+    pub id: String,
+    /// What the user calls it.
+    pub name: String,
+    /// Docker Compose says here which project it is of.
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub labels: BTreeMap<String, String>,
+    /// The user's `-o`.
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub options: BTreeMap<String, String>,
+}
+
+impl Container {
+    /// The name that the user gave it, or Docker; its id where there is none.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        let mut names = self.names.iter().filter_map(|name| name.strip_prefix('/'));
+        names.find(|name| !name.contains('/')).unwrap_or(&self.id)
+    }
+}
+
+fn endpoints<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<BTreeMap<String, Endpoint>, D::Error> {
+    #[derive(Default, Deserialize)]
+    #[serde(rename_all = "PascalCase", default)]
+    struct Settings {
+        networks: Option<BTreeMap<String, Endpoint>>,
+    }
+    let settings = Option::<Settings>::deserialize(deserializer)?.unwrap_or_default();
+    Ok(settings.networks.unwrap_or_default())
+}
+
+/// Docker writes nothing as `null` as well.
+fn null_as_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
+    deserializer: D,
+) -> Result<T, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_container_is_called_by_its_own_name() {
+        let container: Container = serde_json::from_str(
+            r#"{"Id": "c0ffee", "Names": ["/other/alias", "/web-1"], "Labels": null,
+                "NetworkSettings": {"Networks": {"web": {
+                    "EndpointID": "e1", "NetworkID": "a1", "IPAddress": "10.22.0.5",
+                    "GlobalIPv6Address": "", "DriverOpts": null}}}}"#,
+        )
+        .unwrap();
+        assert_eq!(container.name(), "web-1");
+        assert_eq!(container.endpoints["web"].ipv4, "10.22.0.5");
+        let nameless: Container =
+            serde_json::from_str(r#"{"Id": "c0ffee", "NetworkSettings": {"Networks": null}}"#)
+                .unwrap();
+        assert_eq!(nameless.name(), "c0ffee");
+    }
+}
