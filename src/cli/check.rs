@@ -122,6 +122,7 @@ mod tests {
             addresses: vec!["10.22.0.5/16".parse().unwrap()],
             chain: ChainCheck::Ok,
             differences: Vec::new(),
+            faults: Vec::new(),
             notes: Vec::new(),
             repaired: Vec::new(),
         }

@@ -3,6 +3,7 @@
 //! | file | from | to |
 //! |---|---|---|
 //! | `conflist` | a network configuration list | what a Docker network on it can do |
+//! | `pools` | a network configuration list | the addresses that it gives |
 //! | `arguments` | what Docker asks for an endpoint | what the chain's plugins are told |
 //! | `answers` | what ADD made | Docker's answers to CreateEndpoint and Join |
 //! | `mtu` | the MTU that Docker decides | the chain that makes its interface with it |
@@ -14,6 +15,7 @@ mod answers;
 mod arguments;
 mod conflist;
 mod mtu;
+mod pools;
 mod refusal;
 #[cfg(test)]
 mod tests;
@@ -25,6 +27,7 @@ pub use conflist::{
     masters, prospects, publishes, serves,
 };
 pub use mtu::with_mtu;
+pub use pools::{AddressPool, pools};
 pub use refusal::{OtherAddress, Refusal};
 
 use serde_json::Value;
