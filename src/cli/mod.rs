@@ -4,20 +4,20 @@
 //! not acted upon any more, but shown.
 
 mod activation;
-mod check;
 mod client;
 mod cni;
 mod documents;
 mod folders;
-mod gc;
 mod host_root;
 mod logging;
-mod orphans;
+mod operator;
 mod output;
-mod ports;
 mod seconds;
 mod serve;
+mod table;
+mod time;
 mod validate;
+mod watch;
 
 use std::env::{args_os, var_os};
 use std::ffi::{OsStr, OsString};
@@ -41,6 +41,8 @@ Example:
   cnm-cni serve                                   # the driver, on a Unix socket
   docker network create -d cni --ipam-driver null -o conflist=k8s-pod-network web
   docker run --network web -p 8080:80 nginx       # attached by this machine's CNI plugins
+  cnm-cni                                         # how things stand, as 'cnm-cni status'
+  cnm-cni doctor                                  # why it does not work, and what helps
 
 Without -o conflist=NAME the first configuration in /etc/cni/net.d is taken, and without \
 any there, a built-in bridge. 'cnm-cni validate' tells what is there, and whether it works; \
@@ -52,7 +54,7 @@ is not understood. The help of a verb tells more.";
 
 #[derive(Debug, Parser)]
 #[command(name = "cnm-cni", version, about = ABOUT, long_about = LONG_ABOUT, after_help = EXAMPLE)]
-#[command(arg_required_else_help = true)]
+#[command(subcommand_required = true)]
 struct Cli {
     #[command(subcommand)]
     verb: Verb,
@@ -65,10 +67,8 @@ enum Verb {
     Serve(serve::Args),
     Validate(validate::Args),
     Cni(cni::Args),
-    Ports(ports::Args),
-    Orphans(orphans::Args),
-    Gc(gc::Args),
-    Check(check::Args),
+    #[command(flatten)]
+    Operator(operator::Verb),
     Documents(documents::Args),
 }
 
@@ -81,6 +81,8 @@ pub fn main() -> ExitCode {
     let as_cnitool = cni::is_cnitool(arguments.first().map(OsString::as_os_str));
     if as_cnitool {
         arguments = cni::from_cnitool(arguments.into_iter());
+    } else if arguments.len() < 2 {
+        arguments.push("status".into());
     }
     let read = deaf_to_empty_variables(Cli::command())
         .try_get_matches_from(arguments)
@@ -100,10 +102,7 @@ pub fn main() -> ExitCode {
     logging::start(&log, verb.log_level());
     let outcome = match verb {
         Verb::Serve(args) => serve::run(args).map(|()| ExitCode::SUCCESS),
-        Verb::Ports(args) => ports::run(&args).map(|()| ExitCode::SUCCESS),
-        Verb::Orphans(args) => orphans::run(args),
-        Verb::Gc(args) => gc::run(&args),
-        Verb::Check(args) => check::run(&args, &outer),
+        Verb::Operator(verb) => verb.run(&outer),
         Verb::Documents(args) => documents::run(&args, &Cli::command()).map(|()| ExitCode::SUCCESS),
         Verb::Validate(args) => validate::run(args),
         Verb::Cni(args) => cni::run(args),
@@ -121,12 +120,7 @@ impl Verb {
         match self {
             Self::Serve(_) => logging::Level::Info,
             Self::Validate(_) => logging::Level::Error,
-            Self::Ports(_)
-            | Self::Orphans(_)
-            | Self::Gc(_)
-            | Self::Check(_)
-            | Self::Cni(_)
-            | Self::Documents(_) => logging::Level::Warn,
+            Self::Operator(_) | Self::Cni(_) | Self::Documents(_) => logging::Level::Warn,
         }
     }
 }
