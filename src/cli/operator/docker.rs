@@ -37,15 +37,21 @@ fn ask(docker: &DockerArgs, outer: &Wanted) -> Result<Names, String> {
 
 impl Names {
     fn told(containers: Vec<docker::Container>, networks: Vec<docker::Network>) -> Self {
-        let containers: Vec<Container> = containers.into_iter().map(Container::told).collect();
+        let own = networks.into_iter().filter_map(|it| Some((it.id.parse().ok()?, it.name)));
+        let own: Vec<(NetworkId, String)> = own.collect();
+        let mut containers: Vec<Container> = containers.into_iter().map(Container::told).collect();
+        // Of a container that was never started Docker tells the names of its networks alone.
+        let ends = containers.iter_mut().flat_map(|container| &mut container.ends);
+        for end in ends.filter(|end| end.network_id.is_none()) {
+            let named = own.iter().find(|(_, name)| *name == end.network);
+            end.network_id = named.map(|(id, _)| id.clone());
+        }
         // Also those of a driver by another name.
         let of_containers = containers.iter().flat_map(|container| &container.ends);
         let of_containers =
             of_containers.filter_map(|end| Some((end.network_id.clone()?, end.network.clone())));
-        let own = networks.into_iter().filter_map(|it| Some((it.id.parse().ok()?, it.name)));
-        let own: Vec<(NetworkId, String)> = own.collect();
         let of_driver = own.iter().map(|(id, _)| id.clone()).collect();
-        let networks = of_containers.chain(own).collect();
+        let networks = of_containers.chain(own.iter().cloned()).collect();
         Self { containers, networks, of_driver, unknown: None }
     }
 }
@@ -65,5 +71,30 @@ impl Container {
             ends: ends.collect(),
             id: told.id,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_network_of_a_container_that_was_never_started_is_known_by_its_name() {
+        let containers = json!([{
+            "Id": "c0ffee", "Names": ["/late"], "State": "created",
+            "Labels": {"com.docker.compose.project": "shop"},
+            "NetworkSettings": {"Networks": {"edge": {"NetworkID": "", "EndpointID": ""}}},
+        }]);
+        let networks = json!([{"Id": "a1b2", "Name": "edge"}]);
+        let names = Names::told(
+            serde_json::from_value(containers).unwrap(),
+            serde_json::from_value(networks).unwrap(),
+        );
+        let late = names.containers_called("late").next().unwrap();
+        assert_eq!((late.state.as_str(), late.project.as_deref()), ("created", Some("shop")));
+        assert_eq!(late.ends[0].network_id, "a1b2".parse().ok());
+        assert_eq!(late.ends[0].endpoint, None);
     }
 }
