@@ -12,7 +12,7 @@ use crate::docker::{Docker, Wanted};
 use crate::http::exchange;
 
 /// Where the driver listens.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 pub(super) struct Socket {
     /// The driver's socket, as for 'cnm-cni serve'
     #[arg(long, value_name = "FILE", env = "CNM_CNI_SOCKET")]
@@ -21,12 +21,19 @@ pub(super) struct Socket {
 }
 
 /// Where Docker listens.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 pub(super) struct DockerArgs {
     /// Docker's socket, as unix:///run/docker.sock [default: where 'docker' finds it, by DOCKER_HOST,
     /// DOCKER_CONTEXT, its current context, or at unix:///var/run/docker.sock]
     #[arg(long, value_name = "HOST")]
     docker: Option<String>,
+}
+
+/// No driver answers.
+#[derive(Debug, thiserror::Error)]
+#[error("no driver answers on {}: is 'cnm-cni serve' running, and are you root?", socket.display())]
+pub(super) struct NoDriver {
+    socket: PathBuf,
 }
 
 /// How the driver refuses a call.
@@ -49,12 +56,7 @@ impl Socket {
         let body = serde_json::to_vec(request).context("cannot write the request")?;
         let path = format!("/{method}");
         let call = exchange(&self.socket, Method::POST, &path, body);
-        let answer = answer_of(call)?.with_context(|| {
-            format!(
-                "no driver answers on {}: is 'cnm-cni serve' running, and are you root?",
-                self.socket.display()
-            )
-        })?;
+        let answer = answer_of(call)?.with_context(|| NoDriver { socket: self.socket.clone() })?;
         let answer = answer.into_body();
         if let Ok(Refusal { err }) = serde_json::from_slice(&answer) {
             bail!(err);

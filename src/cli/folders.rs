@@ -8,7 +8,8 @@ use clap::builder::BoolishValueParser;
 
 use crate::cni::{ConfDir, Limits, Runtime, Trust};
 
-const CONF_DIR: &str = "/etc/cni/net.d";
+/// Folder of the CNI configuration files, unless the user says otherwise.
+pub(super) const CONF_DIR: &str = "/etc/cni/net.d";
 const CNI_PATH: [&str; 3] = ["/opt/cni/bin", "/usr/lib/cni", "/usr/libexec/cni"];
 
 /// Said when the driver's records cannot be read: they are root's.

@@ -4,7 +4,6 @@
 //! not acted upon any more, but shown.
 
 mod activation;
-mod check;
 mod client;
 mod cni;
 mod compose;
@@ -12,17 +11,18 @@ mod create;
 mod documents;
 mod explain;
 mod folders;
-mod gc;
 mod host_root;
 mod logging;
 mod new_network;
-mod orphans;
+mod operator;
 mod output;
 mod plugin;
-mod ports;
 mod seconds;
 mod serve;
+mod table;
+mod time;
 mod validate;
+mod watch;
 
 use std::env::{args_os, var_os};
 use std::ffi::{OsStr, OsString};
@@ -46,6 +46,8 @@ Example:
   cnm-cni serve                                   # the driver, on a Unix socket
   docker network create -d cni --ipam-driver null -o conflist=k8s-pod-network web
   docker run --network web -p 8080:80 nginx       # attached by this machine's CNI plugins
+  cnm-cni                                         # how things stand, as 'cnm-cni status'
+  cnm-cni doctor                                  # why it does not work, and what helps
 
 Without -o conflist=NAME the first configuration in /etc/cni/net.d is taken, and without \
 any there, a built-in bridge. 'cnm-cni validate' shows what is there, and whether it works; \
@@ -57,7 +59,7 @@ is not understood. The help of a verb has more.";
 
 #[derive(Debug, Parser)]
 #[command(name = "cnm-cni", version, about = ABOUT, long_about = LONG_ABOUT, after_help = EXAMPLE)]
-#[command(arg_required_else_help = true)]
+#[command(subcommand_required = true)]
 struct Cli {
     #[command(subcommand)]
     verb: Verb,
@@ -72,10 +74,8 @@ enum Verb {
     Explain(explain::Args),
     Validate(validate::Args),
     Cni(cni::Args),
-    Ports(ports::Args),
-    Orphans(orphans::Args),
-    Gc(gc::Args),
-    Check(check::Args),
+    #[command(flatten)]
+    Operator(operator::Verb),
     Documents(documents::Args),
 }
 
@@ -103,6 +103,9 @@ pub fn main() -> ExitCode {
             }
         }
     }
+    if !as_cnitool && arguments.len() < 2 {
+        arguments.push("status".into());
+    }
     let read = deaf_to_empty_variables(Cli::command())
         .try_get_matches_from(arguments)
         .and_then(|mut matches| Cli::from_arg_matches_mut(&mut matches));
@@ -123,10 +126,7 @@ pub fn main() -> ExitCode {
         Verb::Serve(args) => serve::run(args).map(|()| ExitCode::SUCCESS),
         Verb::Create(args) => create::run(&args, &outer).map(|()| ExitCode::SUCCESS),
         Verb::Explain(args) => explain::run(&args),
-        Verb::Ports(args) => ports::run(&args).map(|()| ExitCode::SUCCESS),
-        Verb::Orphans(args) => orphans::run(args),
-        Verb::Gc(args) => gc::run(&args),
-        Verb::Check(args) => check::run(&args, &outer),
+        Verb::Operator(verb) => verb.run(&outer),
         Verb::Documents(args) => documents::run(&args, &Cli::command()).map(|()| ExitCode::SUCCESS),
         Verb::Validate(args) => validate::run(args),
         Verb::Cni(args) => cni::run(args),
@@ -149,12 +149,7 @@ impl Verb {
         match self {
             Self::Serve(_) => logging::Level::Info,
             Self::Validate(_) | Self::Explain(_) | Self::Create(_) => logging::Level::Error,
-            Self::Ports(_)
-            | Self::Orphans(_)
-            | Self::Gc(_)
-            | Self::Check(_)
-            | Self::Cni(_)
-            | Self::Documents(_) => logging::Level::Warn,
+            Self::Operator(_) | Self::Cni(_) | Self::Documents(_) => logging::Level::Warn,
         }
     }
 }

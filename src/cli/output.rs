@@ -1,31 +1,109 @@
 //! What verbs print: a table for people, or JSON for programs.
 
-use std::fmt::Write as _;
-use std::io::{ErrorKind, Write as _, stderr, stdout};
+use std::io::{ErrorKind, IsTerminal as _, Write as _, stderr, stdout};
 
 use anyhow::Context;
 use clap::ValueEnum;
 use serde::Serialize;
 
+use super::table::{Style, Table};
 use crate::plain;
 
 /// How to print.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub(super) enum Format {
+    /// A table that fits the terminal (80 columns where there is none): long cells are wrapped
+    #[default]
     Table,
+    /// A table of all columns, a line for each row, however long
+    Wide,
+    /// An array with an object for each row; docs/operations.md tells its form
     Json,
 }
 
-/// Prints `value` as JSON, or as the table that `table` makes of it.
+/// What is printed of a list, the same for every verb that has one.
+#[derive(Debug, Clone, Copy, Default, clap::Args)]
+pub(super) struct Listing {
+    /// How to print
+    #[arg(long, value_name = "FORMAT", default_value = "table")]
+    pub(super) format: Format,
+
+    /// Only what names each, a line each: what other commands take
+    #[arg(long, short)]
+    quiet: bool,
+
+    /// Leave out the line with the names of the columns
+    #[arg(long)]
+    no_header: bool,
+}
+
+impl Listing {
+    /// Prints rows: `names` has what names each, `table` shows them, and `below` tells more.
+    pub(super) fn print<T: Serialize>(
+        self,
+        rows: &[T],
+        names: impl Iterator<Item = String>,
+        table: impl FnOnce() -> Table,
+        below: &str,
+    ) -> anyhow::Result<()> {
+        write(&match (self.quiet, self.format) {
+            (true, _) => names.map(|name| line(&name)).collect(),
+            (false, Format::Json) => json(&rows)?,
+            (false, _) if rows.is_empty() => below.to_owned(),
+            (false, _) => table().text(self.style()) + below,
+        })
+    }
+
+    /// Whether only what names each is asked for.
+    pub(super) fn is_quiet(self) -> bool {
+        self.quiet
+    }
+
+    /// How tables look that are shown so.
+    pub(super) fn style(self) -> Style {
+        let style = self.format.style();
+        Style { header: !self.no_header, ..style }
+    }
+}
+
+impl Format {
+    /// How tables look that are printed to standard output.
+    pub(super) fn style(self) -> Style {
+        let terminal = stdout().is_terminal();
+        let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        Style {
+            width: (self != Self::Wide).then(|| width(terminal)),
+            header: true,
+            colour: terminal && !no_colour,
+        }
+    }
+}
+
+/// Of the terminal; else what COLUMNS says, or 80.
+fn width(terminal: bool) -> u16 {
+    /// Narrower than this no table can be read.
+    const LEAST: u16 = 60;
+    let said = || std::env::var("COLUMNS").ok()?.parse().ok();
+    let shown = terminal.then(terminal_size::terminal_size).flatten();
+    let width = shown.map(|(terminal_size::Width(width), _)| width);
+    width.or_else(said).unwrap_or(80).max(LEAST)
+}
+
+/// Prints `value` as JSON, or as the text that `table` makes of it.
 pub(super) fn print<T: Serialize>(
     format: Format,
     value: &T,
     table: impl FnOnce(&T) -> String,
 ) -> anyhow::Result<()> {
     write(&match format {
-        Format::Table => table(value),
-        Format::Json => plain::json(&serde_json::to_string_pretty(value)?).into_owned() + "\n",
+        Format::Table | Format::Wide => table(value),
+        Format::Json => json(value)?,
     })
+}
+
+/// A value as JSON that is fit to be shown.
+fn json<T: Serialize>(value: &T) -> anyhow::Result<String> {
+    Ok(plain::json(&serde_json::to_string_pretty(value)?).into_owned() + "\n")
 }
 
 /// Writes to standard output.
@@ -45,43 +123,4 @@ pub(super) fn line(text: &str) -> String {
 /// Writes to standard error. If that fails, the exit status remains.
 pub(super) fn complain(text: &str) {
     let _ = stderr().write_all(text.as_bytes());
-}
-
-/// Lines up rows of cells, two blanks between columns; nothing is blank at a line's end. What
-/// others wrote stays in its cell: see [`plain`].
-pub(super) fn columns<const N: usize>(
-    head: [&str; N],
-    rows: impl Iterator<Item = [String; N]>,
-) -> String {
-    let rows = rows.map(|row| row.map(|cell| plain::line(&cell).into_owned()));
-    let rows: Vec<_> = std::iter::once(head.map(str::to_owned)).chain(rows).collect();
-    let widths: [usize; N] = std::array::from_fn(|column| {
-        rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0)
-    });
-    rows.iter().fold(String::new(), |mut text, row| {
-        let line = row.iter().zip(widths).fold(String::new(), |mut line, (cell, width)| {
-            // Writing to a string cannot fail.
-            let _ = write!(line, "{cell:width$}  ");
-            line
-        });
-        text.push_str(line.trim_end());
-        text.push('\n');
-        text
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn columns_are_as_wide_as_their_widest_cell() {
-        let rows = [["a", "…", ""], ["longer", "b", "c"]].map(|row| row.map(str::to_owned));
-        let forged = [["a\nb\x1b[31m", ""]].map(|row| row.map(str::to_owned));
-        assert_eq!(columns(["ONE", "TWO"], forged.into_iter()).lines().count(), 2);
-        assert_eq!(
-            columns(["ONE", "TWO", "THREE"], rows.into_iter()),
-            "ONE     TWO  THREE\na       …\nlonger  b    c\n"
-        );
-    }
 }

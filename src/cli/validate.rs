@@ -8,7 +8,8 @@ use anyhow::{Context, bail};
 use serde_json::{Value, json};
 
 use super::folders::Folders;
-use super::output::{Format, columns, line, print};
+use super::output::{Listing, line, print, write};
+use super::table::{Cell, Style, Table};
 use crate::cni::{ConfigError, NetworkConfigList, Runtime, ValidatedPlugin};
 use crate::lifecycle::Judgement;
 use crate::translate::{Prospects, TakesAddress};
@@ -17,7 +18,6 @@ use crate::{cni, lifecycle};
 const HELP: &str = "\
 Columns:
   PLUGINS       the chain, each plugin with the IPAM plugin that it runs
-  CAPABILITIES  what the plugins declare, and take from -o cni.capability.NAME
   PORTS         whether 'docker run -p' publishes ports
   FIXED IP      whether 'docker run --ip', or Docker's own IPAM, can choose the address:
                 several, one, or maybe where the IPAM plugin may not listen
@@ -27,6 +27,7 @@ Columns:
   STATUS        what the plugins say themselves; asked from CNI version 1.1.0 on
   RESULT        ok; or failed, with the reason below, where CreateNetwork refuses it too, or a plugin
                 is not ready; or passed over: it makes no interface, and is no network for containers
+  CAPABILITIES  with --format wide: what the plugins declare, and can be told through -o cni.capability.NAME
 
 Examples:
   cnm-cni validate                                # every network in /etc/cni/net.d
@@ -47,9 +48,8 @@ pub(super) struct Args {
     #[arg(value_name = "NAME|FILE")]
     what: Option<OsString>,
 
-    /// A table for people, or JSON
-    #[arg(long, value_name = "FORMAT", default_value = "table")]
-    format: Format,
+    #[command(flatten)]
+    listing: Listing,
 
     #[command(flatten)]
     folders: Folders,
@@ -86,10 +86,15 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
         .context("cannot start the runtime")?;
     let rows = runtime.block_on(gather(&args, &plugins))?;
     let networks: Vec<_> = rows.iter().map(Row::json).collect();
-    print(args.format, &json!({ "networks": networks }), |_| match &args.what {
-        None => table(&rows, &note(&args.folders.conf_dir(), &rows)),
-        Some(_) => table(&rows, ""),
-    })?;
+    if args.listing.is_quiet() {
+        write(&rows.iter().map(|row| line(row.name())).collect::<String>())?;
+    } else {
+        let style = args.listing.style();
+        print(args.listing.format, &json!({ "networks": networks }), |_| match &args.what {
+            None => table(&rows, &note(&args.folders.conf_dir(), &rows), style),
+            Some(_) => table(&rows, "", style),
+        })?;
+    }
     let all_well = rows.iter().all(|row| row.is_passed_over || row.problems().is_empty());
     Ok(if all_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -238,40 +243,43 @@ impl Row {
         problems
     }
 
-    fn cells(&self) -> [String; 10] {
+    /// A cell for each column of [`table`].
+    fn cells(&self) -> [Cell; 10] {
         let result = match self.problems().is_empty() {
             true => "ok",
             false if self.is_passed_over => "passed over",
             false => "failed",
         };
+        let result = Cell::from(result).bad_if(result == "failed");
         let none = || "-".to_owned();
         let Ok(Network { list, judgement: Judgement { validation, prospects, .. } }) =
             &self.content
         else {
-            let mut cells = std::array::from_fn(|_| none());
-            cells[0] = self.name().to_owned();
-            cells[9] = result.to_owned();
+            let mut cells = std::array::from_fn(|_| none().into());
+            cells[0] = self.name().into();
+            cells[7] = result;
             return cells;
         };
         let capabilities = capabilities(list);
         [
-            list.name().to_owned(),
-            list.cni_version().to_string(),
-            chain(&validation.plugins),
-            if capabilities.is_empty() { none() } else { capabilities.join(",") },
-            if prospects.publishes_ports { "yes" } else { "no" }.to_owned(),
-            takes_address(prospects).to_owned(),
-            families(prospects),
-            if lifecycle::exempts_by_default(list) { "exempt" } else { "policy" }.to_owned(),
+            list.name().into(),
+            chain(&validation.plugins).into(),
+            if prospects.publishes_ports { "yes" } else { "no" }.into(),
+            takes_address(prospects).into(),
+            families(prospects).into(),
+            if lifecycle::exempts_by_default(list) { "exempt" } else { "policy" }.into(),
             match &validation.status {
-                None => none(),
-                Some(Ok(())) => "ready".to_owned(),
-                Some(Err(error)) => match error.code() {
+                None => none().into(),
+                Some(Ok(())) => "ready".into(),
+                Some(Err(error)) => Cell::from(match error.code() {
                     Some(code) => format!("not ready ({code})"),
                     None => "not ready".to_owned(),
-                },
+                })
+                .bad(),
             },
-            result.to_owned(),
+            result,
+            list.cni_version().to_string().into(),
+            if capabilities.is_empty() { none() } else { capabilities.join(",") }.into(),
         ]
     }
 
@@ -283,14 +291,14 @@ impl Row {
             "ok": problems.is_empty(),
             "problems": problems,
             "default": self.is_default,
-            "passedOver": self.is_passed_over,
+            "passed_over": self.is_passed_over,
         });
         let Ok(Network { list, judgement: Judgement { validation, prospects, .. } }) =
             &self.content
         else {
             return json;
         };
-        json["cniVersion"] = json!(list.cni_version());
+        json["cni_version"] = json!(list.cni_version());
         json["plugins"] = validation.plugins.iter().map(plugin_json).collect();
         json["capabilities"] = json!(capabilities(list));
         json["status"] = match &validation.status {
@@ -300,13 +308,13 @@ impl Row {
                 json!({ "ready": false, "code": error.code(), "message": error.to_string() })
             }
         };
-        json["needsDockerIpam"] = json!(prospects.needs_docker_ipam);
+        json["needs_docker_ipam"] = json!(prospects.needs_docker_ipam);
         json["docker"] = json!({
-            "publishesPorts": prospects.publishes_ports,
-            "fixedAddresses": takes_address(prospects),
+            "publishes_ports": prospects.publishes_ports,
+            "fixed_addresses": takes_address(prospects),
             "subnets": prospects.subnets,
-            "dualStack": has_families(prospects).map(|(ipv4, ipv6)| ipv4 && ipv6),
-            "forwardExempt": lifecycle::exempts_by_default(list),
+            "dual_stack": has_families(prospects).map(|(ipv4, ipv6)| ipv4 && ipv6),
+            "forward_exempt": lifecycle::exempts_by_default(list),
             "isolated": self.is_built_in(),
         });
         json
@@ -316,9 +324,9 @@ impl Row {
 fn plugin_json(plugin: &ValidatedPlugin) -> Value {
     json!({
         "type": plugin.plugin_type,
-        "ipamOf": plugin.ipam_of,
+        "ipam_of": plugin.ipam_of,
         "path": plugin.program,
-        "supportedVersions": plugin.versions,
+        "supported_versions": plugin.versions,
         "capabilities": plugin.capabilities,
         "problem": plugin.problem.as_ref().map(ToString::to_string),
     })
@@ -365,21 +373,13 @@ fn families(prospects: &Prospects) -> String {
     .to_owned()
 }
 
-/// The rows, then the note, then the problems.
-fn table(rows: &[Row], note: &str) -> String {
-    const HEAD: [&str; 10] = [
-        "NETWORK",
-        "VERSION",
-        "PLUGINS",
-        "CAPABILITIES",
-        "PORTS",
-        "FIXED IP",
-        "FAMILIES",
-        "FORWARD",
-        "STATUS",
-        "RESULT",
-    ];
-    let text = columns(HEAD, rows.iter().map(Row::cells)) + note;
+/// The rows below each other, and then the note, and what is amiss.
+fn table(rows: &[Row], note: &str, style: Style) -> String {
+    let head =
+        ["NETWORK", "PLUGINS", "PORTS", "FIXED IP", "FAMILIES", "FORWARD", "STATUS", "RESULT"];
+    let mut table = Table::new(head).and_wide(["VERSION", "CAPABILITIES"]);
+    rows.iter().for_each(|row| table.row(row.cells()));
+    let text = table.text(style) + note;
     let problems = rows.iter().flat_map(|row| {
         row.problems().into_iter().map(|problem| match &row.content {
             Ok(network) => line(&format!("{}: {problem}", network.list.name())),

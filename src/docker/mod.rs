@@ -10,7 +10,7 @@ mod types;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use hyper::{Method, StatusCode};
+use hyper::Method;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -64,21 +64,6 @@ impl Docker {
     pub async fn networks(&self, driver: &str) -> Result<Vec<Network>> {
         let filters = json!({ "driver": [driver] }).to_string();
         self.read(&format!("/networks?filters={}", escaped(&filters))).await
-    }
-
-    /// The ids of the endpoints of the container of this name, or beginning of an id; none if there
-    /// is no such container.
-    ///
-    /// # Errors
-    /// Docker does not answer within a second, or refuses.
-    pub async fn endpoints_of(&self, container: &str) -> Result<Vec<String>> {
-        let asked = self.read(&format!("/containers/{}/json", escaped(container))).await;
-        let container: Container = match asked {
-            Err(Error::Refused { status: StatusCode::NOT_FOUND, .. }) => return Ok(Vec::new()),
-            asked => asked?,
-        };
-        let ids = container.endpoints.into_values().map(|endpoint| endpoint.id);
-        Ok(ids.filter(|id| !id.is_empty()).collect())
     }
 
     /// Makes a network, as `POST /networks/create` takes it; returns its id. Waits as long as Docker

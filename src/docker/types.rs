@@ -13,6 +13,9 @@ pub struct Container {
     /// Each with a `/` before it: its own, and `/other/alias` for those that link to it.
     #[serde(default)]
     pub names: Vec<String>,
+    /// `created`, `running`, `exited` and others.
+    #[serde(default)]
+    pub state: String,
     /// Docker Compose says here which project and service it is of.
     #[serde(default, deserialize_with = "null_as_default")]
     pub labels: BTreeMap<String, String>,
@@ -91,13 +94,13 @@ mod tests {
     #[test]
     fn a_container_is_called_by_its_own_name() {
         let container: Container = serde_json::from_str(
-            r#"{"Id": "c0ffee", "Names": ["/other/alias", "/web-1"], "Labels": null,
+            r#"{"Id": "c0ffee", "Names": ["/other/alias", "/web-1"], "Labels": null, "State": "exited",
                 "NetworkSettings": {"Networks": {"web": {
                     "EndpointID": "e1", "NetworkID": "a1", "IPAddress": "10.22.0.5",
                     "GlobalIPv6Address": "", "DriverOpts": null}}}}"#,
         )
         .unwrap();
-        assert_eq!(container.name(), "web-1");
+        assert_eq!((container.name(), container.state.as_str()), ("web-1", "exited"));
         assert_eq!(container.endpoints["web"].ipv4, "10.22.0.5");
         let nameless: Container =
             serde_json::from_str(r#"{"Id": "c0ffee", "NetworkSettings": {"Networks": null}}"#)

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::background::{Background, Gate};
 use super::config::Most;
 use super::error::Result;
+use super::facts::Facts;
 use super::host::{Chains, Isolation};
 use super::interface::Interfaces;
 use super::ports::{Ports, Publisher};
@@ -19,6 +20,8 @@ use super::removal::Removals;
 /// Each part owns its state; a call is a short story over the parts. Clones are the same driver.
 #[derive(Debug, Clone)]
 pub struct Driver {
+    /// What the operator is told of the driver itself.
+    pub(crate) facts: Arc<Facts>,
     /// The kernel's name for the present boot.
     pub(crate) boot_id: Arc<str>,
     pub(crate) most: Most,

@@ -22,8 +22,9 @@
 //! | `open` | the records are read, and what was interrupted is taken up | everything |
 //! | `calls` | one file for each of Docker's calls, and for the operator's | `garbage`, `driver`, and what that may use |
 //! | `check` | the chain's CHECK in a live container, what it and the host have of what ADD left, and repair | `driver`, and what that may use |
+//! | `inventory` | all that the driver has, told to the operator | `driver`, and what that may use |
 //! | `garbage` | what nobody will ask to be removed any more | `driver`, and what that may use |
-//! | `driver` | the driver, and the parts that it is made of | `removal`, and what that may use; `config` |
+//! | `driver` | the driver, and the parts that it is made of | `removal`, and what that may use; `facts`, `config` |
 //! | `removal` | DEL in the background, again and again; what an orphan keeps from others | `ports`, `interface`, and what those may use |
 //! | `ports` | published ports: who holds which, and where they are published | `interface`, and what that may use |
 //! | `interface` | where an interface stands, what ADD left, and making it so again | `host`, and what that may use |
@@ -32,6 +33,7 @@
 //! | `judgement` | which conflist a network runs, and whether it can be used here | `error`, and what that may use |
 //! | `blocking`, `files` | work that blocks; looking into folders | `error`, and what that may use |
 //! | `error` | why a call failed | `port_error` |
+//! | `facts` | what the operator is told of the driver itself | `config` |
 //! | `background`, `config`, `port_error` | tasks and their gate; what the operator decides; why a port cannot be published | nobody |
 
 mod background;
@@ -41,10 +43,12 @@ mod check;
 mod config;
 mod driver;
 mod error;
+mod facts;
 mod files;
 mod garbage;
 mod host;
 mod interface;
+pub mod inventory;
 mod judgement;
 mod open;
 mod port_error;
@@ -53,10 +57,11 @@ mod record;
 mod removal;
 
 pub use calls::explain::{Explanation, explain};
-pub use check::{ChainCheck, Check};
+pub use check::{ChainCheck, Check, Fault};
 pub use config::{Config, Most};
 pub use driver::Driver;
 pub use error::{Error, chain};
+pub use facts::Facts;
 pub use garbage::collect::{Collection, Finding, Outcome};
 pub use host::forward::exempts_by_default;
 pub use judgement::{

@@ -9,6 +9,7 @@ use super::check;
 use super::config::Config;
 use super::driver::Driver;
 use super::error::{Result, chain};
+use super::facts::Facts;
 use super::garbage::{collect, dockerds, start};
 use super::host::{Chains, Lists};
 use super::interface::Interfaces;
@@ -82,6 +83,7 @@ impl Driver {
             Publisher::new(&ports, &networks, &endpoints, &interfaces, &records, &chains);
         let removals = Removals::new(&chains, &interfaces, &ports, &records, &gate, &background);
         let driver = Self {
+            facts: Arc::new(Facts::of(config)),
             boot_id: boot_id.into(),
             most: config.most,
             sync_delete: config.sync_delete,

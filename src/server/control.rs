@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::error::Error;
 use super::json::Json;
 use super::opening::{Opened, Opening};
+use crate::lifecycle::inventory::Inventory;
 use crate::lifecycle::{Check, Collection, Finding, Orphan, Retried};
 
 /// `/Control.RetryOrphans`; the answer is a list of [`Retried`].
@@ -20,6 +21,23 @@ pub const COLLECT: &str = "Control.Collect";
 
 /// `/Control.Check`, with a [`WhatToCheck`]; the answer is a list of [`Check`].
 pub const CHECK: &str = "Control.Check";
+
+/// `/Control.Inventory`, with nothing; the answer is an [`Inventory`].
+pub const INVENTORY: &str = "Control.Inventory";
+/// `/Control.InterfaceNames`, with [`Attachments`]; the answer is a list of pairs: an attachment's id,
+/// and what its interface is called in the container.
+pub const INTERFACE_NAMES: &str = "Control.InterfaceNames";
+
+/// A call that asks for all there is.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Everything {}
+
+/// Some attachments, or all of them.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Attachments {
+    /// Their ids; none for all.
+    pub attachments: Vec<String>,
+}
 
 /// What is to be checked, and what then.
 #[derive(Debug, Serialize, Deserialize)]
@@ -44,6 +62,8 @@ pub(super) fn routes() -> Router<Opening> {
         .route(&format!("/{FORGET_ORPHAN}"), post(forget_orphan))
         .route(&format!("/{COLLECT}"), post(collect))
         .route(&format!("/{CHECK}"), post(check))
+        .route(&format!("/{INVENTORY}"), post(inventory))
+        .route(&format!("/{INTERFACE_NAMES}"), post(interface_names))
 }
 
 async fn retry_orphans(
@@ -69,4 +89,18 @@ async fn collect(
 
 async fn check(Opened(driver): Opened, Json(wanted): Json<WhatToCheck>) -> Json<Vec<Check>> {
     Json(driver.check(&wanted.which, wanted.repair).await)
+}
+
+async fn inventory(
+    Opened(driver): Opened,
+    Json(Everything {}): Json<Everything>,
+) -> Result<Json<Inventory>, Error> {
+    Ok(Json(driver.inventory().await?))
+}
+
+async fn interface_names(
+    Opened(driver): Opened,
+    Json(of): Json<Attachments>,
+) -> Result<Json<Vec<(String, String)>>, Error> {
+    Ok(Json(driver.interface_names(of.attachments).await?))
 }

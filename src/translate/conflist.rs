@@ -174,11 +174,11 @@ pub(super) fn gives(
 
 /// A range of the reference `host-local` IPAM plugin.
 pub(super) struct Range {
-    subnet: IpNet,
+    pub(super) subnet: IpNet,
     /// The first address that it gives, and the last, where it does not give the whole subnet.
-    start: Option<IpAddr>,
-    end: Option<IpAddr>,
-    gateway: IpAddr,
+    pub(super) start: Option<IpAddr>,
+    pub(super) end: Option<IpAddr>,
+    pub(super) gateway: IpAddr,
 }
 
 impl Range {

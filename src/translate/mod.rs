@@ -5,6 +5,7 @@
 //! | `conflist` | a network configuration list | what a Docker network on it can do |
 //! | `arguments` | what Docker asks for an endpoint | the arguments for the chain's plugins |
 //! | `built_in` | a Docker network without a conflist | a conflist of its own |
+//! | `pools` | a network configuration list | the addresses that it gives |
 //! | `answers` | what ADD made | Docker's answers to CreateEndpoint and Join |
 //! | `mtu` | the MTU that Docker decides | the chain that makes its interface with it |
 //! | `refusal` | what does not fit | the reason and the remedy |
@@ -16,6 +17,7 @@ mod arguments;
 mod built_in;
 mod conflist;
 mod mtu;
+mod pools;
 mod refusal;
 #[cfg(test)]
 mod tests;
@@ -28,6 +30,7 @@ pub use conflist::{
     lease_folder, masquerades, masters, prospects, publishes, serves,
 };
 pub use mtu::with_mtu;
+pub use pools::{AddressPool, pools};
 pub use refusal::{DockersChoice, OtherAddress, Refusal};
 
 use serde_json::Value;

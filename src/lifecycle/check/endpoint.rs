@@ -1,9 +1,10 @@
 //! One endpoint: its interface in the container against what settling would make it.
 
+use super::fault::Fault;
 use super::found::Found;
 use super::report::Check;
 use super::shared::Shared;
-use super::{chain, host};
+use super::{chain, host, path};
 use crate::lifecycle::driver::Driver;
 use crate::lifecycle::error::Result;
 use crate::lifecycle::error::chain as in_words;
@@ -61,7 +62,10 @@ impl<'l> Look<'l> {
             Err(error) => check.differences.push(in_words(&error)),
         }
         if self.attachment.joined().is_some() {
-            check.differences.extend(self.on_the_host().await);
+            check.faults = self.on_the_host().await;
+            check.differences.extend(check.faults.iter().map(ToString::to_string));
+            let rules = self.shared.rules().await;
+            check.faults.extend(path::faults(self.driver, self.attachment, rules).await);
             check.differences.extend(self.not_apart().await);
         }
         Some(check)
@@ -69,7 +73,7 @@ impl<'l> Look<'l> {
 
     /// What differs on the host. What joined, or was repaired, after the rules were read is judged by
     /// how they are now.
-    async fn on_the_host(&self) -> Vec<String> {
+    async fn on_the_host(&self) -> Vec<Fault> {
         let (own, attachment) = (&self.driver.interfaces.aside, self.attachment);
         let differences = host::differences(own, attachment, self.shared.rules().await).await;
         match differences.is_empty() || (self.joined && !self.shared.repair) {

@@ -9,6 +9,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+use super::fault::Fault;
 use crate::lifecycle::error::chain;
 use crate::lifecycle::error::{Error, Result};
 use crate::lifecycle::host::filter::{Filter, Kind, Packets};
@@ -67,18 +68,18 @@ impl HostRules {
     }
 }
 
-/// What is not as it should be on the host, one in words each, with what puts it right.
+/// What is not as it should be on the host, with what puts it right.
 pub(super) async fn differences(
     own: &Netlink,
     attachment: &Attachment,
     rules: &HostRules,
-) -> Vec<String> {
+) -> Vec<Fault> {
     let mut differences = exemption(attachment, rules);
     differences.extend(masquerade(attachment, rules));
     if let Some(side) = side_of(attachment) {
         match links(own, side).await {
             Ok(links) => differences.extend(links),
-            Err(error) => differences.push(chain(&error)),
+            Err(error) => differences.push(Fault::without_remedy(chain(&error))),
         }
         for (name, wanted) in &side.settings {
             let actual = setting(name).await;
@@ -101,14 +102,14 @@ fn side_of(attachment: &Attachment) -> Option<&HostSide> {
 }
 
 /// A setting that is not what it was.
-fn unset(name: &str, actual: Option<&str>, wanted: &str) -> String {
+fn unset(name: &str, actual: Option<&str>, wanted: &str) -> Fault {
     let set = format!("sysctl -w {}={wanted}", as_sysctl_takes_it(name));
     let remedy = match actual {
         None if name.starts_with("net/bridge/") => format!("modprobe br_netfilter && {set}"),
         _ => set,
     };
     let actual = actual.unwrap_or("not there");
-    format!("sysctl {name} of the host is {actual}, not {wanted}; run '{remedy}'")
+    Fault::new(format!("sysctl {name} of the host is {actual}, not {wanted}"), remedy)
 }
 
 const IP_FORWARD: &str = "net/ipv4/ip_forward";
@@ -119,7 +120,7 @@ fn as_sysctl_takes_it(name: &str) -> String {
 }
 
 /// The rules that exempt the container from the FORWARD policy, and what goes before them.
-fn exemption(attachment: &Attachment, rules: &HostRules) -> Vec<String> {
+fn exemption(attachment: &Attachment, rules: &HostRules) -> Vec<Fault> {
     let mut differences = Vec::new();
     let links = side_of(attachment).map(|side| side.links.as_slice()).unwrap_or_default();
     let link = links.last().map(|link| link.name.as_str());
@@ -131,7 +132,7 @@ fn exemption(attachment: &Attachment, rules: &HostRules) -> Vec<String> {
         let filter = match rules.of(family) {
             Ok(filter) => filter,
             Err(why) => {
-                differences.push(why.clone());
+                differences.push(Fault::without_remedy(why.as_str()));
                 continue;
             }
         };
@@ -143,29 +144,38 @@ fn exemption(attachment: &Attachment, rules: &HostRules) -> Vec<String> {
             // Nobody's rules are there without the program, and ours cannot be.
             if let Some(filter) = filter {
                 if !filter.has(exemption) {
-                    differences.push(format!("rule {exemption:?} of the host is missing"));
+                    differences.push(Fault::without_remedy(format!(
+                        "rule {exemption:?} of the host is missing"
+                    )));
                 }
                 if let Some(rule) = filter.dropped_before(exemption, packets) {
-                    differences.push(format!(
-                        "rule {rule:?} of the host drops the container's packets before they come to \
-                         its exemption in FORWARD, which cannot count behind that rule; let the policy \
-                         of the chain drop instead: run '{program} {} && {program} -P FORWARD DROP'",
-                        rule.replacen("-A ", "-D ", 1)
+                    differences.push(Fault::new(
+                        format!(
+                            "rule {rule:?} of the host drops the container's packets before they come to \
+                             its exemption in FORWARD, which cannot count behind that rule; let the \
+                             policy of the chain drop instead"
+                        ),
+                        format!(
+                            "{program} {} && {program} -P FORWARD DROP",
+                            rule.replacen("-A ", "-D ", 1)
+                        ),
                     ));
                 }
             }
             let dropping = rules.beside.iter().find(|chain| chain.drops(family, packets));
             if let Some(chain) = dropping {
-                differences.push(format!(
-                    "chain {chain} of the host's nftables drops the container's packets, whatever \
-                     accepts them in FORWARD: the exemption cannot count beside it; run '{}'",
-                    chain.remedy(family, packets)
+                differences.push(Fault::new(
+                    format!(
+                        "chain {chain} of the host's nftables drops the container's packets, whatever \
+                         accepts them in FORWARD: the exemption cannot count beside it"
+                    ),
+                    chain.remedy(family, packets),
                 ));
             }
         }
     }
     let mut once = std::collections::HashSet::new();
-    differences.retain(|difference| once.insert(difference.clone()));
+    differences.retain(|difference| once.insert(difference.to_string()));
     differences
 }
 
@@ -181,7 +191,7 @@ fn packets_of<'p>(exemption: &str, link: Option<&'p str>, publishes: bool) -> Op
 }
 
 /// Addresses that were hidden behind the host's, and are not any more.
-fn masquerade(attachment: &Attachment, rules: &HostRules) -> Vec<String> {
+fn masquerade(attachment: &Attachment, rules: &HostRules) -> Vec<Fault> {
     let seen = side_of(attachment).and_then(|side| side.masqueraded.as_ref());
     let hidden: Vec<IpAddr> = match seen {
         Some(seen) => seen.iter().copied().collect(),
@@ -192,55 +202,57 @@ fn masquerade(attachment: &Attachment, rules: &HostRules) -> Vec<String> {
     let differences = hidden.into_iter().filter_map(|address| {
         match rules.masquerade.hides(attachment, address) {
             Ok(true) => None,
-            Ok(false) => Some(format!(
+            Ok(false) => Some(Fault::by_restart(format!(
                 "address {address} is not masqueraded any more: the rules for it in the host's nat are \
-                 gone, and what the container sends beyond its subnet may get no answer; 'docker \
-                 restart' of the container has them made again"
-            )),
-            Err(why) => Some(why.to_owned()),
+                 gone, and what the container sends beyond its subnet may get no answer"
+            ))),
+            Err(why) => Some(Fault::without_remedy(why)),
         }
     });
     differences.collect()
 }
 
 /// The links that the packets pass, the host's addresses on them, and the routes over them.
-async fn links(own: &Netlink, side: &HostSide) -> Result<Vec<String>> {
+async fn links(own: &Netlink, side: &HostSide) -> Result<Vec<Fault>> {
     let mut differences = Vec::new();
     for HostLink { name, up, controller } in &side.links {
         let Some(link) = own.link(name).await? else {
-            differences.push(format!(
-                "interface {name} of the host is gone; 'docker restart' of the container has it made again"
-            ));
+            differences.push(Fault::by_restart(format!("interface {name} of the host is gone")));
             continue;
         };
         if *up && !link.up {
-            differences
-                .push(format!("interface {name} of the host is down; run 'ip link set {name} up'"));
+            differences.push(Fault::new(
+                format!("interface {name} of the host is down"),
+                format!("ip link set {name} up"),
+            ));
         }
         let actual = match link.controller {
             Some(index) => own.link_by_index(index).await?.map(|controller| controller.name),
             None => None,
         };
         if let Some(controller) = controller.as_ref().filter(|it| actual.as_ref() != Some(it)) {
-            differences.push(format!(
-                "interface {name} of the host is not a port of {controller} any more; run 'ip link \
-                 set {name} master {controller}'"
+            differences.push(Fault::new(
+                format!("interface {name} of the host is not a port of {controller} any more"),
+                format!("ip link set {name} master {controller}"),
             ));
         }
         let of_link = side.gateways.iter().filter(|(of, _)| of == name);
         let actual = own.addresses(link.index).await?;
         for (_, gateway) in of_link.filter(|(_, net)| actual.iter().all(|it| it.net != *net)) {
-            differences.push(format!(
-                "address {gateway} of the host's {name}, the container's gateway, is missing; run \
-                 'ip address add {gateway} dev {name}'"
+            differences.push(Fault::new(
+                format!(
+                    "address {gateway} of the host's {name}, the container's gateway, is missing"
+                ),
+                format!("ip address add {gateway} dev {name}"),
             ));
         }
         let of_link = side.routes.iter().filter(|(of, _)| of == name);
         let actual = own.routes(link.index).await?;
         for (_, route) in of_link.filter(|(_, net)| actual.iter().all(|it| it.destination != *net))
         {
-            differences.push(format!(
-                "route to {route} over {name} of the host is missing; run 'ip route add {route} dev {name}'"
+            differences.push(Fault::new(
+                format!("route to {route} over {name} of the host is missing"),
+                format!("ip route add {route} dev {name}"),
             ));
         }
     }

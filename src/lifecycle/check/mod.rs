@@ -1,20 +1,24 @@
 //! CHECK: whether a container still has what ADD gave it, and putting back what can be.
 //!
 //! Three things are looked at: what the chain's own CHECK says ([`chain`]); how the interface differs
-//! from what settling would make it ([`endpoint`]); and what the host has for it ([`host`]).
+//! from what settling would make it ([`endpoint`]); and what the host has for it ([`host`]). What else may
+//! keep its packets from arriving is told apart from them ([`path`]).
 //!
 //! All endpoints are checked in one [`round`], a few at a time: what is the same for all of them is read
 //! once, and an endpoint is held only while it is worked on. A call of Docker's for it goes first.
 
 pub(crate) mod chain;
 mod endpoint;
+mod fault;
 mod found;
 mod host;
 mod known;
+mod path;
 mod report;
 mod round;
 mod shared;
 
+pub use fault::Fault;
 pub use report::{ChainCheck, Check};
 
 use super::driver::Driver;

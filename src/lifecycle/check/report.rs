@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use super::fault::Fault;
 use crate::cnm::{EndpointId, NetworkId};
 use crate::lifecycle::record::Attachment;
 
@@ -27,6 +28,10 @@ pub struct Check {
     pub chain: ChainCheck,
     /// What is not as it should be, one in words each.
     pub differences: Vec<String>,
+    /// What is amiss on the host, with what puts it right: those of the differences that are the host's,
+    /// and what else may keep packets from arriving, which is none.
+    #[serde(default)]
+    pub faults: Vec<Fault>,
     /// What is worth knowing, and no fault of this container's network.
     #[serde(default)]
     pub notes: Vec<String>,
@@ -59,6 +64,7 @@ impl Check {
             addresses: ips.map(|ip| ip.address).collect(),
             chain: ChainCheck::NotAsked("the interface is not in a container".into()),
             differences: Vec::new(),
+            faults: Vec::new(),
             notes: Vec::new(),
             repaired: Vec::new(),
         }

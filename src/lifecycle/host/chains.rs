@@ -44,6 +44,11 @@ impl Chains {
         }
     }
 
+    /// Where the conflists are.
+    pub(crate) fn conf_dir(&self) -> &ConfDir {
+        &self.conf_dir
+    }
+
     /// Tells at start what will not be obeyed, as others could change it.
     pub(crate) fn warn_of_untrusted(&self) {
         for problem in self.runtime.untrusted() {

@@ -47,19 +47,19 @@ fn a_sound_network_is_shown_with_all_that_it_can_do() {
     let network = &networks[0];
     assert_eq!((&network["name"], &network["ok"]), (&json!("net"), &json!(true)));
     assert_eq!(network["file"], json!(desk.path("conf/net.conflist")));
-    assert_eq!(network["cniVersion"], "1.1.0");
+    assert_eq!(network["cni_version"], "1.1.0");
     assert_eq!(network["capabilities"], json!(["ips", "portMappings"]));
     assert_eq!(network["status"], json!({"ready": true}));
     let docker = json!({
-        "publishesPorts": true, "fixedAddresses": "several", "subnets": [], "dualStack": null,
-        "forwardExempt": false, "isolated": false,
+        "publishes_ports": true, "fixed_addresses": "several", "subnets": [], "dual_stack": null,
+        "forward_exempt": false, "isolated": false,
     });
     assert_eq!(network["docker"], docker);
     let plugins: Vec<_> = network["plugins"]
         .as_array()
         .unwrap()
         .iter()
-        .map(|it| (&it["type"], &it["ipamOf"]))
+        .map(|it| (&it["type"], &it["ipam_of"]))
         .collect();
     let none = Value::Null;
     assert_eq!(
@@ -67,7 +67,7 @@ fn a_sound_network_is_shown_with_all_that_it_can_do() {
         [(&json!("a"), &none), (&json!("ipam"), &json!("a")), (&json!("b"), &none)]
     );
     assert_eq!(network["plugins"][1]["path"], json!(desk.bench.bin().join("ipam")));
-    assert_eq!(network["plugins"][1]["supportedVersions"].as_array().unwrap().len(), 7);
+    assert_eq!(network["plugins"][1]["supported_versions"].as_array().unwrap().len(), 7);
     // Nothing but STATUS was run, beside VERSION, which the fake plugin does not log.
     assert_eq!(desk.bench.order(), ["STATUS a", "STATUS b"]);
 }
@@ -82,8 +82,8 @@ fn subnets_and_families_are_those_of_the_reference_ipam_plugins() {
     let both = json!([[{"subnet": "10.1.0.0/16"}], [{"subnet": "fd01::/64"}]]);
     let docker = |fixed: &str, subnets: &[&str], dual: Value| {
         json!({
-            "publishesPorts": false, "fixedAddresses": fixed, "subnets": subnets,
-            "dualStack": dual, "forwardExempt": true, "isolated": false,
+            "publishes_ports": false, "fixed_addresses": fixed, "subnets": subnets,
+            "dual_stack": dual, "forward_exempt": true, "isolated": false,
         })
     };
     assert_eq!(
@@ -180,34 +180,34 @@ fn the_table_has_a_line_for_each_and_the_reasons_below() {
     let ipam = json!({"type": "host-local", "subnet": "10.1.0.0/16"});
     let ports = json!({"type": "portmap", "capabilities": {"portMappings": true}});
     desk.network("web", "1.0.0", json!([{"type": "bridge", "ipam": ipam}, ports]));
-    let table = desk.run(&["validate"]).output();
+    let table = desk.run(&["validate", "--format", "wide"]).output();
     let lines: Vec<Vec<_>> = table
         .lines()
         .map(|line| line.split("  ").map(str::trim).filter(|it| !it.is_empty()).collect())
         .collect();
     let head = [
         "NETWORK",
-        "VERSION",
         "PLUGINS",
-        "CAPABILITIES",
         "PORTS",
         "FIXED IP",
         "FAMILIES",
         "FORWARD",
         "STATUS",
         "RESULT",
+        "VERSION",
+        "CAPABILITIES",
     ];
     let row = [
         "web",
-        "1.0.0",
         "bridge/host-local portmap",
-        "portMappings",
         "yes",
         "one",
         "IPv4",
         "exempt",
         "-",
         "ok",
+        "1.0.0",
+        "portMappings",
     ];
     assert_eq!(lines, [head, row]);
 
@@ -331,10 +331,10 @@ fn a_plugin_that_delegates_is_shown_with_what_it_runs_and_the_subnets_of_its_age
     let (status, networks) = desk.validate(&["net"]);
     assert_eq!(status, 0, "{networks:?}");
     assert_eq!(networks[0]["docker"]["subnets"], json!(["10.244.21.0/24", "fd00:244:21::/64"]));
-    assert_eq!(networks[0]["docker"]["dualStack"], true);
+    assert_eq!(networks[0]["docker"]["dual_stack"], true);
     let run = |networks: &[Value]| -> Vec<Value> {
         let plugins = networks[0]["plugins"].as_array().unwrap().iter();
-        plugins.map(|plugin| json!([plugin["type"], plugin["ipamOf"]])).collect()
+        plugins.map(|plugin| json!([plugin["type"], plugin["ipam_of"]])).collect()
     };
     let usual = [json!(["flannel", null]), json!(["bridge", "flannel"])];
     assert_eq!(run(&networks), [&usual[..], &[json!(["host-local", "bridge"])]].concat());

@@ -231,7 +231,7 @@ fn a_broken_host_is_reported_with_what_repairs_it(suite: Suite) {
 }
 
 /// Runs a line of shell in the host, whose Debian has no sysctl(8).
-fn run(host: &Host, line: &str) {
+pub(super) fn run(host: &Host, line: &str) {
     let sysctl = "sysctl() { for it; do :; done; \
                   echo ${it#*=} >/proc/sys/$(echo ${it%%=*} | tr . /); }";
     host.exec(&["sh", "-ec", &format!("{sysctl}; {line}")]);

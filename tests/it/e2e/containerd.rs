@@ -142,7 +142,7 @@ fn ping(host: &Host, from: &str, to: &str) {
 }
 
 fn gc(host: &Host, flags: &[&str]) -> String {
-    host.exec(&[&["cnm-cni", "gc", "--grace", "0"], flags].concat())
+    host.exec(&[&["cnm-cni", "gc", "--format", "wide", "--grace", "0"], flags].concat())
 }
 
 /// The addresses that `host-local` has given out on the conflist, sorted.

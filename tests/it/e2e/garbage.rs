@@ -77,5 +77,5 @@ fn an_orphan_is_shown_and_goes_once_its_plugin_is_back(suite: Suite) {
 }
 
 fn gc(host: &Host, flags: &[&str]) -> String {
-    host.exec(&[&["cnm-cni", "gc", "--grace", "0"], flags].concat())
+    host.exec(&[&["cnm-cni", "gc", "--format", "wide", "--grace", "0"], flags].concat())
 }

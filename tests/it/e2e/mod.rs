@@ -26,6 +26,7 @@
 //! | `networks` | several networks on one container; gateway and ports move |
 //! | `internal` | `--internal` |
 //! | `ipv6` | chains that give IPv6 addresses alone |
+//! | `operations` | the operator's questions, each answered by one command |
 //! | `options` | what `-o` and `--driver-opt` say to plugins |
 //! | `names` | DNS, aliases, links, and what goes into `/etc` |
 //! | `compose` | `docker compose` |
@@ -83,6 +84,7 @@ mod mass;
 mod names;
 mod neighbours;
 mod networks;
+mod operations;
 mod options;
 mod packages;
 mod plugin;

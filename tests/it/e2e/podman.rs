@@ -156,7 +156,8 @@ fn what_podman_prunes_from_under_docker_is_reported_and_leaves_nothing() {
         assert!(state.contains("shared0 not found"), "{state}");
         let refused = host.run_refuses("bob", "web", &[]);
         assert!(refused.contains("no network configuration with name \"shared\""), "{refused}");
-        let collected = host.try_exec(&["cnm-cni", "gc", "--exclusive"]).unwrap_err();
+        let collected =
+            host.try_exec(&["cnm-cni", "gc", "--format", "wide", "--exclusive"]).unwrap_err();
         assert!(
             collected.contains("conflist shared  cannot be removed: no network"),
             "{collected}"
@@ -185,7 +186,8 @@ fn install(host: &Host) {
 fn nothing_is_garbage(host: &Host) {
     let before = leases(host);
     for flags in [&[][..], &["--apply"], &["--exclusive"], &["--exclusive", "--apply"]] {
-        let found = host.exec(&[&["cnm-cni", "gc", "--grace", "0"], flags].concat());
+        let found =
+            host.exec(&[&["cnm-cni", "gc", "--format", "wide", "--grace", "0"], flags].concat());
         match flags.contains(&"--exclusive") {
             false => assert_eq!(found, "No garbage.\n"),
             true => assert!(found.contains("kept: its cniVersion is 0.4.0"), "{found}"),

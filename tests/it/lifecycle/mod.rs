@@ -7,6 +7,7 @@ mod check;
 mod collect;
 mod detach;
 mod host;
+mod inventory;
 mod networks;
 mod orphans;
 mod phases;

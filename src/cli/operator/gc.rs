@@ -3,11 +3,24 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use super::client::Socket;
-use super::output::{Format, columns, line, print};
-use super::seconds::{ANY, seconds};
+use super::short::short;
+use crate::cli::client::Socket;
+use crate::cli::output::{Listing, line};
+use crate::cli::seconds::{ANY, seconds};
+use crate::cli::table::{Cell, Table};
 use crate::lifecycle::{Collection, Finding, Outcome};
 use crate::server::control::COLLECT;
+
+const HELP: &str = "\
+Examples:
+  cnm-cni gc                          # what is left, and why it counts as garbage; nothing is touched
+  cnm-cni gc --apply                  # remove it
+  cnm-cni gc --grace 0                # also what is younger than ten minutes
+  cnm-cni gc --format json | jq -r '.[] | select(.outcome == \"garbage\") | .what'
+
+Exit status: 0; 1 if something cannot be removed.
+
+See also: 'cnm-cni orphans', 'cnm-cni pools'.";
 
 /// Show what crashes left on the host, and remove it with --apply
 ///
@@ -16,8 +29,9 @@ use crate::server::control::COLLECT;
 /// the chain's own DEL. What is not proven to be this driver's, and what some namespace of the
 /// host still uses, is left alone. The running driver does the same by itself every five minutes.
 /// Exit status 1 if something cannot be removed.
-#[derive(Debug, clap::Args)]
-pub(super) struct Args {
+#[derive(Debug, Clone, clap::Args)]
+#[command(after_help = HELP)]
+pub(in crate::cli) struct Args {
     /// Remove what was found; without it, it is only shown
     #[arg(long)]
     apply: bool,
@@ -34,37 +48,43 @@ pub(super) struct Args {
     #[arg(long)]
     exclusive: bool,
 
-    /// A table for people, or JSON: an array with an object for each finding
-    #[arg(long, value_name = "FORMAT", default_value = "table")]
-    format: Format,
+    #[command(flatten)]
+    listing: Listing,
 
     #[command(flatten)]
     socket: Socket,
 }
 
-pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+pub(in crate::cli) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let wanted =
         Collection { apply: args.apply, grace: args.grace.as_secs(), exclusive: args.exclusive };
     let findings: Vec<Finding> = args.socket.ask(COLLECT, &wanted)?;
-    print(args.format, &findings, |findings| table(findings))?;
+    let names = findings.iter().map(|finding| finding.what.clone());
+    args.listing.print(&findings, names, || table(&findings), &below(&findings))?;
     let failed = findings.iter().any(|finding| matches!(finding.outcome, Outcome::Failed(_)));
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-fn table(findings: &[Finding]) -> String {
+fn table(findings: &[Finding]) -> Table {
+    let mut table = Table::new(["WHAT", "OUTCOME", "WHY"]);
+    for finding in findings {
+        let outcome = match &finding.outcome {
+            Outcome::Removed => Cell::from("removed"),
+            Outcome::Garbage => Cell::from("would be removed"),
+            Outcome::Kept(why) => Cell::from(format!("kept: {}", short(why))),
+            Outcome::Failed(why) => Cell::from(format!("cannot be removed: {}", short(why))).bad(),
+        };
+        table.row([finding.what.as_str().into(), outcome, finding.reason.as_str().into()]);
+    }
+    table
+}
+
+/// What was found of each; and what is to be done.
+fn below(findings: &[Finding]) -> String {
     if findings.is_empty() {
         return "No garbage.\n".to_owned();
     }
-    let rows = findings.iter().map(|finding| {
-        let outcome = match &finding.outcome {
-            Outcome::Removed => "removed".to_owned(),
-            Outcome::Garbage => "would be removed".to_owned(),
-            Outcome::Kept(why) => format!("kept: {why}"),
-            Outcome::Failed(why) => format!("cannot be removed: {why}"),
-        };
-        [finding.what.clone(), outcome, finding.reason.clone()]
-    });
-    let mut text = columns(["WHAT", "OUTCOME", "WHY"], rows);
+    let mut text = String::new();
     for finding in findings.iter().filter(|finding| !finding.found.is_empty()) {
         text += &format!("\n{}", line(&format!("{}:", finding.what)));
         finding.found.iter().for_each(|found| text += &line(&format!("  {found}")));
@@ -78,6 +98,7 @@ fn table(findings: &[Finding]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::table::Style;
 
     #[test]
     fn the_table_shows_what_was_done_and_to_what() {
@@ -87,11 +108,16 @@ mod tests {
             found: vec!["lease 10.22.0.5".into()],
             outcome,
         };
-        let text = table(&[finding(Outcome::Garbage), finding(Outcome::Kept("in use".into()))]);
+        let all = |outcomes: [Outcome; 2]| {
+            let findings = outcomes.map(finding);
+            let style = Style { width: Some(80), header: true, colour: false };
+            table(&findings).text(style) + &below(&findings)
+        };
+        let text = all([Outcome::Garbage, Outcome::Kept("in use".into())]);
         assert!(text.contains("would be removed  it is not on record"), "{text}");
         assert!(text.contains("kept: in use"), "{text}");
         assert!(text.contains("attachment a1:\n  lease 10.22.0.5\n"), "{text}");
         assert!(text.ends_with("'cnm-cni gc --apply' removes what would be removed.\n"), "{text}");
-        assert!(!table(&[finding(Outcome::Removed)]).contains("--apply"));
+        assert!(!below(&[finding(Outcome::Removed)]).contains("--apply"));
     }
 }

@@ -1,0 +1,277 @@
+//! `cnm-cni doctor`: why a container has no network, and what puts it right.
+//!
+//! The driver looks into containers and at the host ([`Check`]). What is looked at here is what neither
+//! of them sees: a driver or a Docker that is away, records that do not agree, pools that are full,
+//! and containers that never got an attachment.
+
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+
+use anyhow::bail;
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::agree::disagreements;
+use super::known::{Known, Sources};
+use super::names::Container;
+use super::ping::ping;
+use super::status::problems;
+use super::thing::Thing;
+use super::{pools, show};
+use crate::cli::client::answer_of;
+use crate::cli::output::{Format, line, print};
+use crate::cni::{ConfDir, Limits, Runtime, Trust};
+use crate::docker::Wanted;
+use crate::lifecycle::{self, ChainCheck, Check, Fault, chain};
+use crate::server::control::{CHECK, WhatToCheck};
+
+const HELP: &str = "\
+What is looked at:
+  in the container  interface, addresses, routes, rules and sysctls as ADD left them; the plugins' CHECK
+  on the host       links up and in place, the gateway's address, masquerading, published ports, FORWARD
+                    and what goes before it, ip_forward, br_netfilter, rp_filter, MTU along the path
+  in records        leases, pools, conflist and plugins as at ADD, Docker and the driver of one mind
+  with --ping       an answer from the gateway, asked from inside of the container
+
+Examples:
+  cnm-cni doctor                      # everything
+  cnm-cni doctor db                   # why a container has no network
+  cnm-cni doctor 10.22.0.17 --ping    # of whoever has an address; and ask the gateway
+  cnm-cni doctor --format json | jq -r '.[] | [.what, .remedy] | @tsv'
+
+Exit status: 0 if nothing was found; 1 if something was.
+
+See also: 'cnm-cni check', which runs the plugins' CHECK and can repair; 'cnm-cni show'.";
+
+/// Tell why containers have no network, and what puts it right
+#[derive(Debug, Clone, clap::Args)]
+#[command(after_help = HELP)]
+pub(in crate::cli) struct Args {
+    /// A container, or whatever 'cnm-cni show' takes; everything without it
+    #[arg(value_name = "THING")]
+    thing: Option<String>,
+
+    /// Also ask the gateway for an answer, from inside of each container that is looked at
+    #[arg(long)]
+    ping: bool,
+
+    /// What was found, a paragraph each; or JSON: an array with an object for each
+    #[arg(long, value_name = "FORMAT", default_value = "table")]
+    format: Format,
+
+    #[command(flatten)]
+    sources: Sources,
+}
+
+/// What was found, as JSON has it.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+struct Finding {
+    what: String,
+    /// The command that puts it right.
+    remedy: Option<String>,
+    /// The containers that it is found with; none if it is nobody's alone.
+    containers: Vec<String>,
+}
+
+/// What was found, each once, in the order in which it was.
+#[derive(Debug, Default)]
+struct Findings(Vec<Finding>);
+
+impl Findings {
+    fn add(&mut self, container: Option<&str>, fault: Fault) {
+        let remedy = match (fault.remedy, fault.restart, container) {
+            (Some(remedy), _, _) => Some(remedy),
+            (None, true, Some(container)) => Some(format!("docker restart {container}")),
+            (None, ..) => None,
+        };
+        let known = self.0.iter_mut().find(|it| it.what == fault.what && it.remedy == remedy);
+        match (known, container) {
+            (Some(known), Some(container)) => known.containers.push(container.to_owned()),
+            (Some(_), None) => {}
+            (None, container) => {
+                let containers = container.map(str::to_owned).into_iter().collect();
+                self.0.push(Finding { what: fault.what, remedy, containers });
+            }
+        }
+    }
+}
+
+pub(in crate::cli) fn run(args: &Args, outer: &Wanted) -> anyhow::Result<ExitCode> {
+    let known = args.sources.ask(outer)?;
+    let mut findings = Findings::default();
+    let mut looked_at = 0;
+    let which = match &args.thing {
+        None => Vec::new(),
+        Some(thing) => args.which(&known, thing, &mut findings)?,
+    };
+    if args.thing.is_none() {
+        for problem in problems(&known, Timestamp::now()) {
+            findings.add(None, problem);
+        }
+    } else if known.inventory.driver.is_none() {
+        for problem in problems(&known, Timestamp::now()).into_iter().take(1) {
+            findings.add(None, problem);
+        }
+    }
+    if known.inventory.driver.is_some() && (args.thing.is_none() || !which.is_empty()) {
+        let wanted = WhatToCheck { which, repair: false };
+        let checks: Vec<Check> = args.sources.socket.ask(CHECK, &wanted)?;
+        for check in &checks {
+            of_check(&known, check, &mut findings);
+            if args.ping {
+                of_ping(&known, check, &mut findings)?;
+            }
+        }
+        looked_at = checks.len();
+    }
+    let findings = findings.0;
+    print(args.format, &findings, |findings| text(findings, looked_at))?;
+    Ok(if findings.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+impl Args {
+    /// The endpoints that the thing has; and what is found with a container that has none.
+    fn which(
+        &self,
+        known: &Known,
+        text: &str,
+        findings: &mut Findings,
+    ) -> anyhow::Result<Vec<String>> {
+        let attachments = show::found(known, &Thing::read(text));
+        let containers: Vec<&Container> = known.names.containers_called(text).collect();
+        if attachments.is_empty() && containers.is_empty() {
+            bail!(
+                "nothing on a network of this driver is called {text}; 'cnm-cni ls' lists all there is"
+            );
+        }
+        for container in containers {
+            of_container(known, container, findings);
+        }
+        Ok(attachments.iter().map(|it| it.endpoint.to_string()).collect())
+    }
+}
+
+/// Why a container has no attachment on a network that Docker says it is on.
+fn of_container(known: &Known, container: &Container, findings: &mut Findings) {
+    let name = Some(container.name.as_str());
+    if known.attachments_of(container).next().is_none() && container.state != "running" {
+        let what =
+            format!("the container does not run: Docker says that it is {}", container.state);
+        findings.add(name, Fault::new(what, format!("docker start {}", container.name)));
+    }
+    for disagreement in disagreements(known, Timestamp::now()) {
+        if disagreement.what.contains(&format!("container {} is on network", container.name)) {
+            findings.add(name, disagreement);
+        }
+    }
+    let ids = container.ends.iter().filter_map(|end| end.network_id.as_ref());
+    let networks =
+        ids.filter_map(|id| known.inventory.networks.iter().find(|it| it.network == *id));
+    let conflists: BTreeMap<_, _> = networks.map(|it| (it.conflist.as_str(), it)).collect();
+    for (conflist, network) in conflists {
+        if let Some(fault) = unusable(known, conflist) {
+            findings.add(name, fault);
+        }
+        for fill in pools::fills(known).iter().filter(|fill| fill.conflist == conflist) {
+            if fill.free == 0 {
+                let what = format!(
+                    "pool {} of conflist {conflist} is full: no container can start on network {}",
+                    fill.pool.subnet,
+                    known.network_name(network)
+                );
+                findings.add(name, Fault::new(what, format!("cnm-cni pools {conflist}")));
+            }
+        }
+    }
+}
+
+/// Why no container can be attached by a conflist: it is not there, or a plugin of it.
+fn unusable(known: &Known, conflist: &str) -> Option<Fault> {
+    let facts = known.inventory.driver.as_ref()?;
+    let conf_dir = ConfDir::new(facts.conf_dir.clone()).trusting(Trust::Root);
+    let remedy = format!("cnm-cni validate {conflist}");
+    match lifecycle::choose(&conf_dir, Some(conflist)) {
+        Err(error) => Some(Fault::new(chain(&error), remedy)),
+        Ok(list) => {
+            let plugins = Runtime::trusting(facts.cni_path.clone(), Limits::default(), Trust::Root);
+            plugins.find_all(&list).err().map(|error| Fault::new(chain(&error), remedy))
+        }
+    }
+}
+
+/// What the driver has found in a container, and on the host for it.
+fn of_check(known: &Known, check: &Check, findings: &mut Findings) {
+    let names = known.names.of(&check.endpoint, &check.network);
+    let name = names.container.as_deref().unwrap_or_else(|| check.endpoint.short());
+    let of_host: Vec<String> = check.faults.iter().map(ToString::to_string).collect();
+    for fault in &check.faults {
+        findings.add(Some(name), fault.clone());
+    }
+    // What is the container's own can be put back while it runs.
+    for difference in check.differences.iter().filter(|it| !of_host.contains(it)) {
+        let fault = Fault::new(difference.as_str(), format!("cnm-cni check {name} --repair"));
+        findings.add(Some(name), fault);
+    }
+    if let ChainCheck::Failed(reason) = &check.chain {
+        findings.add(Some(name), Fault::by_restart(format!("the plugins' CHECK fails: {reason}")));
+    }
+}
+
+/// Whether the gateways answer the container.
+fn of_ping(known: &Known, check: &Check, findings: &mut Findings) -> anyhow::Result<()> {
+    let attachment = known.inventory.attachments.iter().find(|it| it.endpoint == check.endpoint);
+    let (Some(attachment), Some(sandbox)) = (attachment, &check.sandbox) else { return Ok(()) };
+    let names = known.names.of(&check.endpoint, &check.network);
+    let name = names.container.as_deref().unwrap_or_else(|| check.endpoint.short());
+    for gateway in &attachment.gateways {
+        if let Err(why) = answer_of(ping(sandbox, *gateway))? {
+            let what = format!("the gateway {gateway} does not answer a ping from inside: {why}");
+            findings.add(Some(name), Fault::without_remedy(what));
+        }
+    }
+    Ok(())
+}
+
+fn text(findings: &[Finding], looked_at: usize) -> String {
+    let mut text = String::new();
+    for Finding { what, remedy, containers } in findings {
+        text += &line(what);
+        if !containers.is_empty() {
+            text += &line(&format!("  of   {}", containers.join(", ")));
+        }
+        if let Some(remedy) = remedy {
+            text += &line(&format!("  run  {remedy}"));
+        }
+    }
+    let s = |count: usize| if count == 1 { "" } else { "s" };
+    let found = match findings.len() {
+        0 => "nothing is amiss".to_owned(),
+        count => format!("{count} thing{} found", s(count)),
+    };
+    text + &format!("{looked_at} attachment{} looked at; {found}.\n", s(looked_at))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_the_same_for_several_containers_is_told_once() {
+        let mut findings = Findings::default();
+        let down = || Fault::new("interface cni0 of the host is down", "ip link set cni0 up");
+        for name in ["web", "db"] {
+            findings.add(Some(name), down());
+            findings.add(Some(name), Fault::by_restart("there is no lease"));
+        }
+        findings.add(None, Fault::without_remedy("a pool is full"));
+        assert_eq!(
+            text(&findings.0, 2),
+            "interface cni0 of the host is down\n  of   web, db\n  run  ip link set cni0 up\n\
+             there is no lease\n  of   web\n  run  docker restart web\n\
+             there is no lease\n  of   db\n  run  docker restart db\n\
+             a pool is full\n\
+             2 attachments looked at; 4 things found.\n"
+        );
+        assert_eq!(text(&[], 1), "1 attachment looked at; nothing is amiss.\n");
+    }
+}

@@ -1,0 +1,165 @@
+//! What the driver has, with Docker's names: all that the operator's verbs show.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use serde::Serialize;
+
+use super::docker;
+use super::names::{Container, Named, Names, is_beginning_of_id};
+use crate::cli::client::{DockerArgs, NoDriver, Socket};
+use crate::cli::folders::{CONF_DIR, UNREADABLE_RECORDS};
+use crate::cli::output::{complain, line};
+use crate::cni::{ConfDir, Trust};
+use crate::docker::Wanted;
+use crate::lifecycle::inventory::{self, Attachment, Conflist, Inventory, Network, Phase};
+use crate::server::control::{Everything, INVENTORY};
+
+/// Where the verbs ask.
+#[derive(Debug, Clone, clap::Args)]
+pub(super) struct Sources {
+    #[command(flatten)]
+    pub(super) socket: Socket,
+
+    #[command(flatten)]
+    pub(super) docker: DockerArgs,
+
+    /// Read the records in this folder, and do not ask the driver [default: /var/lib/cnm-cni, where no
+    /// driver answers]
+    #[arg(long, value_name = "DIR", env = "CNM_CNI_STATE_DIR")]
+    state_dir: Option<PathBuf>,
+
+    /// Folder of the CNI configuration files, where no driver answers
+    #[arg(long, value_name = "DIR", env = "NETCONFPATH", default_value = CONF_DIR)]
+    conf_dir: PathBuf,
+}
+
+/// All that is known.
+#[derive(Debug)]
+pub(super) struct Known {
+    pub(super) inventory: Inventory,
+    pub(super) names: Names,
+}
+
+/// An attachment with its names, as JSON has it.
+#[derive(Debug, Serialize)]
+pub(super) struct Row<'k> {
+    #[serde(flatten)]
+    pub(super) names: Named,
+    /// See [`state`].
+    pub(super) state: &'static str,
+    #[serde(flatten)]
+    pub(super) attachment: &'k Attachment,
+}
+
+impl Sources {
+    /// Asks the driver and Docker. What one of them does not tell is told to the user in a line.
+    ///
+    /// # Errors
+    /// The driver refuses; or it does not run, and its records cannot be read.
+    pub(super) fn ask(&self, outer: &Wanted) -> anyhow::Result<Known> {
+        Ok(Known { inventory: self.inventory()?, names: docker::names(&self.docker, outer) })
+    }
+
+    fn inventory(&self) -> anyhow::Result<Inventory> {
+        const USUAL: &str = "/var/lib/cnm-cni";
+        if let Some(state_dir) = &self.state_dir {
+            return self.read(state_dir);
+        }
+        match self.socket.ask(INVENTORY, &Everything {}) {
+            Ok(Inventory { version, .. }) if version != inventory::VERSION => anyhow::bail!(
+                "the driver tells what it has in version {version}, and this program reads version {}; \
+                 start the driver of this program's version",
+                inventory::VERSION
+            ),
+            Ok(inventory) => Ok(inventory),
+            Err(error) if error.is::<NoDriver>() => {
+                let note = format!("note: {error}; what follows is from the records in {USUAL}");
+                complain(&line(&note));
+                self.read(Path::new(USUAL))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn read(&self, state_dir: &Path) -> anyhow::Result<Inventory> {
+        let conf_dir = ConfDir::new(self.conf_dir.clone()).trusting(Trust::Root);
+        Inventory::read(state_dir, &conf_dir).context(UNREADABLE_RECORDS)
+    }
+}
+
+impl Known {
+    /// An attachment with its names.
+    pub(super) fn row<'k>(&'k self, attachment: &'k Attachment) -> Row<'k> {
+        let names = self.names.of(&attachment.endpoint, &attachment.network);
+        Row { names, state: state(attachment), attachment }
+    }
+
+    /// All attachments.
+    pub(super) fn rows(&self) -> impl Iterator<Item = Row<'_>> {
+        self.inventory.attachments.iter().map(|attachment| self.row(attachment))
+    }
+
+    /// The attachments of a container that runs.
+    pub(super) fn attachments_of<'k>(
+        &'k self,
+        container: &'k Container,
+    ) -> impl Iterator<Item = &'k Attachment> {
+        let has = |attachment: &&Attachment| {
+            container.ends.iter().any(|end| end.endpoint.as_ref() == Some(&attachment.endpoint))
+        };
+        self.inventory.attachments.iter().filter(has)
+    }
+
+    /// The conflist of that name.
+    pub(super) fn conflist(&self, name: &str) -> Option<&Conflist> {
+        self.inventory.conflists.iter().find(|it| it.conflist == name)
+    }
+
+    /// The networks that this names: by Docker's name of it, or the beginning of its id.
+    pub(super) fn networks_called(&self, name: &str) -> Vec<&Network> {
+        let networks = self.inventory.networks.iter();
+        networks.filter(|it| self.names.is_called(&it.network, name)).collect()
+    }
+
+    /// What Docker calls a network; where that is unknown, the beginning of its id.
+    pub(super) fn network_name<'k>(&'k self, network: &'k Network) -> &'k str {
+        let name = self.names.networks.get(&network.network);
+        name.map_or_else(|| network.network.short(), String::as_str)
+    }
+}
+
+/// How an attachment is, in a word: up, starting, removing, or orphan once its DEL has failed.
+pub(super) fn state(attachment: &Attachment) -> &'static str {
+    let failed = attachment.removal.as_ref().is_some_and(|removal| removal.error.is_some());
+    match attachment.phase {
+        Phase::Adding | Phase::Staged => "starting",
+        Phase::Joined | Phase::Settled => "up",
+        Phase::Deleting if failed => "orphan",
+        Phase::Deleting => "removing",
+    }
+}
+
+/// Whether an attachment's id, or its endpoint's, begins so.
+pub(super) fn has_id(attachment: &Attachment, beginning: &str) -> bool {
+    is_beginning_of_id(beginning)
+        && (attachment.attachment.starts_with(beginning)
+            || attachment.endpoint.as_str().starts_with(beginning))
+}
+
+/// The innermost of the host's links that an attachment's packets pass.
+pub(super) fn host_link(attachment: &Attachment) -> Option<&str> {
+    attachment.host_links.first().map(String::as_str)
+}
+
+/// The ports of an attachment: `*:8080->80/tcp`.
+pub(super) fn ports(attachment: &Attachment) -> impl Iterator<Item = String> {
+    attachment.ports.iter().map(|port| {
+        let host = match port.host_ip {
+            Some(std::net::IpAddr::V6(ip)) => format!("[{ip}]"),
+            Some(ip) => ip.to_string(),
+            None => "*".to_owned(),
+        };
+        format!("{host}:{}->{}/{}", port.host_port, port.container_port, port.protocol)
+    })
+}

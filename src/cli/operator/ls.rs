@@ -1,0 +1,123 @@
+//! `cnm-cni ls`: every attachment, with its container.
+
+use jiff::Timestamp;
+
+use super::known::{Known, Row, Sources, host_link, ports};
+use crate::cli::output::Listing;
+use crate::cli::table::{Cell, Table, or_none};
+use crate::cli::time::age;
+use crate::cli::watch::Watch;
+use crate::docker::Wanted;
+use crate::lifecycle::inventory::Phase;
+
+const HELP: &str = "\
+Columns:
+  INTERFACE   the host's end, for 'tcpdump -i' and 'ip link show'; 'cnm-cni show' tells the container's
+  STATE       up; starting; removing, until the plugins' DEL has run; orphan, once that has failed
+  AGE         since the plugins' ADD
+
+Examples:
+  cnm-cni ls                          # who has what
+  cnm-cni ls --network web -q         # the containers on a network, for other commands
+  cnm-cni ls --orphans                # what Docker has let go of, and is not removed yet
+  cnm-cni ls -w                       # again and again, until Ctrl-C
+  cnm-cni ls --format json | jq -r '.[] | [.container, .addresses[0]] | @tsv'
+
+Files: the driver's socket and, where no driver answers, its records in /var/lib/cnm-cni.
+
+Exit status: 0; 1 if neither the driver nor its records can be read.
+
+See also: 'cnm-cni show', 'cnm-cni net', 'cnm-cni pools'.";
+
+/// List what containers have on networks of this driver
+#[derive(Debug, Clone, clap::Args)]
+#[command(after_help = HELP)]
+pub(in crate::cli) struct Args {
+    /// Only those on this network: its name, or the beginning of its id
+    #[arg(long, value_name = "NETWORK")]
+    network: Option<String>,
+
+    /// Only those that Docker has let go of, and that are not removed yet
+    #[arg(long)]
+    orphans: bool,
+
+    #[command(flatten)]
+    watch: Watch,
+
+    #[command(flatten)]
+    listing: Listing,
+
+    #[command(flatten)]
+    sources: Sources,
+}
+
+pub(in crate::cli) fn run(args: &Args, outer: &Wanted) -> anyhow::Result<()> {
+    args.watch.run(|| {
+        let known = args.sources.ask(outer)?;
+        let rows = args.chosen(&known)?;
+        let names = rows.iter().map(|row| {
+            let name = row.names.container.as_ref();
+            name.unwrap_or(&row.attachment.attachment).clone()
+        });
+        let below =
+            if rows.is_empty() { "No container is on a network of this driver.\n" } else { "" };
+        args.listing.print(&rows, names, || table(&rows, Timestamp::now()), below)
+    })
+}
+
+impl Args {
+    fn chosen<'k>(&self, known: &'k Known) -> anyhow::Result<Vec<Row<'k>>> {
+        let of_network = match &self.network {
+            None => None,
+            Some(name) => {
+                let networks = known.networks_called(name);
+                if networks.is_empty() {
+                    anyhow::bail!(
+                        "no network of this driver is called {name}; 'cnm-cni net' lists them"
+                    );
+                }
+                Some(networks)
+            }
+        };
+        let rows = known.rows().filter(|row| {
+            let on_network = of_network.as_ref().is_none_or(|networks| {
+                networks.iter().any(|network| network.network == row.attachment.network)
+            });
+            on_network && (!self.orphans || row.attachment.phase == Phase::Deleting)
+        });
+        Ok(rows.collect())
+    }
+}
+
+/// A line for each attachment.
+pub(super) fn table(rows: &[Row<'_>], now: Timestamp) -> Table {
+    let head =
+        ["CONTAINER", "NETWORK", "CONFLIST", "INTERFACE", "ADDRESSES", "PORTS", "STATE", "AGE"];
+    let mut table = Table::new(head).and_wide([
+        "PROJECT",
+        "SERVICE",
+        "MAC",
+        "GATEWAY",
+        "ENDPOINT",
+        "ATTACHMENT",
+    ]);
+    for Row { names, state, attachment } in rows {
+        table.row([
+            names.container().into(),
+            names.network(&attachment.network).into(),
+            attachment.conflist.as_str().into(),
+            or_none(host_link(attachment)),
+            Cell::lines(attachment.addresses.iter().map(|it| it.addr().to_string())),
+            Cell::lines(ports(attachment)),
+            Cell::from(*state).bad_if(*state == "orphan"),
+            or_none(attachment.made.map(|made| age(made, now))),
+            or_none(names.project.as_ref()),
+            or_none(names.service.as_ref()),
+            or_none(attachment.mac.as_ref()),
+            Cell::lines(attachment.gateways.iter().map(ToString::to_string)),
+            attachment.endpoint.short().into(),
+            attachment.attachment.as_str().into(),
+        ]);
+    }
+    table
+}

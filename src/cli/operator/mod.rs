@@ -1,0 +1,75 @@
+//! The operator's verbs: who has what, why it does not work, and what is to be removed.
+//!
+//! | file | the verb, or what the verbs share |
+//! |---|---|
+//! | `status` | `cnm-cni`, `cnm-cni status`: one screen |
+//! | `ls`, `net`, `show`, `pools` | who has what |
+//! | `check`, `doctor` | whether it works |
+//! | `ports`, `orphans`, `gc` | ports; what is not removed yet |
+//! | `known` | what the driver has, with Docker's names |
+//! | `names`, `docker` | Docker's names |
+//! | `thing` | what a user may mean by a word |
+//! | `ping` | asking for an answer from inside of a container |
+//! | `short` | reasons for a table |
+//! | `agree` | where Docker's records and the driver's do not agree |
+
+mod agree;
+mod check;
+mod docker;
+mod doctor;
+mod gc;
+mod known;
+mod ls;
+mod names;
+mod net;
+mod orphans;
+mod ping;
+mod pools;
+mod ports;
+mod short;
+mod show;
+#[cfg(test)]
+mod snapshots;
+mod status;
+mod thing;
+
+use std::process::ExitCode;
+
+use clap::Subcommand;
+
+use crate::docker::Wanted;
+
+/// What the operator asks for: the same under `cnm-cni` and under `docker cni`.
+#[derive(Debug, Subcommand)]
+pub(super) enum Verb {
+    Status(status::Args),
+    Ls(ls::Args),
+    Net(net::Args),
+    Show(show::Args),
+    Pools(pools::Args),
+    Ports(ports::Args),
+    Doctor(doctor::Args),
+    Check(check::Args),
+    Orphans(orphans::Args),
+    Gc(gc::Args),
+}
+
+impl Verb {
+    /// Carries it out. Status 1 is for what is amiss. `outer` is what `docker` itself was told, before
+    /// `cni`.
+    pub(super) fn run(self, outer: &Wanted) -> anyhow::Result<ExitCode> {
+        let told = |()| ExitCode::SUCCESS;
+        match self {
+            Self::Status(args) => status::run(&args, outer),
+            Self::Ls(args) => ls::run(&args, outer).map(told),
+            Self::Net(args) => net::run(&args, outer).map(told),
+            Self::Show(args) => show::run(&args, outer).map(told),
+            Self::Pools(args) => pools::run(&args, outer).map(told),
+            Self::Ports(args) => ports::run(&args, outer).map(told),
+            Self::Doctor(args) => doctor::run(&args, outer),
+            Self::Check(args) => check::run(&args, outer),
+            Self::Orphans(args) => orphans::run(args, outer),
+            Self::Gc(args) => gc::run(&args),
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! Names: Docker tells its network drivers none, so the command line asks for them.
+//!
+//! Two calls serve every table. What Docker does not tell is `-`, and a line says why.
+
+use std::collections::HashMap;
+
+use serde::Serialize;
+
+use crate::cnm::{EndpointId, NetworkId};
+
+/// What Docker calls containers and networks.
+#[derive(Debug, Default)]
+pub(super) struct Names {
+    /// All containers, also those that do not run.
+    pub(super) containers: Vec<Container>,
+    /// The names of Docker's networks, also of those on this driver that no container is on.
+    pub(super) networks: HashMap<NetworkId, String>,
+    /// Those on this driver.
+    pub(super) of_driver: Vec<NetworkId>,
+    /// Why nothing is known, where Docker has not answered.
+    pub(super) unknown: Option<String>,
+}
+
+/// A container, as Docker knows it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Container {
+    pub(super) id: String,
+    pub(super) name: String,
+    /// `running`, `exited`, …
+    pub(super) state: String,
+    pub(super) project: Option<String>,
+    pub(super) service: Option<String>,
+    pub(super) ends: Vec<End>,
+}
+
+/// A container's end in a network.
+#[derive(Debug, Clone)]
+pub(super) struct End {
+    pub(super) network: String,
+    pub(super) network_id: Option<NetworkId>,
+    /// None while the container does not run.
+    pub(super) endpoint: Option<EndpointId>,
+}
+
+/// What the objects of every verb's JSON have of names.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub(super) struct Named {
+    /// The container's name.
+    pub(super) container: Option<String>,
+    pub(super) container_id: Option<String>,
+    /// Of `docker compose`.
+    pub(super) project: Option<String>,
+    pub(super) service: Option<String>,
+    /// The name of Docker's network.
+    pub(super) network_name: Option<String>,
+}
+
+impl Named {
+    /// The container's name, or a stroke.
+    pub(super) fn container(&self) -> &str {
+        self.container.as_deref().unwrap_or("-")
+    }
+
+    /// The network's name; where it is unknown, the beginning of its id.
+    pub(super) fn network<'n>(&'n self, id: &'n NetworkId) -> &'n str {
+        self.network_name.as_deref().unwrap_or_else(|| id.short())
+    }
+}
+
+impl Names {
+    /// The container that has this end.
+    pub(super) fn container_of(&self, endpoint: &EndpointId) -> Option<&Container> {
+        let has = |end: &End| end.endpoint.as_ref() == Some(endpoint);
+        self.containers.iter().find(|container| container.ends.iter().any(has))
+    }
+
+    /// The names of an end and of its network.
+    pub(super) fn of(&self, endpoint: &EndpointId, network: &NetworkId) -> Named {
+        let container = self.container_of(endpoint);
+        Named {
+            container: container.map(|it| it.name.clone()),
+            container_id: container.map(|it| it.id.clone()),
+            project: container.and_then(|it| it.project.clone()),
+            service: container.and_then(|it| it.service.clone()),
+            network_name: self.networks.get(network).cloned(),
+        }
+    }
+
+    /// The containers of that name, or whose id begins so.
+    pub(super) fn containers_called(&self, name: &str) -> impl Iterator<Item = &Container> {
+        let (name, is_id) = (name.trim_start_matches('/').to_owned(), is_beginning_of_id(name));
+        self.containers
+            .iter()
+            .filter(move |it| it.name == name || (is_id && it.id.starts_with(&name)))
+    }
+
+    /// Whether a network has that name, or its id begins so.
+    pub(super) fn is_called(&self, network: &NetworkId, name: &str) -> bool {
+        self.networks.get(network).is_some_and(|it| it == name)
+            || (is_beginning_of_id(name) && network.as_str().starts_with(name))
+    }
+}
+
+/// Whether a text is long enough, and of the right letters, to be meant as the beginning of an id.
+pub(super) fn is_beginning_of_id(text: &str) -> bool {
+    text.len() >= 4 && text.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-')
+}

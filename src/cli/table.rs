@@ -1,0 +1,216 @@
+//! Tables for people: columns that line up, cells that wrap where the terminal ends.
+//!
+//! What others wrote stays in its cell: see [`plain`].
+
+use comfy_table::{ColumnConstraint, ContentArrangement, presets};
+
+use crate::plain;
+
+/// How a table looks.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Style {
+    /// How wide it may be, in letters; none for a line a row, and all columns.
+    pub(super) width: Option<u16>,
+    /// Whether the columns' names stand above.
+    pub(super) header: bool,
+    /// Whether what is amiss is red.
+    pub(super) colour: bool,
+}
+
+/// Rows of cells.
+#[derive(Debug)]
+pub(super) struct Table {
+    columns: Vec<Column>,
+    rows: Vec<Vec<Cell>>,
+}
+
+#[derive(Debug)]
+struct Column {
+    name: &'static str,
+    /// It is left out where the width is bounded.
+    wide: bool,
+}
+
+/// What stands in one place: a line, or several below each other.
+#[derive(Debug, Clone)]
+pub(super) struct Cell {
+    lines: Vec<String>,
+    bad: bool,
+}
+
+/// How many blanks there are between columns.
+const GAP: u16 = 2;
+
+/// Stand around what is to be red, until the table is laid out: letters without a width, which no
+/// cell has.
+const RED: char = '\u{2061}';
+const PLAIN: char = '\u{2062}';
+
+impl Table {
+    /// A table of these columns.
+    pub(super) fn new<const N: usize>(columns: [&'static str; N]) -> Self {
+        let columns = columns.map(|name| Column { name, wide: false });
+        Self { columns: columns.into(), rows: Vec::new() }
+    }
+
+    /// The same with more columns, for those who ask for all.
+    pub(super) fn and_wide<const N: usize>(mut self, columns: [&'static str; N]) -> Self {
+        self.columns.extend(columns.map(|name| Column { name, wide: true }));
+        self
+    }
+
+    /// Adds a row: a cell for each column.
+    pub(super) fn row(&mut self, cells: impl IntoIterator<Item = Cell>) {
+        self.rows.push(cells.into_iter().collect());
+    }
+
+    /// The table as text. Nothing is blank at a line's end.
+    pub(super) fn text(&self, style: Style) -> String {
+        let shown = |index: usize| style.width.is_none() || !self.columns[index].wide;
+        let mut table = comfy_table::Table::new();
+        table.load_style(presets::NOTHING);
+        if style.header {
+            let names = self.columns.iter().enumerate().filter(|(index, _)| shown(*index));
+            table.set_header(names.map(|(_, column)| column.name));
+        }
+        for row in &self.rows {
+            let cells = row.iter().enumerate().filter(|(index, _)| shown(*index));
+            table.add_row(cells.map(|(_, cell)| cell.text(style)));
+        }
+        if let Some(width) = style.width {
+            table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
+        }
+        let widths = table.column_max_content_widths();
+        let whole = style.width.map_or(vec![true; widths.len()], |width| unbroken(&widths, width));
+        for (column, whole) in table.column_iter_mut().zip(whole) {
+            column.set_padding((0, GAP));
+            if whole {
+                column.set_constraint(ColumnConstraint::ContentWidth);
+            }
+        }
+        table.lines().fold(String::new(), |text, line| text + &coloured(line.trim_end()) + "\n")
+    }
+}
+
+/// Which columns keep the width of their content: the narrow ones first, as long as the others have
+/// room to be wrapped in.
+fn unbroken(widths: &[u16], width: u16) -> Vec<bool> {
+    /// What a wrapped cell has at least.
+    const LEAST: u16 = 8;
+    let mut order: Vec<usize> = (0..widths.len()).collect();
+    order.sort_by_key(|column| widths[*column]);
+    let (mut left, mut unbroken) = (width, vec![false; widths.len()]);
+    for (rank, column) in order.iter().enumerate() {
+        let wrapped = |other: &usize| widths[*other].min(LEAST) + GAP;
+        let others: u16 = order[rank + 1..].iter().map(wrapped).sum();
+        let own = widths[*column].saturating_add(GAP);
+        if own.saturating_add(others) > left {
+            break;
+        }
+        left -= own;
+        unbroken[*column] = true;
+    }
+    unbroken
+}
+
+/// A line with the terminal's own marks for red.
+fn coloured(line: &str) -> String {
+    let coloured = line.replace(RED, "\x1b[31m").replace(PLAIN, "\x1b[0m");
+    // A word that was broken ends with its line.
+    let open = line.rfind(RED) > line.rfind(PLAIN);
+    if open { coloured + "\x1b[0m" } else { coloured }
+}
+
+impl Cell {
+    /// Several lines below each other; a stroke if there is none.
+    pub(super) fn lines(lines: impl IntoIterator<Item = String>) -> Self {
+        let lines: Vec<String> = lines.into_iter().collect();
+        let lines = if lines.is_empty() { vec!["-".to_owned()] } else { lines };
+        Self { lines, bad: false }
+    }
+
+    /// What is amiss: it is red on a terminal.
+    pub(super) fn bad(self) -> Self {
+        Self { bad: true, ..self }
+    }
+
+    /// The same, if that is so.
+    pub(super) fn bad_if(self, bad: bool) -> Self {
+        if bad { self.bad() } else { self }
+    }
+
+    fn text(&self, style: Style) -> String {
+        let lines = self.lines.iter().map(|line| {
+            let line = plain::line(line).replace([RED, PLAIN], "");
+            match self.bad && style.colour {
+                true => format!("{RED}{line}{PLAIN}").replace(' ', &format!("{PLAIN} {RED}")),
+                false => line,
+            }
+        });
+        lines.collect::<Vec<_>>().join(if style.width.is_some() { "\n" } else { "," })
+    }
+}
+
+impl<T: Into<String>> From<T> for Cell {
+    fn from(text: T) -> Self {
+        Self::lines([text.into()])
+    }
+}
+
+/// A cell for what may be missing.
+pub(super) fn or_none<T: ToString>(value: Option<T>) -> Cell {
+    value.map_or_else(|| "-".to_owned(), |value| value.to_string()).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TERMINAL: Style = Style { width: Some(42), header: true, colour: false };
+
+    fn table() -> Table {
+        let mut table = Table::new(["NAME", "ADDRESSES", "WHY"]).and_wide(["ID"]);
+        let addresses = ["10.22.0.5/16", "fd00::5/64"].map(str::to_owned);
+        table.row([
+            "web".into(),
+            Cell::lines(addresses),
+            Cell::from("the bridge is down on this host").bad(),
+            "e1".into(),
+        ]);
+        table.row(["a\nb\x1b[31m".into(), Cell::lines([]), "-".into(), or_none(None::<u8>)]);
+        table
+    }
+
+    #[test]
+    fn a_table_fits_its_width_and_lines_up() {
+        let text = table().text(TERMINAL);
+        assert_eq!(
+            text,
+            "NAME            ADDRESSES     WHY\n\
+             web             10.22.0.5/16  the bridge\n\
+             \x20               fd00::5/64    is down on\n\
+             \x20                             this host\n\
+             a\\nb\\u{1b}[31m  -             -\n"
+        );
+    }
+
+    #[test]
+    fn a_wide_one_has_a_line_for_each_row_and_all_columns() {
+        let wide = Style { width: None, header: false, colour: false };
+        let text = table().text(wide);
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!(lines.len(), 2);
+        assert!(lines[0].ends_with("10.22.0.5/16,fd00::5/64  the bridge is down on this host  e1"));
+    }
+
+    #[test]
+    fn only_words_that_are_amiss_are_red() {
+        let text = table().text(Style { colour: true, ..TERMINAL });
+        assert!(
+            text.contains("10.22.0.5/16  \x1b[31mthe\x1b[0m \x1b[31mbridge\x1b[0m\n"),
+            "{text}"
+        );
+        let without = text.replace("\x1b[31m", "").replace("\x1b[0m", "");
+        assert_eq!(without, table().text(TERMINAL));
+    }
+}

@@ -1,0 +1,174 @@
+//! What is worth knowing of an endpoint whose packets do not arrive, beside what CHECK and the host tell:
+//! packets that do not fit, or come back by another way; published ports that lead nowhere; a lease,
+//! a conflist or a plugin that is not there any more.
+//!
+//! None of it is a difference from what ADD left in the container, so `cnm-cni check` does not count
+//! it. `cnm-cni doctor` does.
+
+use std::net::IpAddr;
+use std::path::Path;
+
+use super::fault::Fault;
+use super::host::HostRules;
+use crate::lifecycle::blocking::on_blocking_thread;
+use crate::lifecycle::driver::Driver;
+use crate::lifecycle::error::{Result, chain};
+use crate::lifecycle::files;
+use crate::lifecycle::host::side::setting;
+use crate::lifecycle::host::tables::Family;
+use crate::lifecycle::record::Attachment;
+use crate::translate;
+
+/// All of that, for an endpoint that its container has.
+pub(super) async fn faults(
+    driver: &Driver,
+    attachment: &Attachment,
+    rules: &HostRules,
+) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    let looks = [
+        links(driver, attachment).await,
+        lease(attachment).await,
+        Ok(ports(attachment, rules)),
+        Ok(conflist(driver, attachment).await),
+    ];
+    for look in looks {
+        match look {
+            Ok(found) => faults.extend(found),
+            Err(error) => faults.push(Fault::without_remedy(chain(&error))),
+        }
+    }
+    faults
+}
+
+/// Links that are too narrow for the container's packets, and a way back that the kernel refuses.
+async fn links(driver: &Driver, attachment: &Attachment) -> Result<Vec<Fault>> {
+    let (own, mut faults) = (&driver.interfaces.own, Vec::new());
+    let (Some(side), Some(snapshot)) = (attachment.host_side(), attachment.snapshot()) else {
+        return Ok(faults);
+    };
+    let mtu = snapshot.link.mtu;
+    for told in &side.links {
+        let name = &told.name;
+        // That one is gone is told elsewhere.
+        let Some(link) = own.link(name).await? else { continue };
+        if link.mtu < mtu {
+            faults.push(Fault::new(
+                format!(
+                    "interface {name} of the host takes packets of {} bytes, and the container sends up to \
+                     {mtu}: long ones are lost",
+                    link.mtu
+                ),
+                format!("ip link set {name} mtu {mtu}"),
+            ));
+        }
+    }
+    // Packets of others are not the host's to route.
+    let routed = side.gateways.iter().chain(&side.routes).map(|(name, _)| name).next();
+    let Some(name) = routed else { return Ok(faults) };
+    let Some(link) = own.link(name).await? else { return Ok(faults) };
+    let routes = own.routes(link.index).await?;
+    let ips = attachment.result().into_iter().flat_map(|result| &result.ips);
+    for net in ips.map(|ip| ip.address).filter(|net| net.addr().is_ipv4()) {
+        let leads = routes.iter().any(|route| route.destination.contains(&net.addr()));
+        if !leads && is_strict(name).await {
+            faults.push(Fault::new(
+                format!(
+                    "the host has no route to {} over {name}, and drops what comes from there (rp_filter is \
+                     1)",
+                    net.addr()
+                ),
+                format!("ip route replace {} dev {name}", net.trunc()),
+            ));
+        }
+    }
+    Ok(faults)
+}
+
+/// Whether the kernel drops what comes by a link to which no route leads back. The greater of two
+/// settings counts; 2 asks for a route over any link.
+async fn is_strict(link: &str) -> bool {
+    let (mut greatest, all) = (0, "all");
+    for of in [all, link] {
+        let value = setting(&format!("net/ipv4/conf/{of}/rp_filter")).await;
+        greatest = greatest.max(value.and_then(|value| value.parse().ok()).unwrap_or(0));
+    }
+    greatest == 1
+}
+
+/// Leases of `host-local` that are not there, or another's: the address may be given out again.
+async fn lease(attachment: &Attachment) -> Result<Vec<Fault>> {
+    let Some(folder) = translate::lease_folder(&attachment.list) else { return Ok(Vec::new()) };
+    let addresses: Vec<_> = attachment.addresses().collect();
+    let id = attachment.id.to_string();
+    on_blocking_thread(move || {
+        let mut faults = Vec::new();
+        for address in addresses {
+            let holder = holder(&folder, address)?;
+            if holder.as_deref() == Some(&id) {
+                continue;
+            }
+            let of_whom = match holder {
+                None => "there is no lease of it".to_owned(),
+                Some(other) => format!("its lease is of CNI_CONTAINERID {other}"),
+            };
+            faults.push(Fault::by_restart(format!(
+                "address {address} may be given to another container: {of_whom} in {}",
+                folder.display()
+            )));
+        }
+        Ok(faults)
+    })
+    .await
+}
+
+/// Who has the lease of an address.
+fn holder(folder: &Path, address: IpAddr) -> Result<Option<String>> {
+    let path = folder.join(address.to_string());
+    let text = files::unless_gone(&path, std::fs::read_to_string(&path))?;
+    Ok(text.and_then(|text| Some(text.lines().next()?.trim().to_owned())))
+}
+
+/// Published ports that no rule leads to the container. Only `portmap` is known, with `iptables`.
+fn ports(attachment: &Attachment, rules: &HostRules) -> Vec<Fault> {
+    let mut portmaps = attachment.list.plugins().iter();
+    let by_iptables = portmaps.any(|plugin| {
+        let backend = plugin.get("backend").and_then(|backend| backend.as_str());
+        plugin.plugin_type() == "portmap" && backend.unwrap_or("iptables") == "iptables"
+    });
+    let has_ipv4 = attachment.addresses().any(|address| address.is_ipv4());
+    if !(attachment.publishes() && by_iptables && has_ipv4) || rules.publish(Family::V4, attachment)
+    {
+        return Vec::new();
+    }
+    let ports: Vec<_> = attachment.ports.iter().map(|port| port.host_port.to_string()).collect();
+    vec![Fault::by_restart(format!(
+        "no rule in the host's nat leads its published ports ({}) to the container",
+        ports.join(", ")
+    ))]
+}
+
+/// A conflist that has changed or gone since ADD, and plugins that cannot be run.
+async fn conflist(driver: &Driver, attachment: &Attachment) -> Vec<Fault> {
+    let name = attachment.list.name();
+    let mut faults = Vec::new();
+    match driver.chains.read(Some(name)).await {
+        Err(error) => faults.push(Fault::new(chain(&error), "cnm-cni validate")),
+        Ok(list) if !kinds(&attachment.list).starts_with(&kinds(&list)) => {
+            faults.push(Fault::by_restart(format!(
+                "conflist {name} has other plugins now than when the container was attached"
+            )));
+        }
+        Ok(_) => {}
+    }
+    if let Err(error) = driver.chains.find_plugins(&attachment.list) {
+        faults.push(Fault::new(chain(&error), format!("cnm-cni validate {name}")));
+    }
+    faults
+}
+
+/// The chain, by its plugins' types. What else is different may be Docker's or the user's wish, and so may
+/// be a plugin behind those of the file.
+fn kinds(list: &crate::cni::NetworkConfigList) -> Vec<&str> {
+    list.plugins().iter().map(|plugin| plugin.plugin_type()).collect()
+}

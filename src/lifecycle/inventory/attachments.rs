@@ -1,0 +1,170 @@
+//! An attachment, as the operator is shown it.
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use ipnet::IpNet;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::cnm::{EndpointId, NetworkId};
+use crate::lifecycle::facts::seconds_of;
+use crate::lifecycle::record;
+
+/// An attachment, as the operator is shown it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attachment {
+    /// The `CNI_CONTAINERID` of its plugins.
+    pub attachment: String,
+    /// The `CNI_IFNAME` of its plugins. Docker names the interface anew in the container.
+    pub if_name: String,
+    /// Docker's network.
+    pub network: NetworkId,
+    /// The container's end in it.
+    pub endpoint: EndpointId,
+    /// The conflist that it was attached by.
+    pub conflist: String,
+    /// The chain: the types of its plugins, as ADD ran them.
+    pub plugins: Vec<String>,
+    /// How far it has come.
+    pub phase: Phase,
+    /// When it was made.
+    pub made: Option<Timestamp>,
+    /// The addresses that the chain gave.
+    pub addresses: Vec<IpNet>,
+    /// The gateways in the chain's result.
+    pub gateways: Vec<IpAddr>,
+    /// The interface's hardware address.
+    pub mac: Option<String>,
+    /// Its MTU, in bytes.
+    pub mtu: Option<u32>,
+    /// The links of the host that its packets pass, the innermost first: the other end of its
+    /// interface, or the one below, and the bridges that this is a port of.
+    pub host_links: Vec<String>,
+    /// The ports that are published for it.
+    pub ports: Vec<Port>,
+    /// Whether the container's default gateway is here.
+    pub is_gateway: bool,
+    /// Path of the container's namespace: Docker's `SandboxKey`.
+    pub sandbox: Option<PathBuf>,
+    /// How its removal goes, once Docker has let go of it.
+    pub removal: Option<Removal>,
+}
+
+/// How far an attachment has come. `ARCHITECTURE.md` has a picture of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// ADD runs.
+    Adding,
+    /// ADD has succeeded; the interface is not in the container yet.
+    Staged,
+    /// Docker was given the interface.
+    Joined,
+    /// What Docker does not carry over is in the container too.
+    Settled,
+    /// It is an orphan: DEL runs, or has failed.
+    Deleting,
+}
+
+/// A published port.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Port {
+    /// The host's address; none for all.
+    pub host_ip: Option<IpAddr>,
+    /// The host's port.
+    pub host_port: u16,
+    /// The container's port.
+    pub container_port: u16,
+    /// `tcp`, `udp` or `sctp`.
+    pub protocol: String,
+}
+
+/// How the removal of an attachment goes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Removal {
+    /// When it began.
+    pub since: Timestamp,
+    /// How often DEL has failed.
+    pub attempts: u32,
+    /// Whether it is left to the operator now.
+    pub given_up: bool,
+    /// Why DEL failed the last time.
+    pub error: Option<String>,
+}
+
+impl Attachment {
+    pub(super) fn of(record: &record::Attachment) -> Self {
+        let result = record.result();
+        let ips = || result.into_iter().flat_map(|result| &result.ips);
+        let link = record.snapshot().map(|snapshot| &snapshot.link);
+        let made = record.made.or_else(|| record.id.made());
+        Self {
+            attachment: record.id.to_string(),
+            if_name: record.parameters.if_name.clone(),
+            network: record.network.clone(),
+            endpoint: record.endpoint.clone(),
+            conflist: record.list.name().to_owned(),
+            plugins: record.list.plugins().iter().map(|it| it.plugin_type().to_owned()).collect(),
+            phase: record.phase.name().into(),
+            made: made.and_then(|made| Timestamp::try_from(made).ok()).map(seconds_of),
+            addresses: ips().map(|ip| ip.address).collect(),
+            gateways: ips().filter_map(|ip| ip.gateway).collect(),
+            mac: link.and_then(|link| link.mac.as_ref()).map(ToString::to_string),
+            mtu: link.map(|link| link.mtu),
+            host_links: host_links(record),
+            ports: ports(record),
+            is_gateway: record.is_gateway,
+            sandbox: record.sandbox().map(Path::to_owned),
+            removal: record.removal().map(Removal::of),
+        }
+    }
+}
+
+/// As Join has seen them; before that, those that ADD has told of.
+fn host_links(record: &record::Attachment) -> Vec<String> {
+    if let Some(side) = record.host_side() {
+        return side.links.iter().map(|link| link.name.clone()).collect();
+    }
+    let told = record.result().into_iter().flat_map(|result| &result.interfaces);
+    let of_host = told.filter(|told| told.sandbox.as_deref().unwrap_or_default().is_empty());
+    of_host.map(|told| told.name.clone()).collect()
+}
+
+fn ports(record: &record::Attachment) -> Vec<Port> {
+    if !record.publishes() {
+        return Vec::new();
+    }
+    let ports = record.ports.iter().map(|binding| Port {
+        host_ip: binding.host_ip,
+        host_port: binding.host_port,
+        container_port: binding.port,
+        protocol: binding.proto.name().to_owned(),
+    });
+    ports.collect()
+}
+
+impl Removal {
+    fn of(removal: &record::Removal) -> Self {
+        // A record may tell any time.
+        let since = i64::try_from(removal.since).ok();
+        Self {
+            since: since.and_then(|it| Timestamp::from_second(it).ok()).unwrap_or_default(),
+            attempts: removal.attempts,
+            given_up: removal.given_up(),
+            error: removal.error.clone(),
+        }
+    }
+}
+
+impl From<record::PhaseName> for Phase {
+    fn from(phase: record::PhaseName) -> Self {
+        match phase {
+            record::PhaseName::Adding => Self::Adding,
+            record::PhaseName::Staged => Self::Staged,
+            record::PhaseName::Joined => Self::Joined,
+            record::PhaseName::Settled => Self::Settled,
+            record::PhaseName::Deleting => Self::Deleting,
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! A conflist, as the operator is shown it, with the leases of its addresses.
+
+use std::fs;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::cni::{ConfDir, ConfigError, NetworkConfigList, PluginConfig};
+use crate::lifecycle::error::{Result, chain};
+use crate::lifecycle::files;
+use crate::lifecycle::judgement::embedded;
+use crate::translate::{self, AddressPool};
+
+/// A conflist, as the operator is shown it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Conflist {
+    /// Its name.
+    pub conflist: String,
+    /// Where it stands; none if it is built in.
+    pub file: Option<PathBuf>,
+    /// The chain: the types of its plugins.
+    pub plugins: Vec<String>,
+    /// The IPAM plugin.
+    pub ipam: Option<String>,
+    /// The bridge, or the interface below, that its containers are put on, where it names one.
+    pub device: Option<String>,
+    /// The addresses that it gives, as far as its configuration tells.
+    pub pools: Vec<AddressPool>,
+    /// Who has which of them, by the leases of `host-local`; none if another IPAM plugin keeps them.
+    pub leases: Option<Vec<Lease>>,
+}
+
+/// An address that `host-local` has given out.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Lease {
+    /// The address.
+    pub address: IpAddr,
+    /// The `CNI_CONTAINERID` that it was given to.
+    pub container_id: String,
+    /// The `CNI_IFNAME`; none where an old version of the plugin wrote it.
+    pub if_name: Option<String>,
+}
+
+/// The conflists that a container can be put on; and what is the matter with files that give none.
+pub(super) fn known(conf_dir: &ConfDir) -> Result<(Vec<Conflist>, Vec<String>)> {
+    let listing = conf_dir.list();
+    let built_in = embedded()?;
+    let mut conflists = Vec::new();
+    for listed in listing.networks.iter().filter(|listed| listed.list.makes_interface()) {
+        conflists.push(Conflist::of(&listed.list, Some(listed.file.clone()))?);
+    }
+    if conflists.iter().all(|it| it.conflist != built_in.name()) {
+        conflists.push(Conflist::of(&built_in, None)?);
+    }
+    // What another file hides is told by `validate`, and does no harm.
+    let problems = listing.problems.iter().filter(|it| !matches!(it, ConfigError::Hidden { .. }));
+    Ok((conflists, problems.map(|problem| chain(problem)).collect()))
+}
+
+impl Conflist {
+    fn of(list: &NetworkConfigList, file: Option<PathBuf>) -> Result<Self> {
+        let plugins = list.plugins();
+        let device = plugins.iter().find_map(|plugin| {
+            ["bridge", "master"].iter().find_map(|key| plugin.get(key).and_then(Value::as_str))
+        });
+        let folder = translate::lease_folder(list);
+        Ok(Self {
+            conflist: list.name().to_owned(),
+            file,
+            plugins: plugins.iter().map(|it| it.plugin_type().to_owned()).collect(),
+            ipam: plugins.iter().find_map(PluginConfig::ipam_type).map(str::to_owned),
+            device: device.map(str::to_owned),
+            pools: translate::pools(list),
+            leases: folder.map(|folder| leases(&folder)).transpose()?,
+        })
+    }
+}
+
+/// The leases in a folder of `host-local`: a file for each, named after the address.
+fn leases(folder: &Path) -> Result<Vec<Lease>> {
+    let mut leases = Vec::new();
+    for path in files::entries(folder)? {
+        // Beside leases there are a lock, and the last address that was given out.
+        let Some(Ok(address)) = path.file_name().map(|name| name.to_string_lossy().parse()) else {
+            continue;
+        };
+        let Some(text) = files::unless_gone(&path, fs::read_to_string(&path))? else { continue };
+        let mut lines = text.lines().map(|line| line.trim().to_owned());
+        let container_id = lines.next().unwrap_or_default();
+        leases.push(Lease { address, container_id, if_name: lines.next() });
+    }
+    leases.sort();
+    Ok(leases)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn leases_are_told_in_the_order_of_their_addresses() {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, text) in [
+            ("10.22.0.10", "pod\r\neth0"),
+            ("10.22.0.9", "old"),
+            ("lock", ""),
+            ("last_reserved_ip.0", "10.22.0.10"),
+        ] {
+            fs::write(folder.path().join(name), text).unwrap();
+        }
+        let told = leases(folder.path()).unwrap();
+        let lease = |address: &str, id: &str, name: Option<&str>| Lease {
+            address: address.parse().unwrap(),
+            container_id: id.into(),
+            if_name: name.map(str::to_owned),
+        };
+        assert_eq!(
+            told,
+            [lease("10.22.0.9", "old", None), lease("10.22.0.10", "pod", Some("eth0"))]
+        );
+        assert_eq!(leases(&folder.path().join("none")).unwrap(), []);
+    }
+}

@@ -1,0 +1,114 @@
+//! All that the driver has, as it is told to the operator: attachments, networks, conflists, leases.
+//!
+//! It is read from the records on disk and the host's files, not from the driver's memory: so no call of
+//! Docker's waits for it, and it can be told of a driver that does not run. What the driver does not know
+//! is in none of it: names are Docker's, and the command line asks for them.
+
+mod attachments;
+mod conflists;
+mod networks;
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::blocking::on_blocking_thread;
+use super::driver::Driver;
+use super::error::Result;
+use super::facts::Facts;
+use super::interface::place::Place;
+use super::record;
+use crate::cni::ConfDir;
+use crate::state::Folder;
+
+pub use attachments::{Attachment, Phase, Port, Removal};
+pub use conflists::{Conflist, Lease};
+pub use networks::Network;
+
+/// The version of [`Inventory`] that this program writes. A field that is added does not change it; one
+/// that goes, or means something else, does.
+pub const VERSION: u32 = 1;
+
+/// All that the driver has.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Inventory {
+    /// [`VERSION`] of the program that wrote it.
+    pub version: u32,
+    /// The driver that tells it; none if it was read from the records of one that does not run.
+    pub driver: Option<Facts>,
+    /// Docker's networks on this driver, by their ids.
+    pub networks: Vec<Network>,
+    /// The attachments, the oldest first.
+    pub attachments: Vec<Attachment>,
+    /// The conflists that containers can be put on, by the names of their files.
+    pub conflists: Vec<Conflist>,
+    /// What is wrong with files that give no conflist, a sentence each.
+    pub problems: Vec<String>,
+}
+
+impl Inventory {
+    /// What the records in `state_dir` tell, and the configuration files: whether or not the driver
+    /// runs, and without disturbing it.
+    ///
+    /// # Errors
+    /// A folder cannot be listed.
+    pub fn read(state_dir: &Path, conf_dir: &ConfDir) -> Result<Self> {
+        let records = Folder::<record::Attachment>::glance(state_dir)?;
+        let networks = Folder::<record::Network>::glance(state_dir)?;
+        Self::of(&records, &networks, conf_dir)
+    }
+
+    fn of(
+        attachments: &[record::Attachment],
+        networks: &[record::Network],
+        conf_dir: &ConfDir,
+    ) -> Result<Self> {
+        let mut networks: Vec<_> = networks.iter().map(Network::of).collect();
+        networks.sort_by(|one, other| one.network.as_str().cmp(other.network.as_str()));
+        let mut attachments: Vec<_> = attachments.iter().map(Attachment::of).collect();
+        attachments.sort_by(|one, other| {
+            (one.made, &one.attachment).cmp(&(other.made, &other.attachment))
+        });
+        let (conflists, problems) = conflists::known(conf_dir)?;
+        Ok(Self { version: VERSION, driver: None, networks, attachments, conflists, problems })
+    }
+}
+
+impl Driver {
+    /// All that this driver has.
+    ///
+    /// # Errors
+    /// A folder cannot be listed.
+    pub async fn inventory(&self) -> Result<Inventory> {
+        let (facts, conf_dir) = (self.facts.clone(), self.chains.conf_dir().clone());
+        on_blocking_thread(move || {
+            let inventory = Inventory::read(&facts.state_dir, &conf_dir)?;
+            Ok(Inventory { driver: Some(Facts::clone(&facts)), ..inventory })
+        })
+        .await
+    }
+
+    /// What the interfaces of these attachments, by their ids, are called in their containers; all
+    /// attachments if none is named. What is in no container is left out.
+    ///
+    /// # Errors
+    /// A folder cannot be listed.
+    pub async fn interface_names(&self, attachments: Vec<String>) -> Result<Vec<(String, String)>> {
+        let state_dir = self.facts.state_dir.clone();
+        let records =
+            on_blocking_thread(move || Ok(Folder::<record::Attachment>::glance(&state_dir)?))
+                .await?;
+        let mut names = Vec::new();
+        for record in records {
+            let id = record.id.to_string();
+            if !attachments.is_empty() && !attachments.contains(&id) {
+                continue;
+            }
+            // A container may end while it is looked at.
+            if let Ok(Place::Sandbox(_, link)) = self.interfaces.locate(&record).await {
+                names.push((id, link.name));
+            }
+        }
+        Ok(names)
+    }
+}

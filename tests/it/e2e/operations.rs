@@ -1,0 +1,177 @@
+//! The operator's questions, each answered by one command: docs/operations.md.
+
+use std::time::Duration;
+
+use super::ConfFile;
+use super::check::run;
+use super::host::{Host, IMAGE, Suite, within};
+use super::readme::Steps;
+
+/// A network of bridges, one for each name; 10.4`number`.0.0/24 or a part of it.
+fn conflist(name: &str, number: u8, range: &str) -> String {
+    format!(
+        r#"{{"cniVersion": "1.0.0", "name": "{name}", "plugins": [
+            {{"type": "bridge", "bridge": "{name}0", "isDefaultGateway": true, "ipMasq": true,
+             "ipam": {{"type": "host-local", "ranges": [[{{"subnet": "10.4{number}.0.0/24"{range}}}]]}}}},
+            {{"type": "portmap", "capabilities": {{"portMappings": true}}}}]}}"#
+    )
+}
+
+/// Three networks, and eight containers of two compose projects.
+const CONTAINERS: [(&str, &str, &str, &[&str]); 8] = [
+    ("shop", "web", "front", &["-p", "8080:80"]),
+    ("shop", "api", "front", &[]),
+    ("shop", "db", "back", &[]),
+    ("shop", "queue", "back", &[]),
+    ("blog", "web", "front", &["-p", "127.0.0.1:8081:80"]),
+    ("blog", "db", "back", &[]),
+    ("blog", "cache", "back", &[]),
+    ("blog", "proxy", "edge", &[]),
+];
+
+fn name(project: &str, service: &str) -> String {
+    format!("{project}-{service}-1")
+}
+
+/// What a compose project's container is started with.
+fn options<'o>(project: &'o str, service: &'o str) -> [String; 4] {
+    let label = |key, value| format!("com.docker.compose.{key}={value}");
+    let (project, service) = (label("project", project), label("service", service));
+    ["--label".to_owned(), project, "--label".to_owned(), service]
+}
+
+fn site() -> Host {
+    let host = Host::up(Suite::Forky);
+    let front = conflist("front", 1, "");
+    let back = conflist("back", 2, "");
+    // One address, which one container has.
+    let edge = conflist("edge", 3, r#", "rangeStart": "10.43.0.9", "rangeEnd": "10.43.0.9""#);
+    let files: [ConfFile<'_>; 3] =
+        [("10-front.conflist", &front), ("20-back.conflist", &back), ("30-edge.conflist", &edge)];
+    for (file, text) in files {
+        host.write(&format!("/etc/cni/net.d/{file}"), text);
+    }
+    host.start_driver();
+    for network in ["front", "back", "edge"] {
+        host.create_network(network, Some(network));
+    }
+    for (project, service, network, more) in CONTAINERS {
+        let labels = options(project, service);
+        let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
+        host.run(&name(project, service), network, &[&labels[..], more].concat());
+    }
+    // A pod on the same conflist.
+    host.write("/var/lib/cni/networks/back/10.42.0.200", "4f3c9a7e11b2\neth0");
+    host
+}
+
+#[test]
+fn docker_28_5_each_question_of_the_operator_is_answered_by_one_command() {
+    let host = site();
+    let ask = |args: &[&str]| host.exec(&[&["cnm-cni"], args].concat());
+
+    who_has_what(&host, &ask);
+    for (damage, words) in [
+        ("ip link set back0 down", "interface back0 of the host is down"),
+        ("ip addr flush dev back0", "address 10.42.0.1/24 of the host's back0"),
+        ("iptables -t nat -F", "is not masqueraded any more"),
+        ("iptables -I FORWARD -j REJECT", "drops the container's packets"),
+        ("sysctl -w net.ipv4.ip_forward=0", "ip_forward of the host is 0"),
+        ("ip link set back0 mtu 1200", "takes packets of 1200 bytes"),
+        ("mv $lease /run/lease", "may be given to another container"),
+    ] {
+        let address = host.endpoint("shop-db-1", "back")["IPAddress"].as_str().unwrap().to_owned();
+        run(&host, &format!("lease=/var/lib/cni/networks/back/{address}; {damage}"));
+        let told = doctor(&host, "shop-db-1").unwrap_err();
+        assert!(told.contains(words), "{damage}:\n{told}");
+        let remedies = told.lines().filter_map(|line| line.strip_prefix("  run  "));
+        let remedies: Vec<&str> = remedies.collect();
+        assert!(!remedies.is_empty(), "{damage}:\n{told}");
+        for remedy in remedies {
+            run(&host, remedy);
+        }
+        let well = || doctor(&host, "shop-db-1").is_ok();
+        assert!(
+            within(Duration::from_secs(10), well),
+            "{damage}: {:?}",
+            doctor(&host, "shop-db-1")
+        );
+    }
+    // Of the other containers, the rules of nat are gone yet; one finding is told for all.
+    let told = host.try_exec(&["cnm-cni", "doctor"]).unwrap_err();
+    assert!(told.contains("run  docker restart shop-web-1"), "{told}");
+    away(&host);
+
+    let names = ask(&["ls", "-q"]);
+    let names: Vec<&str> = names.lines().collect();
+    host.remove(&names, &["front", "back", "edge"]);
+    let gone = || ask(&["ls", "--format", "json"]).trim() == "[]";
+    assert!(within(Duration::from_secs(20), gone), "{}", ask(&["ls"]));
+    assert!(ask(&["orphans"]).starts_with("No orphans"));
+}
+
+/// Addresses, ports, networks, leases.
+fn who_has_what(host: &Host, ask: &dyn Fn(&[&str]) -> String) {
+    let pages = Steps::read("docs/operations.md", "operations").on(host);
+    // With --nocapture: what the page shows.
+    println!("{pages}");
+    let address = host.endpoint("shop-db-1", "back")["IPAddress"].as_str().unwrap().to_owned();
+    let shown = ask(&["show", &address]);
+    let has = |words: &str| assert!(shown.contains(words), "{words} of\n{shown}");
+    has("shop-db-1 on network back");
+    has("project shop, service db");
+    has("interface   eth0");
+    for other in [&shown, &ask(&["show", "shop-db-1"])] {
+        assert_eq!(*other.lines().next().unwrap(), *shown.lines().next().unwrap());
+    }
+    let mac = host.endpoint("shop-db-1", "back")["MacAddress"].as_str().unwrap().to_owned();
+    assert!(ask(&["show", &mac]).starts_with("shop-db-1 on"));
+    let all_ends = ask(&["show", "eth0"]);
+    assert_eq!(all_ends.matches(" on network ").count(), 8, "{all_ends}");
+    assert!(ask(&["show", ":8080"]).starts_with("shop-web-1 on network front"));
+    assert!(ask(&["ports", ":8081"]).contains("blog-web-1"));
+    assert!(host.try_exec(&["cnm-cni", "ports", ":9"]).is_err());
+
+    let listed = ask(&["ls"]);
+    assert!(listed.lines().all(|line| line.chars().count() <= 80), "{listed}");
+    assert_eq!(ask(&["ls", "--network", "edge", "-q"]), "blog-proxy-1\n");
+    let json: serde_json::Value = serde_json::from_str(&ask(&["ls", "--format", "json"])).unwrap();
+    assert_eq!(json.as_array().unwrap().len(), 8);
+    assert!(json[0]["made"].as_str().unwrap().ends_with('Z'), "{json}");
+    assert!(ask(&["net", "back"]).contains("shop-db-1"));
+
+    // Which leases are not Docker's.
+    let pools = ask(&["pools", "back"]);
+    assert!(pools.contains("10.42.0.200  another runtime"), "{pools}");
+    let full = host.try_exec(&["cnm-cni", "status"]).unwrap_err();
+    assert!(full.contains("pool 10.43.0.0/24 of conflist edge is full"), "{full}");
+    assert!(full.contains("cnm-cni pools edge"), "{full}");
+}
+
+/// A plugin, a pool, the driver, and Docker.
+fn away(host: &Host) {
+    host.docker(&["create", "--name", "late", "--network", "edge", IMAGE]);
+    host.docker_refuses(&["start", "late"]);
+    let told = doctor(host, "late").unwrap_err();
+    assert!(told.contains("pool 10.43.0.0/24 of conflist edge is full"), "{told}");
+    host.exec(&["mv", "/usr/lib/cni/portmap", "/usr/lib/cni/away"]);
+    for container in ["shop-db-1", "late"] {
+        let told = doctor(host, container).unwrap_err();
+        assert!(told.contains("\"portmap\"") && told.contains("cnm-cni validate"), "{told}");
+    }
+    host.exec(&["mv", "/usr/lib/cni/away", "/usr/lib/cni/portmap"]);
+    host.docker(&["rm", "-f", "late"]);
+
+    host.stop_driver("TERM");
+    let told = doctor(host, "shop-db-1").unwrap_err();
+    assert!(told.contains("the driver does not answer"), "{told}");
+    let listed = host.exec(&["cnm-cni", "ls", "-q"]);
+    assert_eq!(listed.lines().count(), 8, "by the records: {listed}");
+    host.start_driver();
+    let nameless = host.exec(&["cnm-cni", "ls", "-q", "--docker", "unix:///run/nobody.sock"]);
+    assert!(nameless.lines().count() == 8 && !nameless.contains("shop"), "{nameless}");
+}
+
+fn doctor(host: &Host, thing: &str) -> Result<String, String> {
+    host.try_exec(&["cnm-cni", "doctor", thing])
+}
