@@ -34,6 +34,7 @@
 //! | `install` | what is installed, and the driver replaced while containers run |
 //! | `packages` | each way of installation that builds first: `make test-install` |
 //! | `mass` | hundreds of containers at once: `make mass` |
+//! | `arm64` | what is built for arm64, by its headers: `make test-arm64` |
 //! | `managed` | the managed plugin, from a registry; upgraded; in a swarm |
 //! | `podman`, `containerd` | other runtimes on the same conflists and leases |
 //! | `contributing` | a test host that is kept up, by the steps of CONTRIBUTING.md |
@@ -51,6 +52,7 @@ mod readme;
 mod traffic;
 
 mod addresses;
+mod arm64;
 mod check;
 mod compose;
 mod conflists;
