@@ -9,7 +9,7 @@ SUDO := sudo --preserve-env
 endif
 SUITE ?= bookworm
 
-.PHONY: audit help build release install uninstall deb demo check test test-one test-install lint e2e fidelity hosts crash soak mass bench picture
+.PHONY: audit help build release install uninstall deb demo check test test-one test-install test-arm64 lint e2e fidelity hosts crash soak mass bench picture
 
 help:
 	@echo 'make demo           a guided tour, in a test host: this machine and its Docker stay as they are'
@@ -33,6 +33,7 @@ help:
 	@echo 'make uninstall      takes all of this away'
 	@echo 'make deb            target/debian/cnm-cni_*.deb'
 	@echo 'make test-install   each way of installation, by the steps of docs/install.md'
+	@echo 'make test-arm64     the build for arm64, below emulators; with Docker, on a kernel of its own'
 	@echo 'make plugin         target/plugin, the managed plugin; see docs/managed-plugin.md'
 	@echo 'make plugin-create  gives it to the Docker of this machine, as PLUGIN=$(PLUGIN)'
 
@@ -53,19 +54,32 @@ build:
 
 # --- Installation: docs/install.md -------------------------------------------------------------
 
-# Another one, as aarch64-unknown-linux-gnu, needs its linker: see docs/install.md.
-BUILDER = $(shell rustc -vV | sed -n 's/^host: //p')
+BUILDER = $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 TARGET ?= $(BUILDER)
-STATIC := target/static/cnm-cni
+# What is for another machine is set apart: `make install` is for this one.
+FOREIGN = $(filter-out $(BUILDER),$(TARGET))
+STATIC = target/static/$(if $(FOREIGN),$(TARGET)/)cnm-cni
 
-# In a folder of its own below target/, so that other builds are not begun anew. What is for
-# another machine does not run here, and a debug build tells what its command line is.
+# For arm64 on another machine: its linker, and Debian's Rust where the Rust that is here has no
+# standard library for it (`rustup target add` brings that). See docs/install.md.
+ARM64 := aarch64-unknown-linux-gnu
+CROSS = $(filter $(ARM64),$(FOREIGN))
+STD = $(wildcard $(shell rustc --print target-libdir --target $(ARM64)))
+FOR_TARGET = RUSTFLAGS='-C target-feature=+crt-static' $(if $(CROSS), \
+    CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc \
+    $(if $(STD),,RUSTC=$(CURDIR)/tests/testbed/rustc-arm64))
+
+FOR_CROSS = gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user-static $(if $(STD),,mmdebstrap)
+# What tells its own command line: for another machine an emulator runs it, or a debug build does.
+RUN = $(if $(CROSS),qemu-aarch64-static $(STATIC),$(if $(FOREIGN),cargo run --locked --quiet --,$(STATIC)))
+
+# In a folder of its own below target/, so that other builds are not begun anew.
 release:
-	$(call install,gcc libc6-dev)
-	RUSTFLAGS='-C target-feature=+crt-static' cargo build --release --locked --target $(TARGET)
+	$(call install,gcc libc6-dev $(if $(CROSS),$(FOR_CROSS)))
+	$(FOR_TARGET) cargo build --release --locked --target $(TARGET)
 	install -D target/$(TARGET)/release/cnm-cni $(STATIC)
 	rm -rf target/documents
-	$(if $(filter $(TARGET),$(BUILDER)),$(STATIC),cargo run --locked --quiet --) documents target/documents
+	$(RUN) documents target/documents
 
 PREFIX ?= /usr/local
 share := $(DESTDIR)$(PREFIX)/share
@@ -102,7 +116,7 @@ uninstall:
 # VERSION is another one than Cargo.toml's.
 deb: release
 	cargo deb --version >/dev/null 2>&1 || cargo install --quiet --locked cargo-deb@3.8.0
-	cargo deb --no-build --no-strip --quiet --target $(TARGET) --output target/debian/ \
+	cargo deb --no-build --no-strip --quiet --target $(TARGET) --output target/$(if $(FOREIGN),$(TARGET)/)debian/ \
 	    $(if $(VERSION),--deb-version $(VERSION),--deb-revision '')
 
 # The managed plugin: what it asks for, and that program. See docs/managed-plugin.md.
@@ -182,6 +196,21 @@ e2e: testbed
 # takes none, by the steps of docs/install.md and docs/managed-plugin.md. Root needs Rust for that.
 test-install: testbed deb
 	$(RUNNER) cargo $(if $(NEXTEST),nextest run,test) --locked $(if $(NEXTEST),--run-ignored only,-- --ignored --test-threads=1) e2e::packages:: e2e::managed::
+
+# The program for arm64: built by the steps of docs/install.md; below an emulator of its instructions,
+# all tests of the command line, and the unit tests but those that need a kernel for arm64; and
+# these, after the life of two containers, in an emulated machine.
+# The emulator of instructions does not tell a program that what it started could not be run.
+NOT_EMULATED := --skip an_executable_that_is_no_plugin_is_told_by_what_it_does
+test-arm64: TARGET := $(ARM64)
+test-arm64: deb plugin
+	$(call install,$(TESTBED) binutils cpio e2fsprogs file kmod qemu-system-arm qemu-user-static xz-utils)
+	cargo $(if $(NEXTEST),nextest run,test) --locked $(if $(NEXTEST),--run-ignored only,-- --ignored) e2e::arm64::
+	CNM_CNI_BINARY=$(CURDIR)/tests/testbed/emulated cargo $(if $(NEXTEST),nextest run,test) --locked --test it cli:: -- $(NOT_EMULATED)
+	CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER=qemu-aarch64-static \
+	    $(FOR_TARGET) cargo test --lib --locked --target $(ARM64) -- --skip netns:: --skip netlink::
+	CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER='$(SUDO) $(CURDIR)/tests/testbed/arm64 $(CURDIR)/$(STATIC)' \
+	    $(FOR_TARGET) cargo test --lib --locked --target $(ARM64)
 
 # Prints the table; docs/fidelity.md explains it.
 fidelity: testbed

@@ -10,7 +10,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 
-use super::{Desk, Said};
+use super::{Desk, Said, program};
 
 const NETNS: &str = "/var/run/netns/testing";
 /// `cnitool-` and ten bytes of the path's SHA-512.
@@ -492,7 +492,7 @@ fn what_is_wrong_with_the_input_is_one_line_on_standard_error() {
 fn called_cnitool_it_is_cnitool() {
     let desk = Desk::with_net();
     let cnitool = desk.path("cnitool");
-    symlink(env!("CARGO_BIN_EXE_cnm-cni"), &cnitool).unwrap();
+    symlink(program(), &cnitool).unwrap();
     let cache = desk.cache();
     let run = |args: &[&str]| Said::by(&mut desk.command_of(&cnitool, args));
     let result = run(&["add", "net", NETNS, "--cache-dir", &cache]).output();

@@ -3,15 +3,13 @@
 use std::fs;
 use std::process::Command;
 
+use super::program;
+
 #[test]
 fn there_is_a_man_page_for_each_verb_and_a_completion_for_each_shell() {
     let folder = tempfile::tempdir().unwrap();
     let written = folder.path().join("new/documents");
-    let output = Command::new(env!("CARGO_BIN_EXE_cnm-cni"))
-        .arg("documents")
-        .arg(&written)
-        .output()
-        .unwrap();
+    let output = Command::new(program()).arg("documents").arg(&written).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let mut names: Vec<_> = fs::read_dir(&written)
         .unwrap()
@@ -31,7 +29,7 @@ fn there_is_a_man_page_for_each_verb_and_a_completion_for_each_shell() {
     }
     // Without those of verbs below verbs.
     let is_page = |name: &&String| name.ends_with(".1") && name.matches('-').count() <= 2;
-    let help = Command::new(env!("CARGO_BIN_EXE_cnm-cni")).arg("--help").output().unwrap();
+    let help = Command::new(program()).arg("--help").output().unwrap();
     let help = String::from_utf8(help.stdout).unwrap();
     let verbs = help.split("Commands:\n").nth(1).unwrap().split("\n\n").next().unwrap();
     let mut expected: Vec<_> = verbs

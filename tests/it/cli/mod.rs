@@ -15,6 +15,12 @@ use tempfile::TempDir;
 
 use crate::cni::Bench;
 
+/// The program. `CNM_CNI_BINARY` is another build of it, as `make test-arm64` has it.
+fn program() -> PathBuf {
+    std::env::var_os("CNM_CNI_BINARY")
+        .map_or_else(|| env!("CARGO_BIN_EXE_cnm-cni").into(), PathBuf::from)
+}
+
 /// Configuration files, plugins, and a place for what is kept.
 struct Desk {
     dir: TempDir,
@@ -57,7 +63,7 @@ impl Desk {
 
     /// The program with these arguments, and nothing in its environment but the folders.
     fn command(&self, args: &[&str]) -> Command {
-        self.command_of(Path::new(env!("CARGO_BIN_EXE_cnm-cni")), args)
+        self.command_of(&program(), args)
     }
 
     fn command_of(&self, program: &Path, args: &[&str]) -> Command {

@@ -8,10 +8,10 @@ use std::process::{Command, Stdio};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::Said;
+use super::{Said, program};
 
 fn cnm_cni(args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_cnm-cni"));
+    let mut command = Command::new(program());
     command.args(args).env_clear().stdin(Stdio::null());
     command
 }

@@ -36,6 +36,7 @@
 //! | `install` | what is installed, and the driver replaced while containers run |
 //! | `packages` | each way of installation that builds first: `make test-install` |
 //! | `mass` | hundreds of containers at once: `make mass` |
+//! | `arm64` | what is built for arm64, by its headers: `make test-arm64` |
 //! | `managed` | the managed plugin, from a registry; upgraded; in a swarm |
 //! | `podman`, `containerd` | other runtimes on the same conflists and leases |
 //! | `pods` | the same with pods, which containerd makes as a kubelet asks |
@@ -58,6 +59,7 @@ mod readme;
 mod traffic;
 
 mod addresses;
+mod arm64;
 mod built_in;
 mod check;
 mod compose;
