@@ -213,7 +213,7 @@ impl Explained {
         let plugins = judgement.validation.plugins.iter().map(|plugin| {
             json!({
                 "type": plugin.plugin_type,
-                "ipamOf": plugin.ipam_of,
+                "ipam_of": plugin.ipam_of,
                 "path": plugin.program,
             })
         });
@@ -225,10 +225,10 @@ impl Explained {
             "by": if self.network.is_by_cni() { "cni" } else { "docker" },
             "subnets": subnets(found),
         });
-        json["publishesPorts"] = json!(judgement.prospects.publishes_ports);
+        json["publishes_ports"] = json!(judgement.prospects.publishes_ports);
         json["internal"] = json!(options.internal);
         json["isolated"] = json!(is_isolated(found));
-        json["builtIn"] = json!(found.is_own);
+        json["built_in"] = json!(found.is_own);
         json["capabilities"] = json!(capabilities(list));
         json["warnings"] = json!(warnings);
         json

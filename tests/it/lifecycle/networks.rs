@@ -148,7 +148,7 @@ fn validate_says_of_a_conflist_what_create_network_says() {
         assert!(error.to_string().contains("without --ipam-driver null"), "{error}");
         bench.create(json!({"conflist": "it"}), "10.6.0.0/24").await.unwrap();
         let (well, told) = bench.validate(&["it"]);
-        assert!(well && told[0]["needsDockerIpam"] == true, "{told:?}");
+        assert!(well && told[0]["needs_docker_ipam"] == true, "{told:?}");
     });
 }
 
@@ -180,7 +180,7 @@ fn a_conflist_of_loopback_alone_is_no_default_and_refused_by_its_name() {
             told["name"].as_str().unwrap().to_owned()
         };
         let (well, told) = bench.validate(&[]);
-        assert!(well && told[0]["passedOver"] == true && told[0]["ok"] == false, "{told:?}");
+        assert!(well && told[0]["passed_over"] == true && told[0]["ok"] == false, "{told:?}");
         assert_eq!(default(&told), "k8snet");
 
         fs::remove_file(bench.config.conf_dir.join("10-k8snet.conflist")).unwrap();
@@ -197,7 +197,7 @@ fn a_conflist_of_loopback_alone_is_no_default_and_refused_by_its_name() {
                  begin with a plugin that makes one, such as bridge, ptp or macvlan"
         );
         let (well, told) = bench.validate(&["lo"]);
-        assert!(!well && told[0]["passedOver"] == false, "{told:?}");
+        assert!(!well && told[0]["passed_over"] == false, "{told:?}");
     });
 }
 
