@@ -35,7 +35,8 @@ pub(super) struct Flags {
     opt: Vec<(String, String)>,
 
     /// Who chooses the addresses: null for CNI, default for Docker
-    /// [default: null, unless there is a --subnet, or the conflist takes its ranges from Docker]
+    /// [default: null, unless there is a --subnet, the conflist takes its ranges from Docker, or there is
+    /// no conflist]
     #[arg(long, value_name = "DRIVER")]
     ipam_driver: Option<String>,
 

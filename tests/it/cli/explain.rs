@@ -81,6 +81,29 @@ fn all_that_would_be_refused_is_told_at_once() {
 }
 
 #[test]
+fn without_a_conflist_a_network_would_have_a_bridge_of_its_own_and_be_isolated() {
+    let desk = Desk::with(&["bridge", "host-local", "portmap"]);
+    let (status, told) = explain(&desk, "--ipam-driver null");
+    assert_eq!((status, &told["built_in"], &told["isolated"]), (0, &json!(true), &json!(true)));
+    let subnet = told["addresses"]["subnets"][0].as_str().unwrap();
+    assert!(subnet.starts_with("10.233.") && subnet.ends_with(".0/24"), "{told}");
+    // Docker chooses, unless the user says otherwise; so --ip works, as on a bridge network of Docker's.
+    let (status, told) = explain(&desk, "");
+    assert_eq!((status, &told["addresses"]["by"]), (0, &json!("docker")), "{told}");
+    assert_eq!(told["command"], "docker network create -d cni web");
+    let (_, told) = explain(&desk, "-o isolate=false -o com.docker.network.bridge.name=br7");
+    assert_eq!((&told["isolated"], &told["bridge"]), (&json!(false), &json!("br7")));
+    let text = desk.run(&["explain", "create", "web", "--allow-writable"]).output();
+    for line in [
+        "conflist      none: the built-in network\n",
+        "bridge        one of its own, named after the network's id\n",
+        "isolation     from other isolated networks of this host, and from Docker's own\n",
+    ] {
+        assert!(text.contains(line), "no {line:?} in: {text}");
+    }
+}
+
+#[test]
 fn a_network_is_not_made_where_no_docker_is() {
     let desk = desk();
     let create = ["create", "web", "--allow-writable", "--conflist", "own", "--docker"];
