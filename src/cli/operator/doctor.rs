@@ -190,7 +190,13 @@ fn unusable(known: &Known, conflist: &str) -> Option<Fault> {
     let facts = known.inventory.driver.as_ref()?;
     let conf_dir = ConfDir::new(facts.conf_dir.clone()).trusting(Trust::Root);
     let remedy = format!("cnm-cni validate {conflist}");
-    match lifecycle::choose(&conf_dir, Some(conflist)) {
+    // A network's own chain has the plugins of the built-in one, and no file.
+    let is_built_in = known.conflist(conflist).is_some_and(|it| it.file.is_none());
+    let list = match is_built_in {
+        true => lifecycle::embedded(),
+        false => lifecycle::choose(&conf_dir, Some(conflist)),
+    };
+    match list {
         Err(error) => Some(Fault::new(chain(&error), remedy)),
         Ok(list) => {
             let plugins = Runtime::trusting(facts.cni_path.clone(), Limits::default(), Trust::Root);

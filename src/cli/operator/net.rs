@@ -146,6 +146,9 @@ impl<'k> Row<'k> {
         if self.network.internal {
             tell("internal", "yes");
         }
+        if self.network.isolated {
+            tell("isolated", "yes");
+        }
         let options: Vec<_> =
             self.network.options.iter().map(|(k, v)| format!("{k}={v}")).collect();
         tell("options", &or_stroke(&options));

@@ -152,7 +152,12 @@ fn ports(attachment: &Attachment, rules: &HostRules) -> Vec<Fault> {
 async fn conflist(driver: &Driver, attachment: &Attachment) -> Vec<Fault> {
     let name = attachment.list.name();
     let mut faults = Vec::new();
-    match driver.chains.read(Some(name)).await {
+    let network = driver.networks.get(&attachment.network).ok();
+    let read = match network.and_then(|network| network.own_chain.clone()) {
+        Some(own) => Ok(own),
+        None => driver.chains.read(Some(name)).await,
+    };
+    match read {
         Err(error) => faults.push(Fault::new(chain(&error), "cnm-cni validate")),
         Ok(list) if !kinds(&attachment.list).starts_with(&kinds(&list)) => {
             faults.push(Fault::by_restart(format!(

@@ -213,7 +213,7 @@ impl Desired<'_> {
         let main = route.table == MAIN_TABLE;
         let dockers = route.is_default() && main && !self.default_routes;
         // Where the chain gave no IPv6 address, Docker turns IPv6 off.
-        let link_local = is_link_local(&route.destination) && (main || !self.has_ipv6());
+        let link_local = is_link_local(&route.destination) && (main || !has_ipv6(self.snapshot));
         !dockers && !link_local && !comes_by_itself(route)
     }
 
@@ -227,11 +227,12 @@ impl Desired<'_> {
             leads(route, gateway) && !desired.iter().any(|desired| leads(desired, gateway))
         })
     }
+}
 
-    fn has_ipv6(&self) -> bool {
-        let mut addresses = self.snapshot.addresses.iter();
-        addresses.any(|address| address.net.addr().is_ipv6() && !is_link_local(&address.net))
-    }
+/// Whether the chain gave an IPv6 address. Where it gave none, Docker turns IPv6 off.
+pub(super) fn has_ipv6(snapshot: &Snapshot) -> bool {
+    let mut addresses = snapshot.addresses.iter();
+    addresses.any(|address| address.net.addr().is_ipv6() && !is_link_local(&address.net))
 }
 
 /// Whether an address that is there needs no change.

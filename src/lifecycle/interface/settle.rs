@@ -14,7 +14,7 @@ use crate::lifecycle::error::Result;
 use crate::lifecycle::host::kernels::own_rules;
 use crate::lifecycle::interface::Interfaces;
 use crate::lifecycle::interface::change::Live;
-use crate::lifecycle::interface::desired::Desired;
+use crate::lifecycle::interface::desired::{Desired, has_ipv6};
 use crate::lifecycle::interface::place::Place;
 use crate::lifecycle::record::{Joined, Settings};
 use crate::netlink::{Link, MAIN_TABLE, Netlink, Route};
@@ -109,9 +109,11 @@ impl Joined<'_> {
         };
         // On an internal network only the link itself is reachable.
         let left = Some(&self.made.snapshot).filter(|_| !self.internal);
+        let is_usable =
+            |route: &Route| route.destination.addr().is_ipv4() || has_ipv6(&self.made.snapshot);
         let on_link = (left.into_iter())
             .flat_map(|snapshot| &snapshot.routes)
-            .filter(|route| route.table == MAIN_TABLE && route.is_default())
+            .filter(|route| route.table == MAIN_TABLE && route.is_default() && is_usable(route))
             .filter(|route| route.gateway.is_none() && !has_gateway(route))
             .map(|route| Route { link: Some(link.index), ..route.clone() });
         (over_gateway.into_iter().chain(on_link))

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::cnm::{NetworkId, Pool};
+use crate::cnm::{BRIDGE_NAME, MASQUERADE, NetworkId, Pool};
 use crate::lifecycle::record;
 
 /// A Docker network, as the operator is shown it.
@@ -18,6 +18,9 @@ pub struct Network {
     pub conflist: String,
     /// It was made with `--internal`.
     pub internal: bool,
+    /// Its containers are kept from those of other networks.
+    #[serde(default)]
+    pub isolated: bool,
     /// What else it was made with, as `docker network create -o` takes it.
     pub options: BTreeMap<String, String>,
     /// The pools that Docker's IPAM has for it; none if the conflist chooses the addresses.
@@ -34,6 +37,7 @@ impl Network {
             network: record.id.clone(),
             conflist: record.conflist.clone(),
             internal: record.options.internal,
+            isolated: record.is_isolated(),
             options: options(record),
             docker_pools: pools.collect(),
         }
@@ -53,6 +57,15 @@ fn options(record: &record::Network) -> BTreeMap<String, String> {
     }
     if let Some(mtu) = options.mtu {
         told.insert("com.docker.network.driver.mtu".to_owned(), mtu.to_string());
+    }
+    if let Some(isolate) = options.isolate {
+        told.insert("isolate".to_owned(), isolate.to_string());
+    }
+    if let Some(name) = &options.bridge.name {
+        told.insert(BRIDGE_NAME.to_owned(), name.clone());
+    }
+    if let Some(masquerade) = options.bridge.masquerade {
+        told.insert(MASQUERADE.to_owned(), masquerade.to_string());
     }
     for (key, value) in &options.chain.args {
         told.insert(format!("cni.args.{key}"), value.clone());

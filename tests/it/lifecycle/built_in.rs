@@ -10,7 +10,7 @@ use super::{Bench, read, scripted};
 use crate::alone::{alone, sh};
 
 /// A driver without a conflist.
-async fn bare() -> Bench {
+pub(super) async fn bare() -> Bench {
     let bench =
         Bench::with(json!([scripted(json!({}))])).await.with_plugins(&["bridge", "portmap"]);
     bench.driver.delete_network(read(json!({"NetworkID": super::NETWORK}))).await.unwrap();
@@ -24,7 +24,7 @@ impl Bench {
     }
 
     /// Makes a network without Docker's IPAM, and gives its record.
-    async fn own(&self, id: &str, options: Value) -> Value {
+    pub(super) async fn own(&self, id: &str, options: Value) -> Value {
         let options = json!({"com.docker.network.generic": options,
                              "com.docker.network.enable_ipv6": true});
         let request = json!({"NetworkID": id, "Options": options,
@@ -35,7 +35,7 @@ impl Bench {
         record["record"].clone()
     }
 
-    async fn rm(&self, id: &str) {
+    pub(super) async fn rm(&self, id: &str) {
         self.driver.delete_network(read(json!({"NetworkID": id}))).await.unwrap();
     }
 }

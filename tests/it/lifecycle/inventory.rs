@@ -4,6 +4,7 @@ use cnm_cni::cni::ConfDir;
 use cnm_cni::lifecycle::inventory::{Inventory, Phase};
 use serde_json::json;
 
+use super::built_in::bare;
 use super::check::attached;
 use super::{NETWORK, scripted};
 use crate::alone::alone;
@@ -49,5 +50,22 @@ fn the_driver_tells_what_it_has_and_its_records_tell_the_same_without_it() {
         bench.delete_endpoint("e1").await;
         assert_eq!(bench.driver.inventory().await.unwrap().attachments, []);
         bench.assert_nothing_is_left();
+    });
+}
+
+#[test]
+fn a_network_with_a_chain_of_its_own_is_shown_with_it() {
+    alone(async {
+        let bench = bare().await;
+        bench.own("a1", json!({"isolate": "true"})).await;
+        let told = bench.driver.inventory().await.unwrap();
+        let network = told.networks.iter().find(|it| it.network.as_str() == "a1").unwrap();
+        assert!(network.isolated && network.conflist == "cnia1", "{network:?}");
+        assert_eq!(network.options, [("isolate".to_owned(), "true".to_owned())].into());
+        let conflist = told.conflists.iter().find(|it| it.conflist == "cnia1").unwrap();
+        assert_eq!((conflist.file.as_ref(), conflist.device.as_deref()), (None, Some("cnia1")));
+        assert_eq!(conflist.pools[0].subnet, "10.233.144.0/24".parse().unwrap());
+        bench.rm("a1").await;
+        assert_eq!(bench.driver.inventory().await.unwrap().networks, []);
     });
 }
