@@ -184,6 +184,11 @@ fn a_network_without_dockers_addresses_has_a_subnet_of_its_own(suite: Suite) {
         assert!(host.ping("bob", &alice).is_err());
         answers("alice", || host.get("http://127.0.0.1:8080/"));
         answers("alice", || host.get_from_outside(8080));
+        host.exec(&["cnm-cni", "doctor"]);
+        let shown = host.exec(&["cnm-cni", "net", "by-default"]);
+        for line in ["built in", "isolated   yes", "10.233.145.0/24"] {
+            assert!(shown.contains(line), "no {line:?} in: {shown}");
+        }
         // After a kill the bridge goes all the same.
         host.docker(&["rm", "-f", "alice", "bob"]);
         host.stop_driver("KILL");
