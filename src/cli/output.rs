@@ -83,7 +83,7 @@ impl Format {
 fn width(terminal: bool) -> u16 {
     /// Narrower than this no table can be read.
     const LEAST: u16 = 60;
-    let said = || std::env::var("COLUMNS").ok()?.parse().ok();
+    let said = || std::env::var("COLUMNS").ok()?.parse().ok().filter(|width| *width > 0);
     let shown = terminal.then(terminal_size::terminal_size).flatten();
     let width = shown.map(|(terminal_size::Width(width), _)| width);
     width.or_else(said).unwrap_or(80).max(LEAST)
