@@ -91,7 +91,7 @@ pub(in crate::cli) fn run(args: &Args, outer: &Wanted) -> anyhow::Result<()> {
         };
         let Some(conflist) = known.conflist(name) else {
             let all: Vec<_> = known.inventory.conflists.iter().map(|it| &*it.conflist).collect();
-            anyhow::bail!("no conflist is called {name}; there are: {}", all.join(", "));
+            anyhow::bail!("no conflist is called {name:?}; there are: {}", all.join(", "));
         };
         let holders = holders(&known, conflist);
         let names = holders.iter().map(|holder| holder.address.to_string());
