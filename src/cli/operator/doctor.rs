@@ -23,6 +23,7 @@ use crate::cli::output::{Format, line, print};
 use crate::cni::{ConfDir, Limits, Runtime, Trust};
 use crate::cnm::NetworkId;
 use crate::docker::Wanted;
+use crate::lifecycle::inventory::Network;
 use crate::lifecycle::{self, ChainCheck, Check, Fault, chain};
 use crate::server::control::{CHECK, WhatToCheck};
 
@@ -175,7 +176,7 @@ fn of_container(known: &Known, container: &Container, findings: &mut Findings) {
         .filter_map(|id| known.inventory.networks.iter().find(|it| it.network == *id));
     let conflists: BTreeMap<_, _> = networks.map(|it| (it.conflist.as_str(), it)).collect();
     for (conflist, network) in conflists {
-        if let Some(fault) = unusable(known, conflist) {
+        if let Some(fault) = unusable(known, network) {
             findings.add(name, fault);
         }
         for fill in pools::fills(known).iter().filter(|fill| fill.conflist == conflist) {
@@ -192,9 +193,14 @@ fn of_container(known: &Known, container: &Container, findings: &mut Findings) {
 }
 
 /// Why no container can be attached by a conflist: it is not there, or a plugin of it.
-fn unusable(known: &Known, conflist: &str) -> Option<Fault> {
+fn unusable(known: &Known, network: &Network) -> Option<Fault> {
     let facts = known.inventory.driver.as_ref()?;
     let conf_dir = ConfDir::new(facts.conf_dir.clone()).trusting(Trust::Root);
+    // A network's own chain has the plugins of the built-in one.
+    let conflist = match known.own_network(&network.conflist) {
+        Some(_) => lifecycle::EMBEDDED_NAME,
+        None => &network.conflist,
+    };
     let remedy = format!("cnm-cni validate {conflist}");
     match lifecycle::choose(&conf_dir, Some(conflist)) {
         Err(error) => Some(Fault::new(chain(&error), remedy)),

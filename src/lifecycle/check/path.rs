@@ -16,8 +16,9 @@ use crate::lifecycle::error::{Result, chain};
 use crate::lifecycle::files;
 use crate::lifecycle::host::side::setting;
 use crate::lifecycle::host::tables::Family;
+use crate::lifecycle::judgement::EMBEDDED_NAME;
 use crate::lifecycle::record::Attachment;
-use crate::translate;
+use crate::translate::{self, own_name};
 
 /// All of that, for an endpoint that its container has.
 pub(super) async fn faults(
@@ -152,16 +153,21 @@ fn ports(attachment: &Attachment, rules: &HostRules) -> Vec<Fault> {
 async fn conflist(driver: &Driver, attachment: &Attachment) -> Vec<Fault> {
     let name = attachment.list.name();
     let mut faults = Vec::new();
-    match driver.chains.read(Some(name)).await {
-        Err(error) => faults.push(Fault::new(chain(&error), "cnm-cni validate")),
-        Ok(list) if !kinds(&attachment.list).starts_with(&kinds(&list)) => {
-            faults.push(Fault::by_restart(format!(
-                "conflist {name} has other plugins now than when the container was attached"
-            )));
+    // A network's own chain is on its record, and in no file.
+    let is_own = name == own_name(&attachment.network);
+    if !is_own {
+        match driver.chains.read(Some(name)).await {
+            Err(error) => faults.push(Fault::new(chain(&error), "cnm-cni validate")),
+            Ok(list) if !kinds(&attachment.list).starts_with(&kinds(&list)) => {
+                faults.push(Fault::by_restart(format!(
+                    "conflist {name} has other plugins now than when the container was attached"
+                )));
+            }
+            Ok(_) => {}
         }
-        Ok(_) => {}
     }
     if let Err(error) = driver.chains.find_plugins(&attachment.list) {
+        let name = if is_own { EMBEDDED_NAME } else { name };
         faults.push(Fault::new(chain(&error), format!("cnm-cni validate {name}")));
     }
     faults
