@@ -42,7 +42,7 @@ CNI plugins of this machine, with the configuration that Kubernetes, containerd 
 use here; Docker shows its address, resolves its name, and publishes its ports.";
 
 const EXAMPLE: &str = "\
-Example:
+Examples:
   cnm-cni serve                                   # the driver, on a Unix socket
   docker network create -d cni --ipam-driver null -o conflist=k8s-pod-network web
   docker run --network web -p 8080:80 nginx       # attached by this machine's CNI plugins
@@ -59,10 +59,10 @@ is not understood. The help of a verb has more.";
 
 #[derive(Debug, Parser)]
 #[command(name = "cnm-cni", version, about = ABOUT, long_about = LONG_ABOUT, after_help = EXAMPLE)]
-#[command(subcommand_required = true)]
 struct Cli {
+    /// Without one: how things stand.
     #[command(subcommand)]
-    verb: Verb,
+    verb: Option<Verb>,
     #[command(flatten)]
     log: logging::Args,
 }
@@ -103,13 +103,7 @@ pub fn main() -> ExitCode {
             }
         }
     }
-    if !as_cnitool && arguments.len() < 2 {
-        arguments.push("status".into());
-    }
-    let read = deaf_to_empty_variables(Cli::command())
-        .try_get_matches_from(arguments)
-        .and_then(|mut matches| Cli::from_arg_matches_mut(&mut matches));
-    let Cli { verb, log } = match read {
+    let (verb, log) = match read(arguments) {
         Ok(read) => read,
         Err(usage) => {
             // The terminal is gone, and so is the reader.
@@ -132,6 +126,18 @@ pub fn main() -> ExitCode {
         Verb::Cni(args) => cni::run(args),
     };
     ended(outcome)
+}
+
+/// The verb, and the flags for logs. Without a verb it is `status`.
+fn read(mut arguments: Vec<OsString>) -> Result<(Verb, logging::Args), clap::Error> {
+    let mut matches = deaf_to_empty_variables(Cli::command()).try_get_matches_from(&arguments)?;
+    match Cli::from_arg_matches_mut(&mut matches)? {
+        Cli { verb: Some(verb), log } => Ok((verb, log)),
+        Cli { verb: None, .. } => {
+            arguments.insert(arguments.len().min(1), "status".into());
+            read(arguments)
+        }
+    }
 }
 
 /// The exit status of an outcome; an error is shown.

@@ -1,5 +1,6 @@
 //! What verbs print: a table for people, or JSON for programs.
 
+use std::collections::HashSet;
 use std::io::{ErrorKind, IsTerminal as _, Write as _, stderr, stdout};
 
 use anyhow::Context;
@@ -47,7 +48,11 @@ impl Listing {
         below: &str,
     ) -> anyhow::Result<()> {
         write(&match (self.quiet, self.format) {
-            (true, _) => names.map(|name| line(&name)).collect(),
+            (true, _) => {
+                // A container has several ends, and a conflist several pools.
+                let mut told = HashSet::new();
+                names.filter(|name| told.insert(name.clone())).map(|name| line(&name)).collect()
+            }
             (false, Format::Json) => json(&rows)?,
             (false, _) if rows.is_empty() => below.to_owned(),
             (false, _) => table().text(self.style()) + below,
@@ -83,7 +88,7 @@ impl Format {
 fn width(terminal: bool) -> u16 {
     /// Narrower than this no table can be read.
     const LEAST: u16 = 60;
-    let said = || std::env::var("COLUMNS").ok()?.parse().ok();
+    let said = || std::env::var("COLUMNS").ok()?.parse().ok().filter(|width| *width > 0);
     let shown = terminal.then(terminal_size::terminal_size).flatten();
     let width = shown.map(|(terminal_size::Width(width), _)| width);
     width.or_else(said).unwrap_or(80).max(LEAST)

@@ -43,7 +43,9 @@ cni.capability.NAME as above, and
 
 Examples:
   docker network create -d cni web
-  docker network create -d cni --ipam-driver null -o conflist=k8s-pod-network pods";
+  docker network create -d cni --ipam-driver null -o conflist=k8s-pod-network pods
+
+Exit status: 0 after SIGTERM or SIGINT; 1 if it cannot start; 2 if the command line is not understood.";
 
 /// Serve Docker's network calls on a Unix socket, until SIGTERM or SIGINT
 ///

@@ -17,7 +17,8 @@ use crate::translate::{self, Prospects, Refusal};
 /// The conflist of version 0.1.0 for a machine that has none: bridge, host-local and portmap.
 const EMBEDDED: &[u8] = include_bytes!("../../conflists/cnm-cni-default.conflist");
 /// The name inside it, which is the built-in network's.
-const EMBEDDED_NAME: &str = "cnm-cni-default";
+/// The name of the built-in configuration.
+pub const EMBEDDED_NAME: &str = "cnm-cni-default";
 
 /// What Docker wants of a network.
 #[derive(Debug, Clone, Copy)]

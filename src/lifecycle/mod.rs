@@ -65,8 +65,8 @@ pub use facts::Facts;
 pub use garbage::collect::{Collection, Finding, Outcome};
 pub use host::forward::exempts_by_default;
 pub use judgement::{
-    Judgement, Plan, Wishes, choose, embedded, isolated_subnets, judge, judge_conflist, listed,
-    plan, routed,
+    EMBEDDED_NAME, Judgement, Plan, Wishes, choose, embedded, isolated_subnets, judge,
+    judge_conflist, listed, plan, routed,
 };
 pub use port_error::PortError;
 pub use ports::publish::{PublishedPort, published};

@@ -23,7 +23,9 @@ Examples:
   ln -s cnm-cni cnitool                              # called so, it is 'cnm-cni cni'
 
 An ADD that fails is not undone: follow it with del. The plugins' own messages are shown with \
---log-level debug.";
+--log-level debug.
+
+Exit status: 0; 1 if a plugin fails, or the command line of 'cnitool' is not understood.";
 
 /// Run a network's CNI plugins by hand, as the reference cnitool does
 ///

@@ -23,8 +23,11 @@ pub(super) fn disagreements(known: &Known, now: Timestamp) -> Vec<Fault> {
     for id in known.names.of_driver.iter().filter(|id| !of_driver.contains(id.as_str())) {
         let name = known.names.networks.get(id).map_or(id.short(), String::as_str);
         faults.push(Fault::new(
-            format!("the driver has no record of network {name}, which Docker has"),
-            format!("docker network rm {name}, and create it again"),
+            format!(
+                "the driver has no record of network {name}, which Docker has: once it is removed, it can \
+                 be created again"
+            ),
+            format!("docker network rm {name}"),
         ));
     }
     let attached: HashSet<&str> =
@@ -51,10 +54,10 @@ pub(super) fn disagreements(known: &Known, now: Timestamp) -> Vec<Fault> {
         if known.names.container_of(&attachment.endpoint).is_none() {
             faults.push(Fault::new(
                 format!(
-                    "attachment {} is of no container that Docker knows",
+                    "attachment {} is of no container that Docker knows, and may be garbage",
                     attachment.attachment
                 ),
-                "cnm-cni gc, which tells whether it is garbage".to_owned(),
+                "cnm-cni gc",
             ));
         }
     }

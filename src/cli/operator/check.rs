@@ -2,14 +2,12 @@
 
 use std::process::ExitCode;
 
-use anyhow::bail;
-
 use serde::Serialize;
 
 use super::docker;
 use super::names::{Named, Names};
 use crate::cli::client::{DockerArgs, Socket};
-use crate::cli::output::{Listing, line};
+use crate::cli::output::{Listing, complain, line};
 use crate::cli::table::{Cell, Table, or_none};
 use crate::docker::Wanted;
 use crate::lifecycle::{ChainCheck, Check};
@@ -26,7 +24,7 @@ Examples:
   cnm-cni check web-1 --repair        # and put back what is missing
   cnm-cni check -q                    # the containers that differ, for other commands
 
-Exit status: 0 if all is as ADD left it; 1 if anything differs.
+Exit status: 0 if all is as ADD left it; 1 if anything differs, or what is asked for is not there.
 
 See also: 'cnm-cni doctor', which looks further, and knows why.";
 
@@ -72,12 +70,18 @@ pub(in crate::cli) fn run(args: &Args, outer: &Wanted) -> anyhow::Result<ExitCod
     let names = docker::names(&args.docker, outer);
     let wanted = WhatToCheck { which: endpoints(&args.which, &names), repair: args.repair };
     let checks: Vec<Check> = args.socket.ask(CHECK, &wanted)?;
-    if checks.is_empty() && !args.which.is_empty() {
-        bail!(
-            "nothing on a network of this driver is called {}; 'cnm-cni check' checks all there is",
-            args.which.join(" or ")
-        );
+    let is_checked = |word: &&String| {
+        let ends = endpoints(std::slice::from_ref(*word), &names);
+        checks.iter().any(|check| ends.iter().any(|end| check.answers_to(end)))
+    };
+    let missing: Vec<_> = args.which.iter().filter(|word| !is_checked(word)).collect();
+    for word in &missing {
+        complain(&line(&format!("error: {}", names.nothing_called(word))));
     }
+    if !missing.is_empty() && checks.is_empty() {
+        return Ok(ExitCode::FAILURE);
+    }
+    let all_found = missing.is_empty();
     let rows = checks.into_iter().map(|check| {
         let names = names.of(&check.endpoint, &check.network);
         Row { names, check }
@@ -90,7 +94,7 @@ pub(in crate::cli) fn run(args: &Args, outer: &Wanted) -> anyhow::Result<ExitCod
     let differing = rows.iter().filter(|row| !row.check.is_well()).map(|row| row.name().to_owned());
     args.listing.print(&rows, differing, || table(&rows), &below)?;
     let well = rows.iter().all(|row| row.check.is_well());
-    Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if well && all_found { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// What the driver knows: of a container all of its ends.

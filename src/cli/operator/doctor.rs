@@ -21,7 +21,9 @@ use super::{pools, show};
 use crate::cli::client::answer_of;
 use crate::cli::output::{Format, line, print};
 use crate::cni::{ConfDir, Limits, Runtime, Trust};
+use crate::cnm::NetworkId;
 use crate::docker::Wanted;
+use crate::lifecycle::inventory::Network;
 use crate::lifecycle::{self, ChainCheck, Check, Fault, chain};
 use crate::server::control::{CHECK, WhatToCheck};
 
@@ -39,7 +41,7 @@ Examples:
   cnm-cni doctor 10.22.0.17 --ping    # of whoever has an address; and ask the gateway
   cnm-cni doctor --format json | jq -r '.[] | [.what, .remedy] | @tsv'
 
-Exit status: 0 if nothing was found; 1 if something was.
+Exit status: 0 if nothing was found; 1 if something was, or there is no such thing.
 
 See also: 'cnm-cni check', which runs the plugins' CHECK and can repair; 'cnm-cni show'.";
 
@@ -140,12 +142,14 @@ impl Args {
         let attachments = show::found(known, &Thing::read(text));
         let containers: Vec<&Container> = known.names.containers_called(text).collect();
         if attachments.is_empty() && containers.is_empty() {
-            bail!(
-                "nothing on a network of this driver is called {text}; 'cnm-cni ls' lists all there is"
-            );
+            bail!(show::nowhere(known, &Thing::read(text), text));
         }
+        let before = findings.0.len();
         for container in containers {
             of_container(known, container, findings);
+        }
+        if attachments.is_empty() && findings.0.len() == before {
+            bail!(known.names.nothing_called(text));
         }
         Ok(attachments.iter().map(|it| it.endpoint.to_string()).collect())
     }
@@ -164,12 +168,15 @@ fn of_container(known: &Known, container: &Container, findings: &mut Findings) {
             findings.add(name, disagreement);
         }
     }
+    // Those that it has an attachment on are the driver's to check.
+    let is_attached = |id: &NetworkId| known.attachments_of(container).any(|it| it.network == *id);
     let ids = container.ends.iter().filter_map(|end| end.network_id.as_ref());
-    let networks =
-        ids.filter_map(|id| known.inventory.networks.iter().find(|it| it.network == *id));
+    let networks = ids
+        .filter(|id| !is_attached(id))
+        .filter_map(|id| known.inventory.networks.iter().find(|it| it.network == *id));
     let conflists: BTreeMap<_, _> = networks.map(|it| (it.conflist.as_str(), it)).collect();
     for (conflist, network) in conflists {
-        if let Some(fault) = unusable(known, conflist) {
+        if let Some(fault) = unusable(known, network) {
             findings.add(name, fault);
         }
         for fill in pools::fills(known).iter().filter(|fill| fill.conflist == conflist) {
@@ -186,17 +193,16 @@ fn of_container(known: &Known, container: &Container, findings: &mut Findings) {
 }
 
 /// Why no container can be attached by a conflist: it is not there, or a plugin of it.
-fn unusable(known: &Known, conflist: &str) -> Option<Fault> {
+fn unusable(known: &Known, network: &Network) -> Option<Fault> {
     let facts = known.inventory.driver.as_ref()?;
     let conf_dir = ConfDir::new(facts.conf_dir.clone()).trusting(Trust::Root);
-    let remedy = format!("cnm-cni validate {conflist}");
-    // A network's own chain has the plugins of the built-in one, and no file.
-    let is_built_in = known.conflist(conflist).is_some_and(|it| it.file.is_none());
-    let list = match is_built_in {
-        true => lifecycle::embedded(),
-        false => lifecycle::choose(&conf_dir, Some(conflist)),
+    // A network's own chain has the plugins of the built-in one.
+    let conflist = match known.own_network(&network.conflist) {
+        Some(_) => lifecycle::EMBEDDED_NAME,
+        None => &network.conflist,
     };
-    match list {
+    let remedy = format!("cnm-cni validate {conflist}");
+    match lifecycle::choose(&conf_dir, Some(conflist)) {
         Err(error) => Some(Fault::new(chain(&error), remedy)),
         Ok(list) => {
             let plugins = Runtime::trusting(facts.cni_path.clone(), Limits::default(), Trust::Root);
@@ -218,9 +224,18 @@ fn of_check(known: &Known, check: &Check, findings: &mut Findings) {
         let fault = Fault::new(difference.as_str(), format!("cnm-cni check {name} --repair"));
         findings.add(Some(name), fault);
     }
-    if let ChainCheck::Failed(reason) = &check.chain {
+    if let ChainCheck::Failed(reason) = &check.chain
+        && !is_told(&check.faults, reason)
+    {
         findings.add(Some(name), Fault::by_restart(format!("the plugins' CHECK fails: {reason}")));
     }
+}
+
+/// Whether the plugins' CHECK fails for what a fault tells already, as a plugin that is not there. To
+/// start the container again would not help then: it would not start.
+fn is_told(faults: &[Fault], reason: &str) -> bool {
+    let mut causes = faults.iter().filter_map(|fault| fault.what.split_once(": "));
+    causes.any(|(_, cause)| reason.ends_with(cause))
 }
 
 /// Whether the gateways answer the container.
@@ -230,7 +245,8 @@ fn of_ping(known: &Known, check: &Check, findings: &mut Findings) -> anyhow::Res
     let names = known.names.of(&check.endpoint, &check.network);
     let name = names.container.as_deref().unwrap_or_else(|| check.endpoint.short());
     for gateway in &attachment.gateways {
-        if let Err(why) = answer_of(ping(sandbox, *gateway))? {
+        let interface = check.interface.clone();
+        if let Err(why) = answer_of(ping(sandbox, *gateway, interface))? {
             let what = format!("the gateway {gateway} does not answer a ping from inside: {why}");
             findings.add(Some(name), Fault::without_remedy(what));
         }
@@ -279,5 +295,15 @@ mod tests {
              2 attachments looked at; 4 things found.\n"
         );
         assert_eq!(text(&[], 1), "1 attachment looked at; nothing is amiss.\n");
+    }
+
+    #[test]
+    fn a_plugin_that_is_not_there_is_told_once_and_not_to_be_mended_by_a_restart() {
+        let missing = "failed to find plugin \"portmap\" in path [/opt/cni/bin]";
+        let fault = Fault::new(format!("conflist \"back\": {missing}"), "cnm-cni validate back");
+        let reason = format!("plugin type=\"portmap\" name=\"back\" failed (check): {missing}");
+        let is_told = |fault: Fault| is_told(&[fault], &reason);
+        assert!(is_told(fault));
+        assert!(!is_told(Fault::by_restart("interface back0 of the host is gone")));
     }
 }

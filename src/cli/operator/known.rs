@@ -14,6 +14,7 @@ use crate::cni::{ConfDir, Trust};
 use crate::docker::Wanted;
 use crate::lifecycle::inventory::{self, Attachment, Conflist, Inventory, Network, Phase};
 use crate::server::control::{Everything, INVENTORY};
+use crate::translate::own_name;
 
 /// Where the verbs ask.
 #[derive(Debug, Clone, clap::Args)]
@@ -114,6 +115,11 @@ impl Known {
     /// The conflist of that name.
     pub(super) fn conflist(&self, name: &str) -> Option<&Conflist> {
         self.inventory.conflists.iter().find(|it| it.conflist == name)
+    }
+
+    /// The network that has this chain of its own; none if others can have it too.
+    pub(super) fn own_network(&self, conflist: &str) -> Option<&Network> {
+        self.inventory.networks.iter().find(|it| own_name(&it.network) == conflist)
     }
 
     /// The networks that this names: by Docker's name of it, or the beginning of its id.

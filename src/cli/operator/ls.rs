@@ -73,7 +73,7 @@ impl Args {
                 let networks = known.networks_called(name);
                 if networks.is_empty() {
                     anyhow::bail!(
-                        "no network of this driver is called {name}; 'cnm-cni net' lists them"
+                        "no network of this driver is called {name:?}; 'cnm-cni net' lists them"
                     );
                 }
                 Some(networks)

@@ -94,6 +94,29 @@ impl Names {
             .filter(move |it| it.name == name || (is_id && it.id.starts_with(&name)))
     }
 
+    /// Why there is nothing of this driver's for a word that is no container's there.
+    pub(super) fn nothing_called(&self, word: &str) -> String {
+        const NOTHING: &str = "nothing on a network of this driver is called";
+        const ALL: &str = "'cnm-cni ls' lists all there is";
+        if let Some(Container { name, state, ends, .. }) = self.containers_called(word).next() {
+            let networks: Vec<&str> = ends.iter().map(|end| &*end.network).collect();
+            let networks = match networks.is_empty() {
+                true => "none".to_owned(),
+                false => networks.join(", "),
+            };
+            return format!(
+                "container {name} has nothing on a network of this driver; for Docker it is {state}, and \
+                 its networks are: {networks}"
+            );
+        }
+        match self.unknown {
+            Some(_) => {
+                format!("{NOTHING} {word:?}, as far as is known without Docker's names; {ALL}")
+            }
+            None => format!("{NOTHING} {word:?}; {ALL}"),
+        }
+    }
+
     /// Whether a network has that name, or its id begins so.
     pub(super) fn is_called(&self, network: &NetworkId, name: &str) -> bool {
         self.networks.get(network).is_some_and(|it| it == name)
@@ -104,4 +127,24 @@ impl Names {
 /// Whether a text is long enough, and of the right letters, to be meant as the beginning of an id.
 pub(super) fn is_beginning_of_id(text: &str) -> bool {
     text.len() >= 4 && text.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_container_that_has_nothing_here_is_told_with_what_docker_says_of_it() {
+        let end = End { network: "plain".into(), network_id: None, endpoint: None };
+        let (name, state) = ("web-1".to_owned(), "exited".to_owned());
+        let container = Container { name, state, ends: vec![end], ..Container::default() };
+        let names = Names { containers: vec![container], ..Names::default() };
+        let said = names.nothing_called("web-1");
+        assert!(said.starts_with("container web-1 has nothing on"), "{said}");
+        assert!(said.ends_with("for Docker it is exited, and its networks are: plain"), "{said}");
+        let said = names.nothing_called("web-2");
+        assert!(said.contains("is called \"web-2\"; 'cnm-cni ls'"), "{said}");
+        let unknown = Names { unknown: Some("no Docker".into()), ..Names::default() };
+        assert!(unknown.nothing_called("web-2").contains("without Docker's names"));
+    }
 }

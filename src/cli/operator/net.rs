@@ -66,7 +66,7 @@ pub(in crate::cli) fn run(args: &Args, outer: &Wanted) -> anyhow::Result<()> {
     if let Some(name) = &args.network {
         rows.retain(|row| known.names.is_called(&row.network.network, name));
         if rows.is_empty() {
-            anyhow::bail!("no network of this driver is called {name}; 'cnm-cni net' lists them");
+            anyhow::bail!("no network of this driver is called {name:?}; 'cnm-cni net' lists them");
         }
         if args.listing.format != Format::Json && !args.listing.is_quiet() {
             return write(&rows.iter().map(Row::details).collect::<Vec<_>>().join("\n"));

@@ -91,7 +91,7 @@ pub(in crate::cli) fn run(args: &Args, outer: &Wanted) -> anyhow::Result<()> {
         };
         let Some(conflist) = known.conflist(name) else {
             let all: Vec<_> = known.inventory.conflists.iter().map(|it| &*it.conflist).collect();
-            anyhow::bail!("no conflist is called {name}; there are: {}", all.join(", "));
+            anyhow::bail!("no conflist is called {name:?}; there are: {}", all.join(", "));
         };
         let holders = holders(&known, conflist);
         let names = holders.iter().map(|holder| holder.address.to_string());
@@ -105,6 +105,7 @@ pub(super) fn fills(known: &Known) -> Vec<Fill> {
     let mut fills = Vec::new();
     for conflist in &known.inventory.conflists {
         let holders = holders(known, conflist);
+        let network = known.own_network(&conflist.conflist).map(|it| known.network_name(it));
         for pool in &conflist.pools {
             let of = |owner| {
                 let held = |it: &&Holder| it.owner == owner && pool.has(it.address);
@@ -113,7 +114,7 @@ pub(super) fn fills(known: &Known) -> Vec<Fill> {
             let others = conflist.leases.is_some().then(|| of("other"));
             fills.push(Fill::new(
                 &conflist.conflist,
-                None,
+                network.map(str::to_owned),
                 pool,
                 of("docker"),
                 others,

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::docker;
 use super::names::Named;
-use super::thing::WantedPort;
+use super::thing::{PORT_FORM, WantedPort};
 use crate::cli::client::DockerArgs;
 use crate::cli::folders::UNREADABLE_RECORDS;
 use crate::cli::output::Listing;
@@ -52,8 +52,7 @@ pub(in crate::cli) struct Args {
 
 fn wanted(text: &str) -> Result<WantedPort, &'static str> {
     // A number alone is meant as a port, too.
-    let read = WantedPort::read(text).or_else(|| WantedPort::read(&format!(":{text}")));
-    read.ok_or("a port is written as :8080, :53/udp or 192.0.2.1:8080")
+    WantedPort::read(text).or_else(|| WantedPort::read(&format!(":{text}"))).ok_or(PORT_FORM)
 }
 
 /// A published port with its names, as JSON has it.
@@ -70,11 +69,7 @@ pub(in crate::cli) fn run(args: &Args, outer: &Wanted) -> anyhow::Result<()> {
     if let Some(wanted) = &args.port {
         ports.retain(|port| wanted.is(port.host_ip, port.host_port, port.protocol));
         if ports.is_empty() {
-            anyhow::bail!(
-                "no container on a network of this driver publishes it; 'ss --listening --processes \
-                 sport = :{}' tells what else of the host has it",
-                wanted.number
-            );
+            anyhow::bail!(wanted.nobody_has("it"));
         }
     }
     let names = docker::names_of(&ports, &args.docker, outer);
@@ -145,6 +140,6 @@ mod tests {
     #[test]
     fn a_port_is_asked_for_with_or_without_a_colon() {
         assert_eq!(wanted("8080"), wanted(":8080"));
-        assert!(wanted("http").is_err());
+        assert!(wanted("http").is_err() && wanted(":0").is_err() && wanted("").is_err());
     }
 }

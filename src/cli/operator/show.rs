@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::known::{Known, Row, Sources, has_id, ports};
 use super::pools::{Holder, holders};
-use super::thing::Thing;
+use super::thing::{PORT_FORM, Thing};
 use crate::cli::output::{Format, line, print};
 use crate::cli::time::age;
 use crate::docker::Wanted;
@@ -125,87 +125,84 @@ pub(super) fn found<'k>(known: &'k Known, thing: &Thing) -> Vec<&'k Attachment> 
     }
 }
 
-/// What is known of a thing that no attachment has.
+/// What is known of a thing that no attachment has: a lease, or nothing.
 fn elsewhere(args: &Args, known: &Known, thing: &Thing) -> anyhow::Result<()> {
-    let what = &args.thing;
-    match thing {
-        Thing::Address(address) => {
-            let gateway =
-                known.inventory.attachments.iter().find(|it| it.gateways.contains(address));
-            if let Some(it) = gateway {
-                let conflist = &it.conflist;
-                bail!(
-                    "{what} is the gateway of the containers on conflist {conflist}, on {} of the host",
-                    it.host_links.last().map_or("an interface", String::as_str)
-                );
-            }
-            let mut told = Vec::new();
-            for conflist in &known.inventory.conflists {
-                let held = holders(known, conflist).into_iter().find(|it| it.address == *address);
-                told.extend(held.map(|holder| (conflist, holder)));
-            }
-            if let Some((conflist, holder)) = told.first() {
-                return held_elsewhere(args.format, &conflist.conflist, *address, holder);
-            }
-            let pools = known.inventory.conflists.iter();
-            let free = pools.filter(|it| it.pools.iter().any(|pool| pool.has(*address)));
-            let free: Vec<_> = free.map(|it| it.conflist.as_str()).collect();
-            match free.is_empty() {
-                true => bail!("{what} is no address of this driver's: no conflist gives it"),
-                false => bail!("{what} is free: nobody has it of conflist {}", free.join(", ")),
-            }
+    match held(known, thing) {
+        Some((conflist, holder)) => {
+            print(args.format, &[&holder], |_| line(&lease(conflist, &holder)))
         }
-        Thing::Port(wanted) => bail!(
-            "no container on a network of this driver publishes {what}; 'ss --listening --processes \
-             sport = :{}' tells what else of the host has it",
-            wanted.number
+        None => bail!(nowhere(known, thing, &args.thing)),
+    }
+}
+
+/// The conflist that has given an address to nobody of Docker's, and to whom.
+fn held<'k>(known: &'k Known, thing: &Thing) -> Option<(&'k str, Holder)> {
+    let Thing::Address(address) = thing else { return None };
+    known.inventory.conflists.iter().find_map(|conflist| {
+        let held = holders(known, conflist).into_iter().find(|it| it.address == *address);
+        held.map(|holder| (conflist.conflist.as_str(), holder))
+    })
+}
+
+/// An address that another runtime has, or that is left of an attachment that is gone.
+fn lease(conflist: &str, holder: &Holder) -> String {
+    let Holder { address, cni_container_id: id, .. } = holder;
+    match holder.owner {
+        "other" => format!(
+            "{address} is a lease of conflist {conflist}, and no container's of Docker's: another runtime \
+             has it, for CNI_CONTAINERID {id}"
         ),
+        _ => format!(
+            "{address} is a lease of conflist {conflist} that is left of attachment {id}, which is on no \
+             record; 'cnm-cni gc' tells whether it is garbage"
+        ),
+    }
+}
+
+/// Why no attachment is found by a word.
+pub(super) fn nowhere(known: &Known, thing: &Thing, word: &str) -> String {
+    match thing {
+        Thing::Address(address) => of_address(known, thing, *address),
+        Thing::Port(wanted) => wanted.nobody_has(word),
         Thing::Mac(_) => {
-            bail!("no container on a network of this driver has the MAC address {what}")
+            format!("no container on a network of this driver has the MAC address {word}")
         }
+        Thing::Name(name) if name.starts_with(':') => format!("{word:?} is no port: {PORT_FORM}"),
         Thing::Name(name) => {
             if let Some(network) = known.networks_called(name).first() {
-                bail!(
-                    "{what} is a network: 'cnm-cni net {}' tells what it is made of",
-                    known.network_name(network)
+                let called = known.network_name(network);
+                return format!(
+                    "{word} is a network: 'cnm-cni net {called}' tells what it is made of"
                 );
             }
-            let mut containers = known.names.containers_called(name);
-            match containers.next() {
-                Some(container) => bail!(
-                    "container {} ({}) has nothing on a network of this driver; 'cnm-cni doctor {what}' \
-                     looks for the reason",
-                    container.name,
-                    container.state
-                ),
-                None => bail!(
-                    "nothing on a network of this driver is called {what}; 'cnm-cni ls' lists all there is"
-                ),
+            let nothing = known.names.nothing_called(word);
+            match name.parse::<u16>() {
+                Ok(_) => format!("{nothing}; {PORT_FORM}"),
+                Err(_) => nothing,
             }
         }
     }
 }
 
-/// An address that another runtime has, or that is left of an attachment that is gone.
-fn held_elsewhere(
-    format: Format,
-    conflist: &str,
-    address: IpAddr,
-    holder: &Holder,
-) -> anyhow::Result<()> {
-    print(format, &[holder], |_| {
-        let id = &holder.cni_container_id;
-        line(&match holder.owner {
-            "other" => format!(
-                "{address} is a lease of conflist {conflist}, and no container's of Docker's: another \
-                 runtime has it, for CNI_CONTAINERID {id}"
-            ),
-            _ => format!(
-                "{address} is a lease of conflist {conflist} that is left of attachment {id}, which is on \
-                 no record; 'cnm-cni gc' tells whether it is garbage"
-            ),
-        })
-    })
+fn of_address(known: &Known, thing: &Thing, address: IpAddr) -> String {
+    let attachments = &known.inventory.attachments;
+    if let Some(it) = attachments.iter().find(|it| it.gateways.contains(&address)) {
+        return format!(
+            "{address} is the gateway of the containers on conflist {}, on {} of the host",
+            it.conflist,
+            it.host_links.last().map_or("an interface", String::as_str)
+        );
+    }
+    if let Some((conflist, holder)) = held(known, thing) {
+        return lease(conflist, &holder);
+    }
+    let pools = known.inventory.conflists.iter();
+    let free = pools.filter(|it| it.pools.iter().any(|pool| pool.has(address)));
+    let free: Vec<_> = free.map(|it| it.conflist.as_str()).collect();
+    match free.is_empty() {
+        true => format!("{address} is no address of this driver's: no conflist gives it"),
+        false => format!("{address} is free: nobody has it of conflist {}", free.join(", ")),
+    }
 }
 
 impl Shown<'_> {

@@ -131,8 +131,9 @@ pub(super) fn problems(known: &Known, now: Timestamp) -> Vec<Fault> {
     let mut problems = Vec::new();
     if known.inventory.driver.is_none() {
         problems.push(Fault::new(
-            "the driver does not answer: containers keep their networks, and none can start or stop",
-            "systemctl status cnm-cni, or journalctl -u cnm-cni",
+            "the driver does not answer: containers keep their networks, and none can start or stop; its log \
+             is 'journalctl -u cnm-cni'",
+            "systemctl start cnm-cni.socket cnm-cni.service",
         ));
     }
     if let Some(why) = &known.names.unknown {

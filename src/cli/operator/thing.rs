@@ -12,11 +12,14 @@ pub(super) enum Thing {
     Name(String),
 }
 
+/// How a port is to be written.
+pub(super) const PORT_FORM: &str = "a port is written as :8080, :53/udp or 192.0.2.1:8080";
+
 /// A port of the host: `:8080`, `:53/udp`, `192.0.2.1:8080`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct WantedPort {
     host_ip: Option<IpAddr>,
-    pub(super) number: u16,
+    number: u16,
     protocol: Option<String>,
 }
 
@@ -55,7 +58,18 @@ impl WantedPort {
             "" | "*" => None,
             ip => Some(ip.parse().ok()?),
         };
-        Some(Self { host_ip, number: number.parse().ok()?, protocol })
+        // Port 0 is none.
+        let number = number.parse().ok().filter(|number| *number > 0)?;
+        Some(Self { host_ip, number, protocol })
+    }
+
+    /// That it is no container's, and who may tell whose it is.
+    pub(super) fn nobody_has(&self, word: &str) -> String {
+        format!(
+            "no container on a network of this driver publishes {word}; 'ss --listening --processes sport = \
+             :{}' tells what else of the host has it",
+            self.number
+        )
     }
 
     /// Whether that is the published port, or in its way.
@@ -95,6 +109,7 @@ mod tests {
             ("web-1", name("web-1")),
             (":http", name(":http")),
             (":99999", name(":99999")),
+            (":0", name(":0")),
             ("0198c0de-93a5", name("0198c0de-93a5")),
         ] {
             assert_eq!(Thing::read(text), thing, "{text}");

@@ -231,10 +231,13 @@ async fn links(own: &Netlink, side: &HostSide) -> Result<Vec<Fault>> {
             None => None,
         };
         if let Some(controller) = controller.as_ref().filter(|it| actual.as_ref() != Some(it)) {
-            differences.push(Fault::new(
-                format!("interface {name} of the host is not a port of {controller} any more"),
-                format!("ip link set {name} master {controller}"),
-            ));
+            let what =
+                format!("interface {name} of the host is not a port of {controller} any more");
+            // There is nothing to put it back into where that is gone as well.
+            differences.push(match own.link(controller).await? {
+                Some(_) => Fault::new(what, format!("ip link set {name} master {controller}")),
+                None => Fault::by_restart(what),
+            });
         }
         let of_link = side.gateways.iter().filter(|(of, _)| of == name);
         let actual = own.addresses(link.index).await?;

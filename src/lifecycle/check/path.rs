@@ -16,6 +16,7 @@ use crate::lifecycle::error::{Result, chain};
 use crate::lifecycle::files;
 use crate::lifecycle::host::side::setting;
 use crate::lifecycle::host::tables::Family;
+use crate::lifecycle::judgement::EMBEDDED_NAME;
 use crate::lifecycle::record::Attachment;
 use crate::translate;
 
@@ -152,21 +153,22 @@ fn ports(attachment: &Attachment, rules: &HostRules) -> Vec<Fault> {
 async fn conflist(driver: &Driver, attachment: &Attachment) -> Vec<Fault> {
     let name = attachment.list.name();
     let mut faults = Vec::new();
-    let network = driver.networks.get(&attachment.network).ok();
-    let read = match network.and_then(|network| network.own_chain.clone()) {
-        Some(own) => Ok(own),
-        None => driver.chains.read(Some(name)).await,
-    };
-    match read {
-        Err(error) => faults.push(Fault::new(chain(&error), "cnm-cni validate")),
-        Ok(list) if !kinds(&attachment.list).starts_with(&kinds(&list)) => {
-            faults.push(Fault::by_restart(format!(
-                "conflist {name} has other plugins now than when the container was attached"
-            )));
+    // A network's own chain is on its record, and in no file.
+    let network = driver.networks.get(&attachment.network);
+    let is_own = network.is_ok_and(|network| network.own_chain.is_some());
+    if !is_own {
+        match driver.chains.read(Some(name)).await {
+            Err(error) => faults.push(Fault::new(chain(&error), "cnm-cni validate")),
+            Ok(list) if !kinds(&attachment.list).starts_with(&kinds(&list)) => {
+                faults.push(Fault::by_restart(format!(
+                    "conflist {name} has other plugins now than when the container was attached"
+                )));
+            }
+            Ok(_) => {}
         }
-        Ok(_) => {}
     }
     if let Err(error) = driver.chains.find_plugins(&attachment.list) {
+        let name = if is_own { EMBEDDED_NAME } else { name };
         faults.push(Fault::new(chain(&error), format!("cnm-cni validate {name}")));
     }
     faults

@@ -1,5 +1,6 @@
 //! What a check tells of one endpoint.
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
@@ -70,9 +71,31 @@ impl Check {
         }
     }
 
+    /// Whether it is asked for by `name`: the beginning of its endpoint's id, its sandbox or one of its
+    /// addresses.
+    #[must_use]
+    pub fn answers_to(&self, name: &str) -> bool {
+        let ips = self.addresses.iter().map(IpNet::addr);
+        answers_to(name, &self.endpoint, self.sandbox.as_deref(), ips)
+    }
+
     /// Whether there is nothing to complain of.
     #[must_use]
     pub fn is_well(&self) -> bool {
         self.differences.is_empty() && !matches!(self.chain, ChainCheck::Failed(_))
     }
+}
+
+/// Whether `name` is the beginning of an endpoint's id, its sandbox or one of its addresses.
+pub(super) fn answers_to(
+    name: &str,
+    endpoint: &EndpointId,
+    sandbox: Option<&Path>,
+    mut ips: impl Iterator<Item = IpAddr>,
+) -> bool {
+    let key = sandbox.and_then(Path::file_name).and_then(|key| key.to_str());
+    (!name.is_empty() && endpoint.as_str().starts_with(name))
+        || sandbox.is_some_and(|path| path == Path::new(name))
+        || key == Some(name)
+        || name.parse::<IpAddr>().is_ok_and(|ip| ips.any(|it| it == ip))
 }

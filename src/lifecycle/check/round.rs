@@ -4,14 +4,12 @@
 //! endpoint before it enters the gate: the call that holds it may wait for somebody who needs a place.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::net::IpAddr;
-use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio_util::sync::CancellationToken;
 
 use super::endpoint::Look;
-use super::report::{ChainCheck, Check};
+use super::report::{ChainCheck, Check, answers_to};
 use super::shared::Shared;
 use crate::cnm::EndpointId;
 use crate::lifecycle::driver::Driver;
@@ -134,18 +132,8 @@ impl Round {
 }
 
 fn is_named(attachment: &Attachment, which: &[String]) -> bool {
-    which.is_empty() || which.iter().any(|name| attachment.answers_to(name))
-}
-
-impl Attachment {
-    /// Whether `name` is the beginning of its endpoint's id, its sandbox or one of its addresses.
-    fn answers_to(&self, name: &str) -> bool {
-        let sandbox = self.sandbox();
-        let key = sandbox.and_then(Path::file_name).and_then(|key| key.to_str());
-        let mut ips = self.addresses();
-        (!name.is_empty() && self.endpoint.as_str().starts_with(name))
-            || sandbox.is_some_and(|path| path == Path::new(name))
-            || key == Some(name)
-            || name.parse::<IpAddr>().is_ok_and(|ip| ips.any(|it| it == ip))
-    }
+    let is = |name: &String| {
+        answers_to(name, &attachment.endpoint, attachment.sandbox(), attachment.addresses())
+    };
+    which.is_empty() || which.iter().any(is)
 }

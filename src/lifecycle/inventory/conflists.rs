@@ -68,7 +68,7 @@ pub(super) fn known(
 }
 
 impl Conflist {
-    fn of(list: &NetworkConfigList, file: Option<PathBuf>) -> Result<Self> {
+    pub(super) fn of(list: &NetworkConfigList, file: Option<PathBuf>) -> Result<Self> {
         let plugins = list.plugins();
         let device = plugins.iter().find_map(|plugin| {
             ["bridge", "master"].iter().find_map(|key| plugin.get(key).and_then(Value::as_str))

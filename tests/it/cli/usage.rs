@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::fs::{self, OpenOptions};
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
@@ -148,4 +149,86 @@ fn where_there_is_nothing_json_is_an_empty_list() {
         let output = Said::by(&mut cnm_cni(&args)).output();
         assert_eq!(serde_json::from_str::<Value>(&output).unwrap(), json!([]));
     }
+}
+
+/// A machine on which nobody answers and nothing is on record.
+fn alone(args: &[&str], folder: &TempDir) -> Command {
+    let mut command = cnm_cni(args);
+    command.env("CNM_CNI_STATE_DIR", folder.path()).env("NETCONFPATH", folder.path());
+    command.env("DOCKER_HOST", "unix:///nonexistent");
+    command
+}
+
+#[test]
+fn without_a_verb_it_tells_how_things_stand() {
+    let folder = TempDir::new().unwrap();
+    let status = Said::by(&mut alone(&["status"], &folder));
+    assert!(status.stdout.starts_with("driver       does not answer\n"), "{status:?}");
+    assert_eq!(status.status, 1, "{status:?}");
+    let docker_cni = folder.path().join("docker-cni");
+    std::os::unix::fs::symlink(program(), &docker_cni).unwrap();
+    let ways: [(&Path, &[&str]); 5] = [
+        (&program(), &[]),
+        (&program(), &["--log-level", "debug"]),
+        (&docker_cni, &["cni"]),
+        (&docker_cni, &["--host", "unix:///nonexistent", "cni"]),
+        (&docker_cni, &["cni", "--log-level=error"]),
+    ];
+    for (program, args) in ways {
+        let mut command = Command::new(program);
+        command.args(args).env_clear();
+        command.env("CNM_CNI_STATE_DIR", folder.path()).env("NETCONFPATH", folder.path());
+        let said = Said::by(command.env("DOCKER_HOST", "unix:///nonexistent"));
+        assert_eq!((said.status, &said.stdout), (1, &status.stdout), "{args:?}: {said:?}");
+    }
+    let help = Said::by(&mut cnm_cni(&["--help"])).output();
+    assert!(help.contains("Usage: cnm-cni [OPTIONS] [COMMAND]"), "{help}");
+}
+
+#[test]
+fn every_verb_has_examples_and_tells_its_exit_status() {
+    let help = Said::by(&mut cnm_cni(&["--help"])).output();
+    let (_, verbs) = help.split_once("Commands:\n").unwrap();
+    let verbs = verbs.lines().map_while(|line| line.split_whitespace().next());
+    let verbs: Vec<&str> = verbs.filter(|verb| *verb != "help").collect();
+    assert!(verbs.len() >= 15, "{verbs:?}");
+    for verb in verbs {
+        let help = Said::by(&mut cnm_cni(&[verb, "--help"])).output();
+        for part in ["\nExamples:\n", "\nExit status: "] {
+            assert!(help.contains(part), "{verb} --help has no {part:?}");
+        }
+    }
+}
+
+#[test]
+fn a_word_that_means_nothing_is_told_as_it_was_understood() {
+    let folder = TempDir::new().unwrap();
+    for (args, told) in [
+        (["show", ":0"], "\":0\" is no port: a port is written as :8080"),
+        (["show", ":http"], "\":http\" is no port"),
+        (["show", "8080"], "a port is written as :8080"),
+        (["show", ""], "is called \"\", as far as is known without Docker's names"),
+        (["show", "9.9.9.9"], "9.9.9.9 is no address of this driver's"),
+        (["doctor", "9.9.9.9"], "9.9.9.9 is no address of this driver's"),
+        (["doctor", ":9"], "publishes :9; 'ss "),
+        (["doctor", "nobody"], "is called \"nobody\", as far as"),
+        (["net", ""], "no network of this driver is called \"\""),
+        (["pools", "x y"], "no conflist is called \"x y\""),
+    ] {
+        let said = Said::by(&mut alone(&args, &folder));
+        assert!(said.stderr.contains(told), "{args:?}: {said:?}");
+        assert_eq!((said.status, &*said.stdout), (1, ""), "{args:?}: {said:?}");
+    }
+    for args in [["ports", ":0"], ["ports", ""], ["show", "-x"], ["doctor", "-x"], ["net", "-x"]] {
+        assert_eq!(Said::by(&mut alone(&args, &folder)).status, 2, "{args:?}");
+    }
+}
+
+#[test]
+fn a_terminal_of_no_width_is_none() {
+    let folder = TempDir::new().unwrap();
+    let list =
+        |columns: &str| Said::by(alone(&["pools"], &folder).env("COLUMNS", columns)).output();
+    assert_eq!(list("0"), list("80"));
+    assert_ne!(list("0"), list("40"));
 }

@@ -3,7 +3,7 @@
 
 use std::cell::Cell;
 
-use super::host::{Host, Suite, answers};
+use super::host::{Host, IMAGE, Suite, answers};
 use super::{and_on_docker_26_1, leaves_nothing, on_a_host, on_both_dockers};
 
 on_both_dockers! {
@@ -184,13 +184,26 @@ fn a_network_without_dockers_addresses_has_a_subnet_of_its_own(suite: Suite) {
         assert!(host.ping("bob", &alice).is_err());
         answers("alice", || host.get("http://127.0.0.1:8080/"));
         answers("alice", || host.get_from_outside(8080));
-        host.exec(&["cnm-cni", "doctor"]);
         let shown = host.exec(&["cnm-cni", "net", "by-default"]);
         for line in ["built in", "isolated   yes", "10.233.145.0/24"] {
             assert!(shown.contains(line), "no {line:?} in: {shown}");
         }
+        // Its chain is in no file, and nothing is amiss with that; nor before a container's first start.
+        host.docker(&["create", "--name", "late", "--network", "by-default", IMAGE]);
+        for question in
+            ["status", "doctor --ping", "check", "pools cni$(docker network ls -qf name=by-name)"]
+        {
+            host.exec(&["sh", "-c", &format!("cnm-cni {question}")]);
+        }
+        let late = host.try_exec(&["cnm-cni", "doctor", "late"]).unwrap_err();
+        assert!(late.contains("docker start late") && late.contains("1 thing found"), "{late}");
+        let network: serde_json::Value =
+            serde_json::from_str(&host.exec(&["cnm-cni", "net", "by-name", "--format=json"]))
+                .unwrap();
+        assert_eq!(network[0]["plugins"], serde_json::json!(["bridge", "portmap"]), "{network}");
+        assert_eq!((&network[0]["usable"], &network[0]["file"]), (&true.into(), &().into()));
         // After a kill the bridge goes all the same.
-        host.docker(&["rm", "-f", "alice", "bob"]);
+        host.docker(&["rm", "-f", "alice", "bob", "late"]);
         host.stop_driver("KILL");
         host.start_driver();
         host.docker(&["network", "rm", "by-default", "by-name"]);

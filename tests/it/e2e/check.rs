@@ -88,7 +88,7 @@ fn damage_is_reported_and_repaired(suite: Suite) {
         let told = host.try_exec(&["cnm-cni", "check", "alice", "--repair"]).unwrap_err();
         assert!(told.contains("portmap") && !told.contains("note:"), "{told}");
         let unknown = host.try_exec(&["cnm-cni", "check", "bob"]).unwrap_err();
-        assert!(unknown.contains("is called bob"), "{unknown}");
+        assert!(unknown.contains("is called \"bob\""), "{unknown}");
         host.remove(&["alice"], &["web", "other"]);
         assert!(host.exec(&["cnm-cni", "check"]).starts_with("No container"));
     });

@@ -71,6 +71,7 @@ fn docker_28_5_each_question_of_the_operator_is_answered_by_one_command() {
     let ask = |args: &[&str]| host.exec(&[&["cnm-cni"], args].concat());
 
     who_has_what(&host, &ask);
+    whether_the_gateway_answers(&host);
     for (damage, words) in [
         ("ip link set back0 down", "interface back0 of the host is down"),
         ("ip addr flush dev back0", "address 10.42.0.1/24 of the host's back0"),
@@ -131,6 +132,9 @@ fn who_has_what(host: &Host, ask: &dyn Fn(&[&str]) -> String) {
     assert!(ask(&["show", ":8080"]).starts_with("shop-web-1 on network front"));
     assert!(ask(&["ports", ":8081"]).contains("blog-web-1"));
     assert!(host.try_exec(&["cnm-cni", "ports", ":9"]).is_err());
+    // Of several, each has to be there.
+    let told = host.try_exec(&["sh", "-c", "cnm-cni check shop-db-1 nobody 2>&1"]).unwrap_err();
+    assert!(told.contains("is called \"nobody\"; ") && told.contains("as ADD left it"), "{told}");
 
     let listed = ask(&["ls"]);
     assert!(listed.lines().all(|line| line.chars().count() <= 80), "{listed}");
@@ -148,6 +152,18 @@ fn who_has_what(host: &Host, ask: &dyn Fn(&[&str]) -> String) {
     assert!(full.contains("cnm-cni pools edge"), "{full}");
 }
 
+/// Asked from inside of the container, on a host that has no `ping`.
+fn whether_the_gateway_answers(host: &Host) {
+    let ping = || host.try_exec(&["cnm-cni", "doctor", "shop-db-1", "--ping"]);
+    let well = ping();
+    assert!(well.as_ref().is_ok_and(|told| told.contains("nothing is amiss")), "{well:?}");
+    host.exec(&["ip", "link", "set", "back0", "down"]);
+    let told = ping().unwrap_err();
+    assert!(told.contains("the gateway 10.42.0.1 does not answer a ping from inside: "), "{told}");
+    host.exec(&["ip", "link", "set", "back0", "up"]);
+    assert!(within(Duration::from_secs(10), || ping().is_ok()), "{:?}", ping());
+}
+
 /// A plugin, a pool, the driver, and Docker.
 fn away(host: &Host) {
     host.docker(&["create", "--name", "late", "--network", "edge", IMAGE]);
@@ -158,6 +174,7 @@ fn away(host: &Host) {
     for container in ["shop-db-1", "late"] {
         let told = doctor(host, container).unwrap_err();
         assert!(told.contains("\"portmap\"") && told.contains("cnm-cni validate"), "{told}");
+        assert_eq!(told.matches("failed to find plugin").count(), 1, "{told}");
     }
     host.exec(&["mv", "/usr/lib/cni/away", "/usr/lib/cni/portmap"]);
     host.docker(&["rm", "-f", "late"]);
