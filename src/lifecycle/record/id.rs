@@ -28,7 +28,7 @@ impl AttachmentId {
         Self(Uuid::new_v4())
     }
 
-    /// The attachment with the id `text`; none if it is not the form of this driver's ids.
+    /// The attachment with the id `text`; none if `text` is not in the form of this driver's ids.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let id = Self(Uuid::try_parse(text).ok()?);
         let is_ours = matches!(id.0.get_version(), Some(Version::Random | Version::SortRand));
