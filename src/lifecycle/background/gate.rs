@@ -80,7 +80,8 @@ pub(crate) struct Pass {
     _ahead: Option<Ahead>,
 }
 
-/// Keeps the kernel's locks free for Docker, for as long as the last change took while Docker waited.
+/// Keeps the kernel's locks free for Docker after a change that ran while Docker waited, for as long as
+/// that change took.
 #[derive(Debug)]
 struct Rest {
     begun: Instant,
@@ -103,8 +104,8 @@ pub(crate) struct Ahead {
 }
 
 impl Gate {
-    /// A gate for work that runs plugins. `plugins` may run at a time, and at least half of them are left
-    /// to Docker.
+    /// A gate for work that runs plugins, of which `plugins` may run at a time. At least half of them are
+    /// left to Docker.
     pub(crate) fn new(plugins: usize) -> Self {
         let places = |most: usize| most.min(plugins / 4).max(1);
         Self {

@@ -72,7 +72,7 @@ pub fn orphans(state_dir: &Path) -> Result<Vec<Orphan>> {
     let mut attachments = Folder::<Attachment>::glance(state_dir)?;
     attachments.retain(|attachment| attachment.removal().is_some());
     let mut orphans: Vec<_> = attachments.iter().map(Orphan::of).collect();
-    // Sorted by the time when their attachments were made.
+    // By the time when their removal began.
     orphans
         .sort_by(|one, other| (one.since, &one.attachment).cmp(&(other.since, &other.attachment)));
     Ok(orphans)
