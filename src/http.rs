@@ -13,19 +13,19 @@ use hyperlocal::{UnixClientExt, Uri};
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// No socket can have this path.
+    /// The path is not valid for a socket.
     #[error("no socket can have that path: {0}")]
     Path(#[source] std::io::Error),
     /// The library takes text alone.
     #[error("its path is not UTF-8")]
     NotText,
-    /// What is asked for is no path of a URL.
+    /// The request's path is no path of a URL.
     #[error("the request cannot be written")]
     Request(#[from] hyper::http::Error),
-    /// Nobody answers there, with the kernel's reason.
+    /// No process answers there, with the kernel's reason.
     #[error("{0}")]
     Unanswered(String),
-    /// The answer ends before its end.
+    /// The answer is incomplete.
     #[error("it went away before it had answered")]
     CutOff(#[source] hyper::Error),
 }
@@ -33,7 +33,7 @@ pub enum Error {
 /// Sends one request, a body with JSON if there is any, and waits for the whole answer.
 ///
 /// # Errors
-/// There is no such socket, nobody listens there, or whoever does goes away.
+/// The socket does not exist, no process listens there, or the process closes the connection.
 pub async fn exchange(
     socket: &Path,
     method: Method,
@@ -54,7 +54,7 @@ pub async fn exchange(
     Ok(Response::from_parts(head, body.to_bytes()))
 }
 
-/// The library's own words tell less than their cause, as `Permission denied (os error 13)`.
+/// The library's own message says less than its cause, such as `Permission denied (os error 13)`.
 fn innermost(error: &dyn std::error::Error) -> String {
     let mut error = error;
     while let Some(cause) = error.source() {

@@ -24,7 +24,7 @@ pub enum Error {
     NotHere {
         /// Where Docker is said to be.
         host: String,
-        /// Who says so.
+        /// The flag, variable or file that says so.
         named_by: String,
     },
     /// The context is not in the store.
@@ -35,7 +35,7 @@ pub enum Error {
     NoContext {
         /// Its name.
         name: String,
-        /// Who names it.
+        /// The flag, variable or file that names it.
         named_by: String,
         /// Where it would be.
         path: PathBuf,
@@ -62,7 +62,7 @@ pub enum Error {
         /// What is wrong with it.
         source: serde_json::Error,
     },
-    /// Nobody answers.
+    /// No process answers.
     #[error(
         "no Docker answers on {}: {cause}; does it run, and may you ask it?", socket.display()
     )]

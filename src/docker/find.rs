@@ -1,7 +1,7 @@
-//! Where Docker listens: the way in which its own command line finds it.
+//! Where Docker listens, found in the same way as by Docker's command line.
 //!
-//! What the user says wins; then `DOCKER_HOST`, `DOCKER_CONTEXT`, the context that `docker context use`
-//! chose, and the usual path.
+//! In this order: the user's flags, `DOCKER_HOST`, `DOCKER_CONTEXT`, the context that `docker context use`
+//! chose, the usual path.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -15,10 +15,10 @@ use sha2::{Digest, Sha256};
 use super::error::{Error, Result};
 
 const USUAL: &str = "/var/run/docker.sock";
-/// The context that is no file: `DOCKER_HOST`, or the usual path.
+/// The context without a file: `DOCKER_HOST`, or the usual path.
 const DEFAULT: &str = "default";
 
-/// Which Docker the user wants. What is not said is looked for.
+/// Which Docker the user wants. What is not given is looked for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Wanted {
     /// `docker --host`, as `unix:///run/docker.sock`.
@@ -29,7 +29,7 @@ pub struct Wanted {
     pub config: Option<PathBuf>,
 }
 
-/// What the environment says; an empty variable says nothing.
+/// The environment; an empty variable counts as unset.
 #[derive(Debug, Default)]
 struct Surroundings {
     /// `DOCKER_HOST`.
@@ -91,14 +91,14 @@ fn socket_among(wanted: &Wanted, around: &Surroundings) -> Result<PathBuf> {
     }
 }
 
-/// The one that `docker context use` chose; empty if none.
+/// The context that `docker context use` chose; empty if none.
 fn current_context(config: Option<&Path>) -> Result<String> {
     let Some(config) = config else { return Ok(String::new()) };
     let read: Option<Config> = json(&config.join("config.json"))?;
     Ok(read.unwrap_or_default().current_context)
 }
 
-/// The socket that a context names.
+/// The socket of a context.
 fn of_context(name: &str, named_by: &str, config: &Path) -> Result<PathBuf> {
     let digest = Sha256::digest(name.as_bytes());
     let folder: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
@@ -124,7 +124,7 @@ fn path(host: &str, named_by: &str) -> Result<PathBuf> {
     }
 }
 
-/// What a file says; none if it is not there.
+/// The content of a file; none if it does not exist.
 fn json<T: DeserializeOwned>(file: &Path) -> Result<Option<T>> {
     let text = match fs::read(file) {
         Ok(text) => text,

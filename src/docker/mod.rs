@@ -1,7 +1,7 @@
 //! Asking Docker, over the Unix socket that its own command line would use.
 //!
-//! For tools alone. The driver must not ask while it serves a call: Docker waits for its drivers, and
-//! would wait for ever.
+//! Only for tools. The driver must not ask while it serves a call: Docker waits for its drivers, and would
+//! wait for ever.
 
 mod error;
 mod find;
@@ -24,7 +24,7 @@ use error::Result;
 
 use crate::http::exchange;
 
-/// No read may take longer. Whoever looks at a table would rather do without names.
+/// The limit for reads. A table without names is better than a table that comes late.
 const READ_WITHIN: Duration = Duration::from_secs(1);
 
 /// A dockerd of this machine.
@@ -33,18 +33,17 @@ pub struct Docker {
     socket: PathBuf,
 }
 
-/// How Docker refuses.
+/// The body of Docker's refusal.
 #[derive(Deserialize)]
 struct Refusal {
     message: String,
 }
 
 impl Docker {
-    /// The dockerd that the user wants, or else the one that `docker` itself would ask. It need not
-    /// run.
+    /// The dockerd that the user wants, or the one that `docker` itself would ask. It need not run.
     ///
     /// # Errors
-    /// It is said to be somewhere else than on a Unix socket, or what says where it is cannot be read.
+    /// It is not on a Unix socket, or the file that says where it is cannot be read.
     pub fn find(wanted: &Wanted) -> Result<Self> {
         Ok(Self { socket: find::socket(wanted)? })
     }
@@ -57,7 +56,7 @@ impl Docker {
         self.read("/containers/json?all=1").await
     }
 
-    /// The networks of a driver, also those that nothing is on.
+    /// The networks of a driver, including those without containers.
     ///
     /// # Errors
     /// Docker does not answer within a second, or refuses.
@@ -66,8 +65,8 @@ impl Docker {
         self.read(&format!("/networks?filters={}", escaped(&filters))).await
     }
 
-    /// Makes a network, as `POST /networks/create` takes it; returns its id. Waits as long as Docker
-    /// takes, since it waits for the driver.
+    /// Makes a network, as `POST /networks/create` takes it; returns its id. There is no limit, because
+    /// Docker waits for the driver.
     ///
     /// # Errors
     /// Docker does not answer, or refuses.
@@ -110,7 +109,7 @@ impl Docker {
     }
 }
 
-/// A text as a part of a URL: all but letters, digits and what never means anything there in %XX.
+/// A text as a part of a URL: everything except unreserved characters becomes %XX.
 fn escaped(text: &str) -> String {
     text.bytes().fold(String::new(), |mut escaped, byte| {
         match byte {

@@ -1,4 +1,4 @@
-//! What Docker tells; what nobody here asks for is left out.
+//! The types of Docker's answers, with only the fields that are used here.
 
 use std::collections::BTreeMap;
 
@@ -10,22 +10,22 @@ use serde::{Deserialize, Deserializer};
 pub struct Container {
     /// 64 digits.
     pub id: String,
-    /// Each with a `/` before it: its own, and `/other/alias` for those that link to it.
+    /// Each with a `/` before it: its own name, and `/other/alias` for containers that link to it.
     #[serde(default)]
     pub names: Vec<String>,
     /// `created`, `running`, `exited` and others.
     #[serde(default)]
     pub state: String,
-    /// Docker Compose says here which project and service it is of.
+    /// Docker Compose puts its project and service here.
     #[serde(default, deserialize_with = "null_as_default")]
     pub labels: BTreeMap<String, String>,
-    /// What it has of each network, by the network's name.
+    /// Its endpoints, by the network's name.
     #[serde(rename = "NetworkSettings", default, deserialize_with = "endpoints")]
     pub endpoints: BTreeMap<String, Endpoint>,
 }
 
-/// What a container has of a network. Texts are empty where there is nothing, as in a container that
-/// does not run.
+/// A container's endpoint in a network. Texts are empty if there is nothing, as for a container that does
+/// not run.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub struct Endpoint {
@@ -49,9 +49,9 @@ pub struct Endpoint {
 pub struct Network {
     /// 64 digits.
     pub id: String,
-    /// What the user calls it.
+    /// Its name.
     pub name: String,
-    /// Docker Compose says here which project it is of.
+    /// Docker Compose puts its project here.
     #[serde(default, deserialize_with = "null_as_default")]
     pub labels: BTreeMap<String, String>,
     /// The user's `-o`.
@@ -60,7 +60,7 @@ pub struct Network {
 }
 
 impl Container {
-    /// The name that the user gave it, or Docker; its id where there is none.
+    /// The name from the user or from Docker; its id if there is none.
     #[must_use]
     pub fn name(&self) -> &str {
         let mut names = self.names.iter().filter_map(|name| name.strip_prefix('/'));
@@ -80,7 +80,7 @@ fn endpoints<'de, D: Deserializer<'de>>(
     Ok(settings.networks.unwrap_or_default())
 }
 
-/// Docker writes nothing as `null` as well.
+/// Docker also writes `null` for an empty value.
 fn null_as_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
     deserializer: D,
 ) -> Result<T, D::Error> {

@@ -1,4 +1,4 @@
-//! Work that blocks, as on files and folders, with the errors of these rooms.
+//! Work that blocks, such as on files and folders, with the errors of these rooms.
 
 use super::error::Result;
 use crate::blocking;

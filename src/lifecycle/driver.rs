@@ -14,15 +14,15 @@ use super::removal::Removals;
 
 /// The driver: every method of the remote driver protocol, without the wire.
 ///
-/// Every method may be called again with the same identities, at any time, and then
-/// answers as it did the first time: dockerd repeats a call when the connection fails.
+/// Every method may be called again with the same ids, at any time, and then gives the same answer: dockerd
+/// repeats a call when the connection fails.
 ///
-/// Each part owns its state; a call is a short story over the parts. Clones are the same driver.
+/// Each part owns its state; a call uses a few methods of the parts. Clones are the same driver.
 #[derive(Debug, Clone)]
 pub struct Driver {
-    /// What the operator is told of the driver itself.
+    /// What is reported to the operator about the driver itself.
     pub(crate) facts: Arc<Facts>,
-    /// The kernel's name for the present boot.
+    /// The kernel's id of the current boot.
     pub(crate) boot_id: Arc<str>,
     pub(crate) most: Most,
     /// Whether DeleteEndpoint is answered only once DEL has run.
@@ -46,7 +46,7 @@ pub struct Driver {
 }
 
 impl Driver {
-    /// Makes the rules that keep networks apart what the networks on record ask for.
+    /// Makes the isolation rules that the networks on record need.
     pub(crate) async fn isolate(&self) -> Result<()> {
         self.isolation.ensure(&self.networks, &self.interfaces.own).await
     }

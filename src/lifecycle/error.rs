@@ -18,29 +18,29 @@ pub(crate) type Result<T> = std::result::Result<T, Error>;
 /// Why a call failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Docker speaks of a network that was never made, or is gone.
+    /// Docker names a network that was never made, or is gone.
     #[error(
         "network {} is unknown to this driver: its record is not in the state folder; remove \
          the network and create it again",
         .0.short()
     )]
     UnknownNetwork(NetworkId),
-    /// Docker speaks of an endpoint that was never made, or is gone.
+    /// Docker names an endpoint that was never made, or is gone.
     #[error("endpoint {} is unknown to this driver: no CreateEndpoint succeeded for it", .0.short())]
     UnknownEndpoint(EndpointId),
     /// An option of the user's is not understood.
     #[error(transparent)]
     Option(#[from] InvalidOption),
-    /// The conflist cannot do what Docker wants.
+    /// The conflist cannot do what Docker asks for.
     #[error(transparent)]
     Refused(#[from] Refusal),
-    /// The chain gave another address than Docker's.
+    /// The chain gave another address than the one that Docker decided on.
     #[error(transparent)]
     OtherAddress(#[from] OtherAddress),
     /// A port cannot be published.
     #[error(transparent)]
     Port(#[from] PortError),
-    /// Docker's MAC is none.
+    /// Docker's MAC is invalid.
     #[error(transparent)]
     Mac(#[from] netlink::InvalidMac),
     /// The conflist cannot be found or read.
@@ -65,7 +65,7 @@ pub enum Error {
     NotAvailable {
         /// The address.
         address: IpAddr,
-        /// What the plugin says.
+        /// The plugin's message.
         refusal: Box<cni::Error>,
     },
     /// A namespace cannot be made or entered.
@@ -77,13 +77,13 @@ pub enum Error {
     /// A setting under `/proc/sys/net` cannot be read or set.
     #[error(transparent)]
     Sysctl(#[from] sysctl::Error),
-    /// A record cannot be kept.
+    /// A record cannot be read or written.
     #[error(transparent)]
     State(#[from] state::Error),
-    /// Somebody else than root could have the driver run anything.
+    /// A user other than root could make the driver run anything.
     #[error(transparent)]
     Untrusted(#[from] cni::Untrusted),
-    /// The driver has as much as it takes on.
+    /// The driver has reached a limit.
     #[error(
         "this driver has {most} {what} already, the most that it takes; see {flag} of 'cnm-cni serve'"
     )]
@@ -95,7 +95,7 @@ pub enum Error {
         /// Which flag sets it.
         flag: &'static str,
     },
-    /// The chain took longer than all of it may.
+    /// The whole chain took longer than its limit.
     #[error(
         "the plugins of conflist {conflist:?} have not attached the container within {} s, and were \
          stopped; see --chain-timeout of 'cnm-cni serve'",
@@ -110,7 +110,7 @@ pub enum Error {
     /// libcni's records cannot be listed.
     #[error(transparent)]
     Cache(#[from] cni::CacheError),
-    /// The chain succeeded, but made no interface of the name that it was given.
+    /// The chain succeeded, but made no interface with the name that it got.
     #[error(
         "conflist {conflist:?} made no interface {if_name} in the container's namespace; a chain \
          must begin with a plugin that makes one, such as bridge, ptp or macvlan"
@@ -128,7 +128,7 @@ pub enum Error {
     OtherInterface {
         /// The network configuration list.
         conflist: String,
-        /// What was decided, as `MAC 02:42:ac:11:00:02`.
+        /// What was decided, such as `MAC 02:42:ac:11:00:02`.
         wanted: String,
         /// What the interface has.
         made: String,
@@ -146,7 +146,7 @@ pub enum Error {
         /// The link's name.
         name: String,
     },
-    /// A phase of an attachment was to follow one that it may not follow.
+    /// A phase of an attachment must not follow its current phase.
     #[error(
         "attachment {attachment} is {from}, and cannot become {to} from there: this is a mistake of \
          the driver's; please report it"
@@ -156,7 +156,7 @@ pub enum Error {
         attachment: String,
         /// The phase that it is in.
         from: String,
-        /// The one that was to follow.
+        /// The phase that was to follow.
         to: String,
     },
     /// The interface is neither where it was made nor where Docker takes it from.
@@ -170,7 +170,7 @@ pub enum Error {
         /// `CNI_IFNAME`.
         if_name: String,
     },
-    /// The user decides on a setting that no interface has.
+    /// The user sets a setting that no interface has.
     #[error(
         "option com.docker.network.endpoint.sysctls: the kernel has no sysctl {setting:?} for the interface"
     )]
@@ -201,17 +201,17 @@ pub enum Error {
         /// That other network.
         other: NetworkId,
     },
-    /// What an endpoint asks for is an orphan's yet.
+    /// An orphan still has what an endpoint asks for.
     #[error(
         "{what} is held by attachment {attachment}, whose removal has not succeeded: {reason}; \
          it is tried again, see 'cnm-cni orphans'"
     )]
     Orphaned {
-        /// What is held, as `address 10.22.0.5`.
+        /// What the orphan has, such as `address 10.22.0.5`.
         what: String,
         /// The orphan.
         attachment: String,
-        /// Why it is there yet.
+        /// Why it still exists.
         reason: String,
     },
     /// An endpoint failed twice, and may have met what an orphan of its conflist has.
@@ -225,18 +225,18 @@ pub enum Error {
         cause: Box<Self>,
         /// The orphan.
         attachment: String,
-        /// Why it is there yet.
+        /// Why it still exists.
         reason: String,
     },
     /// What the operator wants to forget is being removed.
     #[error("DEL of attachment {0} is under way; wait for it, see 'cnm-cni orphans'")]
     OrphanBusy(String),
-    /// The operator names an orphan that is not there.
+    /// The operator names an orphan that does not exist.
     #[error(
         "there is no orphan whose attachment or endpoint begins with {0:?}; see 'cnm-cni orphans'"
     )]
     NoOrphan(String),
-    /// The operator's word for an orphan fits several.
+    /// The operator's id fits several orphans.
     #[error("several orphans begin with {0:?}; give more of the id, see 'cnm-cni orphans'")]
     SeveralOrphans(String),
     /// The host's rules cannot be read or written.
@@ -246,24 +246,24 @@ pub enum Error {
         operation: &'static str,
         /// What was run for it.
         command: &'static str,
-        /// What it said.
+        /// Its message.
         reason: String,
     },
-    /// What is on the host cannot be seen, and so not be judged.
+    /// A part of the host's state cannot be read, and so not be judged.
     #[error("cannot look at {}: {source}", path.display())]
     Unseen {
         /// Where it would be.
         path: PathBuf,
-        /// Why it cannot be seen.
+        /// Why it cannot be read.
         source: io::Error,
     },
     /// The driver ends, and begins nothing new.
     #[error("the driver is stopping")]
     Stopping,
-    /// The kernel does not tell which boot this is.
+    /// The kernel's id of the current boot cannot be read.
     #[error("cannot read /proc/sys/kernel/random/boot_id")]
     BootId(#[source] io::Error),
-    /// A step failed, and so did taking back the steps before it.
+    /// A step failed, and so did the undo of the steps before it.
     #[error(
         "{}; and undoing it failed: {}; it is tried again, see 'cnm-cni orphans'",
         chain(call),
@@ -284,7 +284,7 @@ impl From<Stopping> for Error {
 }
 
 impl Error {
-    /// How many plugins of its chain an ADD that failed so came to run; none if that is not known.
+    /// How many plugins of its chain an ADD with this error has run; none if that is not known.
     pub(crate) fn plugins_run(&self) -> Option<usize> {
         match self {
             Self::Cni(error) if !error.needs_del() => Some(0),
@@ -293,8 +293,8 @@ impl Error {
         }
     }
 
-    /// Whether an endpoint may have failed so for what another one has. What Docker's request, the
-    /// conflist or this host lacks stays as it is.
+    /// Whether this error may come from a conflict with another endpoint. A wait would not help against a
+    /// mistake in Docker's request, the conflist or this host.
     pub(crate) fn may_be_a_conflict(&self) -> bool {
         match self {
             Self::Undo { call, .. } => call.may_be_a_conflict(),
@@ -312,7 +312,7 @@ impl Error {
         }
     }
 
-    /// This error, with the orphan that is there yet, if there is one.
+    /// This error, with the orphan that still exists, if there is one.
     pub(crate) fn beside(self, orphan: Option<Remaining>) -> Self {
         match orphan {
             Some(Remaining { attachment, reason }) => {
@@ -336,12 +336,12 @@ impl Error {
 pub(crate) struct Remaining {
     /// Which attachment.
     pub(crate) attachment: String,
-    /// Why it is there yet.
+    /// Why it still exists.
     pub(crate) reason: String,
 }
 
-/// An error and its causes on one line, for the log and for Docker. A cause that its effect
-/// has quoted already is not said twice.
+/// An error and its causes on one line, for the log and for Docker. A cause that is quoted in the error
+/// above it is not repeated.
 #[must_use]
 pub fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();

@@ -1,4 +1,4 @@
-//! What the operator is told of a driver: what was decided about it, and since when it runs.
+//! What is reported to the operator about a driver: its settings, and since when it runs.
 
 use std::path::PathBuf;
 
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::config::{Config, Most};
 
-/// What the operator has decided about the driver, and since when it runs.
+/// The settings of the driver, and since when it runs.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Facts {
     /// Its version.
@@ -27,7 +27,7 @@ pub struct Facts {
 }
 
 impl Facts {
-    /// Those of a driver that starts now.
+    /// The facts of a driver that starts now.
     pub(crate) fn of(config: &Config) -> Self {
         let Most { networks, attachments } = config.most;
         Self {
@@ -42,8 +42,8 @@ impl Facts {
     }
 }
 
-/// A time to the second: what is smaller helps nobody who reads it.
+/// A time to the second: fractions do not help a reader.
 pub(crate) fn seconds_of(time: Timestamp) -> Timestamp {
-    // In range: it is that of a time.
+    // In range, because it comes from a time.
     Timestamp::from_second(time.as_second()).unwrap_or(time)
 }

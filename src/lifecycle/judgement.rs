@@ -1,9 +1,9 @@
 //! Whether a network can be used on this host: one judgement, for CreateNetwork and for
 //! `cnm-cni validate`.
 //!
-//! It asks the configuration, the plugins and the host. What it finds is of two kinds: what makes
-//! every ADD fail, or come to nothing under Docker, is refused; what may pass, as a plugin that is not
-//! ready yet, is only told.
+//! It reads the configuration, and asks the plugins and the host. A problem that makes every ADD fail, or
+//! makes it useless under Docker, is refused. A problem that may pass, such as a plugin that is not ready
+//! yet, is only reported.
 
 use ipnet::IpNet;
 use nix::net::if_::if_nametoindex;
@@ -16,11 +16,10 @@ use crate::translate::{self, Prospects, Refusal};
 
 /// The conflist of version 0.1.0 for a machine that has none: bridge, host-local and portmap.
 const EMBEDDED: &[u8] = include_bytes!("../../conflists/cnm-cni-default.conflist");
-/// The name inside it, which is the built-in network's.
-/// The name of the built-in configuration.
+/// The name in it: the name of the built-in network.
 pub const EMBEDDED_NAME: &str = "cnm-cni-default";
 
-/// What Docker wants of a network.
+/// What Docker asks of a network.
 #[derive(Debug, Clone, Copy)]
 pub struct Wishes<'w> {
     /// Docker's id for it.
@@ -31,23 +30,23 @@ pub struct Wishes<'w> {
     pub pools: &'w [IpamData],
 }
 
-/// The chain that a network is to have.
+/// The chain of a network.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
     /// The chain.
     pub list: NetworkConfigList,
-    /// It is this network's alone: the built-in one.
+    /// The chain is for this network alone: the built-in one.
     pub is_own: bool,
 }
 
 /// What was found out about a network before it is used.
 #[derive(Debug)]
 pub struct Judgement {
-    /// What its plugins are, and what they say.
+    /// Its plugins, and their answers.
     pub validation: Validation,
     /// What a Docker network on it can do.
     pub prospects: Prospects,
-    /// Why no network can be made on it, its plugins aside.
+    /// Why no network can be made on it, apart from its plugins.
     pub refusals: Vec<Refusal>,
 }
 
@@ -69,7 +68,7 @@ impl Judgement {
     }
 }
 
-/// Judges a network, also by what Docker wants of it where that is known.
+/// Judges a network, also by what Docker asks of it if that is known.
 pub async fn judge(
     runtime: &Runtime,
     list: &NetworkConfigList,
@@ -81,7 +80,7 @@ pub async fn judge(
             translate::serves(list, pools, &options.chain),
             translate::declares(list, &options.chain),
         ],
-        // The user will say how its addresses are chosen.
+        // The user will decide how its addresses are chosen.
         None if prospects.needs_docker_ipam => [Ok(()), Ok(())],
         None => [translate::serves(list, &[], &ChainOptions::default()), Ok(())],
     };
@@ -91,12 +90,12 @@ pub async fn judge(
     Judgement { validation: runtime.validate(list).await, prospects, refusals }
 }
 
-/// As CreateNetwork judges a network, before anybody has said what Docker wants of it.
+/// Judges a network as CreateNetwork does, before Docker has asked for anything.
 pub async fn judge_conflist(runtime: &Runtime, list: &NetworkConfigList) -> Judgement {
     judge(runtime, list, None).await
 }
 
-/// Whether the host has the interfaces that containers are put on.
+/// Whether the host has the parent interfaces and bridges of the chain.
 fn masters(list: &NetworkConfigList) -> std::result::Result<(), Refusal> {
     let missing = translate::masters(list).find(|(_, master)| if_nametoindex(*master).is_err());
     missing.map_or(Ok(()), |(plugin, master)| {
@@ -108,26 +107,26 @@ fn masters(list: &NetworkConfigList) -> std::result::Result<(), Refusal> {
     })
 }
 
-/// The chain that CreateNetwork gives a network: a conflist of the folder, or, where there is none for
-/// it, the built-in one, with a bridge and subnets of the network's own. No subnet that is chosen here
-/// overlaps one of `taken`.
+/// The chain that CreateNetwork gives a network: a conflist of the folder, or, if there is none for it, the
+/// built-in one, with the network's own bridge and subnets. No subnet that is chosen here overlaps one of
+/// `taken`.
 ///
 /// # Errors
-/// The conflist cannot be read, or cannot be what Docker wants.
+/// The conflist cannot be read, or cannot do what Docker asks for.
 pub fn plan(conf_dir: &ConfDir, wishes: Wishes<'_>, taken: &[IpNet]) -> Result<Plan> {
     let Wishes { id, options, pools } = wishes;
     if let Some(list) = listed(conf_dir, options.conflist.as_deref())? {
         translate::attaches(&list)?;
         translate::has_options(&list, options)?;
-        // The loopback interface of a container is Docker's; that of staging is up already.
+        // Docker sets up the loopback interface of a container; the one in staging is up already.
         return Ok(Plan { list: list.without("loopback"), is_own: false });
     }
     let json = translate::built_in(id, options, pools, taken)?;
     Ok(Plan { list: NetworkConfigList::parse(json.to_string().as_bytes())?, is_own: true })
 }
 
-/// The subnets by which `-o isolate=true` keeps a network on a user's conflist apart: Docker's pools, or
-/// those of the configuration.
+/// The subnets by which `-o isolate=true` isolates a network on a user's conflist: Docker's pools, or those
+/// of the configuration.
 ///
 /// # Errors
 /// They are not known.
@@ -148,17 +147,17 @@ pub fn isolated_subnets(
     }
 }
 
-/// What the subnet of a new network must not overlap: what this host has routes to.
+/// What the subnet of a new network must not overlap: all destinations of this host's routes.
 ///
 /// # Errors
-/// The kernel does not tell.
+/// The kernel cannot be asked.
 pub async fn routed(own: &Netlink) -> Result<Vec<IpNet>> {
     Ok(own.all_routes().await?.into_iter().map(|route| route.destination.trunc()).collect())
 }
 
-/// The network of that name; without a name the first one in file-name order that makes an
-/// interface, as a kubelet chooses. The built-in one stands behind both: here as networks of version
-/// 0.1.0 have it, which share a bridge.
+/// The network of that name; without a name the first one in file-name order that makes an interface, as a
+/// kubelet chooses. The built-in one comes last in both cases: here in the form of version 0.1.0, whose
+/// networks share a bridge.
 ///
 /// # Errors
 /// There is none, or it cannot be read.

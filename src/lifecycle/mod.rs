@@ -1,4 +1,4 @@
-//! The heart: what becomes of a network and of an attachment, step by step.
+//! The core: the life of a network and of an attachment, step by step.
 //!
 //! An **attachment** is one run of a chain's ADD. It is made when Docker creates an
 //! endpoint, and it ends with DEL when Docker deletes the endpoint:
@@ -12,10 +12,10 @@
 //!        └──── a step fails, or a crash: undo ─────────────────────────┘
 //! ```
 //!
-//! Two rules make it safe. The intent is on disk before ADD begins, what ADD answered before
-//! Docker is told, and the intent to delete before DEL begins, so that a crash is followed
-//! by DEL at the next start ([`garbage`]). And where the interface stands is observed, never
-//! remembered ([`interface`]): Docker moves it, and containers die.
+//! Two rules make it safe. Every intent is on disk first: the intent to create before ADD begins, the
+//! result of ADD before Docker gets it, and the intent to delete before DEL begins. So after a crash the
+//! next start runs DEL ([`garbage`]). And the place of the interface is observed, never remembered
+//! ([`interface`]): Docker moves it, and containers are killed.
 //!
 //! | room | its part | may use |
 //! |---|---|---|

@@ -1,4 +1,4 @@
-//! A driver is opened: its records are read, and what was interrupted goes on or is ended.
+//! Opens a driver: reads its records, and continues or removes what was interrupted.
 
 use std::sync::Arc;
 
@@ -19,13 +19,13 @@ use super::removal::Removals;
 use crate::state::Folder;
 
 impl Driver {
-    /// Opens the records, and starts to bring every attachment that a crash or a reboot
-    /// interrupted to its end, in the background.
+    /// Opens the records, and begins in the background to remove every attachment that a crash or a reboot
+    /// interrupted.
     ///
     /// # Errors
     /// The state folder cannot be opened, or the kernel gives no netlink socket.
     pub async fn open(config: Config) -> Result<Self> {
-        // Not on this thread, which hears of a signal meanwhile: there may be many records.
+        // There may be many records: on another thread, so that this one can receive a signal meanwhile.
         let for_reading = config.clone();
         let opening = on_blocking_thread(move || Self::read(&for_reading));
         let (driver, interrupted) = opening.await?;
@@ -33,7 +33,7 @@ impl Driver {
         if let Err(error) = check::chain::end_interrupted(driver.interfaces.netns_dir()).await {
             tracing::error!(error = chain(&error), "an interrupted check cannot be ended");
         }
-        // A boot, or a firewall that was loaded again, took the rules away.
+        // A reboot, or a reload of the firewall, removes the rules.
         if let Err(error) = driver.isolate().await {
             tracing::error!(error = chain(&error), "networks may not be kept apart");
         }
@@ -54,7 +54,7 @@ impl Driver {
             Folder::<Attachment>::open_with(&config.state_dir, |attachment| {
                 attachment.is_pinned_in(&netns_dir)?;
                 attachment.list = lists.share(Arc::clone(&attachment.list));
-                // A copy has no room to spare, and lies close.
+                // A copy has no spare capacity, and lies compactly in memory.
                 *attachment = attachment.clone();
                 Ok(())
             })?;
@@ -107,8 +107,8 @@ impl Driver {
         Ok((driver, attachments.interrupted))
     }
 
-    /// `Plugin.Activate`, which every dockerd calls before it calls anything else. What the
-    /// last one left behind is removed in the background.
+    /// `Plugin.Activate`, which every dockerd calls before it calls anything else. What the last dockerd
+    /// left is removed in the background.
     pub fn activate(&self) {
         dockerds::sweep(self);
     }

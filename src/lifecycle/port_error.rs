@@ -40,7 +40,7 @@ pub enum PortError {
         /// The transport protocol's name.
         protocol: &'static str,
     },
-    /// Sockets for ports have all the files that they may have.
+    /// The sockets for ports have reached their limit of files.
     #[error(
         "port {port} cannot be held: published ports have {files} sockets already, and the driver \
          needs the other files that it may open for its work; stop containers, or raise its limit of \

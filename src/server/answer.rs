@@ -6,11 +6,11 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::Response;
 use serde::Serialize;
 
-/// What the plugin protocol calls its JSON. Docker ignores it; people and tools do not.
+/// The media type of the plugin protocol's JSON. Docker ignores it; people and tools do not.
 const PLUGIN_JSON: HeaderValue =
     HeaderValue::from_static("application/vnd.docker.plugins.v1.2+json");
 
-/// The response that says `answer`.
+/// The response with `answer` as its body.
 ///
 /// # Errors
 /// The answer cannot be written as JSON.

@@ -1,4 +1,4 @@
-//! The bodies of calls, as they come in: bounded in size, in time, and all together.
+//! Reads the bodies of calls, with limits for size, for time, and for all together.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,14 +14,14 @@ use super::error::Error;
 /// ports, have some tens of kilobytes.
 pub(super) const LIMIT: usize = 1 << 20;
 
-/// How much of a body that is refused is read and thrown away, in bytes, before the
-/// connection is closed on it. Many clients read the answer only when they have written all.
+/// How much of a refused body is read and dropped, in bytes, before the connection is closed. Many clients
+/// read the answer only after they have written the whole body.
 const PATIENCE: usize = 64 << 20;
 
 /// How long a body may take to arrive. dockerd sends its own at once.
 const ARRIVES_WITHIN: Duration = Duration::from_secs(60);
 
-/// How much there may be of all bodies together, in bytes, and in which portions it is counted.
+/// How much memory all bodies together may use, in bytes, and the unit in which it is counted.
 const ALL_BODIES: usize = 16 << 20;
 const PORTION: usize = 16 << 10;
 
@@ -40,7 +40,7 @@ impl Default for Bodies {
 pub(super) struct Room(Option<OwnedSemaphorePermit>);
 
 impl Room {
-    /// Makes room for `bytes` in all.
+    /// Makes room for `bytes` in total.
     fn widen(&mut self, bodies: &Bodies, bytes: usize) -> Result<(), Error> {
         let held = self.0.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
         let more = bytes.div_ceil(PORTION).saturating_sub(held);
@@ -54,8 +54,8 @@ impl Room {
     }
 }
 
-/// Reads the body of a request, whether or not its call looks at it: a connection on which a body
-/// was left unread cannot be used again, and would be closed.
+/// Reads the body of a request, even if its call does not need it: a connection with an unread body cannot
+/// be used again, and would be closed.
 pub(super) async fn whole(body: Body, bodies: &Bodies) -> Result<(Vec<u8>, Room), Error> {
     timeout(ARRIVES_WITHIN, read(body, bodies)).await.map_err(|_| Error::BodySlow)?
 }

@@ -1,4 +1,4 @@
-//! Connections: from root alone, so many at a time, each with little memory of the driver's.
+//! Connections: only from root, with a limit for their number and for the memory of each.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,8 +13,8 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
-/// How many connections there may be. dockerd has one for each call that is under way, and keeps
-/// two; what is more waits in the kernel.
+/// How many connections there may be. dockerd has one for each call that is under way, and keeps two idle
+/// ones. More connections wait in the kernel.
 const MOST: usize = 256;
 
 /// How much of a connection's input is read ahead, in bytes.
@@ -23,8 +23,8 @@ const BUFFER: usize = 64 << 10;
 /// How long to leave the listener alone when it cannot give a connection.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Answers every connection until `stop` is cancelled, and then waits until those that are left
-/// have had their answer.
+/// Answers every connection until `stop` is cancelled, and then waits until the remaining ones have got
+/// their answer.
 pub(super) async fn serve(listener: UnixListener, router: Router, stop: CancellationToken) {
     let (places, connections) = (Arc::new(Semaphore::new(MOST)), GracefulShutdown::new());
     let service = TowerToHyperService::new(router);
@@ -43,7 +43,7 @@ pub(super) async fn serve(listener: UnixListener, router: Router, stop: Cancella
         let connection = http.serve_connection(TokioIo::new(stream), service.clone());
         let connection = connections.watch(connection);
         tokio::spawn(async move {
-            // The client closed it, and knows.
+            // The client has closed it, so there is nobody to tell.
             let _ = connection.await;
             drop(place);
         });
@@ -52,7 +52,7 @@ pub(super) async fn serve(listener: UnixListener, router: Router, stop: Cancella
     connections.shutdown().await;
 }
 
-/// Waits for a connection to end where there are too many.
+/// Waits for a connection to end if there are too many.
 async fn place(places: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
     if let Ok(place) = Arc::clone(places).try_acquire_owned() {
         return Some(place);
@@ -62,7 +62,7 @@ async fn place(places: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
     Arc::clone(places).acquire_owned().await.ok()
 }
 
-/// The next connection of root's. Everybody else is hung up on.
+/// The next connection from root. Connections from others are closed.
 async fn accept(listener: &UnixListener) -> UnixStream {
     loop {
         let stream = match listener.accept().await {

@@ -1,5 +1,5 @@
-//! The operator's calls: what `cnm-cni` asks the running driver for. They come by the same
-//! door as Docker's, and look the same, so that there is one socket, which root alone opens.
+//! The operator's calls: what `cnm-cni` asks the running driver for. They use the same socket and form as
+//! Docker's calls, so that there is only one socket, which only root can open.
 
 use axum::Router;
 use axum::routing::post;
@@ -24,11 +24,11 @@ pub const CHECK: &str = "Control.Check";
 
 /// `/Control.Inventory`, with nothing; the answer is an [`Inventory`].
 pub const INVENTORY: &str = "Control.Inventory";
-/// `/Control.InterfaceNames`, with [`Attachments`]; the answer is a list of pairs: an attachment's id,
-/// and what its interface is called in the container.
+/// `/Control.InterfaceNames`, with [`Attachments`]; the answer is a list of pairs: an attachment's id, and
+/// the name of its interface in the container.
 pub const INTERFACE_NAMES: &str = "Control.InterfaceNames";
 
-/// A call that asks for all there is.
+/// A call that asks for everything.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Everything {}
 
@@ -39,7 +39,7 @@ pub struct Attachments {
     pub attachments: Vec<String>,
 }
 
-/// What is to be checked, and what then.
+/// What to check, and whether to repair it.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct WhatToCheck {
     /// See [`Driver::check`](crate::lifecycle::Driver::check); none for all.
@@ -48,11 +48,10 @@ pub struct WhatToCheck {
     pub repair: bool,
 }
 
-/// Which attachment is meant.
+/// An attachment.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Subject {
-    /// What the attachment's or the endpoint's id begins with; empty for all, where that has
-    /// a meaning.
+    /// The beginning of the attachment's or the endpoint's id; empty for all, where the call allows that.
     pub id: String,
 }
 

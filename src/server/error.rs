@@ -1,4 +1,4 @@
-//! Every refusal, and its one way into `{"Err": "…"}`.
+//! Every refusal, and how it becomes `{"Err": "…"}`.
 
 use axum::extract::Request;
 use axum::http::{Method, StatusCode};
@@ -12,13 +12,12 @@ use crate::plain;
 /// Why a call was refused or failed.
 ///
 /// # Which status
-/// Docker shows the text of `Err` in any case, and never retries a call that was answered.
-/// With status 200 it shows `remote: TEXT`; with another, `NetworkDriver.METHOD: TEXT`
-/// (moby, `libnetwork/drivers/remote/driver.go` and `pkg/plugins/{client,errors}.go`, the
-/// same from 20.10 to main). So what the driver has to say to the user is answered with
-/// 200, and the method's name stays out of it. What went wrong between dockerd and this
-/// door has its HTTP status: there, the method is half of the message. It also keeps 404
-/// from the driver's own errors, which Docker would ignore for the
+/// Docker shows the text of `Err` in any case, and never retries a call that was answered. With status 200
+/// it shows `remote: TEXT`; with another, `NetworkDriver.METHOD: TEXT` (moby,
+/// `libnetwork/drivers/remote/driver.go` and `pkg/plugins/{client,errors}.go`, the same from 20.10 to
+/// main). So the driver's own errors are answered with 200, without the method's name. An error between
+/// dockerd and this server has its HTTP status: there, the method is half of the message. It also means
+/// that the driver's own errors never have status 404, which Docker would ignore for the
 /// `…ExternalConnectivity` calls.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -41,15 +40,15 @@ pub enum Error {
         /// The method of the request.
         method: Method,
     },
-    /// dockerd lost the connection after it had sent the call, and sends it again, having
-    /// spent the body on the first attempt. To answer is what stops it; there is nothing to
-    /// act on. Whether the first attempt was carried out, the driver knows.
+    /// dockerd lost the connection after it had sent the call, and sends it again without the body, which
+    /// the first attempt has used up. Any answer stops the retries; there is nothing to act on. The driver
+    /// knows whether the first attempt was carried out.
     #[error(
         "the body is empty. Docker sends this when it repeats a call whose connection was \
          lost, as when the driver was restarted meanwhile; run the docker command again"
     )]
     EmptyBody,
-    /// No call of Docker's is nearly as large as the limit.
+    /// The body is too large. No call of Docker's is nearly as large as the limit.
     #[error("the body is larger than {limit} bytes, which is the limit")]
     BodyTooLarge {
         /// The limit, in bytes.
@@ -58,19 +57,19 @@ pub enum Error {
     /// The body did not come in time.
     #[error("the body has not arrived within a minute")]
     BodySlow,
-    /// Others have sent as much as the driver takes at a time.
+    /// The bodies of other calls use all the memory for bodies.
     #[error("too much is being sent to the driver at once; try again")]
     Busy,
     /// The connection broke while the body came in.
     #[error("the body could not be read to its end")]
     BodyBroken(#[source] axum::Error),
-    /// The body is something else than JSON.
+    /// The body is not JSON.
     #[error("the body is not JSON")]
     NotJson(#[source] serde_json::Error),
-    /// The body is JSON, and not what the call takes.
+    /// The body is JSON, but not what the call takes.
     #[error("the body does not fit the call, at {path}")]
     Mismatch {
-        /// Where in the JSON, as `IPv4Data[0].Pool`; `.` for the whole.
+        /// Where in the JSON, such as `IPv4Data[0].Pool`; `.` for the whole.
         path: String,
         /// What was expected there.
         source: serde_json::Error,
@@ -78,12 +77,12 @@ pub enum Error {
     /// The answer could not be written as JSON.
     #[error("the answer could not be written")]
     Answer(#[source] serde_json::Error),
-    /// The task that carried the call out did not reach its end: a bug.
+    /// The task of the call did not reach its end: a bug.
     #[error("the driver failed in the middle of the call; its log has the place")]
     Lost(#[source] tokio::task::JoinError),
 }
 
-/// Marks the response to a failed call, with the text that went out, for the log.
+/// Marks the response to a failed call with its text, for the log.
 #[derive(Debug, Clone)]
 pub(super) struct Failure(pub(super) String);
 
@@ -121,7 +120,7 @@ impl Error {
 
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
-        // A plugin's words are in it, and it is shown on terminals.
+        // It may contain a plugin's message, and it is shown on terminals.
         let text = plain::line(&chain(&self)).into_owned();
         // Text is JSON in any case.
         let mut response = answer::response(self.status(), &Refusal { err: &text })

@@ -16,8 +16,8 @@ use crate::cnm::{EndpointId, NetworkId};
 
 /// A call's request, or its answer.
 ///
-/// As an extractor it does not look at the Content-Type, since Docker sends none, and it
-/// names the network and the endpoint of the call for the log.
+/// As an extractor it ignores the Content-Type, because Docker sends none. It also gives the network and
+/// the endpoint of the call to the log.
 #[derive(Debug)]
 pub(super) struct Json<T>(pub(super) T);
 
@@ -42,9 +42,9 @@ impl<T: Serialize> IntoResponse for Json<T> {
     }
 }
 
-/// Writes to the log which network and endpoint the call is about. Read apart from the call
-/// itself, so that a call that is refused is logged with its ids too; ids that are not
-/// sound are the call's own to complain about.
+/// Writes to the log which network and endpoint the call is about. The ids are read separately from the
+/// call, so that a refused call is logged with its ids too. Invalid ids are ignored here, because the call
+/// itself reports them.
 fn note_subject(body: &[u8]) {
     #[derive(Deserialize)]
     struct Subject {

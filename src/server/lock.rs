@@ -1,8 +1,7 @@
-//! The lock beside the socket's file, which makes one driver of two that start at once the
-//! first.
+//! The lock beside the socket's file: of two drivers that start at once, only one gets it.
 //!
-//! A lock file that was left behind stops nobody ([`flock`]). It has the holder's process id in
-//! it, for the error of a second process.
+//! A lock file that was left behind stops nobody ([`flock`]). It contains the holder's process id, for the
+//! error of a second process.
 
 use std::fs::{self, File};
 use std::io;
@@ -13,7 +12,7 @@ use nix::fcntl::Flock;
 
 use crate::flock::{self, Taken};
 
-/// A held lock. Its file goes with it.
+/// A held lock. Its file is removed with it.
 #[derive(Debug)]
 pub(super) struct Lock {
     path: PathBuf,
@@ -27,7 +26,7 @@ impl Lock {
     /// driver has ended in just that moment.
     const ATTEMPTS: usize = 100;
 
-    /// Takes the lock; or says which process id is in the file, if there is one.
+    /// Takes the lock; or returns the process id in the file, if there is one.
     pub(super) fn take(path: &Path) -> io::Result<Result<Self, Option<i32>>> {
         let mut holder = None;
         for _ in 0..Self::ATTEMPTS {
@@ -39,8 +38,8 @@ impl Lock {
                 }
             };
             let made = FileId::from(&file.metadata()?);
-            // A driver that ends removes its lock file. One that was opened before, and
-            // locked after, is a file without a name, which guards nothing.
+            // A driver that ends removes its lock file. A file that was opened before that, and locked
+            // after it, has no name any more and protects nothing.
             if FileId::of(path).is_ok_and(|there| there == made) {
                 return Ok(Ok(Self { path: path.to_owned(), made, _file: file }));
             }
@@ -67,8 +66,8 @@ impl FileId {
         fs::symlink_metadata(path).map(|file| Self::from(&file))
     }
 
-    /// Removes the file if it is still this one. Nothing can be done about a failure at the
-    /// very end; the next start replaces what is left.
+    /// Removes the file if it is still this one. A failure is ignored, because the next start replaces what
+    /// is left.
     pub(super) fn remove(self, path: &Path) {
         if Self::of(path).is_ok_and(|there| there == self) {
             let _ = fs::remove_file(path);

@@ -1,4 +1,4 @@
-//! Docker's door: checks parameters, converts types, calls `lifecycle`.
+//! The server for Docker's calls: checks parameters, converts types, calls `lifecycle`.
 //!
 //! ```text
 //!   connections ──▶ observe ──▶ plugin, network, endpoint, sandbox, control ──▶ lifecycle::Driver
@@ -7,16 +7,15 @@
 //!              a line      the answer, error the refusal
 //! ```
 //!
-//! Nothing here decides about networks: that is the driver's. What is decided here is how
-//! one talks with dockerd, whose HTTP client has habits of its own:
+//! Nothing here decides about networks: the driver does. This room knows how to talk with dockerd, whose
+//! HTTP client is special in some ways:
 //!
 //! * Bodies have no Content-Type, and the Host header may be empty.
-//! * An empty body, where the call carries one, is a retry after a lost connection, and has
-//!   to be refused: see [`Error::EmptyBody`].
-//! * An idle connection is kept open for ever. dockerd has no way to know that it was closed
-//!   but to lose a call on it. (No timer is given to hyper, so it has no time-outs.)
-//! * A call whose body has arrived is finished, whether or not its
-//!   caller still waits.
+//! * An empty body, if the call needs one, is a retry after a lost connection, and has to be refused: see
+//!   [`Error::EmptyBody`].
+//! * An idle connection is kept open for ever. dockerd would notice that it was closed only by losing a
+//!   call on it. (hyper gets no timer, so it has no time-outs.)
+//! * A call whose body has arrived is finished, even if its caller does not wait any more.
 
 mod answer;
 mod body;
@@ -63,7 +62,7 @@ pub struct Undrained {
     pub limit: Duration,
 }
 
-/// Every call that the driver answers, in front of it; `calls` counts them.
+/// The router for every call that the driver answers; `calls` counts them.
 ///
 /// What is not a call is answered in the same form: `{"Err": "…"}`.
 pub fn router(driver: Opening, calls: Calls) -> Router {
@@ -79,12 +78,12 @@ pub fn router(driver: Opening, calls: Calls) -> Router {
         .with_state(driver)
 }
 
-/// Answers root's calls from `listener` until `stop` is cancelled, the handshake at once, and what
-/// needs the driver when it is open. Then no new connection is
-/// accepted, and calls and background work that are under way have `drain_limit` to end.
+/// Answers root's calls from `listener` until `stop` is cancelled: the handshake at once, and calls that
+/// need the driver when it is open. After `stop` no new connection is accepted, and calls and background
+/// work that are under way have `drain_limit` to end.
 ///
 /// # Errors
-/// [`Undrained`], when some had not ended by then.
+/// [`Undrained`], if some had not ended by then.
 pub async fn serve(
     listener: UnixListener,
     driver: Opening,
@@ -97,7 +96,7 @@ pub async fn serve(
     let no_more_calls = async {
         stop.cancelled().await;
         calls.drain().await;
-        // An answer is written once its call has ended, and what is half-asked is no call yet.
+        // An answer is written once its call has ended, and an incomplete request is no call yet.
         tokio::time::sleep(FAREWELL).await;
     };
     let ended = async {

@@ -1,4 +1,4 @@
-//! Networks: create and delete, and what swarm and Docker 28 ask beforehand.
+//! Networks: create and delete, and the calls that swarm and Docker 28 make before.
 
 use axum::Router;
 use axum::routing::post;
@@ -19,14 +19,14 @@ pub(super) fn routes() -> Router<Opening> {
         .route("/NetworkDriver.DeleteNetwork", post(delete_network))
 }
 
-/// Not announced in the capabilities, and harmless to answer: Docker reserves gateways as
-/// it would without asking.
+/// Not announced in the capabilities, and the answer does no harm: Docker reserves gateways as it would
+/// without this call.
 async fn gw_alloc_check(Json(IgnoredAny): Json<IgnoredAny>) -> Json<GwAllocCheckResponse> {
     Json(GwAllocCheckResponse { skip_ipv4: false, skip_ipv6: false })
 }
 
-/// Asked of drivers of global scope only. A driver of local scope has nothing to allocate
-/// ahead, and nothing to add to the network's options.
+/// Docker calls this only for drivers of global scope. A driver of local scope has nothing to allocate in
+/// advance, and nothing to add to the network's options.
 async fn allocate_network(Json(IgnoredAny): Json<IgnoredAny>) -> Json<Value> {
     Json(json!({"Options": {}}))
 }

@@ -1,5 +1,5 @@
-//! Every call passes here: it becomes a task of its own, is timed, counted, and logged in
-//! one line. What it means is not known here.
+//! Every call passes here: it becomes its own task, is timed, counted, and logged in one line. This file
+//! does not know what the call means.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -39,7 +39,7 @@ impl Calls {
         self.running.len()
     }
 
-    /// How many calls have ended, failed ones included.
+    /// How many calls have ended, including failed ones.
     #[must_use]
     pub fn answered(&self) -> u64 {
         self.ended.answered.load(Relaxed)
@@ -51,16 +51,15 @@ impl Calls {
         self.ended.failed.load(Relaxed)
     }
 
-    /// Waits for the calls that are running, also those whose callers are gone.
+    /// Waits for the calls that are running, including those whose callers are gone.
     pub(super) async fn drain(&self) {
         self.running.close();
         self.running.wait().await;
     }
 }
 
-/// Carries one call out, in a task that survives its connection: dockerd may vanish in the
-/// middle of a call, and an attachment that is half-made helps nobody. It is one once its body is
-/// here.
+/// Runs one call, in a task that survives its connection: dockerd may end in the middle of a call, and a
+/// half-made attachment helps nobody. The task begins once the body has arrived.
 pub(super) async fn call(State(calls): State<Calls>, request: Request, next: Next) -> Response {
     let method = request.uri().path().trim_start_matches('/');
     let span = info_span!("call", %method, network = Empty, endpoint = Empty);

@@ -1,7 +1,7 @@
-//! The driver, from the time that it is opening on.
+//! The driver, from the beginning of its opening.
 //!
-//! Reading a thousand records from a cold disk takes its time. dockerd's handshake does not wait
-//! for that; every call that needs the driver does.
+//! Reading a thousand records from a cold disk takes time. dockerd's handshake does not wait for that;
+//! every call that needs the driver does.
 
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -24,14 +24,14 @@ struct Door {
 }
 
 impl Opening {
-    /// The driver is open. Calls that wait for it go on.
+    /// The driver is open. Calls that wait for it continue.
     pub fn done(&self, driver: Arc<Driver>) {
         let knocked = self.0.knocked.lock().unwrap_or_else(PoisonError::into_inner);
         if *knocked {
-            // Before any call that waits: it may be about what the last dockerd left.
+            // Before any waiting call: that call may be about something that the last dockerd left.
             driver.activate();
         }
-        // A driver is opened once: a second one would have no business here.
+        // A driver is opened once: a second value would be ignored.
         let _ = self.0.driver.set(driver);
     }
 
@@ -58,7 +58,7 @@ impl From<Arc<Driver>> for Opening {
     }
 }
 
-/// The driver, for a handler that cannot do without it.
+/// The driver, for a handler that needs it.
 pub(super) struct Opened(pub(super) Arc<Driver>);
 
 impl FromRequestParts<Opening> for Opened {

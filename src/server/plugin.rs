@@ -1,4 +1,4 @@
-//! The plugin itself: what it implements, what it is capable of, and news about hosts.
+//! The plugin itself: what it implements, its capabilities, and discovery of hosts.
 
 use axum::Router;
 use axum::extract::State;
@@ -18,22 +18,20 @@ pub(super) fn routes() -> Router<Opening> {
         .route("/NetworkDriver.DiscoverDelete", post(discover))
 }
 
-/// dockerd remembers this answer until it restarts: nothing is announced that does not
-/// work. It may come while the driver opens, and does not wait for that.
+/// dockerd remembers this answer until it restarts, so only what works is announced. The call may come
+/// while the driver opens, and does not wait for that.
 async fn activate(State(opening): State<Opening>) -> Json<Value> {
     opening.activate();
     Json(json!({"Implements": ["NetworkDriver"]}))
 }
 
-/// `global` connectivity makes Docker share the addresses of a swarm network's containers among
-/// its nodes, without which the name of a service resolves to nothing, on no node. Networks
-/// outside of a swarm are not concerned.
+/// With `global` connectivity Docker shares the addresses of a swarm network's containers among its nodes.
+/// Without it the name of a service resolves on no node. It has no effect on networks outside of a swarm.
 async fn get_capabilities() -> Json<Capabilities> {
     Json(Capabilities { scope: "local", connectivity_scope: "global", gw_alloc_checker: false })
 }
 
-/// Swarm sends drivers of every scope the news of its nodes. Which hosts a network spans is the
-/// conflist's business.
+/// Swarm reports its nodes to drivers of every scope. The conflist decides which hosts a network spans.
 async fn discover(Json(IgnoredAny): Json<IgnoredAny>) -> Json<Empty> {
     Json(Empty {})
 }

@@ -1,4 +1,4 @@
-//! A container's sandbox: endpoints join and leave it, and hold its way out.
+//! A container's sandbox: endpoints join and leave it, and one is its gateway.
 
 use axum::Router;
 use axum::routing::post;

@@ -1,14 +1,13 @@
-//! The socket's file: made with the right mode, taken over only from the dead, removed only
-//! by its owner.
+//! The socket's file: made with the right mode, replaced only if no process listens, removed only by its
+//! owner.
 //!
-//! Two files are kept: the socket, and a [`Lock`] beside it (`cni.sock.lock`). The lock
-//! answers for drivers of this kind. Another process on the path is found by connecting to it:
-//! a stale socket refuses the connection, and is replaced. Anything that answers, or that
-//! is not a socket, is left alone.
+//! There are two files: the socket, and a [`Lock`] beside it (`cni.sock.lock`). The lock excludes other
+//! drivers of this kind. Another process on the path is found by connecting to it: a stale socket refuses
+//! the connection, and is replaced. A socket that answers, or a file that is not a socket, is left alone.
 //!
-//! The new socket is bound on its own path, not renamed onto it: `ss -x` shows the path of
-//! the bind. Who connects between the steps is refused, as he would be by the stale one, and
-//! dockerd tries a refused connection again with its call intact.
+//! The new socket is bound on its own path, not renamed onto it: `ss -x` shows the path of the bind. A
+//! connection between the steps is refused, as by the stale socket, and dockerd repeats a refused
+//! connection with the complete call.
 
 use std::fmt;
 use std::fs::{self, DirBuilder, Permissions};
@@ -27,10 +26,10 @@ use nix::sys::stat::{Mode, fchmod};
 
 use super::lock::{FileId, Lock};
 
-/// Why the socket could not be had.
+/// Why the driver cannot listen on the socket.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Another driver holds the lock, or someone answers on the socket.
+    /// Another driver holds the lock, or another process answers on the socket.
     #[error("{path} is in use by {holder}; stop it, or choose another socket with --socket")]
     InUse {
         /// The socket's path.
@@ -38,7 +37,7 @@ pub enum Error {
         /// Who has it.
         holder: Holder,
     },
-    /// A file that is no socket is at the path; it may be data of someone.
+    /// A file that is no socket is at the path; it may be somebody's data.
     #[error("{path} exists and is not a socket; move it away, or choose another path")]
     NotASocket {
         /// The socket's path.
@@ -55,7 +54,7 @@ pub enum Error {
     /// The system refused a step.
     #[error("cannot {step} {path}")]
     Io {
-        /// What was tried, as a verb.
+        /// The step, as a verb.
         step: &'static str,
         /// On which file.
         path: PathBuf,
@@ -67,19 +66,19 @@ pub enum Error {
 /// A process that has the socket, as far as is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Holder {
-    /// Its process id. None when it lives in another PID namespace, or has not said yet.
+    /// Its process id. None if it is in another PID namespace, or is not known yet.
     pub pid: Option<i32>,
     /// Its command line. None when it has ended meanwhile.
     pub command: Option<String>,
 }
 
-/// The file of a listening socket, and the lock beside it. Both go when this is dropped,
-/// if they are still the ones that were made.
+/// The file of a listening socket, and the lock beside it. Both are removed when this is dropped, if they
+/// are still the files that were made.
 #[derive(Debug)]
 pub struct SocketFile {
     path: PathBuf,
     made: FileId,
-    // Let go once the socket's file is gone: fields are dropped behind `drop`.
+    // Released once the socket's file is gone: fields are dropped after `drop`.
     _lock: Lock,
 }
 
@@ -100,7 +99,8 @@ pub fn bind(path: &Path) -> Result<(UnixListener, SocketFile), Error> {
     let held = match Lock::take(lock).map_err(failed("lock", lock))? {
         Ok(held) => held,
         Err(holder) => {
-            // A process that answers is known for certain; the lock's process id is for one that does not.
+            // A process that answers is known for certain; the lock's process id is used for one that does
+            // not.
             let holder = knock(path).unwrap_or_else(|_| Holder::of(holder));
             return Err(Error::InUse { path: path.to_owned(), holder });
         }
@@ -117,12 +117,12 @@ impl Drop for SocketFile {
     }
 }
 
-/// Makes the folder, if it is missing, and those that it is in, for root alone, whatever the umask.
+/// Makes the folder and its parents, if they are missing, for root alone, whatever the umask is.
 fn make(folder: &Path) -> io::Result<()> {
     match DirBuilder::new().mode(0o700).create(folder) {
         Ok(()) => fs::set_permissions(folder, Permissions::from_mode(0o700)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            // The root folder, and nothing, have no folder that they are in.
+            // The root folder and an empty path have no parent.
             make(folder.parent().ok_or(error)?)?;
             make(folder)
         }
@@ -131,7 +131,7 @@ fn make(folder: &Path) -> io::Result<()> {
     }
 }
 
-/// Makes the path free, if all that stands there is the socket of a process that is gone.
+/// Makes the path free, if there is only the socket of a process that is gone.
 fn clear(path: &Path) -> Result<(), Error> {
     let file = match fs::symlink_metadata(path) {
         Ok(file) => file,
@@ -153,7 +153,7 @@ fn clear(path: &Path) -> Result<(), Error> {
 
 /// Who answers on the socket. `ECONNREFUSED` when nobody does.
 fn knock(path: &Path) -> nix::Result<Holder> {
-    // Must not block: a holder that hangs has a full backlog, and would hang this one too.
+    // Must not block: a process that hangs has a full backlog, and would block this one too.
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let client = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
     match socket::connect(client.as_raw_fd(), &UnixAddr::new(path)?) {
@@ -166,9 +166,9 @@ fn knock(path: &Path) -> nix::Result<Holder> {
 fn listen(path: &Path) -> nix::Result<UnixListener> {
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let server = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
-    // On Linux the file that bind makes has the mode that the socket has by then, less the
-    // umask. So it is never wider than this, not for a moment, and the umask, which is the
-    // whole process's, stays as it is.
+    // On Linux the file that bind makes has the current mode of the socket, without the bits of the umask.
+    // So the file is never accessible to others, not even for a moment, and the umask of the process need
+    // not be changed.
     fchmod(&server, Mode::S_IRUSR | Mode::S_IWUSR)?;
     socket::bind(server.as_raw_fd(), &UnixAddr::new(path)?)?;
     socket::listen(&server, Backlog::MAXCONN)?;
@@ -181,7 +181,7 @@ fn failed(step: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
 
 impl Holder {
     fn of(pid: Option<i32>) -> Self {
-        // 0 is what the kernel says of a process that this PID namespace cannot name.
+        // The kernel gives 0 for a process outside of this PID namespace.
         let pid = pid.filter(|pid| *pid != 0);
         let command = pid
             .and_then(|pid| fs::read(format!("/proc/{pid}/cmdline")).ok())

@@ -1,11 +1,12 @@
-//! The gate for work that Docker does not wait for: removals, checks, collection. Whatever a piece
-//! of it runs (plugins, `iptables`, moves of interfaces) it runs inside.
+//! The gate for work that Docker does not wait for: removals, checks, collection. A piece of work runs
+//! plugins or `iptables`, and moves interfaces, only while it is inside the gate.
 //!
-//! A few pieces of work are inside at a time, however many wait. What changes links or rules shares the
-//! kernel's locks on them with Docker, whose every step waits for whoever has such a lock or is to have it
-//! first: so these are few, and while Docker starts a container only one at a time, with rests between.
-//! Background work goes on under any load so, and is in nobody's way. What only looks, as a check,
-//! shares no more than the processors with the start, and does not wait for it.
+//! Only a few pieces of work are inside at a time, however many wait. Work that changes links or rules
+//! needs the same kernel locks as Docker, and every step of Docker waits for the current owner of a lock
+//! and for those that queue before it. So few changes run at a time, and only one, with rests between,
+//! while Docker starts a container. In this way background work continues under any load, and does not slow
+//! Docker down. Work that only reads, such as a check, shares only the processors with a container's start,
+//! and does not wait for it.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,21 +17,21 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::cnm::EndpointId;
 
-/// How many pieces of work that change something run at a time. The kernel makes changes of links one after
-/// the other; a few more are at work on something else meanwhile.
+/// How many pieces of work that change something run at a time. The kernel changes one link at a time;
+/// meanwhile the other pieces do something else.
 const CHANGES: usize = 4;
 
-/// How many of them while Docker waits for something.
+/// How many changes run at a time while Docker waits for something.
 const ALWAYS: usize = 1;
 
-/// How many pieces of work that only look run at a time.
+/// How many pieces of work that only read run at a time.
 const LOOKS: usize = 6;
 
-/// How long it is taken to wait yet when it has been answered: a container's start is several calls,
-/// with work of Docker's own between them.
+/// How long Docker counts as waiting after an answer: a container's start is several calls, with Docker's
+/// own work between them.
 const UNTIL_NEXT_CALL: Duration = Duration::from_millis(300);
 
-/// A change that took longer than this was not at work all the time.
+/// A change that took longer than this was not busy all the time.
 const LONGEST_REST: Duration = Duration::from_millis(200);
 
 /// The gate. Clones are the same gate.
@@ -40,7 +41,8 @@ pub(crate) struct Gate {
     always: Arc<Semaphore>,
     /// For changes, while Docker waits for nothing.
     quiet: Arc<Semaphore>,
-    /// One waits for that at a time, and the others for this one: hundreds need not hear of each call.
+    /// Only one change waits for that at a time, and the others wait for this lock, so that a call does not
+    /// wake hundreds.
     first: Arc<Mutex<()>>,
     /// Until when no change begins while Docker waits.
     rest: Arc<watch::Sender<Option<Instant>>>,
@@ -51,14 +53,14 @@ pub(crate) struct Gate {
 /// What Docker waits for.
 #[derive(Debug, Default)]
 struct Waiting {
-    /// How many calls.
+    /// How many calls are under way.
     count: usize,
     /// The endpoints whose next call is awaited, and until when.
     between_calls: HashMap<EndpointId, Instant>,
 }
 
 impl Waiting {
-    /// When background work may go on; none while Docker waits.
+    /// When background work may continue; none while Docker waits.
     fn over(&self) -> Option<Instant> {
         let last = self.between_calls.values().max().copied();
         (self.count == 0).then(|| last.unwrap_or_else(Instant::now))
@@ -69,16 +71,17 @@ impl Waiting {
     }
 }
 
-/// Leave to be inside the gate, until it is dropped. Who has one must not wait for another.
+/// A place inside the gate, until it is dropped. A task that has one must not wait for another.
 #[derive(Debug)]
 pub(crate) struct Pass {
-    /// None if it needs no place.
+    /// None if the work needs no place.
     _place: Option<OwnedSemaphorePermit>,
     _rest: Option<Rest>,
     _ahead: Option<Ahead>,
 }
 
-/// Has Docker find the kernel's locks free for as long as a change took that it has waited beside.
+/// Keeps the kernel's locks free for Docker after a change that ran while Docker waited, for as long as
+/// that change took.
 #[derive(Debug)]
 struct Rest {
     begun: Instant,
@@ -101,7 +104,7 @@ pub(crate) struct Ahead {
 }
 
 impl Gate {
-    /// A gate for work that runs plugins, of which so many may run at a time: at least half of them are
+    /// A gate for work that runs plugins, of which `plugins` may run at a time. At least half of them are
     /// left to Docker.
     pub(crate) fn new(plugins: usize) -> Self {
         let places = |most: usize| most.min(plugins / 4).max(1);
@@ -115,7 +118,7 @@ impl Gate {
         }
     }
 
-    /// Waits for a place, behind who came before. A caller that stops waiting has no place.
+    /// Waits for a place, in the order of arrival. A caller that stops waiting has no place.
     pub(crate) async fn enter(&self) -> Pass {
         tokio::select! {
             biased;
@@ -124,14 +127,14 @@ impl Gate {
         }
     }
 
-    /// The same for work that changes no link and no rule: it does not wait for Docker.
+    /// The same for work that changes no link and no rule. It does not wait for Docker.
     pub(crate) async fn enter_to_look(&self) -> Pass {
         // Nobody closes the semaphores.
         let place = Arc::clone(&self.looks).acquire_owned().await.ok();
         Pass { _place: place, _rest: None, _ahead: None }
     }
 
-    /// Waits for the place that there is while Docker waits, too.
+    /// Waits for the place that exists also while Docker waits.
     async fn in_any_case(&self) -> Pass {
         let place = Arc::clone(&self.always).acquire_owned().await.ok();
         let until = *self.rest.borrow();
@@ -145,8 +148,8 @@ impl Gate {
         Pass { _place: place, _rest: Some(rest), _ahead: None }
     }
 
-    /// As [`Gate::enter`], until Docker has come to wait for the work, which is `endpoint`'s: then it
-    /// goes ahead, and needs no place.
+    /// As [`Gate::enter`], for work on `endpoint`. Once Docker waits for this work, it begins at once and
+    /// needs no place.
     pub(crate) async fn enter_unless(
         &self,
         endpoint: &EndpointId,
@@ -162,7 +165,7 @@ impl Gate {
         }
     }
 
-    /// Waits for a place that there is while Docker waits for nothing.
+    /// Waits for a place that exists only while Docker waits for nothing.
     async fn when_quiet(&self) -> Option<OwnedSemaphorePermit> {
         let _first = self.first.lock().await;
         loop {
@@ -186,15 +189,14 @@ impl Gate {
             }
             tokio::select! {
                 () = sleep_until(over) => return,
-                // What was awaited has come, or will not.
+                // The awaited call has come, or will not come.
                 _ = ahead.changed() => {}
             }
         }
     }
 
-    /// Has background work keep out of the way of what Docker asks for an endpoint, until the return
-    /// value is dropped, and for a moment after that. Never waits: what Docker waits for needs no
-    /// place.
+    /// Slows background work down in favour of a call of Docker's for an endpoint, until the return value
+    /// is dropped, and for a moment after that. It never waits: a call of Docker's needs no place.
     #[must_use]
     pub(crate) fn ahead(&self, endpoint: &EndpointId) -> Ahead {
         self.ahead.send_modify(|waiting| waiting.count += 1);
@@ -203,7 +205,7 @@ impl Gate {
 }
 
 impl Ahead {
-    /// No call of the endpoint's start follows.
+    /// No more calls follow for the start of this endpoint.
     #[must_use]
     pub(crate) fn last(mut self) -> Self {
         self.is_last = true;
@@ -242,7 +244,7 @@ mod tests {
         text.parse().unwrap()
     }
 
-    /// Lets so many tasks pass, and tells how many were inside at a time.
+    /// Lets so many tasks pass the gate, and returns how many were inside at a time.
     async fn most_inside(gate: &Gate, tasks: usize) -> usize {
         let (inside, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
         let mut set = JoinSet::new();
@@ -304,7 +306,7 @@ mod tests {
         let entered = || timeout(UNTIL_NEXT_CALL / 2, gate.enter());
         drop(gate.ahead(&id("e1")));
         entered().await.unwrap_err();
-        // What another endpoint is asked last tells nothing of this one.
+        // The last call for another endpoint says nothing about this one.
         drop(gate.ahead(&id("e2")).last());
         entered().await.unwrap();
         drop(gate.ahead(&id("e1")));
@@ -334,7 +336,7 @@ mod tests {
         drop(change);
         timeout(took - Duration::from_millis(10), gate.enter()).await.unwrap_err();
         timeout(took, gate.enter()).await.unwrap();
-        // Nobody rests for nobody.
+        // There is no rest when Docker does not wait.
         let change = gate.enter().await;
         tokio::time::advance(LONGEST_REST).await;
         drop(change);

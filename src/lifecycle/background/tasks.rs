@@ -12,7 +12,7 @@ pub(crate) struct Background {
 }
 
 impl Background {
-    /// Runs `work` beside everything else. The driver ends only after it has ended.
+    /// Runs `work` in parallel. The driver ends only after it has ended.
     pub(crate) fn spawn<T: Send + 'static>(
         &self,
         work: impl Future<Output = T> + Send + 'static,
@@ -30,7 +30,7 @@ impl Background {
         self.stop.cancelled().await;
     }
 
-    /// Ends what waits for something, and waits for the rest to end.
+    /// Ends the tasks that wait for something, and waits for the rest to end.
     pub(crate) async fn drain(&self) {
         self.stop.cancel();
         self.tasks.close();

@@ -24,7 +24,7 @@ use crate::sysctl::Sysctls;
 use crate::translate::PORT_MAPPINGS;
 use crate::{cni, netns, translate};
 
-/// What Docker has decided about an interface, beyond what the chain is told.
+/// What Docker has decided about an interface, in addition to what the chain is given.
 struct Wanted<'w> {
     interface: &'w EndpointInterface,
     /// The interface's MAC, parsed; none leaves the choice to the chain.
@@ -37,17 +37,17 @@ struct Wanted<'w> {
     sysctls: &'w Sysctls,
 }
 
-/// An attachment that came to nothing.
+/// An attachment that could not be made.
 struct Failed {
     cause: Error,
-    /// What ADD answered, if it has succeeded: DEL is told of it.
+    /// The result of ADD, if it has succeeded: DEL gets it.
     result: Option<AttachResult>,
 }
 
 impl Wanted<'_> {
-    /// The chain's error, with what to do about it where Docker's choice is the cause.
+    /// The chain's error, with a remedy if Docker's choice is the cause.
     fn explained(&self, error: Error) -> Error {
-        /// How host-local says it, of every version.
+        /// The message of host-local, in every version.
         const TAKEN: &str = "is not available in range set";
         let Error::Cni(refusal) = error else { return error };
         let said = refusal.to_string();
@@ -60,12 +60,12 @@ impl Wanted<'_> {
 }
 
 impl Driver {
-    /// `NetworkDriver.CreateEndpoint`: makes the attachment, and answers with its addresses
-    /// and its MAC. Asked again, it gives the first answer; there is never a second lease.
+    /// `NetworkDriver.CreateEndpoint`: makes the attachment, and answers with its addresses and its MAC. A
+    /// repeated call gets the first answer; there is never a second lease.
     ///
     /// # Errors
-    /// Whatever kept the chain from succeeding. Nothing of the attachment is left then,
-    /// unless the undo failed too, which the error says.
+    /// The chain could not succeed. Nothing of the attachment is left then, unless the undo failed too; the
+    /// error then says so.
     pub async fn create_endpoint(
         &self,
         request: CreateEndpointRequest,
@@ -76,7 +76,7 @@ impl Driver {
         let mut slot = self.endpoints.lock(&request.endpoint_id).await;
         match slot.as_ref().map(Attachment::made) {
             Some(Ok(made)) => return Ok(CreateEndpointResponse { interface: made.answer.clone() }),
-            // A rest of an earlier life of this endpoint, that could not be removed then.
+            // The rest of an earlier attachment of this endpoint, which could not be removed then.
             Some(Err(_)) => self.removals.detach(&mut slot).await?,
             None => {}
         }
@@ -86,11 +86,11 @@ impl Driver {
         let going = self.removals.going(&network.conflist);
         let made = self.make(&mut slot, &network, &options, &request).await;
         let interface = match made {
-            // It may have met what one of these has yet.
+            // One of these orphans may still have what this endpoint needs.
             Err(cause) if !going.is_empty() && cause.may_be_a_conflict() => {
                 let limit = waits::limit();
                 let remaining = waits::gone(going, limit).await;
-                // Of the first attempt, too, nothing may be left.
+                // Nothing of the first attempt may be left either.
                 if self.removals.wait_for(&claims, limit).await.is_err() {
                     return Err(cause.beside(remaining));
                 }
@@ -143,7 +143,7 @@ impl Driver {
         Err(cause.undone(self.removals.detach(slot).await))
     }
 
-    /// Settles what the chain will be told; changes nothing.
+    /// Decides what the chain gets; changes nothing.
     fn intend(
         &self,
         network: &Network,
@@ -164,12 +164,12 @@ impl Driver {
             &network.pools,
         )?;
         let list = arguments.applied_to(list);
-        // The last step that can fail: whoever gets an attachment has its ports to let go of.
+        // The last step that can fail: the caller of a made attachment has to release its ports.
         let ports = self.hold_ports(network, &list, &endpoint, &options.ports, &mut arguments)?;
         let id = AttachmentId::new();
         let staging = self.interfaces.staging(id);
         for (key, value) in translate::kubernetes_args(&endpoint, &id.to_string()) {
-            // The user's own win.
+            // The user's own settings take precedence.
             if !arguments.args.iter().any(|(present, _)| *present == key) {
                 arguments.args.push((key, value));
             }
@@ -199,8 +199,8 @@ impl Driver {
         })
     }
 
-    /// Takes the host ports, and has the chain publish them. The ports of what may be another
-    /// end of the same container are left to it until Docker says which it is.
+    /// Takes the host ports, and has the chain publish them. Another endpoint with the same ports may be of
+    /// the same container. It keeps them until Docker names the container.
     fn hold_ports(
         &self,
         network: &Network,
@@ -220,12 +220,12 @@ impl Driver {
             return Ok(Vec::new());
         }
         if !list.declares(PORT_MAPPINGS) {
-            // Perhaps another network of the container publishes them. It is judged once the endpoint
-            // has the gateway, and only then.
+            // Perhaps another network of the container publishes them. This is known only when the endpoint
+            // gets the gateway.
             return Ok(asked.to_vec());
         }
         let may_be_had = self.ports.may_be_had(&network.id, asked);
-        // What cannot be published later is published now, if it is free.
+        // Ports that cannot be published later are published now, if they are free.
         let held = match may_be_had && list.adds(PORT_MAPPINGS) {
             true => None,
             false => match self.ports.hold(endpoint, &network.id, asked) {
@@ -242,10 +242,10 @@ impl Driver {
         Ok(ports)
     }
 
-    /// Writes down what is about to be done, and makes the staging namespace.
+    /// Records what is about to be done, and makes the staging namespace.
     async fn prepare(&self, attachment: &Attachment) -> Result<()> {
-        // Steps that do not need each other run at once, here and below. Both of a pair end
-        // before either's error is told: an undo must not meet a step that is under way.
+        // Steps that do not need each other run in parallel, here and below. Both of a pair end before an
+        // error is returned: an undo must not run beside a step.
         let (kept, made) =
             tokio::join!(self.records.keep(attachment), netns::create(&attachment.staging));
         kept?;
@@ -258,7 +258,7 @@ impl Driver {
         attachment: &mut Attachment,
         wanted: &Wanted<'_>,
     ) -> std::result::Result<EndpointInterface, Failed> {
-        // The first attachment looks up beside its ADD what it will be compared with.
+        // The first attachment reads a fresh namespace in parallel to its ADD, for the comparison.
         let (result, fresh) = tokio::join!(
             self.chains.add(&attachment.list, &attachment.parameters),
             self.interfaces.fresh()
@@ -274,7 +274,7 @@ impl Driver {
         staged.await.map_err(|cause| Failed { cause, result: Some(result) })
     }
 
-    /// Reads what ADD made, and finds the words for it that Docker is told.
+    /// Reads what ADD made, and translates it to the answer for Docker.
     async fn observe(
         &self,
         attachment: &Attachment,
@@ -298,8 +298,8 @@ impl Driver {
         Ok(Made { result, answer, told, snapshot, users })
     }
 
-    /// Finds the interface that ADD made, and makes sure that it is as Docker decided: set
-    /// afterwards, what a plugin derives from its MAC or MTU would be wrong. Returns the interface's
+    /// Finds the interface that ADD made, and makes sure that it is as Docker decided. Setting MAC or MTU
+    /// afterwards would be wrong, because plugins derive other things from them. Returns the interface's
     /// index in staging.
     async fn made_as_wanted(
         &self,

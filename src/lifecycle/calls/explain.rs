@@ -1,4 +1,4 @@
-//! What CreateNetwork would answer, told beforehand, and without a driver.
+//! What CreateNetwork would answer, without a call to the driver.
 
 use ipnet::IpNet;
 
@@ -9,10 +9,10 @@ use crate::lifecycle::judgement::{Judgement, Plan, Wishes, isolated_subnets, jud
 use crate::netlink::Netlink;
 use crate::translate;
 
-/// What would become of a CreateNetwork.
+/// The outcome of a CreateNetwork.
 #[derive(Debug)]
 pub struct Explanation {
-    /// The chain that its containers would be attached by.
+    /// The chain that would attach its containers.
     pub list: NetworkConfigList,
     /// The chain is this network's alone: the built-in one.
     pub is_own: bool,
@@ -20,13 +20,13 @@ pub struct Explanation {
     pub options: NetworkOptions,
     /// What was found out about the chain.
     pub judgement: Judgement,
-    /// Why the network would be refused; it would be made if there is nothing.
+    /// Why the network would be refused; empty if it would be made.
     pub refusals: Vec<String>,
     /// What may keep its containers from starting.
     pub warnings: Vec<String>,
 }
 
-/// Looks at a network as CreateNetwork does, and at all that is wrong with it, not only at the first.
+/// Judges a network as CreateNetwork does, but reports all problems, not only the first.
 ///
 /// # Errors
 /// An option is not understood, or there is no such conflist: CreateNetwork would say so too.
@@ -46,7 +46,7 @@ pub async fn explain(
     for problem in judgement.validation.plugins.iter().filter_map(|it| it.problem.as_ref()) {
         let kind = if problem.is_certain() { &mut refusals } else { &mut warnings };
         let problem = format!("conflist {:?}: {problem}", list.name());
-        // A plugin may stand in a chain twice.
+        // A chain may have a plugin twice.
         if !kind.contains(&problem) {
             kind.push(problem);
         }
@@ -66,8 +66,7 @@ pub async fn explain(
     Ok(Explanation { list, is_own, options, judgement, refusals, warnings })
 }
 
-/// What a subnet of the network's own must not overlap; the driver's other networks are only known to
-/// the driver.
+/// What the network's own subnet must not overlap. Only the driver knows its other networks.
 async fn taken(conf_dir: &ConfDir, own: &Netlink) -> Result<Vec<IpNet>> {
     let mut taken = routed(own).await?;
     let listed = conf_dir.list().networks.into_iter();

@@ -1,11 +1,11 @@
-//! Looking at the rules that an attachment has on the host: in the background, once for all that have
-//! joined meanwhile.
+//! Reads the rules that attachments have on the host: in the background, once for all that have joined
+//! meanwhile.
 
 use crate::lifecycle::driver::Driver;
 use crate::lifecycle::host::masquerade::Masquerade;
 use crate::lifecycle::record::Attachment;
 
-/// Has the rules for an endpoint looked at in the background, if its side is known but for these.
+/// Has the rules for an endpoint read in the background, if all else on the host is known.
 pub(crate) fn look_soon(driver: &Driver, attachment: &Attachment) {
     let side = attachment.joined().and_then(|joined| joined.joining.host_side.as_ref());
     if side.is_none_or(|side| side.masqueraded.is_some()) {
@@ -17,7 +17,7 @@ pub(crate) fn look_soon(driver: &Driver, attachment: &Attachment) {
     }
 }
 
-/// Looks at the rules for all that have joined until now.
+/// Reads the rules for all endpoints that have joined until now.
 async fn look(driver: &Driver) {
     let pass = driver.gate.enter().await;
     let endpoints = driver.unseen.take();

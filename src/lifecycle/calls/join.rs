@@ -25,7 +25,7 @@ impl Driver {
             return Err(Error::UnknownEndpoint(request.endpoint_id));
         };
         let sandbox = match request.sandbox_key.as_str() {
-            // Docker names one each time. Another caller's interface is waited for where nothing comes.
+            // Docker always names a sandbox. The interface of another caller would be waited for in vain.
             "" => attachment.staging.with_extension("unnamed"),
             key => PathBuf::from(key),
         };
@@ -36,7 +36,7 @@ impl Driver {
         let answer = Joined { attachment, made, joining: &joining }.answer();
         self.carry_out(attachment, joining).await?;
         host_side::look_soon(self, attachment);
-        // Otherwise Docker calls again, once the interface is in place.
+        // Otherwise Docker makes another call, once the interface is in place.
         if let Some(sandbox) = attachment.sandbox()
             && !matches!(netns::identity(sandbox), Ok(Some(_)))
         {
@@ -48,7 +48,7 @@ impl Driver {
 }
 
 impl Driver {
-    /// How the attachment is to be in that sandbox, beside the container's other networks.
+    /// What the attachment needs in that sandbox, beside the container's other networks.
     async fn decide(
         &self,
         attachment: &Attachment,
@@ -56,7 +56,7 @@ impl Driver {
         sandbox: PathBuf,
     ) -> Result<Joining> {
         let mut joining = match attachment.joined() {
-            // Not as wide as at an earlier Join.
+            // It may differ from the width at an earlier Join.
             Some(earlier) => Joining { sandbox, widened: 0, ..earlier.joining.clone() },
             None => Joining::at(sandbox),
         };
@@ -73,8 +73,8 @@ impl Driver {
         Ok(joining)
     }
 
-    /// Makes the attachment what it is to be, and Docker find its interface. After an error it is
-    /// what it was: no Leave follows a Join that failed.
+    /// Changes the attachment as planned, and puts its interface where Docker finds it. After an error the
+    /// attachment is unchanged: no Leave follows a Join that failed.
     async fn carry_out(&self, attachment: &mut Attachment, mut joining: Joining) -> Result<()> {
         let first = attachment.phase.name() == PhaseName::Staged;
         let made = attachment.made()?;
@@ -86,7 +86,7 @@ impl Driver {
         let exempt = async {
             match first {
                 true => forward::exempt(attachment).await,
-                // The earlier one has written the rules, or was about to when the driver ended.
+                // The earlier Join has written the rules, or was about to when the driver ended.
                 false => forward::complete(attachment).await,
             }
         };
@@ -117,8 +117,8 @@ impl Driver {
                 _ => Ok(()),
             }
         };
-        // Before the interface moves: its settings are on record then, wherever a crash leaves it.
-        // All to their end, so that an undo does not meet a step that is under way.
+        // Before the interface moves: so its settings are on record, wherever a crash leaves it. All steps
+        // run to their end, so that an undo does not run beside a step.
         let (kept, exempted, isolated) = tokio::join!(keep, exempt, isolate);
         let handed_over = match kept.and(exempted).and(isolated) {
             Ok(()) => self.hand_over(&joined).await,
@@ -130,8 +130,7 @@ impl Driver {
             let (kept, withdrawn) = tokio::join!(self.records.keep(attachment), withdraw);
             return Err(cause.undone(kept.and(withdrawn)));
         }
-        // Nobody is told of a Join that may still fail: the last thing that changes is what this
-        // program knows.
+        // A Join that may still fail must not be seen: what this program knows changes last.
         *attachment = joined;
         if let Some(joined) = attachment.joined() {
             self.interfaces.sandboxes.enter(joined);
@@ -140,7 +139,7 @@ impl Driver {
         Ok(())
     }
 
-    /// Moves the interface to where Docker looks for it, unless it is there or further on.
+    /// Moves the interface to where Docker looks for it, unless it is there or in the container already.
     async fn hand_over(&self, attachment: &Attachment) -> Result<()> {
         match self.interfaces.locate(attachment).await? {
             Place::Staging(staging, link) => {

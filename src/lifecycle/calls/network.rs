@@ -1,4 +1,4 @@
-//! CreateNetwork and DeleteNetwork: a network is made on a conflist that can do what Docker wants, or
+//! CreateNetwork and DeleteNetwork: a network is made on a conflist that can do what Docker asks for, or
 //! refused.
 
 use std::sync::Arc;
@@ -16,20 +16,21 @@ use crate::lifecycle::record::Network;
 use crate::netlink::Netlink;
 use crate::translate::{self, Refusal};
 
-/// How long Docker waits for what a network has on the host to go; it goes on in the background then.
+/// How long Docker waits until a network's bridge and leases are removed; the removal then continues in the
+/// background.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 impl Driver {
-    /// `NetworkDriver.CreateNetwork`: finds the conflist, or makes the network one of its own, and makes
-    /// sure that its plugins are there and that it can serve Docker's pools.
+    /// `NetworkDriver.CreateNetwork`: finds the conflist, or makes a chain for this network alone. Makes
+    /// sure that the plugins exist and can serve Docker's pools.
     ///
     /// # Errors
-    /// With the reason and the remedy, whatever makes the network unusable.
+    /// The network cannot be used; the error has the reason and the remedy.
     pub async fn create_network(&self, request: CreateNetworkRequest) -> Result<()> {
         let options = NetworkOptions::read(&request.options)?;
         let pools = [request.ipv4, request.ipv6].concat();
         let wishes = Wishes { id: &request.network_id, options: &options, pools: &pools };
-        // Two must not be given the same subnet.
+        // Two networks must not get the same subnet.
         let _alone = self.networks.alone().await;
         let Plan { list, is_own } = self.plan(wishes).await?;
         self.chains.judge(&list, wishes).await?;
@@ -59,8 +60,8 @@ impl Driver {
         Ok(())
     }
 
-    /// `NetworkDriver.DeleteNetwork`: forgets the network, with what it has for itself on the host. An
-    /// unknown one is gone already.
+    /// `NetworkDriver.DeleteNetwork`: forgets the network, and removes its own bridge and leases from the
+    /// host. An unknown network is gone already.
     ///
     /// # Errors
     /// The record cannot be changed.
@@ -75,14 +76,14 @@ impl Driver {
         self.networks.change(&id, remove).await?;
         let driver = self.clone();
         let down = self.background.spawn(async move { driver.take_down(&network).await });
-        // Its last attachments may be on their way out.
+        // Its last attachments may be in removal.
         drop(timeout(PATIENCE, down).await);
         Ok(())
     }
 }
 
 impl Driver {
-    /// The chain that a network is to have. Docker may ask twice for the same one.
+    /// The chain of a new network. Docker may ask twice for the same network.
     async fn plan(&self, wishes: Wishes<'_>) -> Result<Plan> {
         if let Ok(known) = self.networks.get(wishes.id)
             && known.options == *wishes.options
@@ -94,7 +95,7 @@ impl Driver {
         let networks = self.networks.all();
         let others: Vec<_> = networks.iter().filter(|other| other.id != *wishes.id).collect();
         let mut taken = routed(&self.interfaces.own).await?;
-        // Those of networks whose bridge is not there yet have no route.
+        // The host has no route to the subnets of networks whose bridge does not exist yet.
         taken.extend(others.iter().flat_map(|other| other.subnets()));
         let (conflists, _) = self.chains.known().await?;
         taken.extend(conflists.iter().flat_map(|list| translate::prospects(list).subnets));
@@ -108,7 +109,7 @@ impl Driver {
         Ok(plan)
     }
 
-    /// The subnets by which a network on a user's conflist can be kept apart.
+    /// The subnets by which a network on a user's conflist can be isolated.
     fn apart(&self, list: &NetworkConfigList, wishes: Wishes<'_>) -> Result<Vec<IpNet>> {
         let subnets = isolated_subnets(list, wishes)?;
         let others = self.networks.all();

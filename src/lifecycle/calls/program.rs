@@ -1,5 +1,5 @@
-//! Program and RevokeExternalConnectivity, EndpointOperInfo and Leave: what Docker says about an
-//! endpoint between Join and DeleteEndpoint.
+//! ProgramExternalConnectivity, RevokeExternalConnectivity, EndpointOperInfo and Leave: Docker's calls for
+//! an endpoint between Join and DeleteEndpoint.
 
 use serde_json::{Map, json};
 
@@ -16,9 +16,9 @@ use crate::lifecycle::removal::{Claims, waits};
 use crate::translate::PORT_MAPPINGS;
 
 impl Driver {
-    /// `NetworkDriver.ProgramExternalConnectivity`: the endpoint became its sandbox's
-    /// gateway. Its ports are published, where the chain has not done so already, and the
-    /// endpoint is settled, so that a container whose network is not whole does not start.
+    /// `NetworkDriver.ProgramExternalConnectivity`: the endpoint became its sandbox's gateway. Its ports
+    /// are published, unless the chain has done so already. The endpoint is settled, so that a container
+    /// with an incomplete network does not start.
     ///
     /// # Errors
     /// The endpoint is unknown, its ports cannot be published, or what Docker does not carry
@@ -38,8 +38,8 @@ impl Driver {
             Ok(()) => self.publisher.publish(attachment, &asked).await,
             Err(error) => Err(error),
         };
-        // Where the gateway moves because another network was left, Docker passes over an error, and
-        // the endpoint has the gateway all the same.
+        // If the gateway moves because the container left another network, Docker ignores an error, and the
+        // endpoint has the gateway nevertheless.
         if !attachment.is_gateway {
             attachment.is_gateway = true;
             self.records.keep_soon(attachment).await;
@@ -52,11 +52,11 @@ impl Driver {
         }
     }
 
-    /// `NetworkDriver.RevokeExternalConnectivity`: the endpoint is its sandbox's gateway no
-    /// longer, and its ports are free for the one that is. An unknown endpoint has none.
+    /// `NetworkDriver.RevokeExternalConnectivity`: the endpoint is no longer its sandbox's gateway, and its
+    /// ports are free for the new gateway. An unknown endpoint has no ports.
     ///
     /// # Errors
-    /// The chain cannot take the ports back; they stay the endpoint's.
+    /// The chain cannot withdraw the ports; the endpoint keeps them.
     pub async fn revoke_external_connectivity(&self, request: EndpointRequest) -> Result<()> {
         let _ahead = self.gate.ahead(&request.endpoint_id).last();
         let mut slot = self.endpoints.lock(&request.endpoint_id).await;
@@ -71,12 +71,12 @@ impl Driver {
         }
     }
 
-    /// `NetworkDriver.EndpointOperInfo`: what is known about an endpoint. Nothing about an
-    /// unknown one, which is no error: Docker asks about every endpoint of a container
-    /// when another network is connected to it.
+    /// `NetworkDriver.EndpointOperInfo`: what is known about an endpoint. An unknown endpoint gets an empty
+    /// answer, and no error: Docker asks about every endpoint of a container when another network is
+    /// connected to it.
     ///
-    /// It is also the last call before a container's process starts, and the only one for
-    /// an endpoint that is not the gateway: it is answered once the endpoint is settled.
+    /// It is also the last call before a container's process starts, and the only one for an endpoint that
+    /// is not the gateway. So it is answered once the endpoint is settled.
     ///
     /// # Errors
     /// What Docker does not carry over could not be put back.
@@ -92,7 +92,7 @@ impl Driver {
             self.publisher.note_published_elsewhere(attachment).await;
             watch::settle(self, attachment).await?;
             if attachment.settled().is_some() {
-                // Docker before 28 moves the interface yet.
+                // Docker before 28 moves the interface after this call.
                 ahead = ahead.last();
             }
             value.insert("cni.network".into(), json!(attachment.list.name()));
@@ -107,11 +107,11 @@ impl Driver {
         Ok(EndpointOperInfoResponse { value })
     }
 
-    /// `NetworkDriver.Leave`: the container goes, or leaves the network. The interface is
-    /// still inside; Docker takes it out after this. What would stay behind goes now. A
-    /// namespace that is dying may refuse, which is no reason to keep Docker from leaving.
+    /// `NetworkDriver.Leave`: the container ends, or leaves the network. The interface is still inside;
+    /// Docker takes it out after this. What would stay in the namespace is removed now. A namespace that is
+    /// being destroyed may refuse that; Leave succeeds nevertheless.
     pub async fn leave(&self, request: EndpointRequest) {
-        // Nobody waits for what is taken back here, and a mass removal is many of these.
+        // Nobody waits for this removal, and many containers may leave at once.
         let slot = self.endpoints.lock(&request.endpoint_id).await;
         let Some(attachment) = slot.as_ref() else { return };
         if let Some(joined) = attachment.joined()
@@ -122,11 +122,11 @@ impl Driver {
         self.publisher.forget_published_elsewhere(attachment).await;
     }
 
-    /// Waits for the removals that have the ports which the endpoint is to publish: those that it
-    /// came with, or else the `asked` ones.
+    /// Waits for removals that have ports which the endpoint is to publish: the ports that it was created
+    /// with, or else the `asked` ones.
     ///
     /// # Errors
-    /// One of them has a port still.
+    /// A removal still has a port.
     pub(super) async fn wait_for_ports(
         &self,
         attachment: &Attachment,

@@ -13,8 +13,8 @@
 //!    ([`Watch::wait_until_set_up`]). If the driver set it earlier, Docker would find its own work done, and fail;
 //! 3. and settles.
 //!
-//! It ends when the endpoint is settled, or when no container has it any more. After an error it logs and
-//! starts again. A driver that is started again starts the watches of the previous one.
+//! A watch ends when the endpoint is settled, or when no container has it any more. After an error it logs
+//! and starts again. A driver that is started again starts the watches of the previous driver.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -61,7 +61,7 @@ pub(crate) async fn settle(driver: &Driver, attachment: &mut Attachment) -> Resu
     settled
 }
 
-/// Settles an interface that Docker has put in place. Returns what the user has decided there.
+/// Settles an interface that Docker has put in place. Returns the settings that the user has decided there.
 async fn settle_there(
     driver: &Driver,
     joined: Joined<'_>,
@@ -99,12 +99,12 @@ pub(crate) fn start(driver: &Driver, attachment: &Attachment) {
     });
 }
 
-/// Watches again what the last driver watched: Docker before version 28 may put an interface in
-/// place while no driver runs, and makes no call about it afterwards. And looks at what the last one
-/// had no time to look at.
+/// Starts the watches of the last driver again: Docker before version 28 may put an interface in place
+/// while no driver runs, and makes no call about it afterwards. Also reads the rules that the last driver
+/// had no time to read.
 pub(crate) fn begin_again(driver: &Driver) {
     for endpoint in driver.endpoints.ids() {
-        // Nothing else holds one yet.
+        // No call holds an endpoint yet.
         let slot = driver.endpoints.try_lock(&endpoint);
         let Some(attachment) = slot.as_ref().and_then(|slot| slot.as_ref()) else { continue };
         if attachment.unsettled().is_some() {
@@ -125,7 +125,7 @@ impl Watch {
     async fn run(&self) {
         let mut pause = FIRST_PAUSE;
         while let Err(error) = self.attempt().await {
-            // A container that has just ended is no error: its endpoint goes.
+            // A container that has just ended is no error: its endpoint is deleted next.
             tokio::time::sleep(pause).await;
             if self.joined().await.is_none() {
                 return;
@@ -139,7 +139,7 @@ impl Watch {
         }
     }
 
-    /// Waits for Docker, and settles the attachment; does nothing if it is not a container's.
+    /// Waits for Docker, and settles the attachment; does nothing if no container has it.
     async fn attempt(&self) -> Result<()> {
         self.wait_until_taken().await?;
         let Some(sandbox) = self.joined().await else { return Ok(()) };
@@ -182,8 +182,8 @@ impl Watch {
         Ok(())
     }
 
-    /// Sets the chain's settings of the namespace, while Docker is still moving the interface. The
-    /// user's (`--sysctl`) are set when Docker is done, so that they come later, and win.
+    /// Sets the chain's settings of the namespace, while Docker is still moving the interface. Docker sets
+    /// the user's (`--sysctl`) when it is done, so they come later and take precedence.
     async fn set_namespace(&self) -> Result<Sysctls> {
         let slot = self.driver.endpoints.lock(&self.endpoint).await;
         match self.unsettled(slot.as_ref()) {
@@ -248,7 +248,7 @@ struct Progress {
     up: bool,
     addresses: bool,
     routes: bool,
-    /// Those that Docker sets for the endpoint that it made the gateway.
+    /// The default routes that Docker sets for the endpoint that it made the gateway.
     default_routes: bool,
 }
 

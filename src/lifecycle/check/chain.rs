@@ -1,10 +1,10 @@
 //! The chain's own CHECK.
 //!
-//! It gets what ADD got, although Docker has moved the interface and renamed it. For the
-//! time of the call, `CNI_NETNS` is pinned to the container's namespace, over the staging
-//! namespace, and `CNI_IFNAME` is an alternative name of the interface. A driver that is killed
-//! in between leaves both; the next one takes them away before it answers any call
-//! ([`end_interrupted`]), because Docker could not give the interface its name back.
+//! It gets the same parameters as ADD, although Docker has moved the interface and renamed it. During the
+//! call, the container's namespace is pinned at `CNI_NETNS`, over the staging namespace, and `CNI_IFNAME`
+//! is an alternative name of the interface. A driver that is killed meanwhile leaves both. The next driver
+//! removes them before it answers any call ([`end_interrupted`]), because otherwise Docker could not give
+//! the interface its name back.
 
 use std::path::Path;
 
@@ -21,15 +21,15 @@ use crate::lifecycle::record::{Attachment, AttachmentId};
 use crate::netlink::Netlink;
 use crate::netns;
 
-/// What came of asking the plugins.
+/// The answer of the plugins.
 pub(super) struct Asked {
     pub(super) chain: ChainCheck,
-    /// Mistakes of a plugin's own that are known.
+    /// Known bugs of plugins that were met.
     pub(super) notes: Vec<String>,
 }
 
-/// Runs the chain's CHECK; none if `wanted` ended before it. A plugin that is known to complain of what
-/// is right is passed over, so that those behind it are asked too.
+/// Runs the chain's CHECK; none if `wanted` ended before it. A plugin whose complaint is a known bug is
+/// skipped, so that the plugins after it are asked too.
 pub(super) async fn ask(
     driver: &Driver,
     attachment: &Attachment,
@@ -62,7 +62,7 @@ pub(super) async fn ask(
     }
 }
 
-/// Lends the plugins the interface, and runs their CHECK; none if `wanted` ended before it.
+/// Lets the plugins find the interface, and runs their CHECK; none if `wanted` ended before it.
 async fn run(
     driver: &Driver,
     attachment: &Attachment,
@@ -92,7 +92,7 @@ async fn run(
 
 /// Pins the container's namespace over the staging one.
 async fn lend(staging: &Path, sandbox: &Path) -> Result<()> {
-    // Whatever takes the pin off again must find one below.
+    // Code that removes the pin must find another one below.
     if netns::identity(staging)?.is_none() {
         netns::create(staging).await?;
     }
@@ -100,10 +100,9 @@ async fn lend(staging: &Path, sandbox: &Path) -> Result<()> {
     on_blocking_thread(move || Ok(netns::pin(netns::open(&sandbox)?, &staging)?)).await
 }
 
-/// What ADD answered, with what came otherwise: the MAC and the MTU are the interface's own, and
-/// an internal network has no default route. A route without a gateway is
-/// told the one that it has by the specification's rules, because plugins 1.1.1 look for
-/// a route without any.
+/// The result of ADD, changed to what the container has: the MAC and the MTU are the interface's own, and
+/// an internal network has no default route. A route without a gateway gets the one that it has by the
+/// specification's rules, because plugins 1.1.1 look for a route without any.
 fn as_it_was_made(attachment: &Attachment, found: &Found<'_>) -> AttachResult {
     let mut result = found.joined.made.result.clone();
     let made = &found.joined.made.snapshot.link;
@@ -129,15 +128,15 @@ fn as_it_was_made(attachment: &Attachment, found: &Found<'_>) -> AttachResult {
     result
 }
 
-/// Takes the alternative name and the pin away again.
+/// Removes the alternative name and the pin.
 pub(super) async fn end(staging: &Path, if_name: &str) -> Result<()> {
-    // In this order: as long as there is a pin too many, there may be a name too many.
+    // In this order: an extra pin shows that there may be an extra name.
     let netlink = Netlink::in_netns(staging).await?;
     if let Some(link) = netlink.link(if_name).await?.filter(|link| link.name != if_name) {
         netlink.remove_altname(link.index, if_name).await?;
     }
     let staging = staging.to_owned();
-    // Waits for other processors: some milliseconds.
+    // The unmount waits for other processors: some milliseconds.
     on_blocking_thread(move || Ok(netns::unpin(&staging)?)).await
 }
 

@@ -1,4 +1,4 @@
-//! One endpoint: its interface in the container against what settling would make it.
+//! Checks one endpoint: compares its interface in the container with what settling would make.
 
 use super::fault::Fault;
 use super::found::Found;
@@ -14,7 +14,7 @@ use crate::lifecycle::interface::place::Place;
 use crate::lifecycle::record::Attachment;
 use crate::netns;
 
-/// A look at one endpoint, which the caller holds.
+/// The check of one endpoint, which the caller holds.
 pub(super) struct Look<'l> {
     pub(super) driver: &'l Driver,
     pub(super) shared: &'l Shared,
@@ -24,8 +24,8 @@ pub(super) struct Look<'l> {
 }
 
 impl<'l> Look<'l> {
-    /// Checks the endpoint, and repairs it if that is asked for. None if a call of Docker's came to
-    /// want it, as `wanted` tells, before the plugins had answered.
+    /// Checks the endpoint, and repairs it if the caller asks for that. None if a call of Docker's wants
+    /// the endpoint before the plugins have answered; then `wanted` ends.
     pub(super) async fn check<W: Future<Output = ()>>(
         &self,
         wanted: impl Fn() -> W,
@@ -44,7 +44,7 @@ impl<'l> Look<'l> {
         Some(after)
     }
 
-    /// Looks at everything, and changes nothing that lasts.
+    /// Checks everything, and changes nothing permanently.
     async fn look<W: Future<Output = ()>>(&self, wanted: impl Fn() -> W) -> Option<Check> {
         let mut check = Check::of(self.attachment);
         match self.find().await {
@@ -71,8 +71,8 @@ impl<'l> Look<'l> {
         Some(check)
     }
 
-    /// What differs on the host. What joined, or was repaired, after the rules were read is judged by
-    /// how they are now.
+    /// What differs on the host. For an endpoint that joined or was repaired after the rules were read,
+    /// they are read again.
     async fn on_the_host(&self) -> Vec<Fault> {
         let (own, attachment) = (&self.driver.interfaces.aside, self.attachment);
         let differences = host::differences(own, attachment, self.shared.rules().await).await;
@@ -82,7 +82,7 @@ impl<'l> Look<'l> {
         }
     }
 
-    /// That its network is not kept from others as it is to be.
+    /// Reports a network that is not isolated from others although it should be.
     async fn not_apart(&self) -> Option<String> {
         let network = self.driver.networks.get(&self.attachment.network).ok()?;
         if !network.is_isolated() {
@@ -99,10 +99,11 @@ impl<'l> Look<'l> {
         }
     }
 
-    /// Finds the interface in the container; or says why it is not there.
+    /// Finds the interface in the container, or reports why it is not there.
     async fn find(&self) -> Result<std::result::Result<Found<'l>, &'static str>> {
         let (driver, attachment) = (self.driver, self.attachment);
-        // Of a check that could not be ended: the interface would be found in staging.
+        // A check that could not be ended has left this pin. With it the interface would be found in
+        // staging.
         if self.shared.is_stacked(driver, &attachment.staging).await? {
             chain::end(&attachment.staging, &attachment.parameters.if_name).await?;
         }
@@ -130,7 +131,7 @@ impl<'l> Look<'l> {
         }
     }
 
-    /// Puts back all that settling would.
+    /// Puts back everything that settling makes.
     async fn repair(&self) -> Result<()> {
         if let Ok(found) = self.find().await? {
             found.desired(&found.dockers()).reconcile(&found.live()).await?;

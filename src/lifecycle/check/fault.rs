@@ -1,33 +1,33 @@
-//! Something that is not as it should be, and what puts it right.
+//! Something that is wrong, and the remedy.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// Something that is not as it should be.
+/// Something that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fault {
     /// What it is, in words.
     pub what: String,
-    /// The command that puts it right, or tells more; none where nobody knows one.
+    /// The command that corrects it, or tells more; none if there is none.
     pub remedy: Option<String>,
-    /// What puts it right is that the container is started again: its plugins' ADD makes it anew.
+    /// The remedy is to start the container again: its plugins' ADD makes everything anew.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub restart: bool,
 }
 
 impl Fault {
-    /// One with a remedy.
+    /// A fault with a remedy.
     pub fn new(what: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self { what: what.into(), remedy: Some(remedy.into()), restart: false }
     }
 
-    /// One that is gone once the container is started again.
+    /// A fault whose remedy is to start the container again.
     pub fn by_restart(what: impl Into<String>) -> Self {
         Self { what: what.into(), remedy: None, restart: true }
     }
 
-    /// One that only tells.
+    /// A fault without a remedy.
     pub fn without_remedy(what: impl Into<String>) -> Self {
         Self { what: what.into(), remedy: None, restart: false }
     }

@@ -1,4 +1,4 @@
-//! The interface in the container, against what settling would make it.
+//! Compares the interface in the container with what settling would make.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -23,7 +23,7 @@ pub(super) struct Found<'a> {
     pub(super) snapshot: Cow<'a, Snapshot>,
     /// Which settings are the user's.
     pub(super) users: Settings,
-    /// All that the container is to have, with these.
+    /// The complete desired state, with these settings.
     pub(super) settings: Settings,
     pub(super) told: JoinResponse,
     pub(super) gateways: Vec<IpAddr>,
@@ -53,7 +53,7 @@ impl Found<'_> {
         }
     }
 
-    /// The routes that Docker got, and has made.
+    /// The routes that Docker got and made.
     pub(super) fn dockers(&self) -> Vec<Route> {
         let route = |destination, gateway| Route::new(destination, gateway, self.link.index);
         let mut told = self.told.static_routes.clone();
@@ -73,7 +73,7 @@ impl Found<'_> {
         routes
     }
 
-    /// The settings that the user has decided, as plugin `tuning` names them.
+    /// The settings that the user has decided, with the names that plugin `tuning` uses.
     pub(super) fn users_sysctls(&self) -> BTreeMap<String, String> {
         let users = &self.users;
         let of_link = Scope::Link(PluginConfig::IF_NAME.to_owned());

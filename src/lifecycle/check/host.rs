@@ -1,9 +1,9 @@
-//! What the host has for an endpoint: the links that its packets pass, the addresses and settings that
-//! have them forwarded, and rules. What there should be is what ADD left there, as it was seen then
+//! What the host has for an endpoint: the links that its packets pass, the addresses and settings by which
+//! they are forwarded, and rules. The desired state is what ADD left there, as it was seen then
 //! ([`HostSide`]).
 //!
-//! Nothing of it is repaired: it is shared with pods and with the host's administrator. So
-//! each difference comes with the command that puts it right.
+//! Nothing on the host is repaired, because pods and the host's administrator share it. So each difference
+//! comes with the command that corrects it.
 
 use std::net::IpAddr;
 
@@ -25,11 +25,11 @@ use crate::translate;
 pub(super) struct HostRules {
     filter: [Told<Option<Filter>>; 2],
     masquerade: Masquerade,
-    /// Chains that see forwarded packets too, beside those of `iptables`.
+    /// Chains of nftables that see forwarded packets, in addition to those of `iptables`.
     beside: Vec<nft::Chain>,
 }
 
-/// What was read, or why it could not be.
+/// What was read, or why reading failed.
 type Told<T> = std::result::Result<T, String>;
 
 fn told<T>(read: Result<T>) -> Told<T> {
@@ -55,7 +55,7 @@ impl HostRules {
         Self { filter: [ipv4, ipv6], masquerade, beside }
     }
 
-    /// Whether the rules of `iptables` lead published ports to the container.
+    /// Whether rules of `iptables` translate published ports to the container.
     pub(super) fn publish(&self, family: Family, attachment: &Attachment) -> bool {
         self.masquerade.publishes(family, attachment.id)
     }
@@ -68,7 +68,7 @@ impl HostRules {
     }
 }
 
-/// What is not as it should be on the host, with what puts it right.
+/// What is wrong on the host, with the remedy.
 pub(super) async fn differences(
     own: &Netlink,
     attachment: &Attachment,
@@ -83,7 +83,7 @@ pub(super) async fn differences(
         }
         for (name, wanted) in &side.settings {
             let actual = setting(name).await;
-            // One switch for all links: each of them is off with it.
+            // This setting is for all links: it turns each of them off.
             let by_all =
                 name.contains("/ipv4/conf/") && setting(IP_FORWARD).await.as_deref() == Some("0");
             // The missing link is reported already.
@@ -96,12 +96,12 @@ pub(super) async fn differences(
     differences
 }
 
-/// What ADD was seen to leave on the host.
+/// What ADD left on the host, as it was seen.
 fn side_of(attachment: &Attachment) -> Option<&HostSide> {
     attachment.joined()?.joining.host_side.as_ref()
 }
 
-/// A setting that is not what it was.
+/// A setting whose value has changed.
 fn unset(name: &str, actual: Option<&str>, wanted: &str) -> Fault {
     let set = format!("sysctl -w {}={wanted}", as_sysctl_takes_it(name));
     let remedy = match actual {
@@ -114,12 +114,12 @@ fn unset(name: &str, actual: Option<&str>, wanted: &str) -> Fault {
 
 const IP_FORWARD: &str = "net/ipv4/ip_forward";
 
-/// With dots, as everybody writes it, unless a link's name has one.
+/// With dots, the usual form, unless a link's name has a dot.
 fn as_sysctl_takes_it(name: &str) -> String {
     if name.contains('.') { name.to_owned() } else { name.replace('/', ".") }
 }
 
-/// The rules that exempt the container from the FORWARD policy, and what goes before them.
+/// The rules that exempt the container from the FORWARD policy, and the rules before them.
 fn exemption(attachment: &Attachment, rules: &HostRules) -> Vec<Fault> {
     let mut differences = Vec::new();
     let links = side_of(attachment).map(|side| side.links.as_slice()).unwrap_or_default();
@@ -141,7 +141,7 @@ fn exemption(attachment: &Attachment, rules: &HostRules) -> Vec<Fault> {
             let Some(packets) = packets_of(exemption, link, attachment.publishes()) else {
                 continue;
             };
-            // Nobody's rules are there without the program, and ours cannot be.
+            // Without the program nobody writes rules, and ours cannot exist.
             if let Some(filter) = filter {
                 if !filter.has(exemption) {
                     differences.push(Fault::without_remedy(format!(
@@ -179,7 +179,7 @@ fn exemption(attachment: &Attachment, rules: &HostRules) -> Vec<Fault> {
     differences
 }
 
-/// The packets that a rule of the exemption is for.
+/// The packets that a rule of the exemption matches.
 fn packets_of<'p>(exemption: &str, link: Option<&'p str>, publishes: bool) -> Option<Packets<'p>> {
     let received = if publishes { Kind::Received } else { Kind::Answers };
     let (kind, rest) = match exemption.split_once(" -s ") {
@@ -190,12 +190,12 @@ fn packets_of<'p>(exemption: &str, link: Option<&'p str>, publishes: bool) -> Op
     Some(Packets { address, kind, link })
 }
 
-/// Addresses that were hidden behind the host's, and are not any more.
+/// Addresses that were masqueraded, and are not any more.
 fn masquerade(attachment: &Attachment, rules: &HostRules) -> Vec<Fault> {
     let seen = side_of(attachment).and_then(|side| side.masqueraded.as_ref());
     let hidden: Vec<IpAddr> = match seen {
         Some(seen) => seen.iter().copied().collect(),
-        // Nobody has looked yet.
+        // The rules have not been read yet.
         None if translate::masquerades(&attachment.list) => attachment.addresses().collect(),
         None => Vec::new(),
     };

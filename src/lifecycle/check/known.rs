@@ -1,5 +1,4 @@
-//! Plugins whose CHECK complains of what is right: mistakes of their own, which no container can be
-//! mended of.
+//! Known bugs of plugins: their CHECK complains although the container is right, so no repair can help.
 
 use std::net::IpAddr;
 
@@ -10,23 +9,23 @@ use crate::lifecycle::host::tables::Family;
 use crate::lifecycle::record::Attachment;
 use crate::translate::PORT_MAPPINGS;
 
-/// A plugin's complaint that is its own mistake.
+/// A plugin's complaint that is its own bug.
 #[derive(Debug)]
 pub(super) struct Mistake {
     /// The plugin's type.
     pub(super) plugin: String,
-    /// What is reported of it.
+    /// What is reported about it.
     pub(super) note: String,
 }
 
-/// A complaint of a plugin's.
+/// A complaint of a plugin.
 struct Complaint<'c> {
     position: usize,
     said: String,
     attachment: &'c Attachment,
 }
 
-/// The mistake behind a failed CHECK; none if the complaint may be right.
+/// The bug behind a failed CHECK; none if the complaint may be right.
 pub(super) fn mistake(
     error: &Error,
     attachment: &Attachment,
@@ -60,8 +59,8 @@ pub(super) fn mistake(
     Some(Mistake { plugin, note })
 }
 
-/// Whether a port is published at the host's addresses of a family: one for a certain address is in
-/// that one's family alone.
+/// Whether a port is published at the host's addresses of a family: a port at one host address is only in
+/// the family of that address.
 fn publishes_in(attachment: &Attachment, family: Family) -> bool {
     let mappings = attachment.parameters.capability_args.get(PORT_MAPPINGS);
     let mut mappings = mappings.and_then(|mappings| mappings.as_array()).into_iter().flatten();
@@ -71,8 +70,9 @@ fn publishes_in(attachment: &Attachment, family: Family) -> bool {
     })
 }
 
-/// Of the rules of one family that portmap looks for among the other's, once it has found its own. A
-/// complaint of a family that this container has is one only if it names the other's address.
+/// portmap looks for the rules of one family in the other family's table, once it has found its own. For a
+/// family that this container has, it is this bug only if the complaint names an address of the other
+/// family.
 fn is_of_the_other_family(said: &str, addresses: &[IpAddr]) -> bool {
     let missed = [("ipv4 dnat", Family::V4), ("ipv6 dnat", Family::V6)]
         .into_iter()
@@ -84,7 +84,7 @@ fn is_of_the_other_family(said: &str, addresses: &[IpAddr]) -> bool {
 }
 
 impl Complaint<'_> {
-    /// What there is in that other table is compared by this program itself.
+    /// This program itself compares the rules in that other table.
     fn is_of_a_route_that_sbr_moved(&self) -> bool {
         let behind = self.attachment.list.plugins().iter().skip(self.position + 1);
         let moved = behind.into_iter().any(|plugin| plugin.plugin_type() == "sbr");
@@ -119,7 +119,7 @@ mod tests {
             (rule("ipv6", "10.22.0.5:80"), &[V4, V6], true),
             (rule("ipv6", "[fd00:22::5]:80"), &[V4, V6], false),
             (rule("ipv4", "10.22.0.5:80"), &[V4, V6], false),
-            // Of both families' it may be right.
+            // With both families the complaint may be right.
             (none("ipv6"), &[V4, V6], false),
             ("some other complaint".into(), &[V4], false),
         ] {

@@ -1,9 +1,9 @@
-//! What is worth knowing of an endpoint whose packets do not arrive, beside what CHECK and the host tell:
-//! packets that do not fit, or come back by another way; published ports that lead nowhere; a lease,
-//! a conflist or a plugin that is not there any more.
+//! What is useful to know about an endpoint whose packets do not arrive, in addition to CHECK and the
+//! host's state: an MTU that is too small; packets that come back by another link; published ports that
+//! lead nowhere; a lease, a conflist or a plugin that does not exist any more.
 //!
-//! None of it is a difference from what ADD left in the container, so `cnm-cni check` does not count
-//! it. `cnm-cni doctor` does.
+//! None of this is a difference from what ADD left in the container, so `cnm-cni check` does not count it.
+//! `cnm-cni doctor` does.
 
 use std::net::IpAddr;
 use std::path::Path;
@@ -20,7 +20,7 @@ use crate::lifecycle::judgement::EMBEDDED_NAME;
 use crate::lifecycle::record::Attachment;
 use crate::translate;
 
-/// All of that, for an endpoint that its container has.
+/// All of that, for an endpoint in its container.
 pub(super) async fn faults(
     driver: &Driver,
     attachment: &Attachment,
@@ -42,7 +42,8 @@ pub(super) async fn faults(
     faults
 }
 
-/// Links that are too narrow for the container's packets, and a way back that the kernel refuses.
+/// Links with an MTU that is too small for the container's packets, and answers that the kernel drops by
+/// reverse path filtering.
 async fn links(driver: &Driver, attachment: &Attachment) -> Result<Vec<Fault>> {
     let (own, mut faults) = (&driver.interfaces.own, Vec::new());
     let (Some(side), Some(snapshot)) = (attachment.host_side(), attachment.snapshot()) else {
@@ -51,7 +52,7 @@ async fn links(driver: &Driver, attachment: &Attachment) -> Result<Vec<Fault>> {
     let mtu = snapshot.link.mtu;
     for told in &side.links {
         let name = &told.name;
-        // That one is gone is told elsewhere.
+        // A missing link is reported elsewhere.
         let Some(link) = own.link(name).await? else { continue };
         if link.mtu < mtu {
             faults.push(Fault::new(
@@ -64,7 +65,7 @@ async fn links(driver: &Driver, attachment: &Attachment) -> Result<Vec<Fault>> {
             ));
         }
     }
-    // Packets of others are not the host's to route.
+    // The host does not route packets of others.
     let routed = side.gateways.iter().chain(&side.routes).map(|(name, _)| name).next();
     let Some(name) = routed else { return Ok(faults) };
     let Some(link) = own.link(name).await? else { return Ok(faults) };
@@ -86,7 +87,7 @@ async fn links(driver: &Driver, attachment: &Attachment) -> Result<Vec<Fault>> {
     Ok(faults)
 }
 
-/// Whether the kernel drops what comes by a link to which no route leads back. The greater of two
+/// Whether the kernel drops packets from a link without a route back (`rp_filter`). The greater of two
 /// settings counts; 2 asks for a route over any link.
 async fn is_strict(link: &str) -> bool {
     let (mut greatest, all) = (0, "all");
@@ -97,7 +98,8 @@ async fn is_strict(link: &str) -> bool {
     greatest == 1
 }
 
-/// Leases of `host-local` that are not there, or another's: the address may be given out again.
+/// Leases of `host-local` that do not exist, or belong to another attachment: the address may be given out
+/// again.
 async fn lease(attachment: &Attachment) -> Result<Vec<Fault>> {
     let Some(folder) = translate::lease_folder(&attachment.list) else { return Ok(Vec::new()) };
     let addresses: Vec<_> = attachment.addresses().collect();
@@ -130,7 +132,8 @@ fn holder(folder: &Path, address: IpAddr) -> Result<Option<String>> {
     Ok(text.and_then(|text| Some(text.lines().next()?.trim().to_owned())))
 }
 
-/// Published ports that no rule leads to the container. Only `portmap` is known, with `iptables`.
+/// Published ports that no rule translates to the container. Only the rules of `portmap` with `iptables`
+/// are known.
 fn ports(attachment: &Attachment, rules: &HostRules) -> Vec<Fault> {
     let mut portmaps = attachment.list.plugins().iter();
     let by_iptables = portmaps.any(|plugin| {
@@ -174,8 +177,8 @@ async fn conflist(driver: &Driver, attachment: &Attachment) -> Vec<Fault> {
     faults
 }
 
-/// The chain, by its plugins' types. What else is different may be Docker's or the user's wish, and so may
-/// be a plugin behind those of the file.
+/// Compares the chain by its plugins' types. Other differences may come from Docker's or the user's
+/// options, and so may additional plugins at the end of the chain.
 fn kinds(list: &crate::cni::NetworkConfigList) -> Vec<&str> {
     list.plugins().iter().map(|plugin| plugin.plugin_type()).collect()
 }

@@ -1,4 +1,4 @@
-//! What a check tells of one endpoint.
+//! The report of a check about one endpoint.
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -10,10 +10,10 @@ use super::fault::Fault;
 use crate::cnm::{EndpointId, NetworkId};
 use crate::lifecycle::record::Attachment;
 
-/// How a container's end in a network is.
+/// The check of a container's endpoint.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Check {
-    /// The container's end.
+    /// The endpoint.
     pub endpoint: EndpointId,
     /// Its network.
     pub network: NetworkId,
@@ -27,16 +27,16 @@ pub struct Check {
     pub addresses: Vec<IpNet>,
     /// What the plugins say.
     pub chain: ChainCheck,
-    /// What is not as it should be, one in words each.
+    /// The differences, a sentence each.
     pub differences: Vec<String>,
-    /// What is amiss on the host, with what puts it right: those of the differences that are the host's,
-    /// and what else may keep packets from arriving, which is none.
+    /// What is wrong on the host, with the remedy: the differences on the host, and other reasons why
+    /// packets may not arrive, which are not differences.
     #[serde(default)]
     pub faults: Vec<Fault>,
-    /// What is worth knowing, and no fault of this container's network.
+    /// Remarks that are not faults of this container's network.
     #[serde(default)]
     pub notes: Vec<String>,
-    /// What was not, and is again.
+    /// What was repaired.
     pub repaired: Vec<String>,
 }
 
@@ -46,14 +46,14 @@ pub struct Check {
 pub enum ChainCheck {
     /// All is well.
     Ok,
-    /// The problem, in the words of the first plugin that reports one.
+    /// The message of the first plugin that reports a problem.
     Failed(String),
     /// They were not asked, and why.
     NotAsked(String),
 }
 
 impl Check {
-    /// Of an attachment that was not looked at yet.
+    /// The report about an attachment that has not been checked yet.
     pub(super) fn of(attachment: &Attachment) -> Self {
         let ips = attachment.result().into_iter().flat_map(|result| &result.ips);
         Self {
@@ -79,7 +79,7 @@ impl Check {
         answers_to(name, &self.endpoint, self.sandbox.as_deref(), ips)
     }
 
-    /// Whether there is nothing to complain of.
+    /// Whether nothing is wrong.
     #[must_use]
     pub fn is_well(&self) -> bool {
         self.differences.is_empty() && !matches!(self.chain, ChainCheck::Failed(_))

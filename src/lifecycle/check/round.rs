@@ -1,7 +1,8 @@
-//! One look over the endpoints that somebody asks about.
+//! One round of checks, over the endpoints that a caller asks about.
 //!
-//! A few are checked at a time, inside the gate for background work. Who checks waits for an
-//! endpoint before it enters the gate: the call that holds it may wait for somebody who needs a place.
+//! A few endpoints are checked at a time, inside the gate for background work. A check waits for its
+//! endpoint before it enters the gate: the call that holds the endpoint may wait for work that needs a
+//! place.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,7 +19,7 @@ use crate::lifecycle::record::Attachment;
 /// How many endpoints are checked at a time.
 const AT_A_TIME: usize = 6;
 
-/// How often the check of an endpoint is begun that Docker's calls interrupt.
+/// How often the check of an endpoint is begun if Docker's calls interrupt it.
 const MOST_TRIES: u32 = 5;
 
 /// One round of checks.
@@ -27,18 +28,18 @@ struct Round {
     shared: Shared,
     waiting: Mutex<VecDeque<(usize, Waiting)>>,
     done: Mutex<BTreeMap<usize, Check>>,
-    /// Whoever asked waits no more.
+    /// The caller does not wait any more.
     abandoned: CancellationToken,
 }
 
 /// An endpoint that is to be checked.
 struct Waiting {
     endpoint: EndpointId,
-    /// It had joined before the host's rules were read, so that they have to tell of it.
+    /// It had joined before the host's rules were read, so they have to include its rules.
     joined: bool,
 }
 
-/// Checks the endpoints that `which` names, or all if it names none, and tells in their order.
+/// Checks the endpoints that `which` names, or all if it names none. Returns the checks in their order.
 pub(super) async fn check(driver: &Driver, which: &[String], repair: bool) -> Vec<Check> {
     let round = Arc::new(Round::of(driver, which, repair));
     let _abandon = round.abandoned.clone().drop_guard();
@@ -48,7 +49,7 @@ pub(super) async fn check(driver: &Driver, which: &[String], repair: bool) -> Ve
         workers.push(driver.background.clone().spawn(async move { round.work(&driver).await }));
     }
     for worker in workers {
-        // A task that panicked has said so.
+        // A task that panicked has logged it.
         let _ = worker.await;
     }
     std::mem::take(&mut *round.done()).into_values().collect()
@@ -62,7 +63,7 @@ impl Round {
             let slot = driver.endpoints.try_lock(&endpoint);
             let attachment = slot.as_ref().map(|slot| slot.as_ref());
             let joined = match attachment {
-                // A call is at work on it.
+                // A call works on it.
                 None => false,
                 Some(attachment) => {
                     let attachment = attachment.filter(|it| is_named(it, which))?;
@@ -97,8 +98,8 @@ impl Round {
     async fn check(&self, driver: &Driver, waiting: &Waiting) -> Option<Check> {
         let mut interrupted = None;
         for _ in 0..MOST_TRIES {
-            // It is held while this waits for a place, so that it is the one that is checked; a call of
-            // Docker's for it has it first.
+            // The endpoint is held while this waits for a place, so that it cannot change; but a call of
+            // Docker's for it comes first.
             let slot = driver.endpoints.lock_after_calls(&waiting.endpoint).await?;
             let attachment = slot.as_ref().filter(|it| is_named(it, &self.which))?;
             let wanted = || slot.wanted();

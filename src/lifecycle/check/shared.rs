@@ -1,4 +1,4 @@
-//! What the checks of one round share.
+//! What the checks of one round have in common.
 
 use std::path::{Path, PathBuf};
 
@@ -16,10 +16,10 @@ pub(super) struct Shared {
     pub(super) repair: bool,
     /// The host's rules, as they were when the round began.
     rules: OnceCell<HostRules>,
-    /// Pins over others when the round began, each left by a check that could not be ended, or under
-    /// way in another round.
+    /// Pins that lay over other pins when the round began. A check has left each of them, or runs in
+    /// another round.
     stacked: OnceCell<Vec<PathBuf>>,
-    /// Whether networks are kept apart, as it was when that was first asked; or why it cannot be told.
+    /// Whether networks are isolated, as it was when this was first asked; or why that is unknown.
     isolation: OnceCell<std::result::Result<bool, String>>,
 }
 
@@ -33,12 +33,12 @@ impl Shared {
         }
     }
 
-    /// What the host's rules were when the first endpoint of this round was looked at.
+    /// The host's rules when the first endpoint of this round was checked.
     pub(super) async fn rules(&self) -> &HostRules {
         self.rules.get_or_init(HostRules::read).await
     }
 
-    /// Whether networks are kept apart; after a repair it is looked at again.
+    /// Whether networks are isolated; after a repair this is checked again.
     pub(super) async fn isolation(&self, driver: &Driver) -> std::result::Result<bool, String> {
         let look = async || {
             let (isolation, own) = (&driver.isolation, &driver.interfaces.own);
@@ -51,8 +51,8 @@ impl Shared {
         }
     }
 
-    /// Whether a pin lies over another one at `staging`: of a check that could not be ended.
-    /// The caller holds the endpoint.
+    /// Whether a pin lies over another one at `staging`, left by a check that could not be ended. The
+    /// caller holds the endpoint.
     pub(super) async fn is_stacked(&self, driver: &Driver, staging: &Path) -> Result<bool> {
         let stacked = async || {
             let folder = driver.interfaces.netns_dir().to_owned();
@@ -60,7 +60,7 @@ impl Shared {
         };
         let is_among = |stacked: &[PathBuf]| stacked.iter().any(|pin| pin == staging);
         let at_first = self.stacked.get_or_try_init(stacked).await?;
-        // What another round had under way then has ended, since the endpoint is held.
+        // A check of another round has ended by now, because the endpoint is held.
         Ok(is_among(at_first) && is_among(&stacked().await?))
     }
 }

@@ -1,10 +1,9 @@
 //! Garbage collection: what crashes, a killed dockerd or a lost state folder left on the host.
 //!
-//! Whatever an attachment of this driver's made is removed by the chain's own DEL. What has no
-//! record any more gets one again, from what is found of it, and is then an orphan like any
-//! other. Three things keep what is alive from harm: nothing is touched that is not proven to be
-//! this driver's ([`super::remains`]), nothing that is younger than a grace time, and nothing
-//! whose address some namespace of the host still has.
+//! The chain's own DEL removes what an attachment of this driver made. An attachment without a record gets
+//! a new one, made from its remains, and is then an orphan like any other. Three rules protect what is
+//! alive. Nothing is touched that is not proven to be this driver's ([`super::remains`]), that is younger
+//! than a grace time, or whose address a namespace of the host still has.
 
 use std::time::Duration;
 
@@ -23,35 +22,35 @@ use crate::translate;
 /// What [`Driver::collect`] is to do.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Collection {
-    /// Remove what is found; else only tell.
+    /// Remove what is found; otherwise only report it.
     pub apply: bool,
-    /// How old it must be at least, in seconds, to be taken for garbage.
+    /// How old something must be, in seconds, to count as garbage.
     pub grace: u64,
-    /// Also have the plugins collect (CNI's GC), for every conflist that a Docker network is on:
-    /// whatever is neither this driver's nor in libcni's cache goes.
+    /// Also run CNI's GC for every conflist that a Docker network uses: it removes everything that is
+    /// neither this driver's nor in libcni's cache.
     pub exclusive: bool,
 }
 
-/// What was found, and what became of it.
+/// What was found, and the outcome.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finding {
-    /// What it is: an attachment by its id, an interface by its name, a network.
+    /// The attachment's id, the interface's name, or the network.
     pub what: String,
     /// Why it is garbage, or seems to be.
     pub reason: String,
     /// The traces of it on the host.
     pub found: Vec<String>,
-    /// What became of it.
+    /// The outcome.
     pub outcome: Outcome,
 }
 
-/// What became of a finding.
+/// The outcome for a finding.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "is", content = "why")]
 pub enum Outcome {
     /// It is gone.
     Removed,
-    /// It would be removed, if that were asked for.
+    /// It would be removed, if the caller had asked for it.
     Garbage,
     /// It is not touched, for this reason.
     Kept(String),
@@ -68,18 +67,18 @@ impl Outcome {
     }
 }
 
-/// How old something must be before it is taken for garbage without anybody's asking: longer
-/// than dockerd takes from CreateEndpoint to a running container, and than plugins may take.
+/// How old something must be to count as garbage in the periodic collection: longer than dockerd takes from
+/// CreateEndpoint to a running container, and longer than plugins may take.
 const GRACE: Duration = Duration::from_secs(600);
 
 impl Driver {
-    /// Looks for what attachments have left on the host that nothing will remove any more, and
-    /// removes it if that is asked for.
+    /// Looks for what attachments have left on the host and nothing else will remove. Removes it if the
+    /// caller asks for it.
     ///
     /// # Errors
-    /// The host does not tell what is there.
+    /// The host cannot be read.
     pub async fn collect(&self, wanted: &Collection) -> Result<Vec<Finding>> {
-        // One at a time: two would both give the same remains a record.
+        // One at a time: two would both make a record for the same remains.
         let _alone = self.collecting.lock().await;
         let grace = Duration::from_secs(wanted.grace);
         let mut findings = self.collect_attachments(grace, wanted.apply).await;
@@ -93,11 +92,11 @@ impl Driver {
         Ok(findings)
     }
 
-    /// Attachments on record whose container has gone, or never came.
+    /// Attachments on record whose container has gone, or was never started.
     async fn collect_attachments(&self, grace: Duration, apply: bool) -> Vec<Finding> {
         let mut findings = Vec::new();
         for endpoint in self.endpoints.ids() {
-            // Whatever holds an endpoint is at work on it.
+            // A call that holds an endpoint works on it.
             let Some(mut slot) = self.endpoints.try_lock(&endpoint) else { continue };
             let Some(attachment) = slot.as_ref().filter(|attachment| attachment.age() >= grace)
             else {
@@ -107,7 +106,8 @@ impl Driver {
             let what = format!("attachment {}", attachment.id);
             let found = vec![format!("endpoint {}", endpoint.short())];
             let orphan = if apply { self.removals.release(&mut slot).await } else { None };
-            // The removal waits for its turn, and nothing that has one must wait for this endpoint.
+            // The removal waits for a place inside the gate, and work inside must not wait for this
+            // endpoint.
             drop(slot);
             let outcome = match orphan {
                 Some(orphan) => Outcome::of(self.removals.in_turn(orphan).await),
@@ -118,7 +118,7 @@ impl Driver {
         findings
     }
 
-    /// What is left of attachments that are not on record.
+    /// The remains of attachments that are not on record.
     async fn collect_remains(&self, grace: Duration, apply: bool) -> Result<Vec<Finding>> {
         let pass = self.gate.enter().await;
         let (mut lists, unread) = self.chains.known().await?;
@@ -140,7 +140,7 @@ impl Driver {
         let netns_dir = self.interfaces.netns_dir();
         let used = InUse::among(&addresses.copied().collect(), netns_dir).await;
         let elsewhere = pinned_elsewhere(netns_dir)?;
-        // Removals take places of their own.
+        // Removals take their own places.
         drop(pass);
         let mut findings = Vec::new();
         for (id, remains) in survey.attachments {
@@ -151,11 +151,11 @@ impl Driver {
             });
             let kept = match (another.or_else(|| used.keeps(&remains.addresses)), &unread) {
                 (Some(reason), _) => Some(reason),
-                // Its chain's leases were not looked at, and its DEL cannot be run.
+                // The leases of its chain were not read, and its DEL cannot be run.
                 (None, Some(problem)) if !chain_known => {
                     Some(format!("it may be of a configuration that cannot be read: {problem}"))
                 }
-                // Its IPAM would give the address to another, though a container may have it.
+                // Its IPAM would give the address to another container, although one may still have it.
                 (None, _) if remains.addresses.is_empty() && gives_away(&remains, &lists) => {
                     Some("nothing tells its address, so that a container may have it".to_owned())
                 }
@@ -189,7 +189,7 @@ impl Driver {
         Ok(findings)
     }
 
-    /// A bridge that is named like a network's own, of which there is no record.
+    /// A bridge with a name like a network's own bridge, but without a record of the network.
     async fn collect_bridge(&self, bridge: Link, grace: Duration, apply: bool) -> Result<Finding> {
         let own = &self.interfaces.own;
         let used = own.links().await?.iter().any(|link| link.controller == Some(bridge.index));
@@ -215,10 +215,10 @@ fn gives_away(remains: &Remains, lists: &[NetworkConfigList]) -> bool {
     list.is_some_and(translate::hides_leases)
 }
 
-/// Collects at intervals, until the driver stops; and before that once what Docker gave up on
-/// because the last driver died in the middle of a call: it asks neither for the end of an
-/// endpoint whose CreateEndpoint was not answered, nor twice for that of one whose DeleteEndpoint
-/// was not. What is older than this driver is seen through by then.
+/// Collects at intervals, until the driver stops. The first collection comes earlier, with a short grace
+/// time: it removes endpoints that Docker gave up on because the last driver died during a call. Docker
+/// does not delete an endpoint whose CreateEndpoint was not answered, and does not repeat a DeleteEndpoint
+/// that was not answered. By then the removals that the last driver left have been tried.
 pub(crate) async fn at_intervals(driver: Driver, interval: Duration) {
     let (mut pause, mut grace) = (DOCKERS_PATIENCE, DOCKERS_PATIENCE);
     loop {

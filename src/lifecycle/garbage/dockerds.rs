@@ -9,18 +9,19 @@ use crate::lifecycle::garbage::lost::{self, lost_its_sandbox};
 use crate::lifecycle::record::Attachment;
 use crate::lifecycle::removal::Claims;
 
-/// For how long after the driver's start dockerd may have a call to repeat that the last driver
-/// did not answer; it does so for 30 s.
+/// For how long after the driver's start dockerd may repeat a call that the last driver did not answer; it
+/// does so for 30 s.
 pub(crate) const DOCKERS_PATIENCE: Duration = Duration::from_secs(45);
 
-/// Begins the removal of every attachment whose container has gone without Docker's saying
-/// so: a dockerd that was killed forgets the endpoints of drivers that it has not called yet.
-/// What it died over, before the container had its interface, is left to the new one for a while.
+/// Begins the removal of every attachment whose container has gone without a call from Docker: a dockerd
+/// that was killed forgets the endpoints of drivers that it has not called yet. An endpoint that it was
+/// creating when it was killed, so that no container has the interface yet, is left to the new dockerd for
+/// a while.
 pub(crate) fn sweep(driver: &Driver) {
     let endpoints = driver.endpoints.ids();
     driver.inherited.extend(endpoints.iter().cloned());
     for endpoint in endpoints.clone() {
-        // At once, so that a container that is started again finds an orphan to wait for.
+        // All at once, so that a container that is started again finds an orphan to wait for.
         match driver.endpoints.try_lock(&endpoint) {
             Some(mut slot) => end_if_lost(driver, &mut slot),
             None => {
@@ -43,7 +44,7 @@ pub(crate) fn sweep(driver: &Driver) {
     });
 }
 
-/// Makes an orphan of an attachment whose container has gone, and has it removed in the background.
+/// Makes an orphan of an attachment whose container has gone, and removes it in the background.
 fn end_if_lost(driver: &Driver, slot: &mut Option<Attachment>) {
     let Some(mut attachment) = slot.take_if(|attachment| lost_its_sandbox(attachment)) else {
         return;
@@ -65,16 +66,17 @@ fn end_if_lost(driver: &Driver, slot: &mut Option<Attachment>) {
     });
 }
 
-/// Begins the removal of what the previous dockerd has left half-made, if a new endpoint claims
-/// the same: the user's next attempt at what failed then.
+/// Begins the removal of endpoints that the previous dockerd has left half-made, if a new endpoint claims
+/// the same: the user tries again what failed then.
 pub(crate) async fn evict_inherited(driver: &Driver, claims: &Claims) {
     for endpoint in driver.inherited.all() {
         give_up(driver, &endpoint, Some(claims)).await;
     }
 }
 
-/// Begins the removal of an inherited endpoint's attachment, if no container has it, and, if
-/// there are any, it has what these claim. One that a call is at work on is left alone.
+/// Begins the removal of an inherited endpoint's attachment, if no container has it, and if it has
+/// something that these claims name (without claims: always). An endpoint that a call works on is left
+/// alone.
 async fn give_up(driver: &Driver, endpoint: &EndpointId, claims: Option<&Claims>) {
     let Some(mut slot) = driver.endpoints.try_lock(endpoint) else { return };
     let Some(attachment) = slot.as_ref() else { return };

@@ -1,5 +1,5 @@
-//! CNI's GC, which removes whatever is not valid: only on request, since other runtimes may share
-//! a conflist.
+//! CNI's GC, which removes everything that is not in its list of valid attachments. It runs only on
+//! request, because other runtimes may share a conflist.
 
 use std::path::Path;
 
@@ -9,11 +9,11 @@ use crate::lifecycle::driver::Driver;
 use crate::lifecycle::error::{Result, chain};
 use crate::lifecycle::garbage::collect::{Finding, Outcome};
 
-/// Where libcni and its users keep their attachments.
+/// The cache of libcni and its users.
 const LIBCNI_CACHE: &str = "/var/lib/cni";
 
 impl Driver {
-    /// Has the plugins of every conflist that a Docker network is on collect what is not valid.
+    /// Runs GC of every conflist that a Docker network uses.
     pub(crate) async fn collect_exclusively(&self, apply: bool) -> Vec<Finding> {
         let mut findings = Vec::new();
         for name in self.networks.conflists() {
@@ -29,7 +29,7 @@ impl Driver {
         findings
     }
 
-    /// Has the plugins of one conflist collect, and tells what is valid.
+    /// Runs GC of one conflist, with the list of its valid attachments.
     async fn collect_conflist(
         &self,
         name: &str,
@@ -46,7 +46,7 @@ impl Driver {
             return Ok(Outcome::Kept(why));
         }
         let cache = Cache::new(Path::new(LIBCNI_CACHE));
-        // Nothing becomes valid, or ceases to be, from here on. Only to look, nobody has to wait.
+        // From here on the list of valid attachments does not change. A mere look need not wait for this.
         let _turns = match apply {
             true => Some((self.chains.alone(name).await, cache.turn_for_gc().await?)),
             false => None,

@@ -1,5 +1,5 @@
-//! Whether some namespace of the host still has an address: what keeps a live container from being
-//! taken for garbage. So it closes on errors: a namespace that cannot be looked into may have it.
+//! Whether a namespace of the host still has an address. This protects a live container from being removed
+//! as garbage. So an error counts as yes: a namespace that cannot be read may have the address.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs;
@@ -22,13 +22,13 @@ const DOCKERS: &str = "/run/docker/netns";
 #[derive(Debug, Default)]
 pub(crate) struct InUse {
     addresses: HashSet<IpAddr>,
-    /// A namespace that may have any of them, and why it cannot be looked into.
+    /// A namespace that may have any of them, and why it cannot be read.
     untold: Option<String>,
 }
 
 impl InUse {
-    /// Looks for these addresses in every other namespace of the host, which is not pinned in
-    /// `netns_dir`; without any there is nothing to look for.
+    /// Looks for these addresses in every other namespace of the host, except those pinned in `netns_dir`.
+    /// Without addresses there is nothing to look for.
     pub(crate) async fn among(addresses: &BTreeSet<IpAddr>, netns_dir: &Path) -> Self {
         let mut used = Self::default();
         if addresses.is_empty() {
@@ -40,8 +40,7 @@ impl InUse {
             used.untold = Some(chain(&error));
             Vec::new()
         });
-        // The first process of a PID namespace, as in Docker's managed plugin, sees none of the
-        // host's others.
+        // Process 1 of a PID namespace, as in Docker's managed plugin, sees no other process of the host.
         if process::id() == 1 {
             used.untold = Some("from a container no process of the host is seen".to_owned());
         }
@@ -92,13 +91,13 @@ async fn addresses_in(path: &Path) -> Result<Vec<IpAddr>> {
 enum Namespace {
     /// At a path by which it can be entered.
     At(PathBuf),
-    /// That of a process, by its folder in /proc, which has more privileges than this one has: the
-    /// kernel lets nobody but its equals enter it. It shows everybody the tables in there.
+    /// The namespace of a process, by its folder in /proc. The process has more privileges than this one,
+    /// so the kernel refuses to enter its namespace, but shows the tables in there.
     Of(PathBuf),
 }
 
-/// Attachments whose namespace somebody has pinned outside of `netns_dir`, with the path: another
-/// driver, with folders of its own.
+/// Attachments whose namespace is pinned outside of `netns_dir`, with the path: another driver with its own
+/// folders has pinned it.
 pub(crate) fn pinned_elsewhere(netns_dir: &Path) -> Result<HashMap<AttachmentId, PathBuf>> {
     let pins = pins_outside(netns_dir)?.into_iter();
     let of_attachments =
@@ -107,17 +106,17 @@ pub(crate) fn pinned_elsewhere(netns_dir: &Path) -> Result<HashMap<AttachmentId,
 }
 
 fn pins_outside(netns_dir: &Path) -> Result<Vec<PathBuf>> {
-    // The kernel tells real paths.
+    // The kernel reports real paths.
     let own = fs::canonicalize(netns_dir).unwrap_or_else(|_| netns_dir.to_owned());
     let mut pins = netns::pins()?;
     pins.retain(|pin| pin.parent() != Some(&own));
     Ok(pins)
 }
 
-/// Each network namespace that a process lives in, or that Docker or somebody else has pinned
-/// outside of `netns_dir`, but for this process's own.
+/// Each network namespace of a process, or pinned by Docker or others outside of `netns_dir`, except this
+/// process's own.
 fn other_namespaces(netns_dir: &Path) -> Result<Vec<Namespace>> {
-    // Without a namespace: a process that has ended, or a pin that was taken off.
+    // Without a namespace: a process that has ended, or a pin that was removed.
     let mut seen = HashSet::from([None, netns::identity(Path::new("/proc/self/ns/net"))?]);
     let mut namespaces = Vec::new();
     for process in entries(Path::new("/proc"))?.into_iter().filter(|path| is_process(path)) {
@@ -164,7 +163,7 @@ async fn addresses_of(process: PathBuf) -> Result<Vec<IpAddr>> {
     .await
 }
 
-/// The addresses that /proc/net/fib_trie tells: each on a line of its own, and below it what it is.
+/// The addresses in /proc/net/fib_trie: each on its own line, with its kind on the line below.
 fn local_in(fib_trie: &str) -> Vec<IpAddr> {
     let mut found = Vec::new();
     let mut last: Option<IpAddr> = None;
@@ -199,7 +198,7 @@ mod tests {
             .stdout(std::process::Stdio::piped())
             .spawn()
             .unwrap();
-        // It has entered once it speaks.
+        // Its first output shows that it has entered the namespace.
         std::io::Read::read_exact(process.stdout.as_mut().unwrap(), &mut [0]).unwrap();
         let folder = PathBuf::from(format!("/proc/{}", process.id()));
         let mut shown = addresses_of(folder).await.unwrap();

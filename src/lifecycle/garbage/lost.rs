@@ -1,12 +1,11 @@
-//! Whether anybody will ask for an attachment's removal any more.
+//! Whether anybody will still ask for an attachment's removal.
 
 use crate::lifecycle::interface::Interfaces;
 use crate::lifecycle::interface::place::Place;
 use crate::lifecycle::record::Attachment;
 use crate::netns;
 
-/// Why nobody will ask for the attachment's removal any more; none if somebody may, or if that
-/// cannot be told.
+/// Why nobody will ask for the attachment's removal any more; none if somebody may, or if that is unknown.
 pub(crate) async fn reason(
     interfaces: &Interfaces,
     attachment: &Attachment,
@@ -15,8 +14,8 @@ pub(crate) async fn reason(
         return Some("its container has ended, and Docker has not said so");
     }
     if attachment.settled().is_some() {
-        // No look into the containers that run, which are nearly all: what Docker takes out of
-        // one it puts here.
+        // Running containers, which are nearly all, are not looked into: an interface that Docker takes out
+        // of one, it puts here.
         let taken_out = interfaces.aside.link(&attachment.parameters.if_name).await.ok()?;
         return taken_out.map(|_| "Docker took it out of its container, and said no more");
     }

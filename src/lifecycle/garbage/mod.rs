@@ -1,4 +1,4 @@
-//! Attachments that nobody will ask to be removed any more, and what they left on the host.
+//! Attachments whose removal nobody will ask for any more, and what they left on the host.
 
 pub(crate) mod collect;
 pub(crate) mod dockerds;

@@ -1,5 +1,5 @@
-//! What a network's own chain has left on the host, once Docker has removed the network: its bridge, and
-//! the folder of its leases. It goes when the last attachment has gone, whose DEL looks for it.
+//! What a network's own chain has left on the host when Docker has removed the network: its bridge, and the
+//! folder of its leases. It is removed after the last attachment, whose DEL still needs it.
 
 use std::fs;
 use std::io;
@@ -13,7 +13,7 @@ use crate::netlink::Netlink;
 use crate::translate;
 
 impl Driver {
-    /// Takes down what there is of every network that Docker has removed, in the background.
+    /// Removes the bridge and the leases of every network that Docker has removed, in the background.
     pub(crate) fn take_down_removed(&self) {
         for network in self.networks.removed() {
             let driver = self.clone();
@@ -21,8 +21,8 @@ impl Driver {
         }
     }
 
-    /// Takes down what there is of a removed network, as soon as its attachments have gone. If one of them
-    /// stays, so does the network's record, and this is tried again at each look for garbage.
+    /// Removes the bridge and the leases of a removed network, as soon as its attachments are gone. If an
+    /// attachment stays, the network's record stays too, and each garbage collection tries this again.
     pub(crate) async fn take_down(&self, network: &Network) {
         let going = self.removals.going(&network.conflist);
         if !going.is_empty() {
@@ -41,7 +41,7 @@ impl Driver {
     }
 
     async fn take_down_now(&self, network: &Network) -> Result<()> {
-        // Docker may have made it again, as a swarm does.
+        // Docker may have made the network again, as a swarm does.
         let _alone = self.networks.alone().await;
         if !self.networks.is_removed(&network.id) {
             return Ok(());

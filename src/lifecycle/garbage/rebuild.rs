@@ -1,4 +1,4 @@
-//! A record again for what is left of an attachment, so that its chain's DEL can run.
+//! Makes a new record for the remains of an attachment, so that its chain's DEL can run.
 
 use ipnet::IpNet;
 use serde_json::json;
@@ -15,8 +15,8 @@ use crate::translate::PORT_MAPPINGS;
 use crate::{cni, netns, translate};
 
 impl Driver {
-    /// Removes what is left of an attachment: by its chain's DEL, where the chain is known, or by that
-    /// of each chain that it may be of.
+    /// Removes what is left of an attachment: by its chain's DEL, if the chain is known, or else by the DEL
+    /// of each possible chain.
     pub(crate) async fn remove_remains(
         &self,
         id: AttachmentId,
@@ -42,10 +42,9 @@ impl Driver {
         Ok(())
     }
 
-    /// The chains that may have made an attachment of which nothing names the chain: those of Docker's
-    /// networks whose leases nobody sees but their own IPAM. Each is told that the id has gone, which
-    /// is nothing to one that never heard of it. But only where it is known that nobody has the
-    /// address any more.
+    /// The chains that may have made an attachment whose chain is unknown: chains of Docker's networks
+    /// whose leases only their own IPAM can see. The DEL of each gets the id; a chain that does not know
+    /// the id ignores it. This is done only if it is known that nobody has the address any more.
     fn may_have_made<'l>(
         &self,
         remains: &Remains,
@@ -58,8 +57,8 @@ impl Driver {
         if remains.addresses.is_empty() { Vec::new() } else { hidden.collect() }
     }
 
-    /// An interface for DEL to find: what is left of the attachment's own, or a stand-in, with the
-    /// addresses that are left of it.
+    /// An interface for DEL to find: the attachment's own, if it is left, or a stand-in, with the known
+    /// addresses.
     async fn staged_again(
         &self,
         id: AttachmentId,
@@ -82,7 +81,7 @@ impl Driver {
             let subnet = subnets.iter().find(|subnet| subnet.contains(address));
             let prefix_len =
                 subnet.map_or(if address.is_ipv4() { 32 } else { 128 }, IpNet::prefix_len);
-            // Within what its family allows: it was a subnet's.
+            // Within the limits of its family: it was the prefix of a subnet.
             if let Ok(net) = IpNet::new(*address, prefix_len) {
                 netlink.add_address(link.index, &Address::from(net)).await?;
             }
@@ -108,7 +107,7 @@ impl Driver {
         let attachment = Attachment {
             id,
             made: remains.made,
-            // Docker's own ids for them went with the record.
+            // Docker's own ids were lost with the record.
             network: id.without_dashes(),
             endpoint: id.without_dashes(),
             boot_id: self.boot_id.to_string(),

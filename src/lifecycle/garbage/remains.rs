@@ -1,12 +1,12 @@
-//! What attachments leave on a host, and whose it is.
+//! What attachments leave on a host, and to whom it belongs.
 //!
-//! Everything that an attachment leaves behind bears its id or its interface's name, and the one
-//! follows from the other ([`AttachmentId::if_name`]). Something is proven to be this driver's
-//! if it has both, as a lease of `host-local` does, or is in a place where only this driver puts
-//! things: its folder of pinned namespaces, and rules with its comment.
+//! Everything that an attachment leaves behind has its id or its interface's name. The name follows from
+//! the id ([`AttachmentId::if_name`]). It is proven to be this driver's if it has both, like a lease of
+//! `host-local`, or if it is in a place that only this driver uses: its folder of pinned namespaces, or
+//! rules with its comment.
 //!
-//! "Cannot tell" is never "not there": only what the kernel says is not there counts so. Whatever
-//! else keeps this from looking ends the survey, and nothing is removed.
+//! "Unknown" is never "absent": something is absent only if the kernel says so. Any other error ends the
+//! survey, and nothing is removed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -25,24 +25,24 @@ use crate::lifecycle::record::AttachmentId;
 use crate::netlink::{Link, Netlink};
 use crate::translate;
 
-/// What is on the host of one attachment.
+/// What one attachment has on the host.
 #[derive(Debug, Default)]
 pub(crate) struct Remains {
-    /// By which conflist it was made, as far as that can be seen.
+    /// The conflist that made it, if that can be seen.
     pub(crate) conflist: Option<String>,
     /// The addresses that it had.
     pub(crate) addresses: BTreeSet<IpAddr>,
     /// What was found, in words.
     pub(crate) found: Vec<String>,
-    /// Whether some of it can only be this driver's.
+    /// Whether a part of it can only be this driver's.
     pub(crate) proven: bool,
-    /// When the latest of it was made, as far as anything tells: an id of version 0.1.0, a lease, a
-    /// namespace. Rules and interfaces do not.
+    /// When the latest part was made, if that is known: from an id of version 0.1.0, a lease or a
+    /// namespace. Rules and interfaces have no time.
     pub(crate) made: Option<SystemTime>,
 }
 
 impl Remains {
-    /// How old it is, if anything tells; nothing if the clock was set back since.
+    /// How old it is, if that is known; zero if the clock was set back since.
     pub(crate) fn age(&self) -> Option<Duration> {
         self.made.map(|made| made.elapsed().unwrap_or_default())
     }
@@ -52,9 +52,9 @@ impl Remains {
 #[derive(Debug, Default)]
 pub(crate) struct Survey {
     pub(crate) attachments: BTreeMap<AttachmentId, Remains>,
-    /// Interfaces whose name looks like this driver's, and that nothing else belongs to.
+    /// Interfaces whose name looks like this driver's, without any other trace.
     pub(crate) stray_links: Vec<String>,
-    /// Bridges that are named like those of built-in networks.
+    /// Bridges with names like those of built-in networks.
     pub(crate) stray_bridges: Vec<Link>,
 }
 
@@ -62,7 +62,7 @@ impl Survey {
     /// Looks at the leases of these conflists, at pinned namespaces, rules and interfaces.
     ///
     /// # Errors
-    /// A folder, the kernel or `iptables` does not tell. A folder that is not there is empty.
+    /// A folder, the kernel or `iptables` cannot be read. A folder that does not exist is empty.
     pub(crate) async fn take(
         lists: &[NetworkConfigList],
         netns_dir: &Path,
@@ -110,12 +110,12 @@ impl Survey {
         remains
     }
 
-    /// A file that is this driver's, and that was made with the attachment.
+    /// A file of this driver that was made with the attachment.
     fn note_file(&mut self, id: AttachmentId, what: &str, path: &Path) -> &mut Remains {
         let remains = self.note(id, format!("{what} {}", path.display()));
         remains.proven = true;
         if id.made().is_none() {
-            // What cannot be asked may be new.
+            // If its time cannot be read, it may be new.
             let time = fs::metadata(path).and_then(|file| file.modified());
             remains.made = remains.made.max(Some(time.unwrap_or_else(|_| SystemTime::now())));
         }

@@ -1,6 +1,5 @@
-//! What is done at start, the driver's and dockerd's: every attachment that something
-//! interrupted is brought to its end, each on its own, in the background. What still runs is
-//! not touched.
+//! What is done at the start of the driver or of dockerd: every interrupted attachment is removed, each on
+//! its own, in the background. Attachments of running containers are not touched.
 
 use std::fs;
 
@@ -8,7 +7,7 @@ use crate::lifecycle::driver::Driver;
 use crate::lifecycle::error::{Error, Result};
 use crate::lifecycle::record::{Attachment, PhaseName};
 
-/// Parts the attachments that go on from those that something interrupted.
+/// Separates the attachments that continue from those that were interrupted.
 pub(crate) fn part(attachments: Vec<Attachment>, boot_id: &str) -> Parted {
     let mut parted = Parted::default();
     for mut attachment in attachments {
@@ -24,7 +23,7 @@ pub(crate) fn part(attachments: Vec<Attachment>, boot_id: &str) -> Parted {
     parted
 }
 
-/// Attachments, as they were found on disk.
+/// The attachments that were found on disk.
 #[derive(Debug, Default)]
 pub(crate) struct Parted {
     pub(crate) live: Vec<Attachment>,
@@ -43,7 +42,7 @@ fn interrupted(attachment: &Attachment, boot_id: &str) -> Option<&'static str> {
     }
 }
 
-/// Removes what was interrupted, in the background. Until then it is known as an orphan.
+/// Removes the interrupted attachments in the background. Until then they are orphans.
 pub(crate) fn remove(driver: &Driver, interrupted: Vec<Attachment>) {
     if interrupted.is_empty() {
         return;
@@ -53,7 +52,8 @@ pub(crate) fn remove(driver: &Driver, interrupted: Vec<Attachment>) {
         interrupted.into_iter().map(|attachment| driver.removals.begin(attachment)).collect();
     let driver = driver.clone();
     driver.background.clone().spawn(async move {
-        // A DEL that runs beside the last driver's ADD would not see what that is about to make.
+        // A DEL that runs in parallel to an ADD of the last driver would not see what that ADD is about to
+        // make.
         driver.chains.end_strays(strays).await;
         for cell in cells {
             driver.removals.soon(cell);
@@ -61,7 +61,7 @@ pub(crate) fn remove(driver: &Driver, interrupted: Vec<Attachment>) {
     });
 }
 
-/// The kernel's name for the present boot (`random(4)`).
+/// The kernel's id of the current boot (`random(4)`).
 pub(crate) fn boot_id() -> Result<String> {
     fs::read_to_string("/proc/sys/kernel/random/boot_id")
         .map(|id| id.trim().to_owned())

@@ -44,12 +44,12 @@ impl Chains {
         }
     }
 
-    /// Where the conflists are.
+    /// The folder of the conflists.
     pub(crate) fn conf_dir(&self) -> &ConfDir {
         &self.conf_dir
     }
 
-    /// Tells at start what will not be obeyed, as others could change it.
+    /// Logs at start which files will be refused because users other than root could change them.
     pub(crate) fn warn_of_untrusted(&self) {
         for problem in self.runtime.untrusted() {
             tracing::warn!(%problem, "no such plugin will be run");
@@ -63,14 +63,14 @@ impl Chains {
     fn conflist(&self, name: Option<&str>) -> Result<NetworkConfigList> {
         let list = choose(&self.conf_dir, name)?;
         translate::attaches(&list)?;
-        // The loopback interface of a container is Docker's; that of staging is up already.
+        // Docker sets up the loopback interface of a container; the one in staging is up already.
         Ok(list.without("loopback"))
     }
 
-    /// The chain that a new network is to have; no subnet that is chosen for it overlaps one of `taken`.
+    /// The chain of a new network. A subnet that is chosen for it overlaps none of `taken`.
     ///
     /// # Errors
-    /// Its conflist is not there, or cannot be what Docker wants.
+    /// Its conflist does not exist, or cannot do what Docker asks for.
     pub(crate) async fn plan(
         self: &Arc<Self>,
         wishes: Wishes<'_>,
@@ -85,19 +85,19 @@ impl Chains {
         .await
     }
 
-    /// Judges whether Docker can have such a network on the conflist.
+    /// Judges whether Docker can have this network on the conflist.
     ///
     /// # Errors
-    /// With the reason and the remedy, whatever makes the network unusable.
+    /// The network cannot be used; the error has the reason and the remedy.
     pub(crate) async fn judge(&self, list: &NetworkConfigList, wishes: Wishes<'_>) -> Result<()> {
         self.find_plugins(list)?;
         judge(&self.runtime, list, Some(wishes)).await.verdict(list)
     }
 
-    /// The same, off the threads that serve Docker.
+    /// The same, on a thread for blocking work.
     ///
     /// # Errors
-    /// It is not there, or cannot be read.
+    /// It does not exist, or cannot be read.
     pub(crate) async fn read(self: &Arc<Self>, name: Option<&str>) -> Result<NetworkConfigList> {
         let (chains, name) = (Arc::clone(self), name.map(str::to_owned));
         on_blocking_thread(move || chains.conflist(name.as_deref())).await
@@ -118,8 +118,7 @@ impl Chains {
         .await
     }
 
-    /// The conflists of this host, and the embedded one; and what is the matter with a file that
-    /// gives none.
+    /// The conflists of this host, and the embedded one; and for each unusable file the reason.
     pub(crate) async fn known(
         self: &Arc<Self>,
     ) -> Result<(Vec<NetworkConfigList>, Option<String>)> {
@@ -127,7 +126,8 @@ impl Chains {
         on_blocking_thread(move || {
             let Listing { networks, problems } = folder.list();
             let lists = networks.into_iter().map(|listed| listed.list).chain(embedded().ok());
-            // What another file hides is read, and its leases are by the same name.
+            // A conflist of the same name in an earlier file hides this one. It is read already, and its
+            // leases have the same name.
             let unread =
                 problems.iter().find(|problem| !matches!(problem, ConfigError::Hidden { .. }));
             Ok((lists.collect(), unread.map(|problem| chain(problem))))
@@ -135,12 +135,12 @@ impl Chains {
         .await
     }
 
-    /// The conflist that is equal to `list` and that an attachment has already, or `list` itself.
+    /// The equal conflist that an attachment has already, or `list` itself.
     pub(crate) fn share(&self, list: NetworkConfigList) -> Arc<NetworkConfigList> {
         self.lists.share(list)
     }
 
-    /// Looks for every plugin of the chain, and for the IPAM plugins that they run.
+    /// Looks for every plugin of the chain, and for the IPAM plugins that these run.
     ///
     /// # Errors
     /// One is missing, or others than root could change it.
@@ -151,14 +151,14 @@ impl Chains {
         })
     }
 
-    /// Runs the chain's ADD, within the time that all of it may take.
+    /// Runs the chain's ADD, within the time limit for the whole chain.
     pub(crate) async fn add(
         &self,
         list: &NetworkConfigList,
         parameters: &cni::Attachment,
     ) -> Result<AttachResult> {
         let _turn = self.turns.beside_others(list.name()).await;
-        // The plugin that runs when the time is over is killed with all its children.
+        // A plugin that still runs at the limit is killed with all its children.
         match timeout(self.add_within, self.runtime.add(list, parameters)).await {
             Ok(ended) => Ok(ended?),
             Err(_) => {
@@ -168,7 +168,8 @@ impl Chains {
         }
     }
 
-    /// Runs the chain's DEL; after an ADD that gave no result, of as many plugins as will.
+    /// Runs the chain's DEL. After an ADD without a result, a plugin's failure does not stop the others'
+    /// DEL.
     pub(crate) async fn del(
         &self,
         list: &NetworkConfigList,
@@ -204,7 +205,7 @@ impl Chains {
         Ok(self.runtime.add_capability(list, parameters, PORT_MAPPINGS, result).await?)
     }
 
-    /// Takes published ports back: runs DEL of the plugins that declare `portMappings`.
+    /// Withdraws published ports: runs DEL of the plugins that declare `portMappings`.
     pub(crate) async fn unpublish(
         &self,
         list: &NetworkConfigList,
@@ -215,7 +216,7 @@ impl Chains {
         Ok(self.runtime.del_capability(list, parameters, PORT_MAPPINGS, result).await?)
     }
 
-    /// Runs the chain's GC. No other verb of the conflist runs meanwhile, if the caller has
+    /// Runs the chain's GC. No other verb of the conflist runs meanwhile, if the caller holds
     /// [`Chains::alone`].
     pub(crate) async fn gc(
         &self,
@@ -225,12 +226,12 @@ impl Chains {
         Ok(self.runtime.gc(list, valid).await?)
     }
 
-    /// Waits until no verb of the conflist runs, and keeps others from beginning.
+    /// Waits until no verb of the conflist runs, and lets no other begin.
     pub(crate) async fn alone(&self, conflist: &str) -> tokio::sync::OwnedRwLockWriteGuard<()> {
         self.turns.alone(conflist).await
     }
 
-    /// Ends what an earlier driver's plugins still do for these attachments.
+    /// Ends plugins of an earlier driver that still run for these attachments.
     pub(crate) async fn end_strays(&self, attachments: HashSet<String>) {
         self.runtime.end_strays(attachments).await;
     }

@@ -4,12 +4,12 @@ use crate::lifecycle::error::Result;
 use crate::lifecycle::record::Network;
 use crate::netlink::Netlink;
 
-/// The bridges of Docker's networks, and those that are only named like one.
+/// The bridges of Docker's networks, and other bridges with a name like Docker's.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct DockerBridges {
-    /// Those with a name of the user's, beside `docker0` and `br-…`.
+    /// Docker's bridges with a name that the user chose, besides `docker0` and `br-…`.
     pub(crate) named: Vec<String>,
-    /// Others' whose name begins with `br-`: a host may have its own addresses on one.
+    /// Bridges of others whose name begins with `br-`: a host may have its own addresses on one.
     pub(crate) not: Vec<String>,
 }
 
@@ -17,7 +17,7 @@ impl DockerBridges {
     /// Looks for them among the host's links and the rules of Docker's chains in the table filter.
     ///
     /// # Errors
-    /// The kernel does not tell.
+    /// The kernel cannot be asked.
     pub(crate) async fn among(
         own: &Netlink,
         isolated: &[&Network],
@@ -37,7 +37,7 @@ impl DockerBridges {
                 found.not.push(name);
             }
         }
-        // One of ours with such a name is none of Docker's either.
+        // A bridge of this driver with such a name is not Docker's either.
         let ours = isolated.iter().filter_map(|network| network.own_bridge());
         found.not.extend(ours.filter(|name| name.starts_with("br-")).map(str::to_owned));
         found.named.sort_unstable();
@@ -74,7 +74,7 @@ mod tests {
         ] {
             assert_eq!(is_usual(name), usual, "{name}");
         }
-        // Of 20.10 to 26.1, and of 28.
+        // Docker 20.10 to 26.1, and Docker 28.
         assert!(is_of_docker("-A DOCKER-ISOLATION-STAGE-2 -o mine -j DROP", "mine"));
         assert!(is_of_docker("-A DOCKER-BRIDGE -o mine -j DOCKER", "mine"));
         assert!(!is_of_docker("-A DOCKER-BRIDGE -o mine -j DOCKER", "min"));

@@ -9,7 +9,7 @@
 //! ```
 //!
 //! Only a rule that matches *every* packet from, or to, an address counts. A rule with further conditions,
-//! as a port or a state, is a policy of the administrator's, and is meant to come first.
+//! such as a port or a state, is a policy of the administrator, and is meant to come first.
 
 mod packets;
 mod rule;
@@ -63,7 +63,7 @@ impl Filter {
         filter
     }
 
-    /// Whether FORWARD has a rule that is printed so.
+    /// Whether FORWARD has a rule with exactly this text.
     pub(crate) fn has(&self, rule: &str) -> bool {
         self.positions.contains_key(rule)
     }
@@ -159,7 +159,7 @@ mod tests {
             vec!["-A FORWARD -i docker0 -j DROP"],
             vec!["-A FORWARD -i cni0 -o cni0 -j DROP"],
             vec!["-A FORWARD -s 10.23.0.0/16 -j DROP", "-A FORWARD -d 10.23.0.0/16 -j DROP"],
-            // As flannel and others that accept theirs before everybody else.
+            // flannel and others accept their own packets before everybody else's.
             vec![
                 "-A FORWARD -s 10.22.0.0/16 -j ACCEPT",
                 "-A FORWARD -d 10.22.0.0/16 -j ACCEPT",

@@ -1,33 +1,32 @@
 //! The exemption of an attachment's addresses from the policy of the host's FORWARD chain.
 //!
-//! Docker sets that policy to DROP, which also drops what two containers on one bridge
-//! send each other, and what comes in for a published port. The reference `firewall`
-//! plugin would let the former pass, not the latter, and its rules go before everybody
-//! else's. These are *appended*: whatever an administrator, Docker or a network policy has
-//! to say comes first, and only the policy is overruled. Without a DROP policy they change
-//! nothing.
+//! Docker sets that policy to DROP. It also drops packets between two containers on one bridge, and packets
+//! to a published port. The reference `firewall` plugin would accept the former, but not the latter, and it
+//! puts its rules before all others. These rules are *appended*: the rules of an administrator, of Docker
+//! or of a network policy come first, and only the policy of the chain is overruled. Without a DROP policy
+//! they change nothing.
 //!
 //! ```text
 //! -A FORWARD -s ADDRESS                                           -j ACCEPT
 //! -A FORWARD -d ADDRESS --ctstate RELATED,ESTABLISHED,DNAT        -j ACCEPT
 //! ```
 //!
-//! With `-o forward=open` the second one accepts whatever is sent to the address, as it would reach a
-//! pod: on a network that is routed from host to host, others open connections to it.
+//! With `-o forward=open` the second rule accepts all packets to the address, as for a pod: on a network
+//! that is routed from host to host, others open connections to it.
 //!
-//! On an `--internal` network only what stays in the subnet is accepted, whatever routes a
-//! container makes for itself:
+//! On an `--internal` network only packets within the subnet are accepted, whatever routes a container
+//! makes for itself:
 //!
 //! ```text
 //! -A FORWARD -s ADDRESS -d SUBNET                                 -j ACCEPT
 //! ```
 //!
-//! Join writes them, beside its own work: Docker lets the endpoints of one network be created one
-//! after another only, and joined side by side.
+//! Join writes the rules, in parallel to its other work: Docker creates the endpoints of one network one
+//! after another, but lets them join in parallel.
 //!
-//! Each rule bears a comment with the attachment's id, and is found by it again. The
-//! host's own `iptables-restore` writes them, as Docker and the plugins do ([`super::tables`]). On
-//! a host that has none, nobody sets a policy with it either.
+//! Each rule has a comment with the attachment's id, and is found again by it. The host's own
+//! `iptables-restore` writes the rules, as for Docker and the plugins ([`super::tables`]). A host without
+//! that program has no policy that was set by it.
 
 use std::collections::HashSet;
 use std::fmt::Write as _;
@@ -65,7 +64,7 @@ pub fn exempts_by_default(list: &NetworkConfigList) -> bool {
 /// Writes the rules for every address that ADD gave, if the attachment is to be exempt.
 pub(crate) async fn exempt(attachment: &Attachment) -> Result<()> {
     let [v4, v6] = Family::BOTH.map(|family| rules(attachment, family));
-    // Both to their end, so that neither writes rules when they are withdrawn already.
+    // Both run to their end, so that neither writes rules after they were withdrawn.
     let (v4, v6) = tokio::join!(Family::V4.apply(EXEMPT, &v4), Family::V6.apply(EXEMPT, &v6));
     v4.and(v6)
 }
@@ -73,7 +72,7 @@ pub(crate) async fn exempt(attachment: &Attachment) -> Result<()> {
 /// Writes the rules again, unless all of them are there.
 pub(crate) async fn complete(attachment: &Attachment) -> Result<()> {
     if !missing(attachment).await?.is_empty() {
-        // What is there would be there twice.
+        // Rules that exist would exist twice.
         withdraw(attachment).await?;
         exempt(attachment).await?;
     }
@@ -92,8 +91,8 @@ pub(crate) async fn missing(attachment: &Attachment) -> Result<Vec<String>> {
     Ok(missing)
 }
 
-/// The rules of an exempt attachment that are not among the present ones of that family. Where
-/// the host has no program for them, they cannot be there, and nothing is missing.
+/// The rules of an exempt attachment that are not among the current rules of that family. Where the host
+/// has no program for them, no rule can exist, and nothing is missing.
 fn missing_of(attachment: &Attachment, family: Family, present: &Listed) -> Vec<String> {
     let Some(present) = present else { return Vec::new() };
     let rules = rules(attachment, family);
@@ -115,7 +114,7 @@ impl Exempt {
         let id = attachment.id;
         let [ipv4, ipv6] = match attachment.result() {
             Some(_) => Family::BOTH.map(|family| !rules(attachment, family).is_empty()),
-            // What was found without its record may have any.
+            // An attachment that was found without its record may have rules of both families.
             None => [attachment.forwarded; 2],
         };
         (ipv4 || ipv6).then_some(Self { id, ipv4, ipv6 })
@@ -137,12 +136,12 @@ pub(crate) async fn withdraw(attachment: &Attachment) -> Result<()> {
     }
 }
 
-/// Removes whatever rules bear the attachment's id.
+/// Removes all rules with the attachment's id.
 pub(crate) async fn withdraw_all(id: AttachmentId) -> Result<()> {
     withdraw_of(&[Exempt { id, ipv4: true, ipv6: true }]).await
 }
 
-/// Removes the rules of these attachments: of a family all or none.
+/// Removes the rules of these attachments: all rules of a family, or none.
 pub(crate) async fn withdraw_of(exempt: &[Exempt]) -> Result<()> {
     let remove = async |family| {
         let ids = exempt.iter().filter(|it| it.has(family)).map(|it| it.id);
@@ -171,13 +170,13 @@ fn comment(id: AttachmentId) -> String {
     format!("\"cnm-cni {id}\"")
 }
 
-/// The attachment that a rule is of.
+/// The attachment that a rule belongs to.
 fn bearer(rule: &str) -> Option<AttachmentId> {
     AttachmentId::parse(rule.split_once("\"cnm-cni ")?.1.split_once('"')?.0)
 }
 
-/// An exempt attachment's rules for the addresses of one family that ADD gave, a line each, as
-/// `iptables -S` prints them, so that they are found again.
+/// An exempt attachment's rules for the addresses of one family that ADD gave. One line each, as `iptables
+/// -S` prints them, so that they are found again.
 pub(crate) fn rules(attachment: &Attachment, family: Family) -> String {
     let ips = attachment.result().into_iter().flat_map(|result| &result.ips);
     let addresses = ips
@@ -207,8 +206,8 @@ pub(crate) fn rules(attachment: &Attachment, family: Family) -> String {
     })
 }
 
-/// Removes whatever rules of one family bear one of these ids. A host that has lost its program
-/// keeps them; garbage collection finds them once it is back.
+/// Removes all rules of one family with one of these ids. If the host's program was uninstalled, the rules
+/// stay; garbage collection finds them once the program is back.
 async fn remove(family: Family, ids: &HashSet<AttachmentId>) -> Result<()> {
     if ids.is_empty() {
         return Ok(());

@@ -1,10 +1,9 @@
-//! Isolation: containers of one network are kept from those of other isolated networks, and of Docker's
-//! own bridge networks, as Docker keeps its own from each other.
+//! Isolation: containers of an isolated network cannot reach other isolated networks, nor Docker's own
+//! bridge networks, and cannot be reached from there. Docker separates its own networks in the same way.
 //!
-//! What decides about forwarded packets in the table filter are many: Docker puts its chains first again
-//! and again, and accepts what its bridges send. So these rules are in the table mangle, whose FORWARD the
-//! packets pass before that, whatever is added to filter later. They drop what begins a connection.
-//! Answers pass, and so does what was sent to a published port of the host:
+//! The rules are in the table mangle. Its FORWARD chain comes before that of the table filter, where Docker
+//! puts its own chains first again and again, and accepts what its bridges send. The rules drop packets
+//! that begin a connection. Answers pass, and so do packets to a published port of the host:
 //!
 //! ```text
 //! -A FORWARD -j CNM-CNI-ISOLATE
@@ -18,12 +17,12 @@
 //! -A CNM-CNI-ISOLATE-IN -o BRIDGE -j DROP
 //! ```
 //!
-//! Bridges of others whose name begins with `br-` are excepted. Of a user's conflist, whose bridge is
-//! others' too, the subnets stand in the place of the bridge. On a host without `iptables`, `nft` is told
-//! the same in a table of its own.
+//! Bridges that are not Docker's, but whose name begins with `br-`, are excepted. A user's conflist may
+//! share its bridge with others. There the subnets are used instead of the bridge. On a host without
+//! `iptables`, `nft` makes the same rules in a table of their own.
 //!
-//! The rules follow from the networks on record: all of them are compared with what there is, and written
-//! at once if that differs. Without an isolated network there are none.
+//! The rules follow from the networks on record. All rules are compared with those of the host, and written
+//! in one step if they differ. Without an isolated network there are no rules.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -40,19 +39,19 @@ const OPERATION: &str = "keep networks apart";
 /// The rules that keep networks apart.
 #[derive(Debug, Default)]
 pub(crate) struct Isolation {
-    /// When the rules were last seen to be as they should be: since this time, for certain.
+    /// The rules were right at this time, when they were last compared.
     seen: tokio::sync::Mutex<Option<Instant>>,
 }
 
 impl Isolation {
-    /// Makes the rules what the networks on record ask for.
+    /// Makes the rules that the networks on record need.
     ///
     /// # Errors
     /// The host's rules cannot be read or written.
     pub(crate) async fn ensure(&self, networks: &Networks, own: &Netlink) -> Result<()> {
         let asked = Instant::now();
         let mut seen = self.seen.lock().await;
-        // Somebody else has looked while this one waited.
+        // Another call has compared them while this one waited.
         if seen.is_some_and(|since| since >= asked) {
             return Ok(());
         }
@@ -61,7 +60,7 @@ impl Isolation {
         let isolated = isolated(&networks);
         let [v4, v6] = Family::BOTH.map(|family| write(family, &isolated, own));
         let (v4, v6) = tokio::join!(v4, v6);
-        // Both to their end.
+        // Both run to their end.
         let (v4, v6) = (v4?, v6?);
         if !v4 && !v6 {
             let docker = DockerBridges::among(own, &isolated, &[]).await?;
@@ -71,12 +70,12 @@ impl Isolation {
         Ok(())
     }
 
-    /// Whether the rules are as the networks on record ask for.
+    /// Whether the rules are those that the networks on record need.
     ///
     /// # Errors
     /// The host's rules cannot be read.
     pub(crate) async fn is_whole(&self, networks: &Networks, own: &Netlink) -> Result<bool> {
-        // Whoever writes them is let finish.
+        // Waits for a write that is under way.
         let _seen = self.seen.lock().await;
         let networks = networks.all();
         let isolated = isolated(&networks);
@@ -88,7 +87,7 @@ impl Isolation {
     }
 }
 
-/// Those that are kept apart, always in the same order, so that nothing differs by that alone.
+/// The isolated networks, always in the same order, so that the order alone makes no difference.
 fn isolated(networks: &[Arc<Network>]) -> Vec<&Network> {
     let all = networks.iter().map(AsRef::as_ref);
     let mut isolated: Vec<&Network> =
@@ -97,7 +96,7 @@ fn isolated(networks: &[Arc<Network>]) -> Vec<&Network> {
     isolated
 }
 
-/// Makes the rules of one family so, and says whether the host has a program for them.
+/// Makes the rules of one family, and returns whether the host has a program for them.
 async fn write(family: Family, isolated: &[&Network], own: &Netlink) -> Result<bool> {
     let Some(changes) = differing(family, isolated, own).await? else { return Ok(false) };
     if let Some(changes) = changes {
@@ -106,8 +105,8 @@ async fn write(family: Family, isolated: &[&Network], own: &Netlink) -> Result<b
     Ok(true)
 }
 
-/// What would make the rules of one family so, where they are not; none where the host has no program
-/// for them.
+/// The input that would make the rules of one family right, if they are not; none where the host has no
+/// program for them.
 async fn differing(
     family: Family,
     isolated: &[&Network],

@@ -9,7 +9,7 @@ use crate::process::host;
 
 const COMMAND: &str = "nft";
 
-/// Replaces the table, in one step; without a network it goes.
+/// Replaces the table, in one step; without a network the table is removed.
 pub(super) async fn write(isolated: &[&Network], docker: &DockerBridges) -> Result<()> {
     let text = table(isolated, docker);
     let written = host::run(COMMAND, &["-f", "-"], text.as_bytes()).await;
@@ -19,7 +19,7 @@ pub(super) async fn write(isolated: &[&Network], docker: &DockerBridges) -> Resu
     Ok(())
 }
 
-/// Whether the table is there; what is in it is not compared.
+/// Whether the table exists; its rules are not compared.
 pub(super) async fn is_there() -> Result<bool> {
     match host::run(COMMAND, &["list", "table", "inet", "cnm_cni"], b"").await {
         Ok(listed) => Ok(listed.is_some()),
@@ -36,7 +36,7 @@ fn error(failed: &host::Failed) -> Error {
 }
 
 fn table(isolated: &[&Network], docker: &DockerBridges) -> String {
-    // Made first, so that it can be deleted whether or not it was there.
+    // Made first, so that it can be deleted whether or not it existed.
     let mut text = "add table inet cnm_cni\ndelete table inet cnm_cni\n".to_owned();
     if isolated.is_empty() {
         return text;

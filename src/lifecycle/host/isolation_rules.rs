@@ -20,7 +20,7 @@ pub(super) fn rules(family: Family, isolated: &[&Network], docker: &DockerBridge
     let mut received = Vec::new();
     for network in isolated.iter().filter(|network| network.options.internal) {
         if let Some(bridge) = network.own_bridge() {
-            // Nothing of it leaves, nor comes in, whatever routes there are.
+            // No packet leaves the network or enters it, whatever routes there are.
             sent.push(format!("-i {bridge} ! -o {bridge} -j DROP"));
             sent.push(format!("! -i {bridge} -o {bridge} -j DROP"));
         }
@@ -41,7 +41,7 @@ pub(super) fn rules(family: Family, isolated: &[&Network], docker: &DockerBridge
     }
     let mut out = Vec::new();
     sent.extend(docker.not.iter().map(|bridge| format!("-i {bridge} -j RETURN")));
-    // It may be an isolated network's, too.
+    // The destination may be an isolated network, too.
     out.extend(docker.not.iter().map(|bridge| format!("-o {bridge} -g {IN}")));
     let usual = ["docker0", "br-+"].into_iter();
     for bridge in usual.chain(docker.named.iter().map(String::as_str)) {
@@ -56,8 +56,8 @@ pub(super) fn rules(family: Family, isolated: &[&Network], docker: &DockerBridge
     lead.chain(of(SENT, sent)).chain(of(OUT, out)).chain(of(IN, received)).collect()
 }
 
-/// What `iptables-restore` is to be told so that these rules are there instead of the present ones; none
-/// if they are. Without a rule the chains go.
+/// The input for `iptables-restore` that replaces the current rules by these; none if they are equal.
+/// Without a rule the chains are removed.
 pub(super) fn changes(present: &[String], rules: &[String]) -> Option<String> {
     let chain_of = |line: &str| line.split(' ').nth(1).map(str::to_owned);
     let is_ours = |line: &&String| {
@@ -79,7 +79,7 @@ pub(super) fn changes(present: &[String], rules: &[String]) -> Option<String> {
         return None;
     }
     let mut changes = String::new();
-    // Writing to a string cannot fail. A chain that is named so is made, or emptied.
+    // Writing to a string cannot fail. This line makes the chain, or empties it.
     CHAINS.iter().for_each(|chain| _ = writeln!(changes, ":{chain} - [0:0]"));
     (0..leads).for_each(|_| _ = writeln!(changes, "{}", LEAD.replacen("-A", "-D", 1)));
     if rules.is_empty() {
@@ -159,7 +159,7 @@ mod tests {
         assert_eq!(changes(&theirs, &[]), None);
         let written = changes(&theirs, &wanted).unwrap();
         assert!(written.contains("-I FORWARD -j CNM-CNI-ISOLATE\n") && !written.contains("-D "));
-        // The lead is there twice, or a rule is lost.
+        // The jump exists twice, or a rule is lost.
         let twice = [&present[..], &[LEAD.to_owned()]].concat();
         assert_eq!(changes(&twice, &wanted).unwrap().matches("-D FORWARD").count(), 2);
         let lost = &present[..present.len() - 1];

@@ -1,11 +1,11 @@
-//! What the kernel makes by itself, and so nobody has to put back or may take away.
+//! What the kernel makes by itself: nobody has to put it back, and nobody may remove it.
 
 use ipnet::IpNet;
 
 use crate::netlink::{MAIN_TABLE, Route, Rule, Snapshot};
 
-/// Takes out of a snapshot what is in every namespace, or comes with an address. A record is
-/// half as long without it, on disk and in memory.
+/// Removes from a snapshot what every namespace has, or what comes with an address. A record is half as
+/// long without it, on disk and in memory.
 pub(crate) fn forget_the_kernels(snapshot: &mut Snapshot) {
     snapshot.routes.retain(|route| !comes_by_itself(route));
     snapshot.rules.retain(|rule| !is_kernels(rule));
@@ -14,8 +14,8 @@ pub(crate) fn forget_the_kernels(snapshot: &mut Snapshot) {
     *snapshot = snapshot.clone();
 }
 
-/// Whether nobody has to make the route, and nobody may take it away: the addresses of this
-/// host, multicast, and what a router tells.
+/// Whether nobody has to make the route, and nobody may remove it: local and multicast routes, and those
+/// from a router's advertisement.
 pub(crate) fn comes_by_itself(route: &Route) -> bool {
     const LOCAL_TABLE: u32 = 255;
     /// `RTPROT_RA`: from a router's advertisement.

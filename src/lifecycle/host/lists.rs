@@ -1,4 +1,4 @@
-//! Equal conflists, kept once: a thousand attachments of one network have one between them.
+//! Equal conflists are kept once: a thousand attachments of one network share one conflist.
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
@@ -11,7 +11,7 @@ pub(crate) struct Lists {
 }
 
 impl Lists {
-    /// The one that is equal to `list`, or `list` itself if it is the first of its kind.
+    /// The conflist that is equal to `list`, or `list` itself if there is none.
     pub(crate) fn share(&self, list: impl Into<Arc<NetworkConfigList>>) -> Arc<NetworkConfigList> {
         let list = list.into();
         // Whole even if a holder panicked: every change is one step.

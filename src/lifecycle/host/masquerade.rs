@@ -1,5 +1,5 @@
-//! Which addresses of which attachments are hidden behind the host's, by the rules that the reference
-//! plugins write: with `iptables`, or with `nft`.
+//! Which addresses of attachments are masqueraded, by the rules that the reference plugins write with
+//! `iptables` or `nft`.
 
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
@@ -15,11 +15,11 @@ use crate::process::host;
 /// What the rules of the host's tables nat say.
 #[derive(Debug, Default)]
 pub(crate) struct Masquerade {
-    /// By the attachments' ids and interfaces' names, which rules have in their comments.
+    /// By the attachment's id and the interface's name, which the rules have in their comments.
     addresses: HashMap<String, HashSet<IpAddr>>,
-    /// The attachments whose ports lead to them.
+    /// The attachments to which a published port is translated.
     published: HashSet<(Family, AttachmentId)>,
-    /// Why it cannot be told of a family.
+    /// For each family that cannot be read, why.
     untold: HashMap<Family, String>,
 }
 
@@ -46,7 +46,7 @@ impl Masquerade {
         self.untold.insert(family, chain(error));
     }
 
-    /// Rules that lead an address to a chain of its own, which masquerades.
+    /// Rules by which an address jumps to its own chain, which masquerades.
     fn note_iptables(&mut self, family: Family, rules: &[String]) {
         let words = |rule: &str, flag: &str| {
             let value = rule.split_once(flag)?.1.split(' ').next()?;
@@ -72,7 +72,7 @@ impl Masquerade {
                 let address = address.and_then(|net| net.split('/').next()?.parse().ok());
                 self.addresses.entry(id.to_string()).or_default().extend::<Option<IpAddr>>(address);
             }
-            // What comes from outside passes the one, what this host sends the other.
+            // Packets from outside pass the first chain, packets from this host the second.
             if rule.contains("dnat name: ")
                 && leads("PREROUTING", &chain)
                 && leads("OUTPUT", &chain)
@@ -98,10 +98,10 @@ impl Masquerade {
         }
     }
 
-    /// Whether an address of the attachment's is hidden.
+    /// Whether an address of the attachment is masqueraded.
     ///
     /// # Errors
-    /// That cannot be told, and why.
+    /// The rules cannot be read.
     pub(crate) fn hides(
         &self,
         attachment: &Attachment,
@@ -117,14 +117,14 @@ impl Masquerade {
         }
     }
 
-    /// Whether the reference plugin's rules of `iptables` lead ports to the attachment.
+    /// Whether `iptables` rules of the reference plugin publish ports of the attachment.
     pub(crate) fn publishes(&self, family: Family, id: AttachmentId) -> bool {
         self.published.contains(&(family, id))
     }
 }
 
-/// Whether the host has lost rules that hid an address of the attachment's when it joined: some
-/// plugins insist on finding them at DEL, for each address that is live. Not if it cannot be told.
+/// Whether the host has lost rules that masqueraded an address of the attachment when it joined. Some
+/// plugins' DEL fails without them, for each live address. False if the rules cannot be read.
 pub(crate) async fn is_lost(attachment: &Attachment) -> bool {
     let seen = attachment.host_side().and_then(|side| side.masqueraded.as_ref());
     let Some(seen) = seen.filter(|seen| !seen.is_empty()) else { return false };
@@ -132,8 +132,8 @@ pub(crate) async fn is_lost(attachment: &Attachment) -> bool {
     seen.iter().any(|address| rules.hides(attachment, *address) == Ok(false))
 }
 
-/// The table in which the reference plugins masquerade with `nft`; empty where there is none, or
-/// no such program.
+/// The table in which the reference plugins masquerade with `nft`; empty where there is no such table or
+/// program.
 async fn nft_table() -> Result<String> {
     const COMMAND: &str = "nft";
     match host::run(COMMAND, &["list", "table", "inet", "cni_plugins_masquerade"], b"").await {

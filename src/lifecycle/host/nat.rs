@@ -11,7 +11,7 @@ use crate::lifecycle::record::AttachmentId;
 #[derive(Debug, Default)]
 pub(crate) struct Masqueraded {
     addresses: HashSet<IpAddr>,
-    /// Families of which that cannot be told.
+    /// Families whose rules cannot be read.
     untold: Vec<Family>,
 }
 
@@ -22,7 +22,7 @@ impl Masqueraded {
         for family in Family::BOTH {
             match family.list(Table::Nat).await {
                 Ok(Some(rules)) => masqueraded.addresses.extend(masqueraded_by(&rules, id)),
-                // Rules may be there whose program is not.
+                // The rules may exist although the program is not installed.
                 Ok(None) => masqueraded.untold.push(family),
                 Err(error) => {
                     tracing::warn!(attachment = %id, error = chain(&error),
@@ -34,26 +34,25 @@ impl Masqueraded {
         masqueraded
     }
 
-    /// Whether there are rules for the address, as far as can be told.
+    /// Whether there are rules for the address, or may be.
     pub(crate) fn may_have(&self, address: IpAddr) -> bool {
         self.addresses.contains(&address) || self.untold.contains(&Family::of(address))
     }
 }
 
-/// The addresses of an attachment whose packets are led to a chain of its own by these rules.
+/// The addresses of an attachment whose packets jump to its own chain by these rules.
 pub(crate) fn masqueraded_by(rules: &[String], id: AttachmentId) -> impl Iterator<Item = IpAddr> {
     let of_attachment =
         rules.iter().filter(move |rule| named_in(rule).is_some_and(|(_, of)| of == id));
     of_attachment.filter_map(|rule| source_of(rule))
 }
 
-/// The address that a rule is for what comes from.
+/// The source address that a rule matches.
 pub(crate) fn source_of(rule: &str) -> Option<IpAddr> {
     rule.split_once("-s ")?.1.split(['/', ' ']).next()?.parse().ok()
 }
 
-/// The addresses that a rule's chain sends packets to: as `portmap` does, in a chain for each
-/// attachment.
+/// The addresses that a rule's chain sends packets to. `portmap` makes such a chain for each attachment.
 pub(crate) fn destinations_of<'r>(
     rules: &'r [String],
     rule: &str,

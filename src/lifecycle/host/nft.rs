@@ -1,8 +1,8 @@
-//! Chains of nftables that see forwarded packets beside those of `iptables`, as a firewall of the
-//! host's own has them. Each has to let a packet pass: what one accepts another may drop.
+//! Chains of nftables that see forwarded packets in addition to those of `iptables`, as a host's own
+//! firewall makes them. Every chain has to accept a packet: one chain may drop what another accepts.
 //!
-//! Only what drops every packet of an address for certain is reported: a chain with a rule that this
-//! program cannot judge may let them pass.
+//! A chain is reported only if it certainly drops every packet of an address. A chain with a rule that this
+//! program cannot judge may accept them.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -22,12 +22,12 @@ pub(crate) struct Chain {
     family: String,
     table: String,
     name: String,
-    /// Whether its policy drops what no rule decided on.
+    /// Whether its policy is to drop packets that no rule decided on.
     drops: bool,
     rules: Vec<Value>,
 }
 
-/// Whether a rule meets packets.
+/// Whether a rule matches packets.
 enum Meets {
     All,
     None,
@@ -76,7 +76,7 @@ async fn list(what: &[&str]) -> Result<Vec<Value>> {
 }
 
 impl Chain {
-    /// Whether it drops all of these packets, unless they belong to a connection that was accepted.
+    /// Whether the chain drops all of these packets, except those of an accepted connection.
     pub(crate) fn drops(&self, family: Family, packets: Packets<'_>) -> bool {
         let ours = match family {
             Family::V4 => "ip",
@@ -91,7 +91,7 @@ impl Chain {
                 Meets::All if ends("drop") || ends("reject") => return true,
                 Meets::All if ends("accept") => return false,
                 Meets::None => {}
-                // It may accept some, here or in the chain that it leads to.
+                // The rule may accept some, here or in the chain that it jumps to.
                 _ if ["accept", "jump", "goto", "vmap", "queue"].iter().any(|it| ends(it)) => {
                     return false;
                 }
@@ -101,7 +101,7 @@ impl Chain {
         self.drops
     }
 
-    /// The command that has it accept these packets.
+    /// The command that makes the chain accept these packets.
     pub(crate) fn remedy(&self, family: Family, packets: Packets<'_>) -> String {
         let ip = if family == Family::V4 { "ip" } else { "ip6" };
         let side = if packets.kind == Kind::Sent { "saddr" } else { "daddr" };
@@ -115,7 +115,7 @@ impl fmt::Display for Chain {
     }
 }
 
-/// Whether a rule meets these packets, which begin a connection.
+/// Whether a rule matches these packets, which begin a connection.
 fn meets(rule: &[Value], family: &str, packets: Packets<'_>) -> Meets {
     let mut all = Meets::All;
     for condition in rule.iter().filter_map(|statement| statement.get("match")) {
@@ -183,7 +183,7 @@ mod tests {
         json!({"match": {"op": "==", "left": left, "right": right}})
     }
 
-    /// Whether what the container sends is dropped.
+    /// Whether packets from the container are dropped.
     fn drops(policy: bool, rules: &[Value]) -> bool {
         let address = "10.22.0.5/32".parse().unwrap();
         let packets = Packets { address, kind: Kind::Sent, link: Some("cni0") };

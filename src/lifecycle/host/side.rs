@@ -1,8 +1,9 @@
-//! What an attachment's ADD left on the host's side: seen when its container joins, and kept, so that a
-//! check can tell what is not so any more.
+//! What an attachment's ADD left on the host. It is read when the container joins, and recorded, so that a
+//! check can report what has changed.
 //!
-//! Links, addresses and settings are asked of the kernel at once. For rules programs have to be run, and
-//! nothing waits for these: they are read in the background, once for all that have joined meanwhile.
+//! Links, addresses and settings are read from the kernel at once. Rules need programs to be run, and
+//! nothing waits for these: the rules are read in the background, once for all endpoints that have joined
+//! meanwhile.
 
 use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
@@ -13,13 +14,13 @@ use crate::lifecycle::host::kernels::is_kernels_route;
 use crate::lifecycle::record::{HostLink, HostSide, Made};
 use crate::netlink::{Link, MAIN_TABLE, Netlink};
 
-/// How many bridges one above the other are followed.
+/// How many bridges on top of each other are followed.
 const MOST_LINKS: usize = 8;
 
-/// What there is of an attachment on the host, but for rules.
+/// What an attachment has on the host, except for rules.
 ///
 /// # Errors
-/// The kernel does not tell.
+/// The kernel cannot be asked.
 pub(crate) async fn see(own: &Netlink, made: &Made) -> Result<HostSide> {
     let mut side = HostSide::default();
     let links = links_of(own, made).await?;
@@ -44,9 +45,9 @@ pub(crate) async fn see(own: &Netlink, made: &Made) -> Result<HostSide> {
     Ok(side)
 }
 
-/// The links of the host that the packets pass: those that ADD told of, the one that the kernel says
-/// is opposite or below, and what these are ports of. Each is asked for once: Docker waits, and each
-/// question waits for whoever has the kernel's lock on links.
+/// The links of the host that the packets pass: the links in ADD's result, the peer or the lower link of
+/// the interface, and the bridges that these are ports of. Each is asked for once: Docker waits, and each
+/// request waits for the kernel's lock on links.
 async fn links_of(own: &Netlink, made: &Made) -> Result<Vec<Link>> {
     let mut links: Vec<Link> = Vec::new();
     if let Link { parent: Some(index), parent_namespace: Some(_), .. } = made.snapshot.link {
@@ -70,12 +71,12 @@ async fn links_of(own: &Netlink, made: &Made) -> Result<Vec<Link>> {
     Ok(links)
 }
 
-/// The name of the link with that index, if it is among them.
+/// The name of the link with that index, if it is one of them.
 fn named(links: &[Link], index: u32) -> Option<String> {
     links.iter().find(|link| link.index == index).map(|link| link.name.clone())
 }
 
-/// The settings that have the host forward what comes from the attachment's links.
+/// The settings by which the host forwards packets from the attachment's links.
 async fn forwarding(side: &HostSide, made: &Made) -> BTreeMap<String, String> {
     let mut names = Vec::new();
     for (link, net) in side.gateways.iter().chain(&side.routes) {

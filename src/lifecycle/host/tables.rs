@@ -1,9 +1,9 @@
-//! The host's own `iptables` and `ip6tables`, as Docker and the plugins use them: their rules are
-//! listed, and lines of theirs applied.
+//! The host's own `iptables` and `ip6tables`, which Docker and the plugins use too: rules are listed, and
+//! lines of rules are applied.
 //!
-//! A host that has no such program is told apart from one without rules. Nobody writes rules with
-//! it there, so none of ours can be there either. What is *found* there says nothing: rules that
-//! were written before the program went may be in the kernel yet.
+//! A host without the program differs from a host without rules. Without the program nobody writes rules,
+//! so ours cannot exist either. But old rules may still be in the kernel: they were written before the
+//! program was uninstalled.
 
 use std::net::IpAddr;
 
@@ -14,7 +14,7 @@ use crate::process::host;
 /// Seconds to wait for the lock of the tables.
 const WAIT: &str = "10";
 
-/// An address family, which has programs of its own.
+/// An address family; each has its own programs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Family {
     V4,
@@ -97,7 +97,7 @@ impl Family {
         self.apply_to(Table::Filter, operation, lines).await
     }
 
-    /// Applies lines of a table, likewise.
+    /// Applies lines of a table, all or none. Without the program there is nothing to do.
     pub(crate) async fn apply_to(
         self,
         table: Table,

@@ -1,13 +1,14 @@
-//! What an interface says of itself once, when it comes up: where its addresses are to be found.
+//! Announces an interface's addresses to its neighbours once, when it has come up.
 //!
-//! A new interface with an old address, as after a restart, is unreachable for neighbours that keep the old
-//! hardware address: for a minute, unless the new one is announced. A plugin has the kernel tell them
-//! (`arp_notify`, `ndisc_notify`) when its interface comes up, which is in staging, where nobody
-//! listens. Docker tells them from version 28 on, but not of addresses that we answered. So we do.
+//! After a restart a container has a new interface with its old address. Neighbours that remember the old
+//! hardware address cannot reach it for a minute, unless the new one is announced. A plugin lets the kernel
+//! announce it (`arp_notify`, `ndisc_notify`) when the interface comes up; but that is in staging, where
+//! nobody listens. Docker announces addresses from version 28 on, but not those in our answers. So the
+//! driver does.
 //!
-//! What else the kernel does when an interface comes up, it does again in the container: there the
-//! interface comes up once more, joins its multicast groups, and asks for routers when its link-local
-//! address is known to be unique, long after it was settled.
+//! The kernel repeats its other work in the container: the interface comes up there once more, joins its
+//! multicast groups, and asks for routers when its link-local address is known to be unique, long after
+//! settling.
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -22,17 +23,16 @@ use crate::netlink::{self, Link, Netlink};
 use crate::netns;
 use crate::sysctl::{self, Scope, Sysctls};
 
-/// How often each address is announced: one frame may be lost.
+/// How often each address is announced, because a frame may be lost.
 const TIMES: u32 = 3;
 
-/// The pause between two of them.
+/// The pause between two announcements.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Tells the neighbours of an attachment's interface, which is in the container, of all its
-/// addresses. Nothing waits for that.
+/// Announces all addresses of an attachment's interface, which is in the container. Nothing waits for that.
 pub(crate) fn soon(background: &Background, joined: Joined<'_>, link: &Link) {
     if !link.arp {
-        // Without a hardware address, or without neighbours, there is nothing to tell.
+        // Without a hardware address, or without neighbours, there is nothing to announce.
         return;
     }
     let sandbox = joined.sandbox().to_owned();
@@ -62,7 +62,7 @@ async fn announce_repeatedly(sandbox: PathBuf, link: u32, endpoint: EndpointId) 
     }
 }
 
-/// Whether the container, or its interface, went while it was looked at.
+/// Whether the container, or its interface, was removed meanwhile.
 fn is_gone(error: &Error) -> bool {
     match error {
         Error::Netns(error) => error.is_not_found(),
@@ -72,8 +72,8 @@ fn is_gone(error: &Error) -> bool {
     }
 }
 
-/// Tells of all addresses that the interface has now; false if it is not there any more. The
-/// namespace is not held longer than that: a device may have to go back when the container ends.
+/// Announces all addresses that the interface has now; false if it does not exist any more. The namespace
+/// is not held any longer, because a device may have to go back to the host when the container ends.
 async fn tell(sandbox: &Path, index: u32) -> Result<bool> {
     if netns::identity(sandbox)?.is_none() {
         return Ok(false);
@@ -84,7 +84,7 @@ async fn tell(sandbox: &Path, index: u32) -> Result<bool> {
     };
     let Some(mac) = link.mac else { return Ok(false) };
     let addresses = netlink.addresses(index).await?;
-    // The kernel's own are made of the MAC, and have never been at another one.
+    // The kernel's own addresses are made from the MAC, so they never had another one.
     let addresses = addresses.iter().filter(|address| !is_link_local(&address.net));
     let addresses: Vec<IpAddr> = addresses.map(|address| address.net.addr()).collect();
     let forwarding = Sysctls::from([("ipv6/conf/forwarding".to_owned(), String::new())]);

@@ -1,4 +1,4 @@
-//! What ADD left in the staging namespace, told apart from what every namespace has.
+//! What ADD left in the staging namespace, without what every namespace has.
 
 use crate::lifecycle::error::{Error, Result};
 use crate::lifecycle::host::kernels::forget_the_kernels;
@@ -10,11 +10,11 @@ use crate::sysctl;
 use crate::sysctl::{Scope, Sysctls};
 
 impl Interfaces {
-    /// Reads what netlink tells of what ADD left in the staging namespace, but for what the
-    /// kernel has put into every namespace.
+    /// Reads by netlink what ADD left in the staging namespace, without what the kernel puts into every
+    /// namespace.
     ///
     /// # Errors
-    /// The chain left a further link there, which Docker cannot take.
+    /// The chain left another link there, which Docker cannot take.
     pub(crate) async fn snapshot(
         &self,
         attachment: &Attachment,
@@ -34,12 +34,13 @@ impl Interfaces {
         Ok(snapshot)
     }
 
-    /// Reads the settings that the chain has changed: at the first Join, while the interface is in
-    /// staging yet. They are some hundred files, which CreateEndpoint has no need of: dockerd calls
-    /// that for one endpoint of a network after another.
+    /// Reads the settings that the chain has changed: at the first Join, while the interface is still in
+    /// staging. They are some hundred files. CreateEndpoint does not need them, and must be quick: dockerd
+    /// calls it for one endpoint of a network after another.
     ///
     /// # Errors
-    /// The interface is gone, or the settings cannot be read; or it has none that the user has decided on.
+    /// The interface is gone; the settings cannot be read; or the interface does not have a setting that
+    /// the user has decided.
     pub(crate) async fn read_settings(
         &self,
         attachment: &Attachment,
@@ -65,7 +66,7 @@ impl Interfaces {
     }
 }
 
-/// What is set otherwise than in a fresh namespace.
+/// The settings that differ from a fresh namespace.
 fn changed(mut settings: Sysctls, fresh: &Sysctls) -> Sysctls {
     settings.retain(|setting, value| fresh.get(setting) != Some(value));
     settings

@@ -1,4 +1,4 @@
-//! One thing to change about an interface or its namespace: in words, or done.
+//! One change to an interface or its namespace: its description, and making it.
 
 use std::fmt;
 use std::path::Path;
@@ -17,10 +17,10 @@ pub(crate) struct Live<'l> {
     pub(crate) link: &'l Link,
 }
 
-/// One thing that is not as it should be, and so what to change.
+/// One difference, and so one thing to change.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Change {
-    /// All of a scope: each time the namespace is entered costs.
+    /// All settings of a scope at once: entering the namespace is expensive.
     Settings {
         scope: Scope,
         actual: Sysctls,
@@ -39,14 +39,14 @@ pub(crate) enum Change {
     RemoveAddress(Address),
     AddNeighbour(Neighbour),
     SetRoute(Route),
-    /// Beside others to the same destination, and before them.
+    /// In addition to other routes to the same destination, and before them.
     PrependRoute(Route),
     RemoveRoute(Route),
     AddRule(Rule),
 }
 
 impl Change {
-    /// Has the kernel make the change.
+    /// Lets the kernel make the change.
     ///
     /// # Errors
     /// The kernel refuses it.
@@ -69,7 +69,7 @@ impl Change {
     }
 }
 
-/// What differs, as it is shown to an operator: a line for each difference.
+/// The differences for the operator, one line each.
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

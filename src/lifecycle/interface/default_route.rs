@@ -1,4 +1,4 @@
-//! The default route of a container, and the way to its gateway.
+//! The default route of a container, and the route to its gateway.
 
 use std::path::Path;
 
@@ -19,9 +19,9 @@ impl Interfaces {
         }
     }
 
-    /// Makes the default route and the narrowest route to its gateway leave by the same link,
-    /// so that Docker finds the one by the other. `is_gateway` says that it is to be this
-    /// endpoint's link; otherwise it is the one that has the default route.
+    /// Makes the default route and the most specific route to its gateway use the same link, so that Docker
+    /// finds the one by the other. With `is_gateway` this is the endpoint's link; otherwise it is the link
+    /// of the default route.
     pub(crate) async fn align_default_route(
         &self,
         joined: Joined<'_>,

@@ -1,10 +1,10 @@
-//! What an interface and its namespace shall be like, and what differs from that in what they are.
+//! The desired state of an interface and its namespace, and how the actual state differs from it.
 //!
 //! Nothing here reads or changes anything: see [`super::reconcile`].
 //!
-//! Three things are nobody's business here. Default routes of the main table belong to Docker.
-//! Link-local addresses, and the routes that come with an address, are the kernel's. And
-//! whatever does not concern this interface is somebody else's.
+//! Three things are not touched here. Default routes of the main table belong to Docker. Link-local
+//! addresses, and the routes that come with an address, belong to the kernel. Things that do not concern
+//! this interface belong to others.
 
 use std::net::IpAddr;
 
@@ -19,39 +19,39 @@ use crate::lifecycle::record::Settings;
 use crate::netlink::{Address, Link, MAIN_TABLE, Neighbour, Route, Rule, Snapshot};
 use crate::sysctl::Scope;
 
-/// What an interface's namespace shall be like, and whose the default routes there are.
+/// The desired state of an interface's namespace, and who owns the default routes there.
 pub(crate) struct Desired<'d> {
     pub(crate) snapshot: &'d Snapshot,
-    /// Those of the snapshot that the interface shall have.
+    /// The addresses of the snapshot that the interface shall have.
     pub(crate) addresses: &'d [Address],
     pub(crate) settings: Option<&'d Settings>,
-    /// Routes of Docker's making that may stay although ADD made none like them.
+    /// Routes that Docker made, and that may stay although ADD did not make them.
     pub(crate) told: &'d [StaticRoute],
-    /// The gateways that Docker was told: it has to find the way to them in the main table.
+    /// The gateways in the answer to Docker, which has to find the routes to them in the main table.
     pub(crate) gateways: &'d [IpAddr],
-    /// Routes that Docker has made, and that are to be there still.
+    /// Routes that Docker has made, and that shall still exist.
     pub(crate) dockers: &'d [Route],
-    /// The host routes on the link are another endpoint's: Docker was told wider ones.
+    /// The host routes on the link belong to another endpoint: Docker got wider ones for this one.
     pub(crate) others_have_host_routes: bool,
-    /// Whether the default routes of the main table are to be made too.
+    /// Whether the default routes of the main table shall be made too.
     pub(crate) default_routes: bool,
 }
 
-/// What they are.
+/// The actual state of an interface and its namespace.
 #[derive(Debug, Clone)]
 pub(crate) struct Actual {
     pub(crate) link: Link,
-    /// Those of the settings that are asked for.
+    /// The settings that are asked for.
     pub(crate) settings: Settings,
     pub(crate) addresses: Vec<Address>,
     pub(crate) neighbours: Vec<Neighbour>,
-    /// Those that leave by the interface; and all others, where Docker's are asked for.
+    /// The routes over the interface; and all others, if Docker's routes are asked for.
     pub(crate) routes: Vec<Route>,
     pub(crate) rules: Vec<Rule>,
 }
 
 impl Actual {
-    /// An interface of which nothing else was looked at yet.
+    /// An interface about which nothing else has been read yet.
     pub(crate) fn of(link: Link) -> Self {
         Self {
             link,
@@ -64,9 +64,8 @@ impl Actual {
     }
 }
 
-/// In this order: the MTU for IPv6 is a setting that the link's own bounds, settings decide
-/// what the kernel makes of an interface that comes up, that gets routes, and a gateway has
-/// to be on the link.
+/// The order matters: the link's MTU limits the setting for IPv6; settings decide what the kernel does when
+/// an interface comes up; routes need an interface that is up; and a gateway needs a route on the link.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Aspect {
     Attributes,
@@ -89,12 +88,12 @@ pub(super) const ASPECTS: [Aspect; 7] = [
 ];
 
 impl Desired<'_> {
-    /// Everything that differs, in an order in which it can be changed.
+    /// All differences, in an order in which they can be changed.
     pub(crate) fn changes(&self, actual: &Actual) -> Vec<Change> {
         ASPECTS.into_iter().flat_map(|aspect| self.changes_of(aspect, actual)).collect()
     }
 
-    /// What differs in one aspect.
+    /// The differences in one aspect.
     pub(super) fn changes_of(&self, aspect: Aspect, actual: &Actual) -> Vec<Change> {
         match aspect {
             Aspect::Attributes => self.attributes(&actual.link),
@@ -124,7 +123,7 @@ impl Desired<'_> {
         changes
     }
 
-    /// What the container, or udev in the host's namespace, may have set otherwise.
+    /// The container, or udev in the host's namespace, may have changed these.
     fn attributes(&self, link: &Link) -> Vec<Change> {
         let wanted = &self.snapshot.link;
         let mac = wanted.mac.filter(|mac| link.mac != Some(*mac));
@@ -144,8 +143,8 @@ impl Desired<'_> {
             (self.addresses.iter()).filter(|address| !is_link_local(&address.net)).collect();
         let missing = desired.iter().filter(|wanted| !actual.iter().any(|it| bears(it, wanted)));
         let surplus = actual.iter().filter(|present| {
-            // One more of these is what the user gave Docker by --link-local-ip. And what
-            // expires is a router's, or some client's in the container.
+            // An additional link-local address is the user's, by --link-local-ip. An address that expires
+            // is from a router, or from a client in the container.
             let users = matches!(present.net, IpNet::V4(net) if net.addr().is_link_local());
             let leased = present.lifetime.is_some();
             let wanted = desired.iter().any(|wanted| wanted.net == present.net);
@@ -169,10 +168,10 @@ impl Desired<'_> {
             .filter(|route| !(self.others_have_host_routes && is_host_route(route)))
             .map(|route| Route { link, ..route.clone() })
             .collect();
-        // Of several to one IPv4 destination the first counts, and is put before the others. Those of
-        // IPv6 are one route over several gateways, whichever comes first.
+        // Of several IPv4 routes to one destination the first counts, so it is put before the others. For
+        // IPv6 they are one route over several gateways, in any order.
         desired.reverse();
-        // A gateway is reachable only once there is a route to it.
+        // A gateway is reachable only once a route to it exists.
         desired.sort_by_key(|route| route.gateway.is_some());
         let has_company = |route: &Route| {
             desired.iter().filter(|desired| same_route(desired, route)).nth(1).is_some()
@@ -191,7 +190,7 @@ impl Desired<'_> {
                 changes.push(Change::RemoveRoute(route.clone()));
             }
         }
-        // A default route counts wherever it leads: a container may choose another way.
+        // Any default route counts, wherever it leads: a container may choose another one.
         let leads = |route: &Route, wanted: &Route| {
             (route.table, route.destination) == (MAIN_TABLE, wanted.destination)
                 && (wanted.is_default() || route.link == wanted.link)
@@ -208,17 +207,17 @@ impl Desired<'_> {
         missing.map(Change::AddRule).collect()
     }
 
-    /// Whether a route is neither Docker's, nor part of what the kernel does by itself.
+    /// Whether a route is neither Docker's nor made by the kernel itself.
     fn settles(&self, route: &Route) -> bool {
         let main = route.table == MAIN_TABLE;
         let dockers = route.is_default() && main && !self.default_routes;
-        // Where the chain gave no IPv6 address, Docker turns IPv6 off.
+        // If the chain gave no IPv6 address, Docker turns IPv6 off.
         let link_local = is_link_local(&route.destination) && (main || !has_ipv6(self.snapshot));
         !dockers && !link_local && !comes_by_itself(route)
     }
 
-    /// Whether Docker reaches a gateway by this route alone. `sbr` takes it away; Docker then
-    /// could neither set a default route, nor take it back for another network.
+    /// Whether Docker reaches a gateway only by this route. `sbr` removes it; Docker then could neither set
+    /// a default route, nor remove it for another network.
     fn is_way_to_gateway(&self, route: &Route, desired: &[Route]) -> bool {
         let leads = |route: &Route, gateway: &IpAddr| {
             route.table == MAIN_TABLE && !route.is_default() && route.destination.contains(gateway)
@@ -229,19 +228,19 @@ impl Desired<'_> {
     }
 }
 
-/// Whether the chain gave an IPv6 address. Where it gave none, Docker turns IPv6 off.
+/// Whether the chain gave an IPv6 address. If not, Docker turns IPv6 off.
 pub(super) fn has_ipv6(snapshot: &Snapshot) -> bool {
     let mut addresses = snapshot.addresses.iter();
     addresses.any(|address| address.net.addr().is_ipv6() && !is_link_local(&address.net))
 }
 
-/// Whether an address that is there needs no change.
+/// Whether an existing address needs no change.
 fn bears(present: &Address, wanted: &Address) -> bool {
     let key = |address: &Address| (address.net, address.peer, address.flags, address.metric);
     key(present) == key(wanted) && present.lifetime.is_none() == wanted.lifetime.is_none()
 }
 
-/// Whether two routes take each other's place in the kernel's tables.
+/// Whether one route replaces the other in the kernel's tables.
 fn same_route(one: &Route, other: &Route) -> bool {
     let key = |route: &Route| (route.table, route.destination, route.metric, route.tos);
     key(one) == key(other)

@@ -16,15 +16,15 @@ pub(crate) struct Fresh {
     pub(crate) settings: Settings,
     /// Links that the kernel puts into every namespace.
     pub(crate) links: Vec<String>,
-    /// Held while another one is looked at.
+    /// Held while a fresh namespace is made and read.
     pub(super) looking: Mutex<()>,
 }
 
 impl Fresh {
-    /// Name of the namespace that is made to be looked at.
+    /// Name of the namespace that is made for this.
     const NAME: &str = "fresh";
 
-    /// Removes what a crash left of it.
+    /// Removes a namespace that a crash left.
     pub(crate) async fn clear(netns_dir: &Path) -> Result<()> {
         Ok(netns::remove(&netns_dir.join(Self::NAME)).await?)
     }

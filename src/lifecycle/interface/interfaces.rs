@@ -13,9 +13,9 @@ use crate::netlink::Netlink;
 /// Finds, reads and moves the interfaces of attachments.
 #[derive(Debug)]
 pub(crate) struct Interfaces {
-    /// Links of the namespace that dockerd and this program share, for what Docker waits for.
+    /// Links of the namespace that dockerd and this program share, for calls that Docker waits for.
     pub(crate) own: Netlink,
-    /// The same for background work: a removal's requests take long, and one waits for the other.
+    /// The same for background work: a removal's requests take long, and are made one after the other.
     pub(crate) aside: Netlink,
     /// Folder of the staging namespaces' pins.
     netns_dir: PathBuf,
@@ -52,18 +52,19 @@ impl Interfaces {
         self.netns_dir.join(id.to_string())
     }
 
-    /// What a fresh namespace is like; looked up once.
+    /// The state of a fresh namespace; read once.
     pub(crate) async fn fresh(&self) -> Result<&Fresh> {
         self.fresh.get_or_try_init(|| Fresh::look(&self.netns_dir)).await
     }
 
-    /// The settings of a fresh namespace, as the host makes them now: some are copied from its own.
+    /// The settings of a fresh namespace, as the host makes them now: the kernel copies some from the
+    /// host's namespace.
     pub(crate) async fn fresh_settings_now(&self) -> Result<Settings> {
         let _alone = self.fresh().await?.looking.lock().await;
         Ok(Fresh::look(&self.netns_dir).await?.settings)
     }
 
-    /// Removes what a crash left of looking that up.
+    /// Removes a namespace that a crash left while that was read.
     pub(crate) async fn clear_fresh(&self) -> Result<()> {
         Fresh::clear(&self.netns_dir).await
     }

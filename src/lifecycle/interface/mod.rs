@@ -1,4 +1,4 @@
-//! An attachment's interface: where it stands, what ADD left, and making it so again.
+//! An attachment's interface: its place, what ADD left, and restoring that.
 
 pub(crate) mod announce;
 mod capture;

@@ -1,9 +1,8 @@
-//! Where an attachment's interface stands.
+//! The place of an attachment's interface.
 //!
-//! Docker takes an interface from its own namespace only, on every version, so that is
-//! where Join puts it. Afterwards Docker moves it into the container, and back before it
-//! calls DeleteEndpoint; a container that dies badly may keep it or lose it. So its place
-//! is looked up each time.
+//! Every version of Docker takes an interface only from Docker's own namespace, so Join puts it there.
+//! Afterwards Docker moves it into the container, and back before it calls DeleteEndpoint. A container that
+//! is killed may keep it or lose it. So its place is looked up each time.
 
 use std::path::Path;
 
@@ -13,7 +12,7 @@ use crate::lifecycle::record::Attachment;
 use crate::netlink::{Link, Netlink};
 use crate::netns;
 
-/// Where an interface stands, with a handle to change it there.
+/// The place of an interface, with a handle to change it there.
 pub(crate) enum Place {
     /// In the staging namespace.
     Staging(Netlink, Link),
@@ -21,7 +20,7 @@ pub(crate) enum Place {
     Own(Link),
     /// In the container's namespace, under a name that Docker gave it.
     Sandbox(Netlink, Link),
-    /// Nowhere: it was deleted, or went with its namespace.
+    /// Nowhere: it was deleted, or was lost with its namespace.
     Nowhere,
 }
 
@@ -56,8 +55,8 @@ impl Interfaces {
     }
 }
 
-/// A handle on the namespace at `path`; none if there is none, or none any more: containers end
-/// while they are looked at.
+/// A handle on the namespace at `path`; none if there is no namespace, or not any more: a container may end
+/// meanwhile.
 async fn inside(path: &Path) -> Result<Option<Netlink>> {
     if netns::identity(path)?.is_none() {
         return Ok(None);
@@ -68,13 +67,13 @@ async fn inside(path: &Path) -> Result<Option<Netlink>> {
     }
 }
 
-/// The one of a container's links that ADD made; none if it is gone. Docker renamed it, and was told
-/// its MAC. What a container makes on top of it, as a bridge or a VLAN, has the same one, and may
-/// outlive it; but no other link is of the same kind and has the same one below or opposite.
+/// Which of a container's links ADD made; none if it is gone. Docker renamed it, and has got its MAC from
+/// us. A bridge or VLAN that the container makes on top of it has the same MAC, and may outlive it. But
+/// only ADD's link has this kind together with this peer or lower link.
 fn renamed(made: &Link, links: Vec<Link>) -> Option<Link> {
     let same_parent = |link: &Link| match (link.parent, made.parent) {
         (Some(one), Some(other)) => one == other,
-        // A kernel may leave the number out where it is the link's own.
+        // A kernel may leave the index out if it is the link's own.
         _ => true,
     };
     let is_elsewhere = |link: &Link| link.parent_namespace.is_some();

@@ -1,4 +1,4 @@
-//! What holds of [`Desired::changes`] whatever an interface is like.
+//! Properties of [`Desired::changes`] that hold for every interface.
 
 use proptest::prelude::*;
 use proptest::sample::subsequence;
@@ -9,7 +9,7 @@ use crate::lifecycle::record::Settings;
 use crate::netlink::{Address, Lifetime, Link, MAIN_TABLE, Neighbour, Route, Rule, Snapshot};
 use crate::sysctl::{Scope, Sysctls};
 
-/// The interface's index and name where it is; and those of another link there.
+/// The interface's current index and name; and another link's index and name there.
 const HERE: (u32, &str) = (7, "eth0");
 const OTHER: u32 = 8;
 
@@ -21,7 +21,7 @@ fn route(destination: &str, gateway: Option<&str>, link: u32) -> Route {
     Route::new(net(destination), gateway.map(|gateway| gateway.parse().unwrap()), link)
 }
 
-/// What ADD may have left; the interface had the index 2 and another name then.
+/// What ADD may have left. The interface had the index 2 and another name then.
 fn possible_addresses() -> Vec<Address> {
     ["10.22.0.5/16", "10.23.0.5/16", "10.24.0.5/32", "fd00::5/64", "fd01::5/128"]
         .map(|text| Address::from(net(text)))
@@ -56,7 +56,7 @@ fn possible_rules(name: &str) -> Vec<Rule> {
     vec![Rule { input: Some(name.to_owned()), priority: 101, ..rule.clone() }, rule]
 }
 
-/// Whose nobody else's the changes may be: Docker's, the kernel's, a client's in the container.
+/// What the changes must not touch: things of Docker, of the kernel, of a client in the container.
 fn others() -> Actual {
     let leased = Address {
         lifetime: Some(Lifetime { valid: 60, preferred: 60 }),
@@ -97,7 +97,7 @@ prop_compose! {
 }
 
 prop_compose! {
-    /// What there is, with what is others'.
+    /// The actual state, with things of others.
     fn actuals()(
         addresses in subsequence(possible_addresses(), 0..=5),
         routes in subsequence(possible_routes(HERE.0), 0..=6),
@@ -116,7 +116,7 @@ prop_compose! {
     }
 }
 
-/// What the kernel makes of a change.
+/// How the kernel applies a change.
 fn apply(change: Change, actual: &mut Actual) {
     match change {
         Change::Settings { scope: Scope::Namespace, wanted, .. } => {
@@ -189,7 +189,7 @@ proptest! {
         prop_assert!(others.addresses.iter().all(|address| after.addresses.contains(address)));
         prop_assert!(others.routes.iter().all(|route| after.routes.contains(route)));
         prop_assert!(others.rules.iter().all(|rule| after.rules.contains(rule)));
-        // What is not asked for is not looked at.
+        // Aspects that are not asked for are not compared.
         prop_assert_eq!(&after.settings, &before.settings);
     }
 }
@@ -211,7 +211,7 @@ fn a_route_of_dockers_that_is_lost_is_made_again_and_one_that_leads_elsewhere_is
     let link = Link { index: HERE.0, ..Link::default() };
     let mut actual = Actual::of(link);
     assert_eq!(desired.changes(&actual), dockers.clone().map(Change::SetRoute));
-    // The container has chosen another way out.
+    // The container has chosen another default route.
     actual.routes = vec![route("0.0.0.0/0", Some("10.99.0.1"), OTHER)];
     assert_eq!(desired.changes(&actual), [Change::SetRoute(dockers[1].clone())]);
 }

@@ -1,8 +1,8 @@
-//! The reconciler: an interface and its namespace are read, compared with what they shall be like,
-//! and changed. What differs is decided in [`super::desired`].
+//! The reconciler reads an interface and its namespace, compares them with the desired state, and changes
+//! them. [`super::desired`] decides what differs.
 //!
-//! One aspect follows the other, each read when those before it are right: what the kernel makes of an
-//! address or a route depends on them.
+//! It handles one aspect after the other, and reads each when the ones before it are right: the kernel's
+//! treatment of an address or a route depends on them.
 
 use super::change::{Change, Live};
 use super::desired::{ASPECTS, Actual, Aspect, Desired};
@@ -11,10 +11,10 @@ use crate::lifecycle::host::kernels::own_rules;
 use crate::sysctl::{self, Scope};
 
 impl Desired<'_> {
-    /// Puts everything right, up to the first change that the kernel refuses.
+    /// Makes all changes, up to the first one that the kernel refuses.
     ///
     /// # Errors
-    /// The kernel does not tell, or refuses a change.
+    /// The kernel cannot be asked, or refuses a change.
     pub(crate) async fn reconcile(&self, live: &Live<'_>) -> Result<()> {
         let mut actual = Actual::of(live.link.clone());
         for aspect in ASPECTS {
@@ -26,7 +26,7 @@ impl Desired<'_> {
         Ok(())
     }
 
-    /// Everything that differs; changes nothing.
+    /// Returns all differences; changes nothing.
     ///
     /// # Errors
     /// The kernel does not tell.
@@ -38,11 +38,11 @@ impl Desired<'_> {
         Ok(self.changes(&actual))
     }
 
-    /// Reads what there is of one aspect, if anything is desired of it.
+    /// Reads one aspect of the actual state, if anything is desired there.
     async fn read(&self, aspect: Aspect, live: &Live<'_>, actual: &mut Actual) -> Result<()> {
         let Live { path, netlink, link } = *live;
         match aspect {
-            // Whoever found the interface has read them.
+            // They were read when the interface was found.
             Aspect::Attributes | Aspect::State => {}
             Aspect::Settings => {
                 let Some(settings) = self.settings else { return Ok(()) };

@@ -1,21 +1,21 @@
-//! What the endpoints of one sandbox must not both tell Docker.
+//! What two endpoints of one sandbox must not both tell Docker.
 //!
-//! A gateway outside of every subnet needs a route on the link, and pod networks all have the
-//! same one, 169.254.1.1. Docker adds such a route exclusively: the second network of a container
-//! would fail with "file exists". So the second endpoint is given a wider one, 169.254.1.0/31,
-//! the third a /30. Each leads over its own link, so the gateway can be reached over that
-//! one whichever endpoint Docker sets up first, and when the others go.
+//! A gateway outside of every subnet needs a route on the link. All pod networks have the same gateway,
+//! 169.254.1.1. Docker adds this route exclusively, so the second network of a container would fail with
+//! "file exists". So the second endpoint gets a wider route, 169.254.1.0/31, the third a /30. Each route
+//! leads over its own link. So every link reaches the gateway, in whatever order Docker sets up the
+//! endpoints, and when other endpoints leave.
 //!
-//! Docker looks up by which link a gateway is reached, to set its default route and to remove
-//! it again, and the narrowest route wins. [`super::Interfaces::align_default_route`] makes that the one of the
-//! endpoint that holds the default route.
+//! Docker looks up the link to a gateway to set its default route and to remove it again, and finds the
+//! most specific route. [`super::Interfaces::align_default_route`] makes this the route of the endpoint
+//! that has the default route.
 //!
-//! A plugin that routes by source, as `sbr`, takes the first routing table that is free, from
-//! 100 on. In its staging namespace that is 100, every time. So the second endpoint's gets another
-//! number in the container, as it would have in a pod.
+//! A plugin for source routing, such as `sbr`, takes the first free routing table from 100 on. In a staging
+//! namespace this is always 100. So the table of the second endpoint gets another number in the container,
+//! as in a pod.
 //!
-//! Subnets that overlap Docker refuses, in words about routes and sandboxes. So they are
-//! refused here, before Docker tries.
+//! Docker refuses overlapping subnets with an error about routes and sandboxes. So they are refused here
+//! first, with a clear error.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -33,7 +33,7 @@ use crate::netlink::{MAIN_TABLE, Route, Snapshot};
 use crate::sysctl::Sysctls;
 use crate::translate::{self, PORT_MAPPINGS};
 
-/// Which endpoint told Docker which routes on the link, in which sandbox.
+/// Which endpoint gave Docker which routes on the link, in which sandbox.
 #[derive(Debug, Default)]
 pub(crate) struct Sandboxes {
     told: Mutex<HashMap<EndpointId, Told>>,
@@ -46,16 +46,16 @@ struct Told {
     on_link: Vec<IpNet>,
     /// With prefix lengths.
     addresses: Vec<IpNet>,
-    /// Routing tables that are this endpoint's alone.
+    /// Routing tables that only this endpoint uses.
     tables: Vec<u32>,
-    /// What its chain has set in the namespace.
+    /// The settings of the namespace that its chain has made.
     settings: Sysctls,
-    /// Whether it can publish ports that ADD has not.
+    /// Whether it can publish ports after ADD.
     adds_ports: bool,
 }
 
 impl<'a> Joined<'a> {
-    /// What ADD left, with the numbers that routing tables have in the container.
+    /// What ADD left, with the routing tables' numbers in the container.
     pub(crate) fn snapshot(self) -> Cow<'a, Snapshot> {
         let snapshot = &self.made.snapshot;
         if self.joining.tables.is_empty() {
@@ -69,7 +69,7 @@ impl<'a> Joined<'a> {
         Cow::Owned(renumbered)
     }
 
-    /// The number that a routing table of the chain's has in the container.
+    /// The number in the container of one of the chain's routing tables.
     fn in_sandbox(self, table: u32) -> u32 {
         self.joining.tables.get(&table).copied().unwrap_or(table)
     }
@@ -85,13 +85,13 @@ impl<'a> Joined<'a> {
 }
 
 impl Made {
-    /// The routing tables that ADD made for the attachment alone: it has routes in them, and
-    /// rules that lead there.
+    /// The routing tables that ADD made for this attachment alone: they have its routes, and its rules
+    /// point to them.
     fn own_tables(&self) -> Vec<u32> {
         let snapshot = &self.snapshot;
         let mut tables: Vec<u32> = (own_rules(snapshot, &snapshot.link.name))
             .map(|rule| rule.table)
-            .filter(|table| !EVERYBODYS.contains(table))
+            .filter(|table| !SHARED_TABLES.contains(table))
             .filter(|table| snapshot.routes.iter().any(|route| route.table == *table))
             .collect();
         tables.sort_unstable();
@@ -99,7 +99,7 @@ impl Made {
         tables
     }
 
-    /// The gateways of the default routes that ADD left, those that win first.
+    /// The gateways of the default routes that ADD left, in order of precedence.
     fn gateways_left(&self) -> Vec<IpAddr> {
         let routes = self.snapshot.routes.iter();
         let mut defaults: Vec<&Route> =
@@ -110,16 +110,16 @@ impl Made {
 }
 
 impl Sandboxes {
-    /// What these attachments told, after a start.
+    /// Restores the table from these attachments, after a start.
     pub(crate) fn of<'a>(attachments: impl Iterator<Item = &'a Attachment>) -> Self {
         let sandboxes = Self::default();
         attachments.filter_map(Attachment::joined).for_each(|joined| sandboxes.enter(joined));
         sandboxes
     }
 
-    /// By how many bits an attachment's routes to its gateways have to be wider than host
-    /// routes: by more than all others in the sandbox, so that where Docker finds the way to
-    /// the gateway does not change under it. `live` are the routes that are there.
+    /// By how many bits an attachment's routes to its gateways have to be wider than host routes: by more
+    /// than all others in the sandbox, so that Docker's route to the gateway does not change meanwhile.
+    /// `live` are the sandbox's current routes.
     pub(crate) fn widening(&self, joined: Joined<'_>, live: &[Route]) -> u8 {
         let told = self.told();
         let told = others(&told, joined).flat_map(|other| &other.on_link);
@@ -133,8 +133,8 @@ impl Sandboxes {
         widths.max().unwrap_or(0)
     }
 
-    /// The numbers that an attachment's routing tables have to get in its sandbox, because their
-    /// own are another endpoint's there, or somebody's else. `live` are the routes that are there.
+    /// The new numbers of an attachment's routing tables in its sandbox, if another endpoint or somebody
+    /// else uses their own numbers there. `live` are the sandbox's current routes.
     pub(crate) fn renumbering(&self, joined: Joined<'_>, live: &[Route]) -> BTreeMap<u32, u32> {
         let own = joined.made.own_tables();
         let told = self.told();
@@ -146,9 +146,11 @@ impl Sandboxes {
         for table in own.iter().copied() {
             if taken.contains(&table) {
                 let free = |number: &u32| {
-                    !taken.contains(number) && !own.contains(number) && !EVERYBODYS.contains(number)
+                    !taken.contains(number)
+                        && !own.contains(number)
+                        && !SHARED_TABLES.contains(number)
                 };
-                // There are more numbers than routes fit into memory.
+                // There are more numbers than routes that fit into memory.
                 if let Some(number) = (table..u32::MAX).find(free) {
                     taken.insert(number);
                     renumbered.insert(table, number);
@@ -158,10 +160,10 @@ impl Sandboxes {
         renumbered
     }
 
-    /// Makes sure that an attachment's subnets are not also another endpoint's of its sandbox.
+    /// Makes sure that no other endpoint of the sandbox has the attachment's subnets.
     ///
     /// # Errors
-    /// They are; the error tells whose.
+    /// Another endpoint has one; the error says which.
     pub(crate) fn check_overlap(&self, joined: Joined<'_>) -> Result<()> {
         let told = self.told();
         for ours in &joined.made.told {
@@ -179,14 +181,14 @@ impl Sandboxes {
         Ok(())
     }
 
-    /// Whether the chain of another endpoint has given this value to a setting of the sandbox.
+    /// Whether the chain of another endpoint has set this value in the sandbox.
     pub(crate) fn is_anothers(&self, joined: Joined<'_>, setting: &str, value: &str) -> bool {
         let told = self.told();
         others(&told, joined)
             .any(|other| other.settings.get(setting).is_some_and(|theirs| theirs == value))
     }
 
-    /// The other endpoints of the attachment's sandbox that can publish ports while they live.
+    /// The other endpoints of the attachment's sandbox that can publish ports after ADD.
     pub(crate) fn publishers_beside(&self, joined: Joined<'_>) -> Vec<EndpointId> {
         let told = self.told();
         let beside = told.iter().filter(|(endpoint, other)| {
@@ -200,7 +202,7 @@ impl Sandboxes {
         others(&self.told(), joined).next().is_some()
     }
 
-    /// Remembers what an attachment tells.
+    /// Stores what an attachment tells Docker.
     pub(crate) fn enter(&self, joined: Joined<'_>) {
         let tables = joined.made.own_tables().into_iter();
         let told = Told {
@@ -215,7 +217,7 @@ impl Sandboxes {
         self.told().insert(joined.endpoint.clone(), told);
     }
 
-    /// Forgets what an endpoint told.
+    /// Removes what an endpoint told Docker.
     pub(crate) fn leave(&self, endpoint: &EndpointId) {
         self.told().remove(endpoint);
     }
@@ -226,7 +228,7 @@ impl Sandboxes {
     }
 }
 
-/// What the other endpoints of the attachment's sandbox told.
+/// What the other endpoints of the attachment's sandbox told Docker.
 fn others<'t>(
     told: &'t HashMap<EndpointId, Told>,
     joined: Joined<'t>,
@@ -246,17 +248,17 @@ pub(super) fn on_link(joined: Joined<'_>) -> Vec<IpNet> {
     routes.map(|route| route.destination).collect()
 }
 
-/// The routing tables that are nobody's own: unspecified, default, main and local.
-const EVERYBODYS: [u32; 4] = [0, 253, MAIN_TABLE, 255];
+/// The routing tables that everybody shares: unspecified, default, main and local.
+const SHARED_TABLES: [u32; 4] = [0, 253, MAIN_TABLE, 255];
 
-/// So many networks with the same gateway can one container have; a subnet is no narrower.
+/// How many networks with the same gateway one container can have: a route is widened by fewer bits.
 const MOST: u8 = 16;
 
 fn is_host(net: &IpNet) -> bool {
     net.prefix_len() == net.max_prefix_len()
 }
 
-/// Whether a route is one to this gateway, or was widened from one.
+/// Whether a route leads to this gateway alone, or was widened from such a route.
 pub(super) fn covers(net: &IpNet, gateway: IpAddr) -> bool {
     net.contains(&gateway) && net.max_prefix_len() - net.prefix_len() < MOST
 }

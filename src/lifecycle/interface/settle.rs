@@ -1,11 +1,10 @@
-//! Settle: what Docker cannot carry over is put back.
+//! Settle: puts back what Docker does not carry over.
 //!
-//! Docker moves the interface and sets one IPv4 and one IPv6 address, a gateway and plain
-//! routes. All else that a chain made in its namespace is lost on the way, or stays behind
-//! in staging: further addresses, routes with their attributes, rules, neighbours,
-//! sysctls. So what ADD left is read into a snapshot, and one reconciler
-//! ([`super::reconcile`]) makes the interface like it again, *desired less actual*: in the
-//! container once Docker has put the interface there, and in staging before DEL.
+//! Docker moves the interface and sets one IPv4 and one IPv6 address, a gateway and plain routes.
+//! Everything else that a chain made in its namespace is lost on the way, or stays in staging: further
+//! addresses, routes with attributes, rules, neighbours, sysctls. So what ADD left is read into a snapshot,
+//! and one reconciler ([`super::reconcile`]) makes it again, *desired minus actual*: in the container once
+//! Docker has put the interface there, and in staging before DEL.
 
 use ipnet::{IpNet, Ipv6Net};
 
@@ -21,10 +20,10 @@ use crate::netlink::{Link, MAIN_TABLE, Netlink, Route};
 use crate::sysctl::{self, Scope, Sysctls};
 
 impl Interfaces {
-    /// Makes the interface what ADD made it, in the container's namespace, where Docker has put it.
-    /// Done once: what the container changes afterwards is its own business. Settings of the
-    /// namespace that were `set_before` are left alone: what differs there by now is the user's.
-    /// Returns what the user has decided, for the caller to note.
+    /// Makes the interface in the container's namespace like what ADD made. This is done once: changes that
+    /// the container makes afterwards are respected. Settings of the namespace that were `set_before` are
+    /// left alone: if they differ by now, the user has set them. Returns the settings that the user has
+    /// decided, for the caller to record.
     ///
     /// # Errors
     /// The kernel refused a change, and the attachment is not settled.
@@ -34,7 +33,7 @@ impl Interfaces {
         live: &Live<'_>,
         set_before: &Sysctls,
     ) -> Result<Settings> {
-        // What Docker was told is the user's, whatever is there.
+        // Settings that the user gave to Docker are the user's, whatever their value is.
         let found = self.users_settings(joined, live.link).await?;
         let users = found.overlaid_with(&joined.made.users);
         let mut settings = joined.joining.settings.clone().overlaid_with(&users);
@@ -59,8 +58,8 @@ impl Interfaces {
         Ok(users)
     }
 
-    /// Sets the chain's settings of the container's namespace, where nobody has set them yet; those
-    /// that are so set.
+    /// Sets the chain's settings of the container's namespace, where nobody has set them yet. Returns the
+    /// settings that it has set.
     pub(crate) async fn set_namespace(&self, joined: Joined<'_>) -> Result<Sysctls> {
         let (sandbox, chains) = (joined.sandbox(), &joined.joining.settings);
         let actual = sysctl::read_again(sandbox, &Scope::Namespace, &chains.namespace).await?;
@@ -71,10 +70,10 @@ impl Interfaces {
         Ok(wanted)
     }
 
-    /// Takes the rules back that were added to the container's namespace: unlike all else,
-    /// they do not go with the interface.
+    /// Removes the rules that were added to the container's namespace: unlike everything else, the kernel
+    /// does not remove them with the interface.
     pub(crate) async fn unsettle(&self, joined: Joined<'_>) -> Result<()> {
-        // Some may be there although settling has failed.
+        // Some may exist although settling has failed.
         let snapshot = joined.snapshot();
         if own_rules(&snapshot, "").next().is_none() {
             return Ok(());
@@ -87,16 +86,17 @@ impl Interfaces {
     }
 }
 
-/// The metric of a default route that Docker did not make: behind the one that it may make yet, for
-/// another network. The kernel makes that 1024 for IPv6, and two of the same are refused.
+/// The metric of a default route that Docker did not make. It comes after a default route that Docker may
+/// still make for another network. The kernel gives that one the metric 1024 for IPv6, and refuses two with
+/// the same metric.
 const BEHIND_DOCKERS: u32 = 1025;
 
 impl Joined<'_> {
-    /// The default routes that Docker does not make, for a container where none of its networks has
-    /// one: that for IPv6, since Docker before version 28 looks for IPv4 gateways only when it
-    /// chooses the network that gets the default routes; and one without a gateway, for which
-    /// Docker has no words. As a plain route it could be told, but Docker would fail to set its own
-    /// beside it, when the container joins a network that has a gateway.
+    /// The default routes that Docker does not make, for a container where no network has one. There are
+    /// two kinds. The IPv6 default route: Docker before version 28 looks only for IPv4 gateways when it
+    /// chooses the network for the default routes. A default route without a gateway: Docker's protocol
+    /// cannot express it. Docker would take it as a plain route, but could then not set its own, when the
+    /// container joins a network with a gateway.
     pub(crate) fn default_routes_untold(&self, told: &JoinResponse, link: &Link) -> Vec<Route> {
         let any = IpNet::V6(Ipv6Net::default());
         let over_gateway = told.gateway_ipv6.filter(|_| !self.is_gateway);
@@ -107,7 +107,7 @@ impl Joined<'_> {
             let family = route.destination.addr().is_ipv4();
             gateways.iter().any(|gateway| gateway.is_ipv4() == family)
         };
-        // On an internal network only the link itself is reachable.
+        // On an internal network only the link's own subnet is reachable.
         let left = Some(&self.made.snapshot).filter(|_| !self.internal);
         let is_usable =
             |route: &Route| route.destination.addr().is_ipv4() || has_ipv6(&self.made.snapshot);

@@ -1,4 +1,4 @@
-//! The staging namespace: ADD and DEL run in it, and find the interface there.
+//! The staging namespace: ADD and DEL run on it, and find the interface there.
 
 use std::borrow::Cow;
 use std::path::Path;
@@ -14,8 +14,8 @@ use crate::netlink::{Link, Netlink};
 use crate::{netns, translate};
 
 impl Interfaces {
-    /// Makes the staging namespace what it was after ADD: the interface with its addresses. Where
-    /// `ask` says so, only with those of which the host has the rules that ADD made.
+    /// Makes the staging namespace what it was after ADD: the interface with its addresses. With `ask`,
+    /// only with the addresses whose rules the host still has.
     pub(crate) async fn restore(&self, attachment: &Attachment, ask: bool) -> Result<()> {
         let path = &attachment.staging;
         let if_name = &attachment.parameters.if_name;
@@ -28,7 +28,7 @@ impl Interfaces {
                 self.aside.move_to(link.index, &netns::open(path)?).await?;
                 Netlink::in_netns(path).await?
             }
-            // Docker could not take it out.
+            // Docker could not take the interface out.
             Place::Sandbox(sandbox, link) => {
                 take_out(&sandbox, &link, attachment).await?;
                 Netlink::in_netns(path).await?
@@ -39,9 +39,9 @@ impl Interfaces {
         let Some(snapshot) = attachment.snapshot() else { return Ok(()) };
         let mut wanted = Cow::Borrowed(&snapshot.addresses);
         if ask || (translate::masquerades(&attachment.list) && !given_back) {
-            // After a reboot, or a DEL that was cut short, rules are gone that the plugins insist
-            // on finding for each live address. A plugin that delegates, as flannel does, does not
-            // show that it has them; so whatever the chain, the host is asked once DEL has failed.
+            // After a reboot or an interrupted DEL, rules are missing that the plugins require for each
+            // live address. The configuration of a plugin that delegates, such as flannel, does not show
+            // this; so for every chain the host's rules are read once DEL has failed.
             let left = Masqueraded::of(attachment.id).await;
             wanted.to_mut().retain(|address| left.may_have(address.net.addr()));
         }
@@ -64,7 +64,7 @@ impl Interfaces {
     }
 }
 
-/// Makes the staging namespace, unless it is there.
+/// Makes the staging namespace, unless it exists.
 pub(crate) async fn stage(path: &Path) -> Result<()> {
     if netns::identity(path)?.is_none() {
         netns::create(path).await?;
@@ -84,7 +84,7 @@ pub(crate) async fn take_out(
     Ok(sandbox.move_to(link.index, &netns::open(&attachment.staging)?).await?)
 }
 
-/// An interface in the place of one that was lost, for DEL to find and to delete.
+/// Makes a stand-in for an interface that was lost, for DEL to find and to delete.
 pub(crate) async fn stand_in(staging: &Netlink, if_name: &str) -> Result<Link> {
     const PEER: &str = "peer";
     staging.add_veth(if_name, PEER).await?;

@@ -1,10 +1,11 @@
-//! Which settings in a container are the user's, and so stay, whatever the chain has set.
+//! Which settings in a container are the user's. They stay, whatever the chain has set.
 //!
-//! Of the interface's own Docker tells us, by the option `com.docker.network.endpoint.sysctls`. Those
-//! of the namespace (`--sysctl`) it tells nobody; from Docker 28 on they are set before we are
-//! called, and before that at about the time that we settle, so that a check looks for them again. A value there that is neither the chain's, nor the kernel's for a new namespace or
-//! interface, nor Docker's for every container, nor another network's, is the user's. One that the user has set to just what
-//! it would be anyway cannot be told from one that nobody has set: there the chain's wins.
+//! Docker passes settings of the interface in the option `com.docker.network.endpoint.sysctls`. It does not
+//! pass settings of the namespace (`--sysctl`). Docker 28 and later sets them before the driver is called;
+//! older versions set them at about the time of settling, so a check looks for them again. A value is the
+//! user's if it is not the chain's, not the kernel's for a new namespace or interface, not Docker's for
+//! every container, and not another network's. If the user sets the value that would be there anyway, this
+//! cannot be seen: then the chain's value takes precedence.
 
 use crate::lifecycle::error::Result;
 use crate::lifecycle::interface::Interfaces;
@@ -30,8 +31,8 @@ impl Interfaces {
         }
     }
 
-    /// Those of the chain's settings that the user has set otherwise in the container, with
-    /// the user's values. To be asked before any of them is set.
+    /// The chain's settings for which the user has set another value in the container, with the user's
+    /// values. Must be called before any of them is set.
     pub(crate) async fn users_settings(&self, joined: Joined<'_>, link: &Link) -> Result<Settings> {
         let (sandbox, chains) = (joined.sandbox(), &joined.joining.settings);
         let of_link = Scope::Link(link.name.clone());
@@ -53,7 +54,7 @@ impl Interfaces {
                     && !self.sandboxes.is_anothers(joined, setting, value)
             });
             users.link.retain(|setting, value| {
-                // What the kernel gives to an interface that arrives.
+                // The values that the kernel gives to an interface that arrives.
                 let default = default_of(setting).and_then(|default| defaults.get(&default));
                 chains.link.get(setting) != Some(value)
                     && fresh.link.get(setting) != Some(value)
@@ -65,13 +66,13 @@ impl Interfaces {
         let found = users(&self.fresh().await?.settings);
         match found.is_empty() {
             true => Ok(found),
-            // The host may have got another idea of what is fresh since it was looked up.
+            // The host's defaults for a new namespace may have changed since they were read.
             false => Ok(users(&self.fresh_settings_now().await?)),
         }
     }
 }
 
-/// The setting of the namespace that a new interface takes this one from.
+/// The setting of the namespace from which a new interface takes this one.
 fn default_of(setting: &str) -> Option<String> {
     let (table, leaf) = setting.rsplit_once('/')?;
     Some(format!("{table}/default/{leaf}"))

@@ -20,13 +20,13 @@ pub struct Attachment {
     pub if_name: String,
     /// Docker's network.
     pub network: NetworkId,
-    /// The container's end in it.
+    /// The endpoint in Docker.
     pub endpoint: EndpointId,
-    /// The conflist that it was attached by.
+    /// The conflist that attached it.
     pub conflist: String,
     /// The chain: the types of its plugins, as ADD ran them.
     pub plugins: Vec<String>,
-    /// How far it has come.
+    /// Its phase.
     pub phase: Phase,
     /// When it was made.
     pub made: Option<Timestamp>,
@@ -38,8 +38,8 @@ pub struct Attachment {
     pub mac: Option<String>,
     /// Its MTU, in bytes.
     pub mtu: Option<u32>,
-    /// The links of the host that its packets pass, the innermost first: the other end of its
-    /// interface, or the one below, and the bridges that this is a port of.
+    /// The links of the host that its packets pass, the innermost first: the peer of its interface or the
+    /// link below it, and the bridges that this link is a port of.
     pub host_links: Vec<String>,
     /// The ports that are published for it.
     pub ports: Vec<Port>,
@@ -47,11 +47,11 @@ pub struct Attachment {
     pub is_gateway: bool,
     /// Path of the container's namespace: Docker's `SandboxKey`.
     pub sandbox: Option<PathBuf>,
-    /// How its removal goes, once Docker has let go of it.
+    /// The state of its removal, once Docker has deleted the endpoint.
     pub removal: Option<Removal>,
 }
 
-/// How far an attachment has come. `ARCHITECTURE.md` has a picture of it.
+/// The phase of an attachment. `ARCHITECTURE.md` has a picture of the phases.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
@@ -80,14 +80,14 @@ pub struct Port {
     pub protocol: String,
 }
 
-/// How the removal of an attachment goes.
+/// The state of an attachment's removal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Removal {
     /// When it began.
     pub since: Timestamp,
     /// How often DEL has failed.
     pub attempts: u32,
-    /// Whether it is left to the operator now.
+    /// Whether the driver has given up, and the operator has to act.
     pub given_up: bool,
     /// Why DEL failed the last time.
     pub error: Option<String>,
@@ -121,7 +121,7 @@ impl Attachment {
     }
 }
 
-/// As Join has seen them; before that, those that ADD has told of.
+/// The links that Join has seen; before Join, those in ADD's result.
 fn host_links(record: &record::Attachment) -> Vec<String> {
     if let Some(side) = record.host_side() {
         return side.links.iter().map(|link| link.name.clone()).collect();

@@ -19,17 +19,17 @@ use crate::translate::{self, AddressPool};
 pub struct Conflist {
     /// Its name.
     pub conflist: String,
-    /// Where it stands; none if it is built in.
+    /// Its file; none if it is built in.
     pub file: Option<PathBuf>,
     /// The chain: the types of its plugins.
     pub plugins: Vec<String>,
     /// The IPAM plugin.
     pub ipam: Option<String>,
-    /// The bridge, or the interface below, that its containers are put on, where it names one.
+    /// The bridge, or the parent interface, of its containers, if it names one.
     pub device: Option<String>,
-    /// The addresses that it gives, as far as its configuration tells.
+    /// The addresses that it gives, if its configuration has them.
     pub pools: Vec<AddressPool>,
-    /// Who has which of them, by the leases of `host-local`; none if another IPAM plugin keeps them.
+    /// Who has which address, by the leases of `host-local`; none if another IPAM plugin keeps them.
     pub leases: Option<Vec<Lease>>,
 }
 
@@ -44,8 +44,8 @@ pub struct Lease {
     pub if_name: Option<String>,
 }
 
-/// The conflists that a container can be put on, those included that are one network's own; and what is
-/// the matter with files that give none.
+/// The conflists that networks can use, including networks' own chains; and the problems of files that
+/// contain none.
 pub(super) fn known(
     conf_dir: &ConfDir,
     networks: &[Network],
@@ -62,7 +62,7 @@ pub(super) fn known(
     for own in networks.iter().filter_map(|network| network.own_chain.as_ref()) {
         conflists.push(Conflist::of(own, None)?);
     }
-    // What another file hides is told by `validate`, and does no harm.
+    // `validate` reports a conflist that another file hides; it does no harm.
     let problems = listing.problems.iter().filter(|it| !matches!(it, ConfigError::Hidden { .. }));
     Ok((conflists, problems.map(|problem| chain(problem)).collect()))
 }
@@ -90,7 +90,7 @@ impl Conflist {
 fn leases(folder: &Path) -> Result<Vec<Lease>> {
     let mut leases = Vec::new();
     for path in files::entries(folder)? {
-        // Beside leases there are a lock, and the last address that was given out.
+        // The folder also has a lock, and the last address that was given out.
         let Some(Ok(address)) = path.file_name().map(|name| name.to_string_lossy().parse()) else {
             continue;
         };

@@ -1,8 +1,8 @@
-//! All that the driver has, as it is told to the operator: attachments, networks, conflists, leases.
+//! All that the driver has, reported to the operator: attachments, networks, conflists, leases.
 //!
-//! It is read from the records on disk and the host's files, not from the driver's memory: so no call of
-//! Docker's waits for it, and it can be told of a driver that does not run. What the driver does not know
-//! is in none of it: names are Docker's, and the command line asks for them.
+//! It is read from the records on disk and the host's files, not from the driver's memory. So no call of
+//! Docker's waits for it, and it is available while the driver does not run. It does not contain Docker's
+//! names, which the driver does not know: the command line asks Docker for them.
 
 mod attachments;
 mod conflists;
@@ -25,8 +25,8 @@ pub use attachments::{Attachment, Phase, Port, Removal};
 pub use conflists::{Conflist, Lease};
 pub use networks::Network;
 
-/// The version of [`Inventory`] that this program writes. A field that is added does not change it; one
-/// that goes, or means something else, does.
+/// The version of [`Inventory`] that this program writes. It stays the same when a field is added, and
+/// changes when a field is removed or changes its meaning.
 pub const VERSION: u32 = 1;
 
 /// All that the driver has.
@@ -34,22 +34,21 @@ pub const VERSION: u32 = 1;
 pub struct Inventory {
     /// [`VERSION`] of the program that wrote it.
     pub version: u32,
-    /// The driver that tells it; none if it was read from the records of one that does not run.
+    /// The driver that reports it; none if it was read from records while no driver runs.
     pub driver: Option<Facts>,
     /// Docker's networks on this driver, by their ids.
     pub networks: Vec<Network>,
     /// The attachments, the oldest first.
     pub attachments: Vec<Attachment>,
-    /// The conflists that containers can be put on, by the names of their files; then the chains of
-    /// networks that have one of their own.
+    /// The conflists that networks can use, by the names of their files; then networks' own chains.
     pub conflists: Vec<Conflist>,
-    /// What is wrong with files that give no conflist, a sentence each.
+    /// What is wrong with files that contain no usable conflist, a sentence each.
     pub problems: Vec<String>,
 }
 
 impl Inventory {
-    /// What the records in `state_dir` tell, and the configuration files: whether or not the driver
-    /// runs, and without disturbing it.
+    /// The inventory from the records in `state_dir` and the configuration files. This does not need the
+    /// driver, and does not disturb it.
     ///
     /// # Errors
     /// A folder cannot be listed.
@@ -65,7 +64,7 @@ impl Inventory {
         conf_dir: &ConfDir,
     ) -> Result<Self> {
         let (conflists, problems) = conflists::known(conf_dir, networks)?;
-        // What Docker has removed is only there until its last attachment has gone.
+        // A network that Docker has removed exists only until its last attachment is gone.
         let present = networks.iter().filter(|network| !network.removed);
         let mut networks: Vec<_> = present.map(Network::of).collect();
         networks.sort_by(|one, other| one.network.as_str().cmp(other.network.as_str()));
@@ -91,8 +90,8 @@ impl Driver {
         .await
     }
 
-    /// What the interfaces of these attachments, by their ids, are called in their containers; all
-    /// attachments if none is named. What is in no container is left out.
+    /// The names of these attachments' interfaces in their containers, by the attachments' ids; of all
+    /// attachments if none is named. An interface that is in no container is left out.
     ///
     /// # Errors
     /// A folder cannot be listed.
@@ -107,7 +106,7 @@ impl Driver {
             if !attachments.is_empty() && !attachments.contains(&id) {
                 continue;
             }
-            // A container may end while it is looked at.
+            // A container may end meanwhile.
             if let Ok(Place::Sandbox(_, link)) = self.interfaces.locate(&record).await {
                 names.push((id, link.name));
             }

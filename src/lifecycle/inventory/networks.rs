@@ -14,14 +14,14 @@ use crate::lifecycle::record;
 pub struct Network {
     /// Docker's id of it.
     pub network: NetworkId,
-    /// The conflist that its containers are attached by.
+    /// The conflist that attaches its containers.
     pub conflist: String,
     /// It was made with `--internal`.
     pub internal: bool,
-    /// Its containers are kept from those of other networks.
+    /// Its containers are isolated from those of other networks.
     #[serde(default)]
     pub isolated: bool,
-    /// What else it was made with, as `docker network create -o` takes it.
+    /// Its other options, as `docker network create -o` takes them.
     pub options: BTreeMap<String, String>,
     /// The pools that Docker's IPAM has for it; none if the conflist chooses the addresses.
     pub docker_pools: Vec<IpNet>,
@@ -44,7 +44,7 @@ impl Network {
     }
 }
 
-/// As they were written, but for those that are what they are without them.
+/// The options as they were written, without those that have their default value.
 fn options(record: &record::Network) -> BTreeMap<String, String> {
     let options = &record.options;
     let mut told = BTreeMap::new();

@@ -1,14 +1,14 @@
-//! Ports of an endpoint whose chain cannot publish them, while another end of its container can.
+//! Ports of an endpoint whose chain cannot publish them, while another endpoint of its container can.
 //!
-//! Docker tells every end of a container the same ports, and asks the one with the gateway to
-//! publish them. Where that one's chain has no plugin for it, another end publishes them in its
-//! stead, and gives them back on request. Where no end can, the gateway's is refused.
+//! Docker gives every endpoint of a container the same ports, and asks the one with the gateway to publish
+//! them. If its chain has no plugin for that, another endpoint publishes them instead, and withdraws them
+//! on request. If no endpoint can publish, the call for the gateway's endpoint is refused.
 //!
-//! Docker connects the networks of a container that starts one after the other, in any order, and
-//! asks the one that has the gateway by then. So the first one may be one that cannot publish, and
-//! nobody can tell whether another will follow. What tells is the container's last life: a network
-//! keeps the lists of ports that were seen published by another end of a container that was on it. It
-//! forgets a list when a container has lived with it and no other end came.
+//! Docker connects the networks of a starting container one after the other, in any order, and asks the
+//! endpoint that has the gateway at that time. So the first one may be unable to publish, and it is unknown
+//! whether another will follow. The container's last run decides: a network records the lists of ports that
+//! another endpoint of a container on it has published. It removes a list when a container has run with it
+//! and no other endpoint came.
 
 use std::time::Duration;
 
@@ -19,14 +19,14 @@ use crate::lifecycle::error::{Result, chain};
 use crate::lifecycle::record::{Attachment, Network};
 use crate::translate::{self, PORT_MAPPINGS};
 
-/// What has lived so long has all of its networks: a start that fails half-way ends sooner.
+/// A container that has run so long has all of its networks: a start that fails half-way ends sooner.
 const STARTED: Duration = Duration::from_secs(10);
 
 /// How many lists a network keeps.
 const MOST: usize = 1_000;
 
 impl Network {
-    /// Whether a container with these ports was seen to publish them by another network.
+    /// Whether a container with these ports has published them through another network.
     fn knows_elsewhere(&self, ports: &[PortBinding]) -> bool {
         self.published_elsewhere.iter().any(|known| same(known, ports))
     }
@@ -43,10 +43,10 @@ impl Network {
 }
 
 impl Publisher {
-    /// Has another end of the container publish the ports of the one with the gateway.
+    /// Lets another endpoint of the container publish the ports of the one with the gateway.
     ///
     /// # Errors
-    /// None does, and none did in the container's last life; or its chain fails.
+    /// None can, and none did in the container's last run; or its chain fails.
     pub(super) async fn publish_elsewhere(
         &self,
         attachment: &mut Attachment,
@@ -66,9 +66,9 @@ impl Publisher {
         self.judge_unpublished(attachment)
     }
 
-    /// Has the first end of the container publish that can.
+    /// Lets the first endpoint of the container publish that can.
     async fn publish_beside(&self, attachment: &Attachment, wanted: &[PortBinding]) -> Result<()> {
-        // Locked after this endpoint, which cannot publish. They can, and lock no other.
+        // They are locked after this endpoint, which cannot publish. They can, and lock no other.
         for endpoint in self.publishers_beside(attachment) {
             let mut slot = self.endpoints.lock(&endpoint).await;
             let live = slot.as_mut().filter(|other| other.is_live());
@@ -81,13 +81,13 @@ impl Publisher {
         Ok(())
     }
 
-    /// The other ends of the container that can publish; before Join there are none.
+    /// The other endpoints of the container that can publish; before Join there are none.
     fn publishers_beside(&self, attachment: &Attachment) -> Vec<EndpointId> {
         let joined = attachment.joined();
         joined.map_or_else(Vec::new, |it| self.interfaces.sandboxes.publishers_beside(it))
     }
 
-    /// Whether ports that no end of the container publishes are an error.
+    /// Whether it is an error that no endpoint of the container publishes the ports.
     fn judge_unpublished(&self, attachment: &Attachment) -> Result<()> {
         let Attachment { endpoint, network, list, ports, .. } = attachment;
         let fatal = !ports.is_empty() && !list.declares(PORT_MAPPINGS);
@@ -95,7 +95,7 @@ impl Publisher {
             if !self.networks.get(network)?.knows_elsewhere(ports) {
                 translate::publishes(list, ports)?;
             }
-            // Whoever has them is no end of this container.
+            // The one that has them is no endpoint of this container.
             self.ports.hold(endpoint, network, ports)?;
             self.ports.release(endpoint);
         }
@@ -109,11 +109,10 @@ impl Publisher {
         Ok(())
     }
 
-    /// Takes the ports back that another end publishes in the place of this one, which had the
-    /// gateway.
+    /// Withdraws the ports that another endpoint publishes instead of this one, which had the gateway.
     ///
     /// # Errors
-    /// That end's chain cannot; they stay.
+    /// That endpoint's chain cannot; they stay published.
     pub(crate) async fn unpublish_elsewhere(&self, attachment: &Attachment) -> Result<()> {
         for endpoint in self.publishers_beside(attachment) {
             let mut slot = self.endpoints.lock(&endpoint).await;
@@ -124,7 +123,7 @@ impl Publisher {
         Ok(())
     }
 
-    /// Keeps in mind that another end of the container publishes this one's ports, if so.
+    /// Records that another endpoint of the container publishes this one's ports, if so.
     pub(crate) async fn note_published_elsewhere(&self, attachment: &mut Attachment) {
         let Attachment { ports, list, .. } = &*attachment;
         let cannot = !ports.is_empty() && !list.declares(PORT_MAPPINGS);
@@ -145,8 +144,8 @@ impl Publisher {
         .await;
     }
 
-    /// Forgets what was kept in mind about this endpoint's ports, if it proved wrong: the container
-    /// has lived, and no other end has published them.
+    /// Removes what was recorded about this endpoint's ports, if it was wrong: the container has run, and
+    /// no other endpoint has published them.
     pub(crate) async fn forget_published_elsewhere(&self, attachment: &Attachment) {
         let Attachment { ports, network, list, .. } = attachment;
         let cannot = !ports.is_empty() && !list.declares(PORT_MAPPINGS);
@@ -173,7 +172,7 @@ impl Publisher {
     }
 }
 
-/// Whether another end of the container was seen to publish this one's ports.
+/// Whether another endpoint of the container has published this one's ports.
 fn is_published_elsewhere(attachment: &Attachment) -> bool {
     attachment.joined().is_some_and(|joined| joined.joining.published_elsewhere)
 }

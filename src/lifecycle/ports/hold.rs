@@ -1,11 +1,10 @@
 //! One port of the host, held by sockets that are bound to it and never listen.
 //!
-//! The ports that a chain publishes are rules of the firewall, and the kernel's own list of
-//! ports knows nothing of them. A bound socket keeps other processes from the port, and the
-//! kernel from choosing it for an outgoing connection. Rules that translate addresses come
-//! before the delivery to a socket, so no packet that they match ever reaches it. What they
-//! do not match is refused, as if nobody were there: the TCP socket does not listen. (To a
-//! UDP socket it is lost.)
+//! The ports that a chain publishes are firewall rules, and the kernel's table of used ports does not
+//! contain them. A bound socket prevents that another process binds the port, and that the kernel chooses
+//! it for an outgoing connection. Address translation comes before delivery to a socket, so packets that
+//! match the rules never reach it. Other TCP packets are refused as if there were no socket, because it
+//! does not listen. (Other UDP packets are lost.)
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsRawFd as _, OwnedFd};
@@ -18,12 +17,12 @@ use nix::sys::socket::{
 
 use crate::cnm::{HostPort, Protocol};
 
-/// A port that nobody else can have until this is dropped.
+/// A port that nobody else can bind until this is dropped.
 #[derive(Debug)]
 pub(crate) struct Hold {
     pub(crate) port: HostPort,
-    /// None where the kernel has no sockets of the family or the protocol: then no other
-    /// process can have the port either.
+    /// None if the kernel has no sockets of the family or the protocol: then no other process can bind the
+    /// port either.
     sockets: Vec<OwnedFd>,
 }
 
@@ -48,12 +47,12 @@ impl Hold {
         Ok(Self { port, sockets })
     }
 
-    /// How many files it has open.
+    /// How many files it keeps open.
     pub(crate) fn files(&self) -> usize {
         self.sockets.len()
     }
 
-    /// The port without a socket, for where none can be had any more.
+    /// The port without a socket, if no more sockets can be opened.
     pub(crate) fn in_name_only(port: HostPort) -> Self {
         Self { port, sockets: Vec::new() }
     }
@@ -61,8 +60,8 @@ impl Hold {
 
 fn bound(protocol: Protocol, to: SocketAddr) -> Result<OwnedFd, Errno> {
     match try_bind(protocol, to, false) {
-        // Perhaps only old connections have it, in their minutes of TIME_WAIT: what shares
-        // it with those does not share it with a server.
+        // Perhaps only old connections in TIME_WAIT use it: SO_REUSEADDR shares a port with them, but not
+        // with a server.
         Err(Errno::EADDRINUSE) if protocol == Protocol::Tcp => try_bind(protocol, to, true),
         outcome => outcome,
     }
@@ -80,7 +79,7 @@ fn try_bind(protocol: Protocol, to: SocketAddr, share: bool) -> Result<OwnedFd, 
         setsockopt(&socket, Ipv6V6Only, &true)?;
     }
     if protocol == Protocol::Udp {
-        // Nobody reads what arrives; the kernel makes this its least size.
+        // Nobody reads what arrives; the kernel raises this to its minimum.
         setsockopt(&socket, RcvBuf, &0)?;
     }
     setsockopt(&socket, ReuseAddr, &share)?;
@@ -139,7 +138,7 @@ mod tests {
         let address = server.local_addr().unwrap();
         let client = TcpStream::connect(address).unwrap();
         let (accepted, _) = server.accept().unwrap();
-        // Who closes first is the one that waits.
+        // The side that closes first is in TIME_WAIT.
         drop(accepted);
         drop(client);
         drop(server);

@@ -1,18 +1,17 @@
 //! Publishing: published ports follow the container's gateway.
 //!
-//! A container is attached to each of its networks with the same published ports, and one of
-//! its endpoints at a time holds the default gateway. Docker means the ports to be that
-//! endpoint's. ADD has published them already, unless the container may have had them at another
-//! end, because that is one run of a plugin less. What is left for here is Join, which shows
-//! that the container is another one, and when the gateway moves: the plugins that declare
-//! `portMappings` are run alone, with DEL for the endpoint that loses it and with ADD, on
-//! top of the chain's result, for the one that gets it. Where the plugin that makes the
-//! interface publishes the ports too, they stay with the endpoint that has them. Where the one that
-//! gets the gateway cannot publish, another end does: [`super::elsewhere`].
+//! A container has the same published ports on each of its networks, and one of its endpoints at a time has
+//! the default gateway. Docker wants this endpoint to publish the ports. Usually ADD has published them
+//! already, because that saves a run of a plugin; but not if another endpoint of the same container may
+//! have them. Two cases are handled here: Join shows that the other endpoint is of another container; or
+//! the gateway moves. Then only the plugins that declare `portMappings` run: DEL for the endpoint that
+//! loses the gateway, and ADD, on top of the chain's result, for the one that gets it. If the plugin that
+//! makes the interface also publishes the ports, they stay at their endpoint. If the endpoint with the
+//! gateway cannot publish, another endpoint of the container does: [`super::elsewhere`].
 //!
-//! The record is written before the plugins publish, and after they have taken back: it has at least
-//! what is on the host. What this program knows changes last, and is what is on the host, whether or
-//! not a record could be written after it.
+//! The record is written before the plugins publish, and after they have withdrawn the ports. So it always
+//! has at least what is on the host. The state in memory changes last, and is equal to the host's, even if
+//! a record could not be written after that.
 
 use std::net::IpAddr;
 use std::path::Path;
@@ -47,12 +46,12 @@ pub struct PublishedPort {
     pub container_port: u16,
     /// The endpoint's network.
     pub network: NetworkId,
-    /// The container's end in that network.
+    /// The endpoint in that network.
     pub endpoint: EndpointId,
 }
 
-/// Every port that is published now, by the records in `state_dir`: whether or not the driver
-/// runs, and without disturbing it.
+/// Every port that is published now, by the records in `state_dir`. This does not need the driver, and does
+/// not disturb it.
 ///
 /// # Errors
 /// The folder cannot be listed.
@@ -60,7 +59,7 @@ pub fn published(state_dir: &Path) -> Result<Vec<PublishedPort>> {
     let attachments = Folder::<Attachment>::glance(state_dir)?;
     let mut ports = Vec::new();
     for attachment in attachments {
-        // Also while DEL has not taken them back: nobody else can have them.
+        // Also ports that DEL has not withdrawn yet: nobody else can have them.
         if !attachment.publishes() {
             continue;
         }
@@ -79,7 +78,7 @@ pub fn published(state_dir: &Path) -> Result<Vec<PublishedPort>> {
     Ok(ports)
 }
 
-/// Publishes ports, and takes them back.
+/// Publishes ports, and withdraws them.
 #[derive(Debug)]
 pub(crate) struct Publisher {
     pub(super) ports: Arc<Ports>,
@@ -109,8 +108,8 @@ impl Publisher {
         }
     }
 
-    /// Publishes the ports of an endpoint that joins a sandbox, if ADD left them out because the
-    /// container might have had them at another end, and it does not.
+    /// Publishes the ports of an endpoint that joins a sandbox, if ADD left them out because another
+    /// endpoint of the same container might have had them, and none has.
     ///
     /// # Errors
     /// Another container has a port, or the chain fails; nothing is published then.
@@ -126,22 +125,21 @@ impl Publisher {
             return Ok(());
         }
         if !attachment.list.adds(PORT_MAPPINGS) {
-            // ADD was the time to publish them, and somebody had them.
+            // Only ADD could have published them, and somebody had them then.
             self.ports.hold(endpoint, network, ports)?;
             self.ports.release(endpoint);
         }
         self.publish_here(attachment, &[]).await
     }
 
-    /// Publishes the ports of an endpoint that became its sandbox's gateway, unless they are: at this
-    /// end of the container, or where this one's chain cannot, at another.
-    /// `asked` are Docker's ports of the sandbox: it keeps them from an endpoint that it makes
-    /// while another one on its own bridge has them.
+    /// Publishes the ports of an endpoint that became its sandbox's gateway, unless they are published: at
+    /// this endpoint, or, if its chain cannot publish, at another endpoint of the container. `asked` are
+    /// Docker's ports of the sandbox. At CreateEndpoint Docker does not pass them if an endpoint on its own
+    /// bridge has them.
     ///
     /// # Errors
-    /// Somebody else has a port, no end of the container publishes, or the chain fails. Nothing is
-    /// published then; where even that could not be made sure of, the ports are the endpoint's until
-    /// its DEL.
+    /// Somebody else has a port, no endpoint of the container can publish, or the chain fails. Nothing is
+    /// published then. If that is not certain, the endpoint keeps the ports until its DEL.
     pub(crate) async fn publish(
         &self,
         attachment: &mut Attachment,
@@ -153,7 +151,7 @@ impl Publisher {
         }
     }
 
-    /// Publishes by the endpoint's own chain: the ports that it came with, or else these.
+    /// Publishes by the endpoint's own chain: the ports that it was created with, or else these.
     pub(crate) async fn publish_here(
         &self,
         attachment: &mut Attachment,
@@ -166,13 +164,13 @@ impl Publisher {
         }
         let (endpoint, network) = (&attachment.endpoint, &attachment.network);
         let ports = match self.ports.hold(endpoint, network, wanted) {
-            // The one that was chosen before is somebody else's by now; another one will do.
+            // Somebody else has the port that was chosen before; another choice is good too.
             Err(PortError::Held { .. } | PortError::InUse(_)) if same(wanted, asked) => {
                 self.ports.hold(endpoint, network, asked)?
             }
             held => held?,
         };
-        // The ports are the endpoint's only, wherever it stands: it has a sandbox by now.
+        // Only this endpoint has the ports now, because it has a sandbox.
         if let Some(sandbox) = attachment.sandbox() {
             self.ports.enter(endpoint, sandbox);
         }
@@ -180,7 +178,7 @@ impl Publisher {
         let mappings = translate::port_mappings(&ports);
         published.parameters.capability_args.insert(PORT_MAPPINGS.to_owned(), mappings);
         published.ports = ports;
-        // On disk first: what a crash leaves half-done, DEL then takes back.
+        // On disk first: DEL then removes what a crash leaves half-done.
         if let Err(error) = self.records.keep(&published).await {
             self.ports.release(endpoint);
             return Err(error);
@@ -193,7 +191,7 @@ impl Publisher {
         };
         let undo = self.chains.unpublish(list, parameters, result).await;
         if let Err(undo) = undo {
-            // Rules may stand: DEL has to be told of them, and nobody else gets the ports.
+            // Rules may exist: DEL has to get the ports, and nobody else may have them.
             *attachment = published;
             return Err(cause.undone(Err(undo)));
         }
@@ -202,10 +200,10 @@ impl Publisher {
         Err(cause)
     }
 
-    /// Takes the ports of an endpoint back, where its chain can do so while it lives.
+    /// Withdraws the ports of an endpoint, if its chain can do so before DEL.
     ///
     /// # Errors
-    /// The chain cannot; they stay the endpoint's.
+    /// The chain cannot; the endpoint keeps them.
     pub(crate) async fn unpublish(&self, attachment: &mut Attachment) -> Result<()> {
         let Attachment { list, parameters, .. } = &*attachment;
         if !attachment.publishes() || !list.adds(PORT_MAPPINGS) {
@@ -214,8 +212,8 @@ impl Publisher {
         let result = &attachment.made()?.result;
         self.chains.unpublish(list, parameters, result).await?;
         forget_flows(attachment).await;
-        // The ports are free now, whatever the disk says: a record that has them yet does no more
-        // than have DEL look for them once more.
+        // The ports are free now, whatever the record says: if it still has them, DEL looks for them once
+        // more, and no harm is done.
         attachment.parameters.capability_args.remove(PORT_MAPPINGS);
         self.ports.release(&attachment.endpoint);
         self.records.keep_or_warn(attachment).await;
@@ -223,8 +221,8 @@ impl Publisher {
     }
 }
 
-/// The ports that an endpoint insists on: its own `ports`, but not those that were chosen for it among
-/// the `asked` ones, where another choice will do.
+/// The ports that an endpoint needs exactly: its own `ports`, without those that were chosen for it among
+/// the `asked` ones, where another choice is good too.
 pub(crate) fn insisted_on<'p>(
     ports: &'p [PortBinding],
     asked: &'p [PortBinding],
@@ -232,12 +230,11 @@ pub(crate) fn insisted_on<'p>(
     if same(ports, asked) { asked } else { ports }
 }
 
-/// Makes the kernel forget the UDP flows that came in by the endpoint's ports. They have no
-/// end that it could see, and as long as one goes on, its packets go where the first one went:
-/// to an address that nobody has any more, or that another container has.
+/// Deletes the kernel's entries for UDP flows to the endpoint's ports. The kernel cannot see the end of a
+/// UDP flow. While a flow continues, its packets go where the first one went: to an address that nobody has
+/// any more, or that another container has.
 ///
-/// It is a nicety for what follows, and no reason to leave the endpoint behind: an error is
-/// logged.
+/// It only helps later flows, and must not stop the endpoint's removal: an error is logged.
 pub(crate) async fn forget_flows(attachment: &Attachment) {
     if !attachment.ports.iter().any(|binding| binding.proto == Protocol::Udp) {
         return;

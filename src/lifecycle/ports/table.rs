@@ -1,14 +1,13 @@
 //! The host ports of all endpoints: who holds which, and choosing one.
 //!
-//! A port is held from before the endpoint is set up until its DEL has succeeded, so that no
-//! two endpoints publish the same one, and no process of the host takes it ([`super::hold`]).
-//! The kernel gives the ports back when the driver ends; the next one takes them again when it
-//! opens.
+//! A port is held from before the endpoint is set up until its DEL has succeeded, so that no two endpoints
+//! publish the same port, and no process of the host takes it ([`super::hold`]). The kernel releases the
+//! ports when the driver ends; the next driver takes them again when it opens.
 //!
-//! Docker tells every network of a container the same published ports, and not which container
-//! it is. So whether a second endpoint on *another* network, with the same list, is the
-//! same container is seen only at Join, when both name their sandbox. Until then it waits,
-//! without ports; [`super::publish`] has what follows.
+//! Docker passes the same published ports to every network of a container, and does not name the container.
+//! A second endpoint on *another* network with the same list may be of the same container. This is known
+//! only at Join, when both name their sandbox. Until then the second endpoint has no ports;
+//! [`super::publish`] does the rest.
 
 use std::collections::HashMap;
 use std::fs;
@@ -49,7 +48,7 @@ impl Ports {
     pub(crate) fn of<'a>(attachments: impl Iterator<Item = &'a Attachment>) -> Self {
         let ports = Self::default();
         let (mut files, most) = (0, most_files());
-        // Also those that are to be deleted: their rules stand until DEL has run.
+        // Also attachments that are to be deleted: their rules exist until DEL has run.
         for attachment in attachments.filter(|attachment| attachment.publishes()) {
             let holds = attachment.ports.iter().map(|binding| {
                 let port = HostPort::of(binding);
@@ -75,11 +74,11 @@ impl Ports {
         ports
     }
 
-    /// Takes the ports that an endpoint asks for, all or none, and says which they are: where
-    /// Docker leaves a choice, a free one is chosen.
+    /// Takes the ports that an endpoint asks for, all or none, and returns them: where Docker leaves a
+    /// choice, a free port is chosen.
     ///
     /// # Errors
-    /// Somebody else has one of them, or it cannot be had at all.
+    /// Somebody else has one of them, or the kernel refuses it.
     pub(crate) fn hold(
         &self,
         endpoint: &EndpointId,
@@ -159,8 +158,8 @@ impl Ports {
         Err(PortError::NoneFree { first, last, protocol: binding.proto.name() })
     }
 
-    /// Whether the container that asks for these ports on a network may have them already, at
-    /// its end in another one.
+    /// Whether the container that asks for these ports on a network may have them already, at its endpoint
+    /// in another network.
     pub(crate) fn may_be_had(&self, network: &NetworkId, asked: &[PortBinding]) -> bool {
         let holders = self.holders();
         holders.values().any(|holder| holder.network != *network && same(&holder.ports, asked))
@@ -180,7 +179,7 @@ impl Ports {
         }
     }
 
-    /// Lets go of everything that the endpoint holds.
+    /// Releases all ports of the endpoint.
     pub(crate) fn release(&self, endpoint: &EndpointId) {
         self.holders().remove(endpoint);
     }
@@ -191,8 +190,7 @@ impl Ports {
     }
 }
 
-/// Whether the ports may have been chosen by this list, in whatever order: Docker keeps them in
-/// a map.
+/// Whether the ports may have been chosen for this list, in any order: Docker keeps them in a map.
 pub(super) fn same(ports: &[PortBinding], asked: &[PortBinding]) -> bool {
     let chosen_by = |port: &PortBinding, asked: &PortBinding| {
         let first = asked.host_port;
@@ -203,7 +201,7 @@ pub(super) fn same(ports: &[PortBinding], asked: &[PortBinding]) -> bool {
         && asked.iter().all(|asked| ports.iter().any(|port| chosen_by(port, asked)))
 }
 
-/// Which other endpoint has the port, or a part of it.
+/// The other endpoint that has the port, or a part of it.
 fn holder_of<'h>(
     holders: &'h Holders,
     asking: &EndpointId,
@@ -215,8 +213,8 @@ fn holder_of<'h>(
         .find(|(_, holder)| holder.holds.iter().any(|hold| hold.port.overlaps(port)))
 }
 
-/// How many files the sockets that hold ports may be: a driver that could open none any more would
-/// not even hear of a container's end.
+/// How many files the sockets that hold ports may use. Without free files the driver could not even accept
+/// the call that a container has ended.
 fn most_files() -> usize {
     /// For connections, pipes to plugins and netlink.
     const RESERVE: usize = 512;
@@ -225,7 +223,7 @@ fn most_files() -> usize {
     limit - RESERVE.min(limit / 2)
 }
 
-/// The ports to choose any from: those that the kernel chooses from, as Docker does.
+/// The range for a free port: the range that the kernel uses, as Docker does.
 fn any() -> (u16, u16) {
     /// The kernel's own default.
     const DEFAULT: (u16, u16) = (32768, 60999);

@@ -25,14 +25,14 @@ pub(crate) struct Attachment {
     pub(crate) made: Option<SystemTime>,
     pub(crate) network: NetworkId,
     pub(crate) endpoint: EndpointId,
-    /// The boot that ADD ran in: interfaces and namespaces do not outlive it.
+    /// The boot in which ADD ran: interfaces and namespaces do not survive a reboot.
     pub(crate) boot_id: String,
-    /// The chain exactly as ADD ran it, whatever becomes of the file.
+    /// The chain exactly as ADD ran it, even if the file changes.
     pub(crate) list: Arc<NetworkConfigList>,
-    /// What ADD was told; DEL is told the same.
+    /// The parameters of ADD; DEL gets the same.
     pub(crate) parameters: cni::Attachment,
-    /// The ports to publish, with the host ports that were chosen. They are published as long
-    /// as `parameters` has them too: see [`crate::lifecycle::ports::publish`].
+    /// The ports to publish, with the host ports that were chosen. They are published while `parameters`
+    /// has them too: see [`crate::lifecycle::ports::publish`].
     pub(crate) ports: Vec<PortBinding>,
     /// Where the staging namespace is pinned: the `CNI_NETNS` of the parameters.
     pub(crate) staging: PathBuf,
@@ -40,18 +40,17 @@ pub(crate) struct Attachment {
     pub(crate) internal: bool,
     /// The addresses are exempt from the host's FORWARD policy.
     pub(crate) forwarded: bool,
-    /// That holds for new connections to them as well.
+    /// New connections to them are exempt as well.
     pub(crate) open: bool,
-    /// It has its sandbox's default gateway: Docker has said so by
-    /// ProgramExternalConnectivity.
+    /// It is the gateway of its sandbox: Docker called ProgramExternalConnectivity.
     pub(crate) is_gateway: bool,
-    /// How far it has come, and what it has by then.
+    /// Its phase, with the data of that phase.
     pub(crate) phase: Phase,
-    /// Whose turn it is to change the record on disk.
+    /// The order of writes to the record on disk.
     pub(crate) turn: Turn,
 }
 
-/// An attachment that a container has, with what is known of it there.
+/// An attachment that a container has, with what is known about it there.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Joined<'a> {
     pub(crate) attachment: &'a Attachment,
@@ -86,12 +85,12 @@ impl Attachment {
     /// Docker is given the interface, perhaps once more.
     ///
     /// # Errors
-    /// There is none, or none any more.
+    /// There is no interface, or not any more.
     pub(crate) fn join(&mut self, joining: Joining) -> Result<()> {
         self.change(|phase| phase.join(joining))
     }
 
-    /// What Docker does not carry over has been put back, but for what the user has decided.
+    /// What Docker does not carry over has been put back, except where the user has decided otherwise.
     ///
     /// # Errors
     /// Docker does not have the interface, or it was settled before.
@@ -99,12 +98,12 @@ impl Attachment {
         self.change(|phase| phase.settle(users))
     }
 
-    /// It is to be deleted; for how long that has been tried, it keeps.
+    /// It is to be deleted. It keeps how long that has been tried.
     pub(crate) fn begin_removal(&mut self) {
         self.begin_removal_with(|_, _| ());
     }
 
-    /// The same, and `note` notes how it goes, or what is known of what is left.
+    /// The same, and `note` records the state of the removal, or what is known about what is left.
     pub(crate) fn begin_removal_with<T>(
         &mut self,
         note: impl FnOnce(&mut Removal, &mut Left) -> T,
@@ -139,7 +138,7 @@ impl Attachment {
     /// What ADD made.
     ///
     /// # Errors
-    /// It has not, or what it made is being removed: there is no such endpoint.
+    /// ADD has made nothing, or it is being removed: the endpoint does not exist.
     pub(crate) fn made(&self) -> Result<&Made> {
         self.phase.made().ok_or_else(|| Error::UnknownEndpoint(self.endpoint.clone()))
     }
@@ -149,7 +148,7 @@ impl Attachment {
         self.phase.made().is_some()
     }
 
-    /// This attachment with what is known of it in its container; none if no container has it.
+    /// This attachment with what is known about it in its container; none if no container has it.
     pub(crate) fn joined(&self) -> Option<Joined<'_>> {
         let (made, joining) = self.phase.joining()?;
         Some(Joined { attachment: self, made, joining })
@@ -165,14 +164,14 @@ impl Attachment {
         self.joined().filter(|_| self.phase.name() == PhaseName::Settled)
     }
 
-    /// Notes more of what is known of it in its container, if one has it.
+    /// Records more about it in its container, if a container has it.
     pub(crate) fn note(&mut self, note: impl FnOnce(&mut Joining)) {
         if let Some(joining) = self.phase.joining_mut() {
             note(joining);
         }
     }
 
-    /// What ADD answered; none if it has not.
+    /// The result of ADD; none if there is none.
     pub(crate) fn result(&self) -> Option<&AttachResult> {
         match (self.phase.made(), self.phase.deleting()) {
             (Some(made), _) => Some(&made.result),
@@ -217,12 +216,12 @@ impl Attachment {
         }
     }
 
-    /// How its removal goes; none if it is not to be deleted.
+    /// The state of its removal; none if it is not to be deleted.
     pub(crate) fn removal(&self) -> Option<&Removal> {
         self.phase.deleting().map(|(removal, _)| removal)
     }
 
-    /// How long ago it was made; nothing if the clock was set back since.
+    /// How long ago it was made; zero if the clock was set back since.
     pub(crate) fn age(&self) -> Duration {
         let made = self.made.or_else(|| self.id.made());
         made.and_then(|made| made.elapsed().ok()).unwrap_or_default()
@@ -241,7 +240,7 @@ impl Attachment {
         }
     }
 
-    /// Whether it leads to nothing but its own pin: what is found there is unmounted and removed.
+    /// Whether its path is its own pin and nothing else: what is found there is unmounted and removed.
     pub(crate) fn is_pinned_in(&self, netns_dir: &Path) -> std::result::Result<(), String> {
         let own = netns_dir.join(self.id.to_string());
         match () {
@@ -263,7 +262,7 @@ impl Attachment {
         }
     }
 
-    /// The ports that it came with; where Docker had kept them from it, these.
+    /// The ports that the attachment was created with; or these, if Docker did not pass it any.
     pub(crate) fn ports_or<'p>(&'p self, asked: &'p [PortBinding]) -> &'p [PortBinding] {
         match &self.ports[..] {
             [] if !self.internal => asked,
@@ -271,7 +270,7 @@ impl Attachment {
         }
     }
 
-    /// Whether its ports are published: by ADD, and not taken back since.
+    /// Whether its ports are published: by ADD, and not withdrawn since.
     pub(crate) fn publishes(&self) -> bool {
         !self.ports.is_empty() && self.parameters.capability_args.contains_key(PORT_MAPPINGS)
     }

@@ -1,8 +1,7 @@
 //! One lock per endpoint, held over a whole operation.
 //!
-//! Two calls for one endpoint follow each other; calls for different endpoints run side by
-//! side. There is no lock over all of them. Whoever holds one for what can wait, as a check, is
-//! told when a call wants it.
+//! Two calls for one endpoint run one after the other; calls for different endpoints run in parallel. No
+//! lock covers all endpoints. Work that can wait, such as a check, is notified when a call wants its lock.
 
 use std::collections::HashMap;
 use std::ops::{Deref, DerefMut};
@@ -26,8 +25,8 @@ pub(crate) struct Endpoints {
     slots: Mutex<HashMap<EndpointId, Arc<Place>>>,
 }
 
-/// An endpoint's place, locked: its attachment, or none. An empty place goes with the
-/// last call that holds it.
+/// An endpoint's place, locked: its attachment, or none. An empty place is removed with the last call that
+/// holds it.
 #[derive(Debug)]
 pub(crate) struct Slot<'e> {
     endpoints: &'e Endpoints,
@@ -62,8 +61,7 @@ impl Endpoints {
         Self { slots: Mutex::new(slots.collect()) }
     }
 
-    /// Waits for the calls that hold this endpoint, and holds it. Whoever holds it for what can
-    /// wait gives way.
+    /// Waits for the calls that hold this endpoint, and holds it. Work that can wait releases it early.
     pub(crate) async fn lock(&self, id: &EndpointId) -> Slot<'_> {
         let place = Arc::clone(self.slots().entry(id.clone()).or_default());
         let caller = Caller::of(&place);
@@ -79,8 +77,8 @@ impl Endpoints {
         Some(Slot { endpoints: self, id: id.clone(), place, content })
     }
 
-    /// Waits for the calls that hold this endpoint, and holds it; none if it is not known. Nobody
-    /// gives way for it.
+    /// Waits for the calls that hold this endpoint, and holds it; none if it is not known. Nobody releases
+    /// it early for this.
     pub(crate) async fn lock_after_calls(&self, id: &EndpointId) -> Option<Slot<'_>> {
         let place = Arc::clone(self.slots().get(id)?);
         let content = Arc::clone(&place.content).lock_owned().await;
@@ -92,7 +90,7 @@ impl Endpoints {
         self.slots().keys().cloned().collect()
     }
 
-    /// How many they are.
+    /// How many endpoints are known now.
     pub(crate) fn count(&self) -> usize {
         self.slots().len()
     }
@@ -109,7 +107,7 @@ impl Slot<'_> {
         let mut callers = self.place.callers.subscribe();
         async move {
             if callers.wait_for(|callers| *callers > 0).await.is_err() {
-                // The place has gone, and nobody can want it.
+                // The place was removed, and nobody can want it.
                 std::future::pending().await
             }
         }
@@ -133,7 +131,7 @@ impl DerefMut for Slot<'_> {
 impl Drop for Slot<'_> {
     fn drop(&mut self) {
         let mut slots = self.endpoints.slots();
-        // The map's reference and this guard's: nobody else waits, and nobody can begin to
+        // The only references are the map's and this guard's. So nobody else waits, and nobody can begin to
         // while the map is locked.
         let ours_alone = Arc::strong_count(&self.place) == 2;
         if self.content.is_none() && ours_alone {
@@ -149,7 +147,7 @@ mod tests {
 
     use super::*;
 
-    /// Whether a future does not end by itself.
+    /// Whether a future is still pending.
     fn waits<F: Future>(future: &mut Pin<Box<F>>) -> bool {
         future.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending()
     }
@@ -185,7 +183,7 @@ mod tests {
         let held = endpoints.lock(&id).await;
         let mut wanted = Box::pin(held.wanted());
         assert!(waits(&mut wanted), "not by itself");
-        // A check that waits does not hurry another one.
+        // A check that waits does not interrupt another one.
         let mut after = Box::pin(endpoints.lock_after_calls(&id));
         assert!(waits(&mut after));
         assert!(waits(&mut wanted));

@@ -1,8 +1,8 @@
 //! An attachment's record on disk: which versions of it are read, and which one is written.
 //!
-//! The forms are apart from what the program works with. That may change as it likes; a form may change
-//! only so that records which are there keep their meaning. What cannot be said so is a new version,
-//! and the old one is read by being brought into the form of the next.
+//! The forms are separate from the types that the program works with. Those types may change freely. A form
+//! may change only if existing records keep their meaning. Any other change needs a new version; a record
+//! of the old version is then converted to the next one.
 
 use super::Attachment;
 use super::form_1::Form1;

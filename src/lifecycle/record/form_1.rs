@@ -1,6 +1,7 @@
-//! Records of version 1, as version 0.1.0 wrote them and what came after it: read, and never written.
+//! Records of version 1, which version 0.1.0 and the versions after it wrote. They are read, and never
+//! written.
 //!
-//! What some phases have and others must not was optional there, beside all else.
+//! There, a field that only some phases have is optional, and is beside all other fields.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -77,7 +78,7 @@ impl Form1 {
     /// The same in the form of version 2.
     ///
     /// # Errors
-    /// It has a part of what ADD made, and not the other.
+    /// It has only a part of the fields that ADD sets.
     pub(super) fn into_form_2(self) -> Result<Form2, String> {
         let mut form = Form2 {
             id: self.id,

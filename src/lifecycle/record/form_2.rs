@@ -1,7 +1,7 @@
 //! Records of version 2, which is written now.
 //!
-//! What differs from phase to phase is in a part of its own, named after the step that it came with: `add`,
-//! `join`, `removal`. A record whose parts do not go with its phase is refused.
+//! The fields that only some phases have are in parts, which are named after the step that sets them:
+//! `add`, `join`, `removal`. A record whose parts do not fit its phase is refused.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -125,10 +125,10 @@ impl Form2 {
         }
     }
 
-    /// The attachment that it is the record of.
+    /// The attachment of this record.
     ///
     /// # Errors
-    /// Its parts do not go with its phase.
+    /// Its parts do not fit its phase.
     pub(super) fn into_attachment(self) -> Result<Attachment, String> {
         let stage = match (self.phase, self.add, self.join, self.removal) {
             (PhaseName::Adding, None, None, None) => Stage::Adding,
@@ -170,7 +170,7 @@ impl Form2 {
     }
 }
 
-/// That a record has other parts than its phase goes with. The parts are `add`, `join` and `removal`.
+/// The error that the parts of a record do not fit its phase. The parts are `add`, `join` and `removal`.
 fn contradiction(phase: PhaseName, has: [bool; 3]) -> String {
     let goes_with = match phase {
         PhaseName::Adding => [false; 3],

@@ -6,20 +6,20 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-/// What an attachment's ADD left on the host's side, as it was seen there: whatever a configuration
-/// says, since plugins hand work on to others.
+/// What an attachment's ADD left on the host, as it was seen there. The configuration does not tell,
+/// because plugins delegate to others.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct HostSide {
-    /// The links that its packets pass, the innermost first: the other end of its interface, or
-    /// the one below, and then the bridges that this is a port of.
+    /// The links that its packets pass, the innermost first: the peer of its interface or the link below
+    /// it, and then the bridges that this link is a port of.
     pub(crate) links: Vec<HostLink>,
-    /// The gateways of its that are addresses of the host, each with its link's name.
+    /// Its gateways that are addresses of the host, each with its link's name.
     pub(crate) gateways: Vec<(String, IpNet)>,
-    /// The routes of the host to its addresses alone, each with its link's name.
+    /// The host routes to its addresses, each with its link's name.
     pub(crate) routes: Vec<(String, IpNet)>,
-    /// Settings below `/proc/sys` that have its packets forwarded, as they were.
+    /// Settings below `/proc/sys` by which its packets are forwarded, as they were.
     pub(crate) settings: BTreeMap<String, String>,
-    /// The addresses of its that are hidden behind the host's; none before the rules were read.
+    /// Its addresses that are masqueraded; none before the rules were read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) masqueraded: Option<BTreeSet<IpAddr>>,
 }

@@ -11,13 +11,13 @@ use uuid::{Uuid, Version};
 use crate::cnm::Id;
 use crate::lifecycle::{error, files};
 
-/// Which attachment: the `CNI_CONTAINERID` of its chain. Ours, not Docker's: plugins key
-/// what they leave on the host by it alone, so no two attachments may share one.
+/// The id of an attachment: the `CNI_CONTAINERID` of its chain. It is not one of Docker's ids: plugins use
+/// it as the only key for what they leave on the host, so every attachment needs its own.
 ///
-/// It is a random UUID, written as 32 lower-case hexadecimal digits. Random from the first one
-/// on, as the ids of container runtimes are, because many a plugin names an interface by the
-/// first seven to thirteen of them. No dash, because some take an id for a part of a name. And half
-/// as long as a runtime's, so that nobody takes the one for the other in a lease or a rule.
+/// It is a random UUID, written as 32 lower-case hexadecimal digits. It is random from the first digit on,
+/// like the ids of container runtimes, because many plugins name an interface after the first seven to
+/// thirteen digits. It has no dash, because some plugins use the id as a part of a name. It is half as long
+/// as a runtime's id, so that the two are not confused in a lease or a rule.
 ///
 /// Version 0.1.0 made time-ordered UUIDs, with dashes. They are read, and written as they were.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -28,19 +28,19 @@ impl AttachmentId {
         Self(Uuid::new_v4())
     }
 
-    /// The attachment that `text` names; none if no attachment of this driver's has such an id.
+    /// The attachment with the id `text`; none if `text` is not in the form of this driver's ids.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let id = Self(Uuid::try_parse(text).ok()?);
         let is_ours = matches!(id.0.get_version(), Some(Version::Random | Version::SortRand));
         (is_ours && id.to_string() == text).then_some(id)
     }
 
-    /// The id as one that Docker could have given.
+    /// The id in the form of Docker's ids.
     pub(crate) fn without_dashes<Of>(self) -> Id<Of> {
         Id::hexadecimal(self.0.as_u128())
     }
 
-    /// When the attachment was made, as an id of version 0.1.0 tells; none of the others do.
+    /// When the attachment was made. Only ids of version 0.1.0 contain this.
     pub(crate) fn made(self) -> Option<SystemTime> {
         let (seconds, nanoseconds) = self.0.get_timestamp()?.to_unix();
         Some(UNIX_EPOCH + Duration::new(seconds, nanoseconds))
@@ -53,10 +53,10 @@ impl AttachmentId {
         digits.len() == 12 && digits.bytes().all(is_digit)
     }
 
-    /// The attachments that a folder's files are named after.
+    /// The attachments after which the files of a folder are named.
     ///
     /// # Errors
-    /// The folder is there, and cannot be read.
+    /// The folder exists, and cannot be read.
     pub(crate) fn in_folder(folder: &Path) -> error::Result<HashSet<Self>> {
         let names = files::entries(folder)?.into_iter();
         let ids = names.filter_map(|path| {
@@ -101,7 +101,7 @@ impl<'de> Deserialize<'de> for AttachmentId {
 mod tests {
     use super::*;
 
-    /// As version 0.1.0 made it on 19 August 2025.
+    /// An id that version 0.1.0 made on 19 August 2025.
     const OF_0_1_0: &str = "0198c0de-93a5-7356-9b59-65a1b676428f";
 
     #[test]
@@ -132,11 +132,11 @@ mod tests {
         for other in [
             "",
             "4f3c",
-            // The forms of one version are not those of another.
+            // The form of one version is not the form of another.
             &text.to_uppercase(),
             "67e55044-10b1-426f-9247-bb680e5fe0c8",
             &OF_0_1_0.replace('-', ""),
-            // As container runtimes make them.
+            // An id of a container runtime.
             "4f3c9a7e00000000000000000000000000000000000000000000000000000000",
         ] {
             assert_eq!(AttachmentId::parse(other), None, "{other}");

@@ -10,12 +10,12 @@ use crate::cnm::EndpointId;
 pub(crate) struct Inherited(Mutex<HashSet<EndpointId>>);
 
 impl Inherited {
-    /// A new dockerd has come, and has mentioned none of these.
+    /// A new dockerd has started, and has not mentioned any of these.
     pub(crate) fn extend(&self, endpoints: impl IntoIterator<Item = EndpointId>) {
         self.set().extend(endpoints);
     }
 
-    /// The current dockerd knows this endpoint, and will say so when it ends.
+    /// The current dockerd knows this endpoint, and will delete it.
     pub(crate) fn seen_by_dockerd(&self, endpoint: &EndpointId) {
         self.set().remove(endpoint);
     }

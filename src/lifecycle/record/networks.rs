@@ -15,7 +15,7 @@ pub(crate) struct Networks {
     known: Mutex<HashMap<NetworkId, Arc<Network>>>,
     /// Held while a network is made or removed: the record and the map change together.
     changing: tokio::sync::Mutex<()>,
-    /// Held while it is decided what a network has for itself, or that is taken down.
+    /// Held while a network's own subnet and bridge are chosen or removed.
     deciding: tokio::sync::Mutex<()>,
 }
 
@@ -39,12 +39,12 @@ impl Networks {
         network.ok_or_else(|| Error::UnknownNetwork(id.clone()))
     }
 
-    /// All of them, those that Docker has removed included.
+    /// All networks, including those that Docker has removed.
     pub(crate) fn all(&self) -> Vec<Arc<Network>> {
         self.known().values().cloned().collect()
     }
 
-    /// Those that Docker has removed, and that have something on the host yet.
+    /// Networks that Docker has removed, and that still have something on the host.
     pub(crate) fn removed(&self) -> Vec<Arc<Network>> {
         self.all().into_iter().filter(|network| network.removed).collect()
     }
@@ -54,23 +54,23 @@ impl Networks {
         self.known().get(id).is_some_and(|network| network.removed)
     }
 
-    /// The conflists in files that some network is on.
+    /// The conflists in files that are used by a network.
     pub(crate) fn conflists(&self) -> BTreeSet<String> {
         let in_files = self.all().into_iter().filter(|network| network.own_chain.is_none());
         in_files.map(|network| network.conflist.clone()).collect()
     }
 
-    /// Waits until nobody else decides what a network has for itself.
+    /// Waits until nobody else chooses or removes a network's own subnet and bridge.
     pub(crate) async fn alone(&self) -> tokio::sync::MutexGuard<'_, ()> {
         self.deciding.lock().await
     }
 
-    /// Keeps a network, if there are fewer than `most` or it is known already.
+    /// Stores a network, if there are fewer than `most` or it is known already.
     ///
     /// # Errors
     /// There are too many; or the record cannot be written.
     pub(crate) async fn add(&self, network: Network, most: usize) -> Result<()> {
-        // Docker makes few of them.
+        // Docker makes few networks.
         let _alone = self.changing.lock().await;
         let (is_known, count) = {
             let known = self.known();
@@ -84,11 +84,10 @@ impl Networks {
         Ok(())
     }
 
-    /// Changes a network and its record, unless it is gone, or `change` says that there is nothing to
-    /// change.
+    /// Changes a network and its record, unless it is removed, or `change` returns that nothing changes.
     ///
     /// # Errors
-    /// The record cannot be written; the network is what it was.
+    /// The record cannot be written; the network is unchanged.
     pub(crate) async fn change(
         &self,
         id: &NetworkId,

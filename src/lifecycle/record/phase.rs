@@ -1,8 +1,8 @@
-//! The phases of an attachment: what each one has, and which one may follow which.
+//! The phases of an attachment: what each phase has, and which phases may follow it.
 //!
-//! A phase is changed by its methods alone, and a method that is called out of turn changes nothing.
-//! [`PhaseName::next`] is the same as a table; tests hold the two together, and play Docker's calls to
-//! see that no others are made.
+//! Only the methods of a phase change it, and a method that is called in the wrong phase changes nothing.
+//! [`PhaseName::next`] has the same transitions as a table. Tests compare the two, and make Docker's calls
+//! to see that no other transitions happen.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -17,10 +17,10 @@ use crate::cni::AttachResult;
 use crate::cnm::EndpointInterface;
 use crate::netlink::Snapshot;
 
-/// How far an attachment has come, by name. On record before the step that it names is begun.
+/// The name of an attachment's phase. It is on record before the step begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum PhaseName {
-    /// ADD runs. Found at start, it was interrupted.
+    /// ADD runs. An attachment that the driver finds in this phase at its start was interrupted.
     Adding,
     /// ADD has succeeded; the interface is in the staging namespace.
     Staged,
@@ -33,7 +33,7 @@ pub enum PhaseName {
 }
 
 impl PhaseName {
-    /// Every one, in the order of a container's life.
+    /// All phases, in the order of a container's life.
     pub const ALL: [Self; 5] =
         [Self::Adding, Self::Staged, Self::Joined, Self::Settled, Self::Deleting];
 
@@ -57,7 +57,7 @@ impl fmt::Display for PhaseName {
     }
 }
 
-/// How far an attachment has come, with what it has by then.
+/// The phase of an attachment, with the data of that phase.
 #[derive(Debug, Clone)]
 pub(crate) struct Phase(pub(super) Stage);
 
@@ -80,39 +80,39 @@ pub(super) enum Stage {
 pub(crate) struct Made {
     /// What ADD answered.
     pub(crate) result: AttachResult,
-    /// What CreateEndpoint was answered, for when it is asked again.
+    /// The answer to CreateEndpoint, for when Docker asks again.
     pub(crate) answer: EndpointInterface,
-    /// The addresses that Docker sets: its own, and those that it was answered.
+    /// The addresses that Docker sets: those that it chose, and those in our answer.
     pub(crate) told: Vec<IpNet>,
-    /// The interface as it stood in the staging namespace, and all that belongs to it.
+    /// The interface as it was in the staging namespace, and all that belongs to it.
     pub(crate) snapshot: Snapshot,
-    /// Settings that the user has decided; in the container they win over the chain's.
+    /// Settings that the user has decided; in the container they take precedence over the chain's.
     pub(crate) users: Settings,
 }
 
-/// What Join decided for the container's namespace, and what was seen there since.
+/// What Join decided for the container's namespace, and what was observed there since.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Joining {
     /// The container's namespace.
     pub(crate) sandbox: PathBuf,
     /// Settings that the chain changed.
     pub(crate) settings: Settings,
-    /// Docker before version 28 started the container: the user's settings came about when it was
-    /// settled, or after that.
+    /// Docker before version 28 started the container: the user's settings were set at about the time of
+    /// settling, or later.
     pub(crate) users_follow: bool,
     /// By how many bits the routes to its gateways are wider than a host route: see
     /// [`crate::lifecycle::interface`].
     pub(crate) widened: u8,
-    /// Routing tables of the chain's that have another number in the container, by their own:
+    /// The chain's routing tables that have another number in the container, by their number in the chain:
     /// see [`crate::lifecycle::interface`].
     pub(crate) tables: BTreeMap<u32, u32>,
     /// What ADD left on the host; none if it could not be seen.
     pub(crate) host_side: Option<HostSide>,
-    /// Another network of the container was seen to publish the ports, which this one cannot.
+    /// Another network of the container publishes the ports, which this one cannot.
     pub(crate) published_elsewhere: bool,
 }
 
-/// What there is yet of an attachment that is to be deleted.
+/// What still exists of an attachment that is to be deleted.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Left {
     /// What ADD answered; none if it failed, or if the record was lost.
@@ -127,7 +127,7 @@ pub(crate) struct Left {
     pub(crate) host_side: Option<HostSide>,
 }
 
-/// A phase that was to follow one that it may not follow.
+/// A transition that the table does not have.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct OutOfTurn {
     pub(crate) from: PhaseName,
@@ -142,7 +142,7 @@ impl Made {
 }
 
 impl Joining {
-    /// For a sandbox of which nothing else is known yet.
+    /// For a sandbox about which nothing else is known.
     pub(crate) fn at(sandbox: PathBuf) -> Self {
         Self { sandbox, ..Self::default() }
     }
@@ -162,12 +162,12 @@ impl Left {
 }
 
 impl Phase {
-    /// Of an attachment whose ADD is about to run.
+    /// The phase of an attachment whose ADD is about to run.
     pub(crate) fn adding() -> Self {
         Self(Stage::Adding)
     }
 
-    /// Of what was found on the host without a record, and is to be deleted.
+    /// The phase of an attachment that was found on the host without a record, and is to be deleted.
     pub(crate) fn found(left: Left) -> Self {
         Self(Stage::Deleting(Removal::begun_now(), left))
     }
@@ -197,7 +197,7 @@ impl Phase {
     /// Docker is given the interface, perhaps once more.
     ///
     /// # Errors
-    /// There is none, or none any more.
+    /// There is no interface, or not any more.
     pub(super) fn join(&mut self, joining: Joining) -> Result<(), OutOfTurn> {
         match &self.0 {
             Stage::Staged(made) | Stage::Joined(made, _) | Stage::Settled(made, _) => {
@@ -208,7 +208,7 @@ impl Phase {
         Ok(())
     }
 
-    /// What Docker does not carry over has been put back, but for what the user has decided.
+    /// What Docker does not carry over has been put back, except where the user has decided otherwise.
     ///
     /// # Errors
     /// Docker does not have the interface, or it was settled before.
@@ -223,8 +223,7 @@ impl Phase {
         Ok(())
     }
 
-    /// It is to be deleted: from any phase. For how long that has been tried, it keeps; `note` notes
-    /// more about it.
+    /// It is to be deleted: from any phase. It keeps how long that has been tried; `note` adds to it.
     pub(super) fn delete<T>(&mut self, note: impl FnOnce(&mut Removal, &mut Left) -> T) -> T {
         let (mut removal, mut left) = match std::mem::replace(&mut self.0, Stage::Adding) {
             Stage::Adding => (Removal::begun_now(), Left::default()),
@@ -266,7 +265,7 @@ impl Phase {
         }
     }
 
-    /// How the removal goes, and what there is yet to remove.
+    /// The state of the removal, and what is still to be removed.
     pub(super) fn deleting(&self) -> Option<(&Removal, &Left)> {
         match &self.0 {
             Stage::Deleting(removal, left) => Some((removal, left)),
@@ -302,7 +301,7 @@ mod tests {
                 let mut phase = attachment(from).phase;
                 assert_eq!(phase.name(), from);
                 let outcome = transition(&mut phase, made);
-                // Who is to be deleted already stays so.
+                // An attachment that is already to be deleted stays so.
                 let stays = (from, *to) == (PhaseName::Deleting, PhaseName::Deleting);
                 match from.next().contains(to) || stays {
                     true => assert_eq!((outcome, phase.name()), (Ok(()), *to)),
@@ -326,7 +325,7 @@ mod tests {
             let before = attachment(from);
             let mut phase = before.phase.clone();
             phase.delete(|removal, _| removal.attempts = 3);
-            // Once more: it is no new beginning.
+            // A second time: the removal does not start anew.
             phase.delete(|_, _| ());
             let (removal, left) = phase.deleting().unwrap();
             assert_eq!(removal.attempts, 3, "{from}");

@@ -21,8 +21,8 @@ impl Records {
         Self { folder, background }
     }
 
-    /// Writes the attachment's record. When this returns, it is on disk; or it was removed for
-    /// good, and stays so.
+    /// Writes the attachment's record. When this returns, it is on disk; or it was removed for good, and is
+    /// not written again.
     pub(crate) async fn keep(&self, attachment: &Attachment) -> Result<()> {
         let removed = attachment.turn.removed.lock().await;
         if *removed {
@@ -31,7 +31,7 @@ impl Records {
         Ok(self.folder.put(&attachment.id.to_string(), attachment).await?)
     }
 
-    /// Writes the attachment's record, of which nothing depends: an error is logged.
+    /// Writes the attachment's record, where nothing depends on it: an error is logged.
     pub(crate) async fn keep_or_warn(&self, attachment: &Attachment) {
         if let Err(error) = self.keep(attachment).await {
             tracing::warn!(attachment = %attachment.id, error = chain(&error),
@@ -39,8 +39,7 @@ impl Records {
         }
     }
 
-    /// Writes the attachment's record while its caller goes on. A write that is begun later
-    /// waits for this one.
+    /// Writes the attachment's record while the caller continues. A later write waits for this one.
     pub(crate) async fn keep_soon(self: &Arc<Self>, attachment: &Attachment) {
         let removed = Arc::clone(&attachment.turn.removed).lock_owned().await;
         if *removed {
@@ -65,8 +64,8 @@ impl Records {
         Ok(())
     }
 
-    /// The attachments of a conflist that have a record. What cannot be read may be of any conflist, and
-    /// its container may run.
+    /// The attachments of a conflist that have a record. A record that cannot be read may be of any
+    /// conflist, and its container may run.
     ///
     /// # Errors
     /// The folder cannot be read.
@@ -107,7 +106,7 @@ mod tests {
         let records = Arc::new(Records::new(folder, background.clone()));
         let attachment = attachment(PhaseName::Deleting);
         records.keep(&attachment).await.unwrap();
-        // Both have to wait, and come in this order.
+        // Both have to wait, and end in this order.
         let turn = attachment.turn.removed.lock().await;
         let (copy, other) = (attachment.clone(), attachment.clone());
         let removal = tokio::spawn({

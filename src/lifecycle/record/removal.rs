@@ -1,4 +1,4 @@
-//! How the removal of an attachment goes, and when it is tried again.
+//! The state of an attachment's removal, and when it is tried again.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -8,7 +8,7 @@ const ATTEMPTS: u32 = 11;
 /// The pause after the first failure; each one after it is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 
-/// How the removal of an attachment goes.
+/// The state of an attachment's removal.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Removal {
     /// When Docker let go of it, or a call failed; in seconds since 1970.
@@ -17,8 +17,8 @@ pub(crate) struct Removal {
     pub(crate) attempts: u32,
     /// Why, the last time.
     pub(crate) error: Option<String>,
-    /// How many plugins of the chain its ADD came to run, if it failed and that is known. Without
-    /// any, DEL has nothing to do.
+    /// How many plugins of the chain its ADD has run, if it failed and that is known. If it ran none, DEL
+    /// has nothing to do.
     pub(crate) plugins_run: Option<usize>,
 }
 

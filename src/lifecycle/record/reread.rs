@@ -1,10 +1,11 @@
-//! Whether bytes are a record, asked from outside: foreign bytes reach the driver by its files, too.
+//! Whether bytes are a record, for tests from outside: bytes of unknown origin reach the driver by its
+//! files, too.
 
 use super::{Attachment, Network};
 use crate::state::{Record, decode, encode};
 
-/// Reads the content of a record's file, an attachment's or a network's, and gives what the driver
-/// would write in its place.
+/// Reads the content of a record's file, an attachment's or a network's, and returns what the driver would
+/// write instead.
 ///
 /// # Errors
 /// Why it is neither.

@@ -1,14 +1,14 @@
-//! Whose turn it is to change an attachment's file.
+//! The order of changes to an attachment's file.
 
 use std::sync::Arc;
 
 use tokio::sync::Mutex;
 
-/// The turn to change an attachment's file: changes follow each other, and nothing follows the
-/// removal. Copies of an attachment have it in common.
+/// The lock for changes to an attachment's file: changes are made one after the other, and none after the
+/// removal. Copies of an attachment share it.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Turn {
-    /// Whether the record has been removed, and so must not be written any more: a write that was
-    /// begun before may still wait for its turn.
+    /// Whether the record has been removed. Then it must not be written any more: an earlier write may
+    /// still wait for the lock.
     pub(super) removed: Arc<Mutex<bool>>,
 }

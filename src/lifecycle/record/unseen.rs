@@ -1,23 +1,23 @@
-//! The endpoints whose rules on the host were not looked at yet.
+//! The endpoints whose rules on the host have not been read yet.
 
 use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::cnm::EndpointId;
 
-/// Those that have joined since the last look.
+/// The endpoints that have joined since the rules were last read.
 #[derive(Debug, Default)]
 pub(crate) struct Unseen(Mutex<HashSet<EndpointId>>);
 
 impl Unseen {
-    /// Adds an endpoint; true if it is the first one since the last look.
+    /// Adds an endpoint; true if it is the first one since the rules were last read.
     pub(crate) fn add(&self, endpoint: EndpointId) -> bool {
         let mut set = self.set();
         let first = set.is_empty();
         set.insert(endpoint) && first
     }
 
-    /// All of them, to be looked at now.
+    /// All of them; their rules are read now.
     pub(crate) fn take(&self) -> HashSet<EndpointId> {
         std::mem::take(&mut *self.set())
     }

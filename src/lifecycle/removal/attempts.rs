@@ -1,5 +1,5 @@
-//! The attempts to remove an orphan: in a task of its own for each, through the gate for background
-//! work, later and later if they fail.
+//! The attempts to remove an orphan. Each orphan has its own task, which passes the gate for background
+//! work, and pauses longer and longer after failures.
 
 use std::sync::Arc;
 
@@ -11,8 +11,8 @@ use crate::lifecycle::record::Attachment;
 use crate::netns;
 
 impl Removals {
-    /// Makes an orphan of the attachment, whose intent to delete is on record. The caller has it
-    /// removed, with one of the functions below.
+    /// Makes an orphan of the attachment, which is on record in the phase Deleting. The caller then removes
+    /// it with one of the functions below.
     pub(crate) fn begin(&self, attachment: Attachment) -> Arc<Cell> {
         self.withdrawals.add(&attachment);
         self.orphans.insert(attachment)
@@ -46,14 +46,14 @@ impl Removals {
         }
     }
 
-    /// Runs DEL once, when background work has a place for it, or somebody asks for what the
-    /// orphan has.
+    /// Runs DEL once, when background work has a place for it, or a new endpoint waits for what the orphan
+    /// has.
     async fn attempt_in_turn(&self, cell: &Cell) -> Result<()> {
         let _pass = self.gate.enter_unless(&cell.claims.endpoint, cell.is_asked_for()).await;
         self.attempt(cell).await
     }
 
-    /// Runs DEL once, and notes what became of it.
+    /// Runs DEL once, and records the outcome.
     async fn attempt(&self, cell: &Cell) -> Result<()> {
         let mut content = cell.content.lock().await;
         let Some(attachment) = content.as_mut() else { return Ok(()) };
@@ -87,8 +87,8 @@ impl Removals {
         Err(cause)
     }
 
-    /// Lets go of all that this program itself keeps for the attachment: its record last, since
-    /// what is not shown any more has to be free.
+    /// Releases all that this program itself keeps for the attachment. The record is last: what is not
+    /// shown any more has to be free.
     pub(crate) async fn let_go(&self, attachment: &Attachment) -> Result<()> {
         netns::remove(&attachment.staging).await?;
         attachment.let_go_of_sandbox().await?;
@@ -98,7 +98,7 @@ impl Removals {
     }
 }
 
-/// Tries again, later and later. Ends once the orphan is gone, or with the driver.
+/// Tries again, after longer and longer pauses. Ends once the orphan is gone, or with the driver.
 async fn retry(removals: Arc<Removals>, cell: Arc<Cell>) {
     let mut state = cell.state.subscribe();
     loop {

@@ -1,5 +1,5 @@
-//! What two attachments must not have at the same time: so what a new one asks for is compared with
-//! what the orphans still have.
+//! What two attachments must not have at the same time. What a new endpoint asks for is compared with what
+//! the orphans still have.
 
 use std::net::IpAddr;
 
@@ -8,23 +8,23 @@ use crate::lifecycle::record::Attachment;
 use crate::netlink::Mac;
 use crate::translate;
 
-/// What an attachment has, or will have, that no other may have at the same time.
+/// What an attachment has, or will have, and no other may have at the same time.
 #[derive(Debug)]
 pub(crate) struct Claims {
     pub(crate) endpoint: EndpointId,
-    /// Whose addresses, MACs and devices are meant: other conflists have other ones, unless somebody
-    /// overlaps them on purpose. None for ports alone.
+    /// The conflist of the addresses, MACs and devices: other conflists have others, unless somebody
+    /// overlaps them on purpose. None if there are only ports.
     pub(crate) conflist: Option<String>,
     addresses: Vec<IpAddr>,
     ports: Vec<HostPort>,
     mac: Option<Mac>,
-    /// A device that only one attachment of the conflist can have; none for one that is to come,
-    /// since it asks for whatever its conflist names.
+    /// The device, if only one attachment of the conflist can have it. None for a new attachment, because
+    /// it asks for any device that its conflist names.
     device: Option<String>,
 }
 
 impl Claims {
-    /// What an endpoint asks for by name. What is chosen for it is chosen among what is free.
+    /// What an endpoint asks for explicitly. What is chosen for it is chosen from what is free.
     pub(crate) fn of_request(
         request: &CreateEndpointRequest,
         conflist: &str,
@@ -34,7 +34,7 @@ impl Claims {
         Self {
             conflist: Some(conflist.to_owned()),
             addresses: addresses.chain(options.ips.iter().copied()).collect(),
-            // What is no MAC is refused later on.
+            // An invalid MAC is refused later.
             mac: request.interface.mac_address.as_deref().and_then(|mac| mac.parse().ok()),
             ..Self::of_ports(&request.endpoint_id, &options.ports)
         }
@@ -59,7 +59,7 @@ impl Claims {
         Self {
             endpoint: attachment.endpoint.clone(),
             conflist: Some(attachment.list.name().to_owned()),
-            // Those that Docker decided on are among them: an ADD that gives others is undone.
+            // They include the addresses that Docker decided on: an ADD that gives others is undone.
             addresses: attachment.addresses().collect(),
             ports: attachment.ports.iter().map(HostPort::of).collect(),
             mac: attachment.snapshot().and_then(|snapshot| snapshot.link.mac),
@@ -67,7 +67,7 @@ impl Claims {
         }
     }
 
-    /// What of these is among the `others`, in words.
+    /// What these and the `others` have in common, in words.
     pub(crate) fn shared_with(&self, others: &Self) -> Option<String> {
         if self.endpoint == others.endpoint {
             return Some(format!("endpoint {}", self.endpoint.short()));
@@ -111,7 +111,7 @@ mod tests {
         Claims::of_request(&request, conflist, &options)
     }
 
-    /// What an endpoint that is settled has: 10.22.3.7, fd00:22::7 and a MAC.
+    /// The claims of a settled endpoint: 10.22.3.7, fd00:22::7 and a MAC.
     fn having() -> Claims {
         Claims::of_attachment(&attachment(PhaseName::Settled))
     }
@@ -169,7 +169,7 @@ mod tests {
             (json!({"Proto": 17, "Port": 1, "HostPort": 8080}), None),
             (json!({"Proto": 17, "Port": 1, "HostIP": "192.0.2.2", "HostPort": 53}), None),
             (json!({"Proto": 17, "Port": 1, "HostPort": 53}), Some("port 53/udp")),
-            // The choice is the driver's, and it chooses what is free.
+            // The driver chooses, and it chooses what is free.
             (json!({"Proto": 6, "Port": 1, "HostPort": 0}), None),
             (json!({"Proto": 6, "Port": 1, "HostPort": 8080, "HostPortEnd": 8090}), None),
         ] {
@@ -188,7 +188,7 @@ mod tests {
         let asked = asking(CONFLIST, json!({}), json!({}));
         assert_eq!(asked.shared_with(&holder), Some("device eth1".into()));
         assert_eq!(asking("another", json!({}), json!({})).shared_with(&holder), None);
-        // Ports alone are asked for when the endpoint has its device.
+        // Only ports are asked for when the endpoint has its device already.
         let of_ports = Claims::of_ports(&"e2".parse().unwrap(), &[]);
         assert_eq!(of_ports.shared_with(&holder), None);
     }

@@ -1,4 +1,4 @@
-//! DEL: run in the background until it has succeeded, and what an attachment keeps until then.
+//! DEL: it runs in the background until it has succeeded; what an attachment keeps until then.
 
 mod attempts;
 mod claims;

@@ -1,5 +1,5 @@
-//! What the operator does about orphans. Neither waits longer for an attempt that is under way than a
-//! new endpoint does.
+//! The operator's calls about orphans. They wait no longer for an attempt that is under way than a new
+//! endpoint does.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use super::waits::PATIENCE;
 use super::{Cell, Orphan, Removals};
 use crate::lifecycle::error::{Error, Result};
 
-/// How an orphan stands after one more attempt.
+/// The state of an orphan after one more attempt.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Retried {
     /// The attachment.
@@ -20,15 +20,14 @@ pub struct Retried {
 }
 
 impl Removals {
-    /// Tries at once again to remove the orphans that `id` begins the attachment's or the
-    /// endpoint's id of, or every one if it is empty, and says how each stands then. An attempt
-    /// that takes long goes on in the background.
+    /// Tries at once to remove the orphans whose attachment's or endpoint's id begins with `id`, or all if
+    /// it is empty. Returns the state of each. An attempt that takes long continues in the background.
     ///
     /// # Errors
-    /// There is none of that id, or more than one.
+    /// No orphan has that id, or several have.
     pub(crate) async fn retry(&self, id: &str) -> Result<Vec<Retried>> {
         let orphans = if id.is_empty() { self.orphans.named(id) } else { vec![self.orphan(id)?] };
-        // All are started first, and then waited for.
+        // All attempts are started first, and then waited for.
         let attempts: Vec<_> = orphans.iter().map(|cell| (cell.id, cell.try_now())).collect();
         let mut retried = Vec::new();
         for (attachment, attempt) in attempts {
@@ -37,12 +36,12 @@ impl Removals {
         Ok(retried)
     }
 
-    /// Forgets an orphan: its record, its staging namespace and the hold on its ports go. What
+    /// Forgets an orphan: its record and its staging namespace are removed, and its ports are free. What
     /// its plugins keep on the host stays.
     ///
     /// # Errors
-    /// There is none of that id, or more than one; its DEL runs just now; or its namespace or record
-    /// cannot be removed.
+    /// No orphan has that id, or several have; its DEL runs just now; or its namespace or record cannot be
+    /// removed.
     pub(crate) async fn forget(&self, id: &str) -> Result<Orphan> {
         let cell = self.orphan(id)?;
         let Ok(mut content) = timeout(PATIENCE, cell.content.lock()).await else {
@@ -62,7 +61,7 @@ impl Removals {
 }
 
 impl Removals {
-    /// The one orphan that `id` begins the attachment's or the endpoint's id of.
+    /// The only orphan whose attachment's or endpoint's id begins with `id`.
     fn orphan(&self, id: &str) -> Result<Arc<Cell>> {
         let mut named = if id.is_empty() { Vec::new() } else { self.orphans.named(id) };
         match (named.pop(), named.pop()) {

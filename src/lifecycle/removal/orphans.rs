@@ -1,13 +1,12 @@
-//! Orphans: attachments that Docker has let go of, until their DEL has succeeded.
+//! Orphans: attachments whose endpoint Docker has deleted, until their DEL has succeeded.
 //!
-//! Docker forgets an endpoint whatever its driver answers, and a network whose endpoint's
-//! driver failed cannot be removed any more. So DeleteEndpoint is answered as soon as the
-//! intent is on disk, and DEL runs in the background ([`super::attempts`]). What fails is tried
-//! again, later and later, and given up on in the end; the operator is shown it, and has the
-//! last word ([`super::operator`]).
+//! Docker forgets an endpoint whatever its driver answers. After an error of the driver its network cannot
+//! be removed any more. So DeleteEndpoint is answered as soon as the intent is on disk, and DEL runs in the
+//! background ([`super::attempts`]). A DEL that fails is tried again after longer and longer pauses, and
+//! given up on in the end. Then the operator decides ([`super::operator`]).
 //!
-//! Until DEL has succeeded, what the attachment has is its own. A container that asks for some of
-//! it waits ([`super::waits`]).
+//! Until DEL has succeeded, the attachment keeps its addresses, ports and device. A container that asks for
+//! one of them waits ([`super::waits`]).
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -29,21 +28,21 @@ use crate::state::Folder;
 pub struct Orphan {
     /// The attachment: the `CNI_CONTAINERID` of its plugins.
     pub attachment: String,
-    /// Docker's endpoint, which is no more.
+    /// Docker's endpoint, which Docker has deleted.
     pub endpoint: EndpointId,
     /// The endpoint's network in Docker.
     pub network: NetworkId,
-    /// The conflist that it was attached by.
+    /// The conflist that attached it.
     pub conflist: String,
-    /// The addresses that may be taken yet.
+    /// The addresses that may still be taken.
     pub addresses: Vec<IpAddr>,
     /// When its removal began, in seconds since 1970.
     pub since: u64,
     /// How often its DEL has failed.
     pub attempts: u32,
-    /// Whether it is left to the operator now.
+    /// Whether the driver has given up, and the operator has to act.
     pub given_up: bool,
-    /// Why DEL failed the last time; none while it has not.
+    /// Why DEL failed the last time; none if it has not failed.
     pub error: Option<String>,
 }
 
@@ -64,8 +63,8 @@ impl Orphan {
     }
 }
 
-/// Every orphan, by the records in `state_dir`, the oldest first: whether or not the driver
-/// runs, and without disturbing it.
+/// Every orphan in the records of `state_dir`, the oldest first. This does not need the driver, and does
+/// not disturb it.
 ///
 /// # Errors
 /// The folder cannot be listed.
@@ -73,7 +72,7 @@ pub fn orphans(state_dir: &Path) -> Result<Vec<Orphan>> {
     let mut attachments = Folder::<Attachment>::glance(state_dir)?;
     attachments.retain(|attachment| attachment.removal().is_some());
     let mut orphans: Vec<_> = attachments.iter().map(Orphan::of).collect();
-    // Attachments' ids begin with the time at which they were made.
+    // By the time when their removal began.
     orphans
         .sort_by(|one, other| (one.since, &one.attachment).cmp(&(other.since, &other.attachment)));
     Ok(orphans)
@@ -95,22 +94,22 @@ pub(crate) struct Cell {
     pub(super) state: watch::Sender<State>,
     /// Ends a pause.
     pub(super) hurry: Notify,
-    /// How many new endpoints ask for just what this one has.
+    /// How many new endpoints wait for what this orphan has.
     asked_for: watch::Sender<usize>,
 }
 
-/// How the attempts to remove an orphan go, since the driver's start.
+/// The attempts to remove an orphan, since the driver's start.
 #[derive(Debug, Clone, Default)]
 pub(super) struct State {
-    /// How many have ended.
+    /// How many attempts have ended.
     pub(super) ended: u32,
     /// Why the last one failed.
     pub(super) error: Option<String>,
-    /// No attempt is under way, nor waits for its turn.
+    /// No attempt runs or waits for its turn.
     pub(super) rests: bool,
-    /// Until when, if the next attempt comes by itself.
+    /// When the next attempt begins by itself; none if there is none.
     pub(super) until: Option<Instant>,
-    /// The orphan is no more.
+    /// The orphan is gone.
     pub(super) gone: bool,
 }
 
@@ -120,7 +119,7 @@ impl Orphans {
         self.cells.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How many they are.
+    /// How many orphans there are.
     pub(crate) fn count(&self) -> usize {
         self.cells().len()
     }
@@ -138,20 +137,20 @@ impl Orphans {
         cell
     }
 
-    /// Forgets an orphan whose content the caller holds.
+    /// Forgets an orphan. The caller holds its lock.
     pub(super) fn remove(&self, cell: &Cell, content: &mut Option<Attachment>) {
         *content = None;
         self.cells().remove(&cell.id);
         cell.state.send_modify(|state| state.gone = true);
     }
 
-    /// One that has what is claimed, and what that is.
+    /// An orphan that has something that is claimed, and what that is.
     pub(super) fn with(&self, claims: &Claims) -> Option<(Arc<Cell>, String)> {
         let cells = self.cells();
         cells.values().find_map(|cell| Some((Arc::clone(cell), claims.shared_with(&cell.claims)?)))
     }
 
-    /// Those of a conflist that go by themselves, sooner or later.
+    /// The orphans of a conflist that are still tried without the operator.
     pub(crate) fn going(&self, conflist: &str) -> Vec<Arc<Cell>> {
         let cells = self.cells();
         let of_conflist = cells.values().filter(|cell| {
@@ -164,7 +163,7 @@ impl Orphans {
         of_conflist.map(Arc::clone).collect()
     }
 
-    /// Those that `id` begins the attachment's or the endpoint's id of; every one, if empty.
+    /// The orphans whose attachment's or endpoint's id begins with `id`; all if it is empty.
     pub(super) fn named(&self, id: &str) -> Vec<Arc<Cell>> {
         let cells = self.cells();
         let named = cells.values().filter(|cell| {
@@ -182,14 +181,14 @@ impl Cell {
         }
     }
 
-    /// Has the orphan's attempts go ahead of other background work, until the return value is
-    /// dropped: a new endpoint asks for what it has.
+    /// Lets the orphan's attempts run before other background work, until the return value is dropped: a
+    /// new endpoint waits for what the orphan has.
     pub(super) fn ask(self: &Arc<Self>) -> Asked {
         self.asked_for.send_modify(|count| *count += 1);
         Asked(Arc::clone(self))
     }
 
-    /// Waits until somebody asks for what the orphan has.
+    /// Waits until a new endpoint waits for what the orphan has.
     pub(super) async fn is_asked_for(&self) {
         // The sender lives as long as this cell.
         let _ = self.asked_for.subscribe().wait_for(|count| *count > 0).await;

@@ -1,4 +1,4 @@
-//! The removal of attachments that Docker has let go of.
+//! The removal of attachments whose endpoint Docker has deleted.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::lifecycle::interface::Interfaces;
 use crate::lifecycle::ports::Ports;
 use crate::lifecycle::record::{Attachment, Records};
 
-/// Removes attachments, and knows those that are not removed yet.
+/// Removes attachments, and knows the orphans.
 #[derive(Debug)]
 pub(crate) struct Removals {
     pub(super) chains: Arc<Chains>,
@@ -49,15 +49,15 @@ impl Removals {
         self.orphans.count()
     }
 
-    /// Those of a conflist that go by themselves, sooner or later.
+    /// The orphans of a conflist that are still tried without the operator.
     pub(crate) fn going(&self, conflist: &str) -> Vec<Arc<Cell>> {
         self.orphans.going(conflist)
     }
 
-    /// Takes back whatever there is of the attachment in `slot`, and empties the slot.
+    /// Removes everything of the attachment in `slot`, and empties the slot.
     ///
     /// # Errors
-    /// What failed. It is tried again in the background.
+    /// A step failed. It is tried again in the background.
     pub(crate) async fn detach(self: &Arc<Self>, slot: &mut Option<Attachment>) -> Result<()> {
         match self.release(slot).await {
             Some(orphan) => self.now(orphan).await,
@@ -65,10 +65,10 @@ impl Removals {
         }
     }
 
-    /// Empties the slot: what was in it is to be deleted, and on record as such.
+    /// Empties the slot: its attachment becomes an orphan, on record in the phase Deleting.
     pub(crate) async fn release(&self, slot: &mut Option<Attachment>) -> Option<Arc<Cell>> {
         let mut attachment = slot.take()?;
-        // Before the record is written, which says where the interface may stand.
+        // Before the record is written, which has the places where the interface may be.
         let held = attachment.hold_sandbox().await;
         attachment.begin_removal_with(|_, left| {
             if let Ok(Some(pin)) = &held {

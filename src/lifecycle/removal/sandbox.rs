@@ -1,10 +1,10 @@
 //! The container's namespace, held until its interface has been taken out.
 //!
-//! Docker takes the interface out before it calls DeleteEndpoint, and removes the container's
-//! namespace once that is answered. What it could not take out would go with the namespace. To
-//! move it first would take too long: the kernel changes one link at a time, and Docker has
-//! hundreds of containers removed at once. So the namespace is pinned, which is quick, and holds
-//! over a crash; the interface is moved in the background.
+//! Docker takes the interface out before it calls DeleteEndpoint, and removes the container's namespace
+//! once that is answered. An interface that it could not take out would be lost with the namespace. To move
+//! the interface before the answer would take too long: the kernel changes one link at a time, and Docker
+//! may remove hundreds of containers at once. So the namespace is pinned, which is quick and survives a
+//! crash; the interface is moved in the background.
 
 use std::path::{Path, PathBuf};
 
@@ -14,16 +14,16 @@ use crate::lifecycle::record::Attachment;
 use crate::netns;
 
 impl Attachment {
-    /// Where the container's namespace is pinned for the time of the removal.
+    /// Where the container's namespace is pinned during the removal.
     fn held_sandbox(&self) -> PathBuf {
         self.staging.with_extension("sandbox")
     }
 
-    /// Holds the container's namespace, if it is there and Docker has not given the interface back.
-    /// Returns where it is held.
+    /// Pins the container's namespace, if it exists and Docker has not given the interface back. Returns
+    /// where it is pinned.
     ///
     /// # Errors
-    /// It cannot be held.
+    /// It cannot be pinned.
     pub(crate) async fn hold_sandbox(&self) -> Result<Option<PathBuf>> {
         let Some(sandbox) = self.sandbox().map(Path::to_owned) else { return Ok(None) };
         let (held, if_name) = (self.held_sandbox(), self.parameters.if_name.clone());
@@ -33,7 +33,7 @@ impl Attachment {
                 return Ok(false);
             }
             match netns::open(&sandbox) {
-                // It is gone, or never came to be.
+                // It is gone, or never existed.
                 Err(netns::Error::NotFound { .. } | netns::Error::NotANamespace { .. }) => {
                     Ok(false)
                 }
@@ -47,7 +47,7 @@ impl Attachment {
         Ok(is_held.then_some(held))
     }
 
-    /// Lets go of the container's namespace, if it is held.
+    /// Removes the pin of the container's namespace, if there is one.
     pub(crate) async fn let_go_of_sandbox(&self) -> Result<()> {
         let held = self.held_sandbox();
         match held.symlink_metadata().is_ok() {
@@ -57,9 +57,9 @@ impl Attachment {
     }
 }
 
-/// Whether the interface is in the namespace that dockerd and this program share. The kernel has
-/// a folder of settings for each interface there, and shows it without its lock on links, for
-/// which one waits while others are moved.
+/// Whether the interface is in the namespace that dockerd and this program share. The kernel has a folder
+/// of settings for each interface there. Reading it does not need the lock on links, which is busy while
+/// other interfaces are moved.
 fn is_given_back(if_name: &str) -> bool {
     Path::new("/proc/sys/net/ipv4/conf").join(if_name).exists()
 }

@@ -1,4 +1,4 @@
-//! DEL itself, where the interface is as ADD left it.
+//! Runs DEL on an interface that is as ADD left it.
 
 use super::{Removals, traces};
 use crate::lifecycle::error::{Error, Result, chain};
@@ -7,22 +7,22 @@ use crate::lifecycle::ports::publish;
 use crate::lifecycle::record::Attachment;
 
 impl Removals {
-    /// Runs DEL where the interface is as ADD left it, and forgets the attachment.
+    /// Makes the interface what ADD left, runs DEL, and forgets the attachment.
     ///
     /// # Errors
-    /// What failed. The record stays, so that it can be done again.
+    /// A step failed. The record stays, so that DEL can be run again.
     pub(crate) async fn take_back(&self, attachment: &Attachment) -> Result<()> {
         if attachment.removal().is_some_and(|removal| removal.plugins_run == Some(0)) {
             return self.let_go(attachment).await;
         }
         let again = attachment.removal().is_some_and(|removal| !removal.is_first_attempt());
-        // At once: neither needs the other, and DEL begins after both.
+        // In parallel: neither needs the other, and DEL begins after both.
         let (withdrawn, mut restored) = tokio::join!(
             self.withdrawals.withdraw(attachment.id),
             self.interfaces.restore(attachment, again)
         );
         if let Err(error) = &restored {
-            // No reason to leave in place what DEL can remove.
+            // An error here is no reason to leave what DEL can remove.
             tracing::warn!(attachment = %attachment.id, error = chain(error),
                 "the plugins may miss rules that they find by live addresses");
         }
@@ -45,12 +45,11 @@ impl Removals {
         self.let_go(attachment).await
     }
 
-    /// Makes sure that a DEL that failed has left nothing: plugins fail for what is not there, as
-    /// after an ADD that failed. `in_place` says that whatever there is of the interface is in
-    /// staging.
+    /// Makes sure that a failed DEL has left nothing: plugins may fail because there is nothing to remove,
+    /// for example after a failed ADD. `in_place` means that the interface, if it exists, is in staging.
     ///
     /// # Errors
-    /// DEL's error, if something is left, or that cannot be told.
+    /// DEL's error, if something is left, or may be.
     async fn leave_nothing(
         &self,
         attachment: &Attachment,

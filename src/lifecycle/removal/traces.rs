@@ -1,9 +1,9 @@
 //! What an attachment whose DEL failed has left on the host.
 //!
-//! Plugins fail at DEL for what is not there, each time again: `host-device` for a device that
-//! was never taken, a chain for the configuration that its ADD has refused too. An attachment of
-//! which the host has nothing any more need not be tried for ever. But only of the reference
-//! plugins it is known where they keep things; and what cannot be looked at may be there.
+//! Some plugins fail at every DEL if there is nothing to remove: `host-device` for a device that it never
+//! took, a chain for a configuration that ADD has refused too. If the host has nothing of an attachment any
+//! more, its DEL need not be repeated. But only for the reference plugins it is known where they keep
+//! things; and what cannot be checked may exist.
 
 use std::fs;
 use std::io;
@@ -19,8 +19,8 @@ use crate::netlink::Netlink;
 use crate::process::host;
 use crate::{netlink, netns, translate};
 
-/// Plugins whose traces are looked for below. What they make inside of the staging namespace goes
-/// with that, but for a device of the host.
+/// Plugins whose traces are looked for below. What they make in the staging namespace is removed with it,
+/// except for a device of the host.
 const KNOWN: [&str; 11] = [
     "bridge",
     "ptp",
@@ -38,7 +38,7 @@ const KNOWN: [&str; 11] = [
 /// IPAM plugins whose traces are looked for below. `static` has none.
 const KNOWN_IPAM: [&str; 2] = ["host-local", "static"];
 
-/// Why it cannot be told what is left.
+/// Why it is unknown what is left.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Unseen {
     #[error("cannot look at {}", path.display())]
@@ -58,7 +58,7 @@ type Result<T> = std::result::Result<T, Unseen>;
 /// A trace of the attachment on the host, in words; none if there is nothing.
 ///
 /// # Errors
-/// The host does not tell.
+/// The host cannot be asked.
 pub(super) async fn left_by(
     interfaces: &Interfaces,
     attachment: &Attachment,
@@ -82,13 +82,13 @@ pub(super) async fn left_by(
     rule(attachment, &id).await
 }
 
-/// The plugins that ADD came to run; all, where that is not known.
+/// The plugins that ADD has run; all, where that is not known.
 fn run(attachment: &Attachment) -> impl Iterator<Item = &PluginConfig> {
     let count = attachment.removal().and_then(|removal| removal.plugins_run);
     attachment.list.plugins().iter().take(count.unwrap_or(usize::MAX))
 }
 
-/// A plugin that may keep things where nobody here looks.
+/// A plugin that may keep things in places that are unknown here.
 fn unknown(attachment: &Attachment) -> Option<&str> {
     run(attachment).find_map(|plugin| {
         let ipam = plugin.ipam_type().filter(|ipam| !KNOWN_IPAM.contains(ipam));
@@ -102,7 +102,7 @@ fn lease(attachment: &Attachment, id: &str) -> Result<Option<String>> {
     let Some(entries) = if_there(&folder, fs::read_dir(&folder))? else { return Ok(None) };
     for entry in entries {
         let path = entry.map_err(unseen(&folder))?.path();
-        // Beside leases there are a lock and the last address that was given out.
+        // The folder also has a lock, and the last address that was given out.
         let Some(bytes) = if_there(&path, fs::read(&path))? else { continue };
         if bytes.split(|byte| *byte == b'\n').next().map(<[u8]>::trim_ascii) == Some(id.as_bytes())
         {
@@ -112,7 +112,7 @@ fn lease(attachment: &Attachment, id: &str) -> Result<Option<String>> {
     Ok(None)
 }
 
-/// What `tuning` has written down of an interface before it changed it.
+/// The file in which `tuning` keeps the state of an interface before its changes.
 fn backup(attachment: &Attachment, id: &str) -> Result<Option<String>> {
     const DEFAULT: &str = "/run/cni/tuning";
     for plugin in run(attachment).filter(|plugin| plugin.plugin_type() == "tuning") {
@@ -126,7 +126,7 @@ fn backup(attachment: &Attachment, id: &str) -> Result<Option<String>> {
     Ok(None)
 }
 
-/// A device of the host in the staging namespace, or in the container's.
+/// A device of the host in the staging namespace, or in the container's namespace.
 async fn device(interfaces: &Interfaces, attachment: &Attachment) -> Result<Option<String>> {
     if !run(attachment).any(|plugin| plugin.plugin_type() == "host-device") {
         return Ok(None);
@@ -144,7 +144,7 @@ async fn device(interfaces: &Interfaces, attachment: &Attachment) -> Result<Opti
     Ok(None)
 }
 
-/// A rule that bears the attachment's id, as those of `bridge`, `ptp` and `portmap` do.
+/// A rule with the attachment's id, as `bridge`, `ptp` and `portmap` write them.
 async fn rule(attachment: &Attachment, id: &str) -> Result<Option<String>> {
     const LIST: [&str; 5] = ["-w", "10", "-t", "nat", "-S"];
     let mut iptables = true;
@@ -156,7 +156,7 @@ async fn rule(attachment: &Attachment, id: &str) -> Result<Option<String>> {
             None => iptables = false,
         }
     }
-    // Asked only if need be: kernels without nftables have the program answer with an error.
+    // Run only if necessary: on kernels without nftables the program fails.
     let uses_nft = run(attachment).any(|plugin| {
         let backend = ["backend", "ipMasqBackend"].iter().find_map(|key| plugin.get(key)?.as_str());
         let by_choice = backend.is_some_and(|backend| backend != "iptables");
@@ -183,7 +183,7 @@ async fn output(program: &'static str, arguments: &[&str]) -> Result<Option<Stri
 fn if_there<T>(path: &Path, found: io::Result<T>) -> Result<Option<T>> {
     match found {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        // A folder among the leases is none.
+        // A folder is not a lease.
         Err(error) if error.kind() == io::ErrorKind::IsADirectory => Ok(None),
         found => found.map(Some).map_err(unseen(path)),
     }

@@ -1,9 +1,9 @@
 //! What a new endpoint waits for: removals that are under way and have what it needs.
 //!
-//! There is one rule, whatever it is that the endpoint meets and whoever says so: it waits until the
-//! removal is over, with all its attempts, as long as the limit allows; then it is tried once more.
-//! What an endpoint asks for by name is compared before its chain is run. What is met only then (an
-//! exhausted pool, a device) may be of any removal of the same conflist.
+//! There is one rule for every conflict: the endpoint waits until the removal is over, with all its
+//! attempts, at most until the limit; then it is tried once more. What an endpoint asks for explicitly is
+//! compared before its chain is run. A conflict that only the chain finds (an exhausted pool, a device) may
+//! be with any removal of the same conflist.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,17 +16,17 @@ use crate::lifecycle::error::{Error, Remaining, Result};
 /// How long one waits for removals.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The end of a wait that begins now.
+/// The limit of a wait that begins now.
 pub(crate) fn limit() -> Instant {
     Instant::now() + PATIENCE
 }
 
 impl Removals {
-    /// Waits until no orphan has what is claimed. Those that have it go ahead of other
-    /// background work; one that rests is tried at once.
+    /// Waits until no orphan has what is claimed. Orphans that have it are removed before other background
+    /// work; one in a pause is tried at once.
     ///
     /// # Errors
-    /// One has it still, and is not tried again before the `limit`; or is being removed then.
+    /// An orphan still has it, and is not tried again before the `limit`, or is being removed then.
     pub(crate) async fn wait_for(&self, claims: &Claims, limit: Instant) -> Result<()> {
         while let Some((cell, what)) = self.orphans.with(claims) {
             tracing::debug!(attachment = %cell.id, what, "waiting for an orphan");
@@ -39,9 +39,9 @@ impl Removals {
     }
 }
 
-/// Waits until these are gone. One that is there after that, and why.
+/// Waits until these orphans are gone. Returns one that is left, and why.
 pub(crate) async fn gone(cells: Vec<Arc<Cell>>, limit: Instant) -> Option<Remaining> {
-    // All begin at once.
+    // All attempts begin at once.
     let waits: Vec<_> = cells.iter().map(|cell| (cell.id, cell.is_gone_by(limit))).collect();
     let mut remaining = None;
     for (id, wait) in waits {
@@ -53,8 +53,8 @@ pub(crate) async fn gone(cells: Vec<Arc<Cell>>, limit: Instant) -> Option<Remain
 }
 
 impl Cell {
-    /// Waits until the orphan is gone, from now on and through every attempt that begins before the
-    /// `limit`; says why it is not; none if it is. One that rests is tried at once.
+    /// Waits until the orphan is gone, through every attempt that begins before the `limit`. Returns why it
+    /// is still there; none if it is gone. An orphan in a pause is tried at once.
     fn is_gone_by(&self, limit: Instant) -> impl Future<Output = Option<String>> + use<> {
         let mut state = self.state.subscribe();
         let ended = state.borrow().ended;
@@ -67,7 +67,7 @@ impl Cell {
             let outcome = timeout_at(limit, over).await.map(|state| state.map(|it| it.clone()));
             match outcome {
                 Ok(Ok(state)) if !state.gone => state.error,
-                // Whoever dropped the sender has said before that its orphan is gone.
+                // Before the sender was dropped, it has sent that the orphan is gone.
                 Ok(_) => None,
                 Err(_) => {
                     let failed = state.borrow().error.clone();
@@ -78,8 +78,7 @@ impl Cell {
         }
     }
 
-    /// Has the removal tried now, and waits for the end of the attempt: the error, or none if the
-    /// orphan is gone.
+    /// Starts an attempt now, and waits for its end: the error, or none if the orphan is gone.
     pub(super) fn try_now(&self) -> impl Future<Output = Option<String>> + use<> {
         let mut state = self.state.subscribe();
         let (ended, limit) = (state.borrow().ended, limit());

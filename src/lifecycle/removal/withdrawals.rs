@@ -1,8 +1,8 @@
 //! The FORWARD exemptions of orphans, withdrawn for many at once.
 //!
-//! Rules are listed and changed by programs, which take the longer the more rules there are, and have
-//! the tables locked meanwhile. Nobody uses an orphan's rules any more. So the first of a hundred that go
-//! together takes along the rules of those that wait for their turn.
+//! Programs list and change the rules. They take longer the more rules there are, and lock the tables
+//! meanwhile. Nobody uses an orphan's rules any more. So when a hundred orphans are removed together, the
+//! first one also removes the rules of those that wait for their turn.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -21,12 +21,12 @@ pub(super) struct Withdrawals {
 }
 
 impl Withdrawals {
-    /// The attachment's rules are to go, with its own removal at the latest.
+    /// The attachment's rules may be removed from now on, at the latest with the attachment itself.
     pub(super) fn add(&self, attachment: &Attachment) {
         self.waiting().extend(Exempt::of(attachment));
     }
 
-    /// Nobody asks for an attachment's rules to go any more.
+    /// The attachment's rules need not be removed any more.
     pub(super) fn forget(&self, id: AttachmentId) {
         self.waiting().retain(|it| it.id != id);
     }
@@ -34,7 +34,7 @@ impl Withdrawals {
     /// Makes sure that an attachment's rules are gone.
     ///
     /// # Errors
-    /// They are not.
+    /// They could not be removed.
     pub(super) async fn withdraw(&self, id: AttachmentId) -> Result<()> {
         let _turn = self.turn.lock().await;
         let Some(batch) = self.batch_with(id) else { return Ok(()) };
@@ -51,7 +51,7 @@ impl Withdrawals {
         Ok(())
     }
 
-    /// The attachment, and others whose rules go with it; none if its own are gone.
+    /// The attachment, and others whose rules are removed with its own; none if its own are gone.
     fn batch_with(&self, id: AttachmentId) -> Option<Vec<Exempt>> {
         let waiting = self.waiting();
         let own = waiting.iter().find(|it| it.id == id)?;

@@ -1,4 +1,4 @@
-//! The packets that a question about the host's rules is asked for.
+//! The packets for which the host's rules are judged.
 
 use ipnet::IpNet;
 
@@ -8,7 +8,8 @@ pub(crate) struct Packets<'p> {
     /// The container's address.
     pub(crate) address: IpNet,
     pub(crate) kind: Kind,
-    /// The host's link by which they come or go: the bridge, or the other end. None if it is not known.
+    /// The host's link by which they come or go: the bridge, or the interface's peer. None if it is not
+    /// known.
     pub(crate) link: Option<&'p str>,
 }
 

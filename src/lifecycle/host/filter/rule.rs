@@ -32,7 +32,7 @@ enum What {
     Output(String),
     /// States of a connection.
     States(String),
-    /// Anything else: only some of the packets meet it.
+    /// Any other condition: only some of the packets meet it.
     Other,
 }
 
@@ -100,7 +100,7 @@ impl Condition {
     fn meets_all(&self, packets: Packets<'_>) -> bool {
         let Packets { address, kind, link } = packets;
         let sent = kind == Kind::Sent;
-        // The other end is any address: only a condition on none is met by all packets.
+        // The other address can be any: a condition on it is not met by all packets.
         let net = |net: &IpNet, ours: bool| match ours {
             true => net.contains(&address) != self.negated,
             false => net.prefix_len() == 0 && !self.negated,
