@@ -20,10 +20,12 @@ use super::thing::Thing;
 use super::{pools, show};
 use crate::cli::client::answer_of;
 use crate::cli::output::{Format, line, print};
-use crate::cni::{ConfDir, Limits, Runtime, Trust};
+use crate::cni::{ConfDir, Limits, NetworkConfigList, Runtime, Trust};
 use crate::docker::Wanted;
+use crate::lifecycle::inventory::Network;
 use crate::lifecycle::{self, ChainCheck, Check, Fault, chain};
 use crate::server::control::{CHECK, WhatToCheck};
+use crate::translate::own_name;
 
 const HELP: &str = "\
 What is looked at:
@@ -169,7 +171,7 @@ fn of_container(known: &Known, container: &Container, findings: &mut Findings) {
         ids.filter_map(|id| known.inventory.networks.iter().find(|it| it.network == *id));
     let conflists: BTreeMap<_, _> = networks.map(|it| (it.conflist.as_str(), it)).collect();
     for (conflist, network) in conflists {
-        if let Some(fault) = unusable(known, conflist) {
+        if let Some(fault) = unusable(known, network) {
             findings.add(name, fault);
         }
         for fill in pools::fills(known).iter().filter(|fill| fill.conflist == conflist) {
@@ -185,12 +187,18 @@ fn of_container(known: &Known, container: &Container, findings: &mut Findings) {
     }
 }
 
-/// Why no container can be attached by a conflist: it is not there, or a plugin of it.
-fn unusable(known: &Known, conflist: &str) -> Option<Fault> {
+/// Why no container can be attached to a network: its conflist is not there, or a plugin of it.
+fn unusable(known: &Known, network: &Network) -> Option<Fault> {
     let facts = known.inventory.driver.as_ref()?;
     let conf_dir = ConfDir::new(facts.conf_dir.clone()).trusting(Trust::Root);
-    let remedy = format!("cnm-cni validate {conflist}");
-    match lifecycle::choose(&conf_dir, Some(conflist)) {
+    let found = match network.conflist == own_name(&network.network) {
+        // One of its own has the plugins of every built-in one.
+        true => lifecycle::embedded(),
+        false => lifecycle::choose(&conf_dir, Some(&network.conflist)),
+    };
+    let name = found.as_ref().map_or(&*network.conflist, NetworkConfigList::name);
+    let remedy = format!("cnm-cni validate {name}");
+    match found {
         Err(error) => Some(Fault::new(chain(&error), remedy)),
         Ok(list) => {
             let plugins = Runtime::trusting(facts.cni_path.clone(), Limits::default(), Trust::Root);
@@ -253,7 +261,33 @@ fn text(findings: &[Finding], looked_at: usize) -> String {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+    use crate::cli::operator::names::Names;
+    use crate::lifecycle::inventory::Inventory;
+
+    #[test]
+    fn a_network_with_a_chain_of_its_own_needs_plugins_and_no_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let inventory: Inventory = serde_json::from_value(json!({
+            "version": 1, "attachments": [], "conflists": [], "problems": [],
+            "driver": {"version": "0.1.0", "started": "2026-08-01T02:00:00Z", "state_dir": "/",
+                       "conf_dir": folder.path(), "cni_path": [folder.path()], "max_networks": 1,
+                       "max_attachments": 1},
+            "networks": [{"network": "a1", "conflist": "cnia1", "internal": false, "options": {},
+                          "docker_pools": []}],
+        }))
+        .unwrap();
+        let network = inventory.networks[0].clone();
+        let known = Known { inventory, names: Names::default() };
+        let fault = unusable(&known, &network).unwrap();
+        assert!(fault.what.contains("bridge"), "{}", fault.what);
+        assert_eq!(fault.remedy.as_deref(), Some("cnm-cni validate cnm-cni-default"));
+        let other = Network { conflist: "gone".into(), ..network };
+        let fault = unusable(&known, &other).unwrap();
+        assert_eq!(fault.remedy.as_deref(), Some("cnm-cni validate gone"));
+    }
 
     #[test]
     fn what_is_the_same_for_several_containers_is_told_once() {

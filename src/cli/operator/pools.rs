@@ -12,7 +12,7 @@ use crate::cli::table::{Cell, Table, or_none};
 use crate::cli::watch::Watch;
 use crate::docker::Wanted;
 use crate::lifecycle::inventory::{Attachment, Conflist, Phase};
-use crate::translate::AddressPool;
+use crate::translate::{AddressPool, own_name};
 
 const HELP: &str = "\
 Columns:
@@ -55,7 +55,7 @@ pub(in crate::cli) struct Args {
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Fill {
     pub(super) conflist: String,
-    /// Docker's network, where its IPAM has the pool.
+    /// Docker's network, where its IPAM has the pool, or no other network is on the conflist.
     network_name: Option<String>,
     #[serde(flatten)]
     pub(super) pool: AddressPool,
@@ -105,6 +105,9 @@ pub(super) fn fills(known: &Known) -> Vec<Fill> {
     let mut fills = Vec::new();
     for conflist in &known.inventory.conflists {
         let holders = holders(known, conflist);
+        let mut networks = known.inventory.networks.iter();
+        let of_one = networks.find(|it| own_name(&it.network) == conflist.conflist);
+        let name = of_one.map(|network| known.network_name(network));
         for pool in &conflist.pools {
             let of = |owner| {
                 let held = |it: &&Holder| it.owner == owner && pool.has(it.address);
@@ -113,7 +116,7 @@ pub(super) fn fills(known: &Known) -> Vec<Fill> {
             let others = conflist.leases.is_some().then(|| of("other"));
             fills.push(Fill::new(
                 &conflist.conflist,
-                None,
+                name.map(str::to_owned),
                 pool,
                 of("docker"),
                 others,

@@ -11,6 +11,7 @@ use crate::cni::{ConfDir, ConfigError, NetworkConfigList, PluginConfig};
 use crate::lifecycle::error::{Result, chain};
 use crate::lifecycle::files;
 use crate::lifecycle::judgement::embedded;
+use crate::lifecycle::record;
 use crate::translate::{self, AddressPool};
 
 /// A conflist, as the operator is shown it.
@@ -43,8 +44,12 @@ pub struct Lease {
     pub if_name: Option<String>,
 }
 
-/// The conflists that a container can be put on; and what is the matter with files that give none.
-pub(super) fn known(conf_dir: &ConfDir) -> Result<(Vec<Conflist>, Vec<String>)> {
+/// The conflists that a container can be put on, those included that a network has for itself; and what is
+/// the matter with files that give none.
+pub(super) fn known(
+    conf_dir: &ConfDir,
+    networks: &[record::Network],
+) -> Result<(Vec<Conflist>, Vec<String>)> {
     let listing = conf_dir.list();
     let built_in = embedded()?;
     let mut conflists = Vec::new();
@@ -53,6 +58,9 @@ pub(super) fn known(conf_dir: &ConfDir) -> Result<(Vec<Conflist>, Vec<String>)> 
     }
     if conflists.iter().all(|it| it.conflist != built_in.name()) {
         conflists.push(Conflist::of(&built_in, None)?);
+    }
+    for chain in networks.iter().filter_map(|network| network.own_chain.as_ref()) {
+        conflists.push(Conflist::of(chain, None)?);
     }
     // What another file hides is told by `validate`, and does no harm.
     let problems = listing.problems.iter().filter(|it| !matches!(it, ConfigError::Hidden { .. }));

@@ -40,7 +40,8 @@ pub struct Inventory {
     pub networks: Vec<Network>,
     /// The attachments, the oldest first.
     pub attachments: Vec<Attachment>,
-    /// The conflists that containers can be put on, by the names of their files.
+    /// The conflists that containers can be put on: by the names of their files, and then those that are
+    /// built in.
     pub conflists: Vec<Conflist>,
     /// What is wrong with files that give no conflist, a sentence each.
     pub problems: Vec<String>,
@@ -63,13 +64,14 @@ impl Inventory {
         networks: &[record::Network],
         conf_dir: &ConfDir,
     ) -> Result<Self> {
-        let mut networks: Vec<_> = networks.iter().map(Network::of).collect();
+        let (conflists, problems) = conflists::known(conf_dir, networks)?;
+        let of_docker = networks.iter().filter(|network| !network.removed);
+        let mut networks: Vec<_> = of_docker.map(Network::of).collect();
         networks.sort_by(|one, other| one.network.as_str().cmp(other.network.as_str()));
         let mut attachments: Vec<_> = attachments.iter().map(Attachment::of).collect();
         attachments.sort_by(|one, other| {
             (one.made, &one.attachment).cmp(&(other.made, &other.attachment))
         });
-        let (conflists, problems) = conflists::known(conf_dir)?;
         Ok(Self { version: VERSION, driver: None, networks, attachments, conflists, problems })
     }
 }

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::cnm::{NetworkId, Pool};
+use crate::cnm::{BRIDGE_NAME, MASQUERADE, NetworkId, Pool};
 use crate::lifecycle::record;
 
 /// A Docker network, as the operator is shown it.
@@ -14,7 +14,7 @@ use crate::lifecycle::record;
 pub struct Network {
     /// Docker's id of it.
     pub network: NetworkId,
-    /// The conflist that its containers are attached by.
+    /// The conflist that its containers are attached by; one that it has for itself is named after it.
     pub conflist: String,
     /// It was made with `--internal`.
     pub internal: bool,
@@ -53,6 +53,15 @@ fn options(record: &record::Network) -> BTreeMap<String, String> {
     }
     if let Some(mtu) = options.mtu {
         told.insert("com.docker.network.driver.mtu".to_owned(), mtu.to_string());
+    }
+    if let Some(isolate) = options.isolate {
+        told.insert("isolate".to_owned(), isolate.to_string());
+    }
+    if let Some(bridge) = &options.bridge.name {
+        told.insert(BRIDGE_NAME.to_owned(), bridge.clone());
+    }
+    if let Some(masquerade) = options.bridge.masquerade {
+        told.insert(MASQUERADE.to_owned(), masquerade.to_string());
     }
     for (key, value) in &options.chain.args {
         told.insert(format!("cni.args.{key}"), value.clone());
