@@ -155,12 +155,34 @@ fn a_network_is_kept_apart_on_a_kernel_without_ipv6() {
 }
 
 #[test]
+fn two_drivers_leave_each_others_rules_alone() {
+    alone(async {
+        let (one, mut other) = (bare().await, bare().await);
+        one.own("a1", json!({})).await;
+        other.restart().await;
+        other.own("b1", json!({})).await;
+        one.own("a2", json!({})).await;
+        let rules = isolation();
+        for bridge in ["cnia1", "cnia2", "cnib1"] {
+            assert!(rules.contains(&format!("-o {bridge} -j DROP")), "{bridge}: {rules}");
+        }
+        other.rm("b1").await;
+        assert!(isolation().contains("-o cnia1 -j DROP") && !isolation().contains("cnib1"));
+        one.rm("a1").await;
+        one.rm("a2").await;
+        assert!(!isolation().contains("CNM-CNI"), "{}", isolation());
+    });
+}
+
+#[test]
 fn a_driver_that_starts_writes_the_rules_again() {
     alone(async {
         let mut bench = bare().await;
         bench.own("a1", json!({})).await;
         let rules = isolation();
-        for damage in ["-F", "-D FORWARD -j CNM-CNI-ISOLATE", "-F CNM-CNI-ISOLATE-IN"] {
+        let lead = rules.lines().find_map(|rule| rule.strip_prefix("-A FORWARD -j ")).unwrap();
+        let received = lead.replace("ISOLATE", "ISOLATE-IN");
+        for damage in ["-F".into(), format!("-D FORWARD -j {lead}"), format!("-F {received}")] {
             sh(&format!("iptables -t mangle {damage}"));
             bench.restart().await;
             assert_eq!(isolation(), rules, "after {damage}");
