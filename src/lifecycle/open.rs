@@ -11,7 +11,7 @@ use super::driver::Driver;
 use super::error::{Result, chain};
 use super::facts::Facts;
 use super::garbage::{collect, dockerds, start};
-use super::host::{Chains, Lists};
+use super::host::{Chains, Isolation, Lists};
 use super::interface::Interfaces;
 use super::ports::{Ports, Publisher};
 use super::record::{Attachment, Endpoints, Network, Networks, Records};
@@ -88,7 +88,7 @@ impl Driver {
             most: config.most,
             sync_delete: config.sync_delete,
             networks,
-            isolation: Arc::default(),
+            isolation: Arc::new(Isolation::of(&config.state_dir)),
             endpoints,
             inherited: Arc::default(),
             watched: Arc::default(),

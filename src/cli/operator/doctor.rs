@@ -275,7 +275,33 @@ fn text(findings: &[Finding], looked_at: usize) -> String {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+    use crate::cli::operator::names::Names;
+    use crate::lifecycle::inventory::Inventory;
+
+    #[test]
+    fn a_network_with_a_chain_of_its_own_needs_plugins_and_no_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let inventory: Inventory = serde_json::from_value(json!({
+            "version": 1, "attachments": [], "conflists": [], "problems": [],
+            "driver": {"version": "0.1.0", "started": "2026-08-01T02:00:00Z", "state_dir": "/",
+                       "conf_dir": folder.path(), "cni_path": [folder.path()], "max_networks": 1,
+                       "max_attachments": 1},
+            "networks": [{"network": "a1", "conflist": "cnia1", "internal": false, "options": {},
+                          "docker_pools": []}],
+        }))
+        .unwrap();
+        let network = inventory.networks[0].clone();
+        let known = Known { inventory, names: Names::default() };
+        let fault = unusable(&known, &network).unwrap();
+        assert!(fault.what.contains("bridge"), "{}", fault.what);
+        assert_eq!(fault.remedy.as_deref(), Some("cnm-cni validate cnm-cni-default"));
+        let other = Network { conflist: "gone".into(), ..network };
+        let fault = unusable(&known, &other).unwrap();
+        assert_eq!(fault.remedy.as_deref(), Some("cnm-cni validate gone"));
+    }
 
     #[test]
     fn what_is_the_same_for_several_containers_is_told_once() {

@@ -55,7 +55,7 @@ pub(in crate::cli) struct Args {
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Fill {
     pub(super) conflist: String,
-    /// Docker's network, where its IPAM has the pool.
+    /// Docker's network, where its IPAM has the pool, or no other network is on the conflist.
     network_name: Option<String>,
     #[serde(flatten)]
     pub(super) pool: AddressPool,

@@ -52,10 +52,16 @@ impl Driver {
             apart,
             removed: false,
         };
-        let isolated = network.is_isolated();
+        let (isolated, before) = (network.is_isolated(), self.networks.on_record(&network.id));
         self.networks.add(network, self.most.networks).await?;
         if isolated && let Err(cause) = self.isolate().await {
-            return Err(cause.undone(self.networks.remove(&request.network_id).await));
+            let undone = match before {
+                Some(before) => {
+                    self.networks.add(Network::clone(&before), self.most.networks).await
+                }
+                None => self.networks.remove(&request.network_id).await,
+            };
+            return Err(cause.undone(undone));
         }
         Ok(())
     }
@@ -83,9 +89,10 @@ impl Driver {
 }
 
 impl Driver {
-    /// The chain of a new network. Docker may ask twice for the same network.
+    /// The chain of a new network. Docker may ask twice for the same network. It may also make a network
+    /// again that it has removed, as a swarm does, while its bridge still exists.
     async fn plan(&self, wishes: Wishes<'_>) -> Result<Plan> {
-        if let Ok(known) = self.networks.get(wishes.id)
+        if let Some(known) = self.networks.on_record(wishes.id)
             && known.options == *wishes.options
             && known.pools == wishes.pools
             && let Some(list) = known.own_chain.clone()

@@ -90,11 +90,11 @@ impl<'l> Look<'l> {
         }
         match self.shared.isolation(self.driver).await {
             Ok(true) => None,
-            Ok(false) => Some(
-                "the rules that keep its network from others, chain CNM-CNI-ISOLATE of the host's table \
-                 mangle, are not as they are to be"
-                    .to_owned(),
-            ),
+            Ok(false) => Some(format!(
+                "the rules that keep its network from others, chain {} of the host's table mangle, are not \
+                 as they are to be",
+                self.driver.isolation.chain()
+            )),
             Err(why) => Some(why),
         }
     }

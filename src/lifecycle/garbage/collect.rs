@@ -131,6 +131,7 @@ impl Driver {
             Survey::take(&lists, self.interfaces.netns_dir(), &self.interfaces.aside).await?;
         on_record.extend(self.records.ids().await?);
         survey.stray_links.retain(|name| !on_record.iter().any(|id| id.if_name() == *name));
+        let networks = self.networks.all();
         let bridges: Vec<_> = networks.iter().filter_map(|network| network.own_bridge()).collect();
         survey.stray_bridges.retain(|bridge| !bridges.contains(&bridge.name.as_str()));
         survey.attachments.retain(|id, remains| {

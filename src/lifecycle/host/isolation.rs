@@ -20,14 +20,17 @@
 //! Bridges that are not Docker's, but whose name begins with `br-`, are excepted. A user's conflist may
 //! share its bridge with others. There the subnets are used instead of the bridge. On a host without
 //! `iptables`, `nft` makes the same rules in a table of their own.
+//! The chains and the table of a driver with a state folder of its own have names of their own ([`Names`]).
 //!
 //! The rules follow from the networks on record. All rules are compared with those of the host, and written
 //! in one step if they differ. Without an isolated network there are no rules.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::docker_bridges::DockerBridges;
+use super::isolation_names::Names;
 use super::tables::{Family, Table};
 use super::{isolation_nft, isolation_rules};
 use crate::lifecycle::error::Result;
@@ -37,13 +40,24 @@ use crate::netlink::Netlink;
 const OPERATION: &str = "keep networks apart";
 
 /// The rules that keep networks apart.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Isolation {
+    names: Names,
     /// The rules were right at this time, when they were last compared.
     seen: tokio::sync::Mutex<Option<Instant>>,
 }
 
 impl Isolation {
+    /// The rules of the driver with that state folder.
+    pub(crate) fn of(state_dir: &Path) -> Self {
+        Self { names: Names::of(state_dir), seen: tokio::sync::Mutex::default() }
+    }
+
+    /// The chain that they begin with.
+    pub(crate) fn chain(&self) -> &str {
+        &self.names.sent
+    }
+
     /// Makes the rules that the networks on record need.
     ///
     /// # Errors
@@ -58,13 +72,13 @@ impl Isolation {
         let since = Instant::now();
         let networks = networks.all();
         let isolated = isolated(&networks);
-        let [v4, v6] = Family::BOTH.map(|family| write(family, &isolated, own));
+        let [v4, v6] = Family::BOTH.map(|family| write(&self.names, family, &isolated, own));
         let (v4, v6) = tokio::join!(v4, v6);
         // Both run to their end.
         let (v4, v6) = (v4?, v6?);
         if !v4 && !v6 {
             let docker = DockerBridges::among(own, &isolated, &[]).await?;
-            isolation_nft::write(&isolated, &docker).await?;
+            isolation_nft::write(&self.names, &isolated, &docker).await?;
         }
         *seen = Some(since);
         Ok(())
@@ -79,9 +93,9 @@ impl Isolation {
         let _seen = self.seen.lock().await;
         let networks = networks.all();
         let isolated = isolated(&networks);
-        let [v4, v6] = Family::BOTH.map(|family| differing(family, &isolated, own));
+        let [v4, v6] = Family::BOTH.map(|family| differing(&self.names, family, &isolated, own));
         match tokio::try_join!(v4, v6)? {
-            (None, None) => isolation_nft::is_there().await,
+            (None, None) => isolation_nft::is_there(&self.names).await,
             (v4, v6) => Ok([v4, v6].into_iter().flatten().all(|changes| changes.is_none())),
         }
     }
@@ -97,8 +111,13 @@ fn isolated(networks: &[Arc<Network>]) -> Vec<&Network> {
 }
 
 /// Makes the rules of one family, and returns whether the host has a program for them.
-async fn write(family: Family, isolated: &[&Network], own: &Netlink) -> Result<bool> {
-    let Some(changes) = differing(family, isolated, own).await? else { return Ok(false) };
+async fn write(
+    names: &Names,
+    family: Family,
+    isolated: &[&Network],
+    own: &Netlink,
+) -> Result<bool> {
+    let Some(changes) = differing(names, family, isolated, own).await? else { return Ok(false) };
     if let Some(changes) = changes {
         family.apply_to(Table::Mangle, OPERATION, &changes).await?;
     }
@@ -108,6 +127,7 @@ async fn write(family: Family, isolated: &[&Network], own: &Netlink) -> Result<b
 /// The input that would make the rules of one family right, if they are not; none where the host has no
 /// program for them.
 async fn differing(
+    names: &Names,
     family: Family,
     isolated: &[&Network],
     own: &Netlink,
@@ -118,7 +138,7 @@ async fn differing(
     } else {
         let filter = family.list(Table::Filter).await?.unwrap_or_default();
         let docker = DockerBridges::among(own, isolated, &filter).await?;
-        isolation_rules::rules(family, isolated, &docker)
+        isolation_rules::rules(names, family, isolated, &docker)
     };
-    Ok(Some(isolation_rules::changes(&present, &rules)))
+    Ok(Some(isolation_rules::changes(names, &present, &rules)))
 }

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::docker_bridges::DockerBridges;
+use super::isolation_names::Names;
 use crate::lifecycle::error::{Error, Result};
 use crate::lifecycle::record::Network;
 use crate::process::host;
@@ -10,8 +11,12 @@ use crate::process::host;
 const COMMAND: &str = "nft";
 
 /// Replaces the table, in one step; without a network the table is removed.
-pub(super) async fn write(isolated: &[&Network], docker: &DockerBridges) -> Result<()> {
-    let text = table(isolated, docker);
+pub(super) async fn write(
+    names: &Names,
+    isolated: &[&Network],
+    docker: &DockerBridges,
+) -> Result<()> {
+    let text = table(&names.table, isolated, docker);
     let written = host::run(COMMAND, &["-f", "-"], text.as_bytes()).await;
     if written.map_err(|failed| error(&failed))?.is_none() && !isolated.is_empty() {
         tracing::warn!("networks are not kept apart: the host has neither iptables nor nft");
@@ -20,8 +25,8 @@ pub(super) async fn write(isolated: &[&Network], docker: &DockerBridges) -> Resu
 }
 
 /// Whether the table exists; its rules are not compared.
-pub(super) async fn is_there() -> Result<bool> {
-    match host::run(COMMAND, &["list", "table", "inet", "cnm_cni"], b"").await {
+pub(super) async fn is_there(names: &Names) -> Result<bool> {
+    match host::run(COMMAND, &["list", "table", "inet", &names.table], b"").await {
         Ok(listed) => Ok(listed.is_some()),
         Err(host::Failed::Exit { stderr, .. }) if stderr.contains("No such file or directory") => {
             Ok(false)
@@ -35,9 +40,9 @@ fn error(failed: &host::Failed) -> Error {
     Error::HostRules { operation, command: COMMAND, reason: failed.to_string() }
 }
 
-fn table(isolated: &[&Network], docker: &DockerBridges) -> String {
+fn table(name: &str, isolated: &[&Network], docker: &DockerBridges) -> String {
     // Made first, so that it can be deleted whether or not it existed.
-    let mut text = "add table inet cnm_cni\ndelete table inet cnm_cni\n".to_owned();
+    let mut text = format!("add table inet {name}\ndelete table inet {name}\n");
     if isolated.is_empty() {
         return text;
     }
@@ -78,7 +83,7 @@ fn table(isolated: &[&Network], docker: &DockerBridges) -> String {
     out += "jump in\n";
     _ = write!(
         text,
-        "table inet cnm_cni {{\nchain in {{\n{received}}}\nchain out {{\n{out}}}\nchain forward {{\n\
+        "table inet {name} {{\nchain in {{\n{received}}}\nchain out {{\n{out}}}\nchain forward {{\n\
          type filter hook forward priority -150; policy accept;\n{sent}}}\n}}\n"
     );
     text

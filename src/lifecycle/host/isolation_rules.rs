@@ -5,17 +5,18 @@ use std::fmt::Write as _;
 use ipnet::IpNet;
 
 use super::docker_bridges::DockerBridges;
+use super::isolation_names::Names;
 use super::tables::Family;
 use crate::lifecycle::record::Network;
 
-const SENT: &str = "CNM-CNI-ISOLATE";
-const OUT: &str = "CNM-CNI-ISOLATE-OUT";
-const IN: &str = "CNM-CNI-ISOLATE-IN";
-const CHAINS: [&str; 3] = [SENT, OUT, IN];
-const LEAD: &str = "-A FORWARD -j CNM-CNI-ISOLATE";
-
 /// The rules of one family for these networks, as `iptables -S` prints them.
-pub(super) fn rules(family: Family, isolated: &[&Network], docker: &DockerBridges) -> Vec<String> {
+pub(super) fn rules(
+    names: &Names,
+    family: Family,
+    isolated: &[&Network],
+    docker: &DockerBridges,
+) -> Vec<String> {
+    let (to_out, to_in) = (&names.out, &names.received);
     let mut sent = Vec::new();
     let mut received = Vec::new();
     for network in isolated.iter().filter(|network| network.options.internal) {
@@ -28,7 +29,7 @@ pub(super) fn rules(family: Family, isolated: &[&Network], docker: &DockerBridge
     sent.push("-m conntrack --ctstate RELATED,ESTABLISHED,DNAT -j RETURN".to_owned());
     for network in isolated {
         if let Some(bridge) = network.own_bridge() {
-            sent.push(format!("-i {bridge} ! -o {bridge} -j {OUT}"));
+            sent.push(format!("-i {bridge} ! -o {bridge} -j {to_out}"));
             received.push(format!("-o {bridge} -j DROP"));
             continue;
         }
@@ -36,32 +37,33 @@ pub(super) fn rules(family: Family, isolated: &[&Network], docker: &DockerBridge
         for (one, other) in subnets().flat_map(|one| subnets().map(move |other| (one, other))) {
             sent.push(format!("-s {one} -d {other} -j RETURN"));
         }
-        sent.extend(subnets().map(|subnet| format!("-s {subnet} -j {OUT}")));
+        sent.extend(subnets().map(|subnet| format!("-s {subnet} -j {to_out}")));
         received.extend(subnets().map(|subnet: &IpNet| format!("-d {subnet} -j DROP")));
     }
     let mut out = Vec::new();
     sent.extend(docker.not.iter().map(|bridge| format!("-i {bridge} -j RETURN")));
     // The destination may be an isolated network, too.
-    out.extend(docker.not.iter().map(|bridge| format!("-o {bridge} -g {IN}")));
+    out.extend(docker.not.iter().map(|bridge| format!("-o {bridge} -g {to_in}")));
     let usual = ["docker0", "br-+"].into_iter();
     for bridge in usual.chain(docker.named.iter().map(String::as_str)) {
-        sent.push(format!("-i {bridge} -j {IN}"));
+        sent.push(format!("-i {bridge} -j {to_in}"));
         out.push(format!("-o {bridge} -j DROP"));
     }
-    out.push(format!("-j {IN}"));
-    let of = |chain: &'static str, rules: Vec<String>| {
-        rules.into_iter().map(move |rule| format!("-A {chain} {rule}"))
-    };
-    let lead = std::iter::once(LEAD.to_owned());
-    lead.chain(of(SENT, sent)).chain(of(OUT, out)).chain(of(IN, received)).collect()
+    out.push(format!("-j {to_in}"));
+    let mut rules = vec![names.lead.clone()];
+    for (chain, of_chain) in names.chains().into_iter().zip([sent, out, received]) {
+        rules.extend(of_chain.into_iter().map(|rule| format!("-A {chain} {rule}")));
+    }
+    rules
 }
 
 /// The input for `iptables-restore` that replaces the current rules by these; none if they are equal.
 /// Without a rule the chains are removed.
-pub(super) fn changes(present: &[String], rules: &[String]) -> Option<String> {
+pub(super) fn changes(names: &Names, present: &[String], rules: &[String]) -> Option<String> {
+    let (chains, lead) = (names.chains(), &names.lead);
     let chain_of = |line: &str| line.split(' ').nth(1).map(str::to_owned);
     let is_ours = |line: &&String| {
-        *line == LEAD || chain_of(line).is_some_and(|chain| CHAINS.contains(&chain.as_str()))
+        *line == lead || chain_of(line).is_some_and(|chain| chains.contains(&chain.as_str()))
     };
     let ours: Vec<&String> = present.iter().filter(is_ours).collect();
     let has_chains = ours.iter().any(|line| line.starts_with("-N "));
@@ -72,21 +74,21 @@ pub(super) fn changes(present: &[String], rules: &[String]) -> Option<String> {
     let same = |chain: &str| {
         in_chain(chain, &mut ours.iter().copied()) == in_chain(chain, &mut rules.iter())
     };
-    let leads = ours.iter().filter(|line| ***line == LEAD).count();
+    let leads = ours.iter().filter(|line| **line == lead).count();
     let wanted = usize::from(!rules.is_empty());
     let has_wanted_chains = has_chains != rules.is_empty();
-    if leads == wanted && has_wanted_chains && CHAINS.into_iter().all(same) {
+    if leads == wanted && has_wanted_chains && chains.into_iter().all(same) {
         return None;
     }
     let mut changes = String::new();
     // Writing to a string cannot fail. This line makes the chain, or empties it.
-    CHAINS.iter().for_each(|chain| _ = writeln!(changes, ":{chain} - [0:0]"));
-    (0..leads).for_each(|_| _ = writeln!(changes, "{}", LEAD.replacen("-A", "-D", 1)));
+    chains.iter().for_each(|chain| _ = writeln!(changes, ":{chain} - [0:0]"));
+    (0..leads).for_each(|_| _ = writeln!(changes, "{}", lead.replacen("-A", "-D", 1)));
     if rules.is_empty() {
-        CHAINS.iter().for_each(|chain| _ = writeln!(changes, "-X {chain}"));
+        chains.iter().for_each(|chain| _ = writeln!(changes, "-X {chain}"));
     }
     for rule in rules {
-        let first = if rule == LEAD { rule.replacen("-A", "-I", 1) } else { rule.clone() };
+        let first = if rule == lead { rule.replacen("-A", "-I", 1) } else { rule.clone() };
         _ = writeln!(changes, "{first}");
     }
     Some(changes)
@@ -94,9 +96,15 @@ pub(super) fn changes(present: &[String], rules: &[String]) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use serde_json::json;
 
     use super::*;
+
+    fn names() -> Names {
+        Names::of(Path::new("/var/lib/cnm-cni"))
+    }
 
     fn network(json: serde_json::Value) -> Network {
         let mut whole = json!({"id": "a0ca6ece2c77", "conflist": "web", "options": {}});
@@ -139,11 +147,11 @@ mod tests {
 -A CNM-CNI-ISOLATE-IN -o cni1 -j DROP
 -A CNM-CNI-ISOLATE-IN -d 10.22.0.0/16 -j DROP
 -A CNM-CNI-ISOLATE-IN -d 10.23.0.0/16 -j DROP";
-        assert_eq!(rules(Family::V4, &[&one, &theirs], &docker).join("\n"), expected);
-        let v6 = rules(Family::V6, &[&theirs], &docker).join("\n");
+        assert_eq!(rules(&names(), Family::V4, &[&one, &theirs], &docker).join("\n"), expected);
+        let v6 = rules(&names(), Family::V6, &[&theirs], &docker).join("\n");
         assert!(v6.contains("-d fd00:22::/64 -j DROP") && !v6.contains("10.22."), "{v6}");
         let inner = built_in("cni2", json!({"options": {"internal": true}}));
-        let rules = rules(Family::V4, &[&inner], &docker);
+        let rules = rules(&names(), Family::V4, &[&inner], &docker);
         assert_eq!(rules[1], "-A CNM-CNI-ISOLATE -i cni2 ! -o cni2 -j DROP");
         assert_eq!(rules[2], "-A CNM-CNI-ISOLATE ! -i cni2 -o cni2 -j DROP");
     }
@@ -151,8 +159,10 @@ mod tests {
     #[test]
     fn only_what_differs_is_written_and_without_a_network_nothing_stays() {
         let network = built_in("cni1", json!({}));
-        let wanted = rules(Family::V4, &[&network], &DockerBridges::default());
-        let chains = CHAINS.map(|chain| format!("-N {chain}"));
+        let names = names();
+        let changes = |present: &[String], rules: &[String]| changes(&names, present, rules);
+        let wanted = rules(&names, Family::V4, &[&network], &DockerBridges::default());
+        let chains = names.chains().map(|chain| format!("-N {chain}"));
         let theirs = ["-P FORWARD ACCEPT", "-A FORWARD -j theirs"].map(str::to_owned);
         let present = [&theirs[..], &chains, &wanted].concat();
         assert_eq!(changes(&present, &wanted), None);
@@ -160,11 +170,24 @@ mod tests {
         let written = changes(&theirs, &wanted).unwrap();
         assert!(written.contains("-I FORWARD -j CNM-CNI-ISOLATE\n") && !written.contains("-D "));
         // The jump exists twice, or a rule is lost.
-        let twice = [&present[..], &[LEAD.to_owned()]].concat();
+        let twice = [&present[..], std::slice::from_ref(&names.lead)].concat();
         assert_eq!(changes(&twice, &wanted).unwrap().matches("-D FORWARD").count(), 2);
         let lost = &present[..present.len() - 1];
         assert!(changes(lost, &wanted).is_some());
         let removed = changes(&present, &[]).unwrap();
         assert!(removed.ends_with("-X CNM-CNI-ISOLATE-OUT\n-X CNM-CNI-ISOLATE-IN\n"), "{removed}");
+    }
+
+    #[test]
+    fn a_driver_with_another_state_folder_has_chains_of_its_own() {
+        let (usual, other) = (names(), Names::of(Path::new("/srv/other")));
+        let network = built_in("cni1", json!({}));
+        let docker = DockerBridges::default();
+        let rules = rules(&usual, Family::V4, &[&network], &docker);
+        assert_eq!(changes(&other, &rules, &[]), None);
+        for chain in other.chains() {
+            assert!(chain.len() <= 28 && !usual.chains().contains(&chain), "{chain}");
+        }
+        assert_ne!(usual.table, other.table);
     }
 }

@@ -5,6 +5,7 @@ mod docker_bridges;
 pub(crate) mod filter;
 pub(crate) mod forward;
 mod isolation;
+mod isolation_names;
 mod isolation_nft;
 mod isolation_rules;
 pub(crate) mod kernels;

@@ -1,7 +1,7 @@
 //! The host's own `iptables` and `ip6tables`, which Docker and the plugins use too: rules are listed, and
 //! lines of rules are applied.
 //!
-//! A host without the program differs from a host without rules. Without the program nobody writes rules,
+//! A host without the program, or a kernel without IPv6, differs from a host without rules. Without the program nobody writes rules,
 //! so ours cannot exist either. But old rules may still be in the kernel: they were written before the
 //! program was uninstalled.
 
@@ -14,6 +14,9 @@ use crate::process::host;
 /// Seconds to wait for the lock of the tables.
 const WAIT: &str = "10";
 
+/// What `ip6tables` says on a kernel without IPv6 (`ipv6.disable=1`).
+const NO_FAMILY: &str = "Address family not supported";
+
 /// An address family; each has its own programs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Family {
@@ -21,7 +24,7 @@ pub(crate) enum Family {
     V6,
 }
 
-/// Rules of one family; none where the host has no program for it.
+/// Rules of one family; none where the host has no program for it, or the kernel no such family.
 pub(crate) type Listed = Option<Vec<String>>;
 
 /// Which rules to list.
@@ -81,11 +84,14 @@ impl Family {
     /// The rules of a table, as `iptables -S` prints them.
     pub(crate) async fn list(self, table: Table) -> Result<Listed> {
         let printed = host::run(self.program(), table.arguments(), b"").await;
-        let printed = printed.map_err(|failed| Error::HostRules {
-            operation: "list the host's rules",
-            command: self.program(),
-            reason: failed.to_string(),
-        })?;
+        let printed = match printed {
+            Err(host::Failed::Exit { stderr, .. }) if stderr.contains(NO_FAMILY) => None,
+            printed => printed.map_err(|failed| Error::HostRules {
+                operation: "list the host's rules",
+                command: self.program(),
+                reason: failed.to_string(),
+            })?,
+        };
         let lines = |text: Vec<u8>| {
             String::from_utf8_lossy(&text).lines().map(str::to_owned).collect::<Vec<_>>()
         };

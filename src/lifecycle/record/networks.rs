@@ -35,8 +35,13 @@ impl Networks {
     /// # Errors
     /// There is none, or Docker has removed it.
     pub(crate) fn get(&self, id: &NetworkId) -> Result<Arc<Network>> {
-        let network = self.known().get(id).filter(|network| !network.removed).cloned();
+        let network = self.on_record(id).filter(|network| !network.removed);
         network.ok_or_else(|| Error::UnknownNetwork(id.clone()))
+    }
+
+    /// The network of that id, whether or not Docker has removed it.
+    pub(crate) fn on_record(&self, id: &NetworkId) -> Option<Arc<Network>> {
+        self.known().get(id).cloned()
     }
 
     /// All networks, including those that Docker has removed.
@@ -51,7 +56,7 @@ impl Networks {
 
     /// Whether Docker has removed this one.
     pub(crate) fn is_removed(&self, id: &NetworkId) -> bool {
-        self.known().get(id).is_some_and(|network| network.removed)
+        self.on_record(id).is_some_and(|network| network.removed)
     }
 
     /// The conflists in files that are used by a network.

@@ -333,6 +333,8 @@ mod tests {
             assert_eq!((left.settings.is_some(), left.sandbox.is_some()), (joined, joined));
             assert_eq!(left.sandbox.as_deref(), before.sandbox(), "{from}");
             assert_eq!(left.result.as_ref(), before.result(), "{from}");
+            assert_eq!(left.host_side.as_ref(), before.host_side(), "{from}");
+            assert_eq!(left.host_side.is_some(), joined, "{from}");
         }
     }
 }

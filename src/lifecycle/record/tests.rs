@@ -56,6 +56,9 @@ fn a_record_of_every_version_and_phase_is_read_as_what_it_says() {
                 _ => assert_eq!(sandbox, has_joined.then_some("/run/sandbox"), "{told}"),
             }
             assert_eq!(attachment.settings().is_some(), has_joined, "{told}");
+            // Version 0.1.0 did not look.
+            let looked = has_joined && version != "0.1.0";
+            assert_eq!(attachment.host_side().is_some(), looked, "{told}");
             let removal = attachment.removal().map(|removal| removal.attempts);
             assert_eq!(removal, (name == PhaseName::Deleting).then_some(1), "{told}");
             let is_gateway = matches!(name, PhaseName::Settled | PhaseName::Deleting);

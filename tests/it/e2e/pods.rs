@@ -62,7 +62,16 @@ fn pods_and_containers_share_a_conflist_and_leave_each_other_alone(suite: Suite)
         let published = format!("http://{}:8083/", host.address());
         answers(Pod::PAGE, || host.get(&published));
 
-        let collected = host.exec(&["cnm-cni", "gc", "--apply", "--exclusive", "--grace", "0"]);
+        let collected = host.exec(&[
+            "cnm-cni",
+            "gc",
+            "--format",
+            "wide",
+            "--apply",
+            "--exclusive",
+            "--grace",
+            "0",
+        ]);
         assert_eq!(leases(host).len(), 4, "{collected}");
         let [first, second] = <[Pod; 2]>::try_from(pods).unwrap();
         kubelet.remove(first);

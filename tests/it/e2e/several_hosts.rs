@@ -136,7 +136,7 @@ impl Site {
             new.stop_driver("KILL");
             new.exec(&["sh", "-c", "rm /var/lib/cnm-cni/attachments/*"]);
             new.start_driver();
-            let found = new.exec(&["cnm-cni", "gc", "--apply", "--grace", "0"]);
+            let found = new.exec(&["cnm-cni", "gc", "--format", "wide", "--apply", "--grace", "0"]);
             assert!(found.contains("has its address"), "{found}");
             check(members, mtu);
             lose();
@@ -149,7 +149,8 @@ impl Site {
         assert!(!rules.contains("id: "), "{rules}");
         assert!(!old.driver_log().contains("attempt="), "{}", old.driver_log());
         put_back();
-        let collect = || new.exec(&["cnm-cni", "gc", "--apply", "--grace", "0"]);
+        let collect =
+            || new.exec(&["cnm-cni", "gc", "--format", "wide", "--apply", "--grace", "0"]);
         assert!(within(LIMIT, || collect() == "No garbage.\n"), "{}", collect());
         for (footprint, host) in before.iter().zip([old, new, pods]) {
             footprint.assert_nothing_more(host);
@@ -337,7 +338,8 @@ fn flannel_that_masquerades_itself_outlives_lost_rules_and_lost_records(suite: S
             let list = "ls -d /var/lib/cni/networks/cbr0/10.* /var/lib/cni/flannel/* 2>/dev/null";
             host.exec(&["sh", "-c", &format!("{list} || true")]).lines().count()
         };
-        let collect = || host.exec(&["cnm-cni", "gc", "--apply", "--grace", "0"]);
+        let collect =
+            || host.exec(&["cnm-cni", "gc", "--format", "wide", "--apply", "--grace", "0"]);
         host.create_network("web", Some("cbr0"));
 
         // As a restart of a firewall does it.
@@ -400,7 +402,8 @@ fn a_plugin_in_the_manner_of_weave_attaches_ten_at_once(suite: Suite) {
         answers("c9", || host.get_from_outside(8089));
         // An agent's leases are of no record either: those that nobody has go, all others stay.
         let leases = || host.exec(&["ls", "/run/weaver"]).lines().count() - "lock".lines().count();
-        let collect = || host.exec(&["cnm-cni", "gc", "--apply", "--grace", "0"]);
+        let collect =
+            || host.exec(&["cnm-cni", "gc", "--format", "wide", "--apply", "--grace", "0"]);
         host.stop_driver("KILL");
         host.exec(&["sh", "-c", "rm /var/lib/cnm-cni/attachments/*"]);
         host.start_driver();

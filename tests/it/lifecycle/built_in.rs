@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use cnm_cni::lifecycle::{Collection, Driver, Outcome};
 use serde_json::{Value, json};
 
+use super::host::replace;
 use super::{Bench, read, scripted};
 use crate::alone::{alone, sh};
 
@@ -63,11 +64,20 @@ fn each_network_has_a_bridge_and_free_subnets_of_its_own() {
         assert_eq!(one["own_chain"]["plugins"][0]["bridge"], "cnia1");
         // Docker asks again when it got no answer.
         assert_eq!(subnets(&bench.own("a1", json!({})).await), first);
+        let told = bench.driver.inventory().await.unwrap();
+        let of_first = told.conflists.iter().find(|it| it.conflist == told.networks[0].conflist);
+        let pools: Vec<_> =
+            of_first.unwrap().pools.iter().map(|pool| pool.subnet.to_string()).collect();
+        assert_eq!(pools, first);
         let rules = isolation();
         assert!(rules.contains("-i cnia1 ! -o cnia1") && rules.contains("-o cnia2 -j DROP"));
         bench.rm("a1").await;
         assert!(!isolation().contains("cnia1"));
-        assert_eq!(subnets(&bench.own("a3", json!({"isolate": "false"})).await)[0], first[0]);
+        let options = json!({"isolate": "false", "com.docker.network.bridge.name": "mine",
+                             "com.docker.network.bridge.enable_ip_masquerade": "false"});
+        assert_eq!(subnets(&bench.own("a3", options.clone()).await)[0], first[0]);
+        let told = bench.driver.inventory().await.unwrap().networks.remove(1);
+        assert_eq!(json!(told.options), options);
         bench.rm("a2").await;
         assert!(!isolation().contains("CNM-CNI"), "{}", isolation());
         bench.rm("a3").await;
@@ -103,12 +113,76 @@ fn what_a_network_has_goes_with_it_also_after_a_crash_and_no_sooner_than_its_att
 }
 
 #[test]
+fn a_network_that_is_made_again_before_its_bridge_is_gone_keeps_its_subnets() {
+    alone(async {
+        let bench = bare().await;
+        let named = json!({"com.docker.network.bridge.name": "mine"});
+        let first = bench.own("a1", named.clone()).await;
+        let gateway = subnets(&first)[0].replace(".0/24", ".1/24");
+        sh(&format!(
+            "ip link add mine type bridge; ip addr add {gateway} dev mine; ip link set mine up"
+        ));
+        // Of an attachment whose record cannot be read, so that nobody knows where its interface is.
+        let unread = "attachments/67e5504410b1426f9247bb680e5fe0c8.json";
+        let unread = bench.config.state_dir.join(unread);
+        fs::write(&unread, "").unwrap();
+        bench.rm("a1").await;
+        assert!(bench.network_record("a1").exists());
+        assert_eq!(bench.driver.inventory().await.unwrap().networks, []);
+        // As a swarm does when a task comes to this host again.
+        let again = bench.own("a1", named).await;
+        assert_eq!((&again["own_chain"], &again["removed"]), (&first["own_chain"], &json!(false)));
+        fs::remove_file(unread).unwrap();
+        bench.rm("a1").await;
+        bench.assert_nothing_is_left();
+    });
+}
+
+#[test]
+fn a_network_is_kept_apart_on_a_kernel_without_ipv6() {
+    alone(async {
+        let bench = bare().await;
+        // As ip6tables-legacy says it under ipv6.disable=1.
+        let says = "can't initialize ip6tables table: Address family not supported by protocol";
+        replace("ip6tables", &format!("#!/bin/sh\necho \"{says}\" >&2\nexit 3\n"));
+        bench.own("a1", json!({})).await;
+        assert!(sh("iptables -t mangle -S").contains("-o cnia1 -j DROP"));
+        let wanted = Collection { apply: false, grace: 0, exclusive: false };
+        assert_eq!(bench.driver.collect(&wanted).await.unwrap(), []);
+        bench.rm("a1").await;
+        assert!(!sh("iptables -t mangle -S").contains("CNM-CNI"));
+    });
+}
+
+#[test]
+fn two_drivers_leave_each_others_rules_alone() {
+    alone(async {
+        let (one, mut other) = (bare().await, bare().await);
+        one.own("a1", json!({})).await;
+        other.restart().await;
+        other.own("b1", json!({})).await;
+        one.own("a2", json!({})).await;
+        let rules = isolation();
+        for bridge in ["cnia1", "cnia2", "cnib1"] {
+            assert!(rules.contains(&format!("-o {bridge} -j DROP")), "{bridge}: {rules}");
+        }
+        other.rm("b1").await;
+        assert!(isolation().contains("-o cnia1 -j DROP") && !isolation().contains("cnib1"));
+        one.rm("a1").await;
+        one.rm("a2").await;
+        assert!(!isolation().contains("CNM-CNI"), "{}", isolation());
+    });
+}
+
+#[test]
 fn a_driver_that_starts_writes_the_rules_again() {
     alone(async {
         let mut bench = bare().await;
         bench.own("a1", json!({})).await;
         let rules = isolation();
-        for damage in ["-F", "-D FORWARD -j CNM-CNI-ISOLATE", "-F CNM-CNI-ISOLATE-IN"] {
+        let lead = rules.lines().find_map(|rule| rule.strip_prefix("-A FORWARD -j ")).unwrap();
+        let received = lead.replace("ISOLATE", "ISOLATE-IN");
+        for damage in ["-F".into(), format!("-D FORWARD -j {lead}"), format!("-F {received}")] {
             sh(&format!("iptables -t mangle {damage}"));
             bench.restart().await;
             assert_eq!(isolation(), rules, "after {damage}");
