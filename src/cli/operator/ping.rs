@@ -1,4 +1,4 @@
-//! Asking for an answer from inside of a container, whether or not its image has a `ping`.
+//! Sends a ping from inside of a container, even if its image has no `ping`.
 
 use std::net::IpAddr;
 use std::path::Path;

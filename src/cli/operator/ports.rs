@@ -51,7 +51,7 @@ pub(in crate::cli) struct Args {
 }
 
 fn wanted(text: &str) -> Result<WantedPort, &'static str> {
-    // A number alone is meant as a port, too.
+    // A number alone means a port, too.
     let read = WantedPort::read(text).or_else(|| WantedPort::read(&format!(":{text}")));
     read.ok_or("a port is written as :8080, :53/udp or 192.0.2.1:8080")
 }

@@ -8,7 +8,7 @@ pub(super) enum Thing {
     Address(IpAddr),
     Port(WantedPort),
     Mac(String),
-    /// Of a container, an interface or a network; or the beginning of an id.
+    /// The name of a container, an interface or a network; or the beginning of an id.
     Name(String),
 }
 
@@ -38,7 +38,7 @@ impl Thing {
         }
     }
 
-    /// Whether the kernel takes it for a link's name.
+    /// Whether it is a valid name for a link.
     pub(super) fn may_be_interface(&self) -> bool {
         matches!(self, Self::Name(name) if name.len() <= 15)
     }
@@ -58,7 +58,7 @@ impl WantedPort {
         Some(Self { host_ip, number: number.parse().ok()?, protocol })
     }
 
-    /// Whether that is the published port, or in its way.
+    /// Whether that is the published port, or conflicts with it.
     pub(super) fn is(&self, host_ip: Option<IpAddr>, number: u16, protocol: &str) -> bool {
         self.number == number
             && self.protocol.as_ref().is_none_or(|it| it == protocol)
