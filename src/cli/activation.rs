@@ -1,8 +1,8 @@
-//! What the driver and a service manager say to each other: sd_listen_fds(3), sd_notify(3).
+//! The protocol between the driver and a service manager: sd_listen_fds(3), sd_notify(3).
 //!
-//! The manager may have made the socket already, so that calls wait in it while the driver
-//! is away. Its file is the manager's then: the driver neither makes nor removes it. The
-//! variables stay set, and are kept from plugins where those are started (`cni::plugins`).
+//! The manager may have made the socket already, so that calls wait in it while the driver does not run.
+//! Then the file belongs to the manager: the driver neither makes nor removes it. The variables stay set;
+//! they are removed for plugins where those are started (`cni::plugins`).
 
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::net::UnixListener;
@@ -18,7 +18,7 @@ use tracing::warn;
 /// May be called once: the descriptor is owned from then on.
 ///
 /// # Errors
-/// When there are several, or it is not one that dockerd could be answered on.
+/// There are several, or it is not a socket on which dockerd can be answered.
 pub(super) fn socket() -> anyhow::Result<Option<UnixListener>> {
     let mut handed = sd_notify::listen_fds().context("cannot take over LISTEN_FDS")?;
     let Some(fd) = handed.next() else { return Ok(None) };
@@ -51,17 +51,17 @@ fn is_unix_listener(fd: &OwnedFd) -> nix::Result<bool> {
         && getsockopt(fd, AcceptConn)?)
 }
 
-/// Says that calls are answered from now on.
+/// Reports that calls are answered from now on.
 pub(super) fn ready() {
     notify(NotifyState::Ready);
 }
 
-/// Says that the driver ends once the calls under way have.
+/// Reports that the driver ends once the calls under way have ended.
 pub(super) fn stopping() {
     notify(NotifyState::Stopping);
 }
 
-/// A manager that cannot be notified may give up waiting; the driver itself works.
+/// If the manager cannot be notified, it may stop waiting; the driver itself works.
 fn notify(state: NotifyState<'_>) {
     if let Err(error) = sd_notify::notify(&[state]) {
         warn!(%error, "cannot notify the service manager (NOTIFY_SOCKET)");

@@ -1,5 +1,5 @@
-//! Asking the running driver, by one call over its socket; and asking Docker, which only a tool may
-//! do: Docker waits for its drivers.
+//! Asks the running driver, by one call over its socket. Also asks Docker, which only a tool may do: Docker
+//! waits for its drivers.
 
 use std::path::PathBuf;
 
@@ -36,7 +36,7 @@ pub(super) struct NoDriver {
     socket: PathBuf,
 }
 
-/// How the driver refuses a call.
+/// The body of the driver's refusal.
 #[derive(Deserialize)]
 struct Refusal {
     #[serde(rename = "Err")]
@@ -44,7 +44,7 @@ struct Refusal {
 }
 
 impl Socket {
-    /// Calls the driver's `method` and returns its answer, however long that takes.
+    /// Calls the driver's `method` and returns its answer, without a time limit.
     ///
     /// # Errors
     /// No driver listens, or it refused, with its reason.
@@ -67,10 +67,10 @@ impl Socket {
 }
 
 impl DockerArgs {
-    /// The Docker that is meant; `outer` is what `docker` itself was told, before `cni`.
+    /// The Docker that the user means; `outer` has the flags of `docker` itself, before `cni`.
     ///
     /// # Errors
-    /// It is not on this machine, or what says where it is cannot be read.
+    /// It is not on this machine, or the file that says where it is cannot be read.
     pub(super) fn find(&self, outer: &Wanted) -> Result<Docker, crate::docker::Error> {
         match &self.docker {
             None => Docker::find(outer),

@@ -1,7 +1,7 @@
-//! The networks of a compose file, as `docker compose` has them once it has read it.
+//! The networks of a compose file, as `docker compose` reads them.
 //!
-//! No reading of our own: variables, several files, `extends` and `include` mean what the `docker
-//! compose` of this machine takes them for, and it is what will make the networks.
+//! The driver does not parse the file itself: the `docker compose` of this machine does, with its meaning
+//! of variables, several files, `extends` and `include`. It will also make the networks.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -14,24 +14,25 @@ use serde::Deserialize;
 
 use super::new_network::{DEFAULT, NewNetwork, Subnet};
 
-/// Networks that are to be explained.
+/// Networks to explain.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Project {
     pub(super) networks: Vec<Of>,
-    /// Those of other drivers, and those that are there already, a phrase each.
+    /// Networks of other drivers, and networks that exist already, a phrase each.
     pub(super) others: Vec<String>,
 }
 
-/// A network, and what is wanted of it.
+/// A network, and what the file asks of it.
 #[derive(Debug, PartialEq)]
 pub(super) struct Of {
     pub(super) network: NewNetwork,
-    /// Services that ask for an address, each with why Docker refuses that where CNI chooses.
+    /// Services that ask for an address, each with the reason why Docker refuses that if CNI chooses the
+    /// addresses.
     pub(super) fixed: Vec<String>,
 }
 
 impl Project {
-    /// One network that no file is about.
+    /// A network without a compose file.
     pub(super) fn of(network: NewNetwork) -> Self {
         Self { networks: vec![Of { network, fixed: Vec::new() }], others: Vec::new() }
     }
@@ -92,7 +93,7 @@ struct Membership {
 /// Reads a compose file for the networks of `driver`.
 ///
 /// # Errors
-/// `docker compose` is not there, or finds fault with the file.
+/// `docker compose` is missing, or refuses the file.
 pub(super) fn read(file: &Path, driver: &str) -> anyhow::Result<Project> {
     const NEEDED: &str = "'docker compose' has to read the file; on Debian it is in the package \
                           docker-compose, elsewhere in docker-compose-plugin";
@@ -103,7 +104,7 @@ pub(super) fn read(file: &Path, driver: &str) -> anyhow::Result<Project> {
         .output()
         .context(NEEDED)?;
     let said = String::from_utf8_lossy(&output.stderr);
-    // What a docker without compose says, which may take --file for its own.
+    // The error of a docker without compose, which may parse --file as its own flag.
     const ABSENT: [&str; 3] =
         ["unknown flag: --file", "is not a docker command", "unknown command: docker compose"];
     if ABSENT.iter().any(|words| said.contains(words)) {
@@ -131,7 +132,7 @@ fn of_driver(File { networks, services }: File, driver: &str) -> Project {
     project
 }
 
-/// Services that ask for an address of the network, each with why that is refused.
+/// Services that ask for an address of the network, each with the reason why that is refused.
 fn fixed(services: &BTreeMap<String, Service>, network: &str) -> Vec<String> {
     let of = services.iter().filter_map(|(name, service)| {
         let membership = service.networks.get(network)?.as_ref()?;
@@ -158,7 +159,7 @@ impl Network {
         NewNetwork {
             name: self.name,
             driver: self.driver,
-            // Compose says nothing then, and Docker takes its own.
+            // If Compose names no driver, Docker uses its own default.
             ipam_driver: Some(self.ipam.driver.unwrap_or_else(|| DEFAULT.to_owned())),
             subnets: subnets.collect(),
             options: self.driver_opts,

@@ -51,7 +51,7 @@ pub(super) fn run(args: &Args, outer: &Wanted) -> anyhow::Result<()> {
     let mut asked = network.for_docker();
     if args.config_only {
         asked["ConfigOnly"] = json!(true);
-        // Which driver is said by the network that takes the options.
+        // The network that uses the options names the driver.
         asked["Driver"] = json!("");
     }
     let docker = args.docker.find(outer)?;

@@ -1,9 +1,9 @@
 //! `cnm-cni documents`: man pages and shell completions, from the command line's own
 //! definition.
 //!
-//! A verb, and not a program apart, because a build of the latter is a second build of
-//! everything; and so that a binary alone has these too. Hidden, because
-//! `make install` and the package have done it for everybody else.
+//! It is a verb, not another program, because another program would need a second build of everything, and
+//! because a binary alone should have these too. It is hidden, because `make install` and the package use
+//! it for the user.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! `cnm-cni explain`: what would become of a network, before it is made.
+//! `cnm-cni explain`: judges a network before it is made.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -73,14 +73,14 @@ struct How {
     folders: Folders,
 }
 
-/// What was found out about one network.
+/// The judgement of one network.
 struct Explained {
     network: NewNetwork,
-    /// Or why not even its conflist is known.
+    /// Or why even its conflist is unknown.
     found: Result<Explanation, lifecycle::Error>,
     /// The conflist's file; none for the built-in one.
     file: Option<PathBuf>,
-    /// What Docker itself would refuse of its containers.
+    /// What Docker itself would refuse for its containers.
     by_docker: Vec<String>,
 }
 
@@ -240,8 +240,7 @@ fn maker(list: &NetworkConfigList) -> &str {
     list.plugins().first().map(PluginConfig::plugin_type).unwrap_or_default()
 }
 
-/// The host's bridge, where the reference plugin makes one, and its name is known before the network's
-/// id.
+/// The host's bridge, if the reference plugin makes one, and if its name is known before the network's id.
 fn bridge(found: &Explanation) -> Option<&str> {
     let Explanation { list, options, is_own, .. } = found;
     if *is_own {
@@ -257,7 +256,7 @@ fn publisher(list: &NetworkConfigList) -> Option<&str> {
     list.plugins().iter().find(publishes).map(PluginConfig::plugin_type)
 }
 
-/// Who reaches its containers, and whom they reach.
+/// Who can reach its containers, and whom they can reach.
 fn isolation(found: &Explanation) -> &'static str {
     match (found.options.internal, is_isolated(found)) {
         (true, _) => "no way out of the network",
@@ -270,7 +269,7 @@ fn is_isolated(found: &Explanation) -> bool {
     found.options.isolate.unwrap_or(found.is_own)
 }
 
-/// The subnets that the conflist tells, and its plugins.
+/// The subnets in the conflist, and its plugins.
 fn subnets(found: &Explanation) -> Vec<String> {
     let Judgement { prospects, validation, .. } = &found.judgement;
     prospects.subnets.iter().chain(&validation.subnets).map(ToString::to_string).collect()

@@ -1,16 +1,15 @@
-//! `cnm-cni serve --host-root`: from inside Docker's managed plugin onto the host's own files.
+//! `cnm-cni serve --host-root`: lets Docker's managed plugin use the host's own files.
 //!
-//! A managed plugin is a container, with one static program in it. CNI plugins, the libraries and
-//! programs that they use, their configurations and their records are the host's. So the host's file
-//! tree is bound into the plugin, and once the socket is open, this process makes it its own root.
-//! Everything afterwards is as without a plugin around it: the same paths, the same files. Nothing
-//! else in this program knows that there is such a thing.
+//! A managed plugin is a container with one static program in it. But CNI plugins, the libraries and
+//! programs that they use, their configurations and their records are on the host. So the host's file tree
+//! is bound into the plugin, and once the socket is open, this process makes it its own root. After that
+//! the paths and files are the same as without a managed plugin. No other code of this program knows about
+//! managed plugins.
 //!
-//! What the bound tree shows of the host is what the host had at the plugin's start, and what it
-//! mounts since, *if* it is bound as a slave of a shared mount. dockerd mounts each
-//! container's network namespace, so nothing works without. What is mounted here is seen
-//! here only, and ends with this process: staging namespaces, and the one thing that is not
-//! the host's, `/proc`.
+//! The bound tree shows the host's mounts at the plugin's start, and later mounts only *if* it is bound as
+//! a slave of a shared mount. This is necessary, because dockerd mounts each container's network namespace.
+//! Mounts of this process are visible only here, and end with it: staging namespaces, and `/proc`, which is
+//! not the host's.
 
 use std::io;
 use std::path::Path;
@@ -26,20 +25,20 @@ const NAMESPACES: &str = "/run/docker/netns";
 
 /// Makes `root` the root of this process and of all that it starts.
 ///
-/// To be called while the process has one thread: others would stay where they are.
+/// Must be called while the process has one thread: other threads would keep the old root.
 ///
 /// # Errors
-/// A capability is missing, `root` is not the host's tree, or what the host mounts later would not
-/// be seen in it.
+/// A capability is missing, `root` is not the host's tree, or later mounts of the host would not be visible
+/// in it.
 pub(super) fn enter(root: &Path) -> anyhow::Result<()> {
-    // A mount namespace of its own, which the host's mounts reach and none leaves: no mistake in
-    // what `root` is can put this /proc over the host's.
+    // An own mount namespace, which gets the host's mounts and passes none on: even with a wrong `root`,
+    // this /proc cannot cover the host's.
     unshare(CloneFlags::CLONE_NEWNS).context(
         "cannot make a mount namespace; the plugin needs CAP_SYS_ADMIN, see its config.json",
     )?;
     set(Path::new("/"), MsFlags::MS_SLAVE | MsFlags::MS_REC, "receive the host's mounts on")?;
-    // The host's would show the host's process numbers, while a CNI plugin looks for itself under
-    // the number that it has here; and this container's has a read-only /proc/sys.
+    // The host's /proc would show the host's process ids, but a CNI plugin looks for itself by its id in
+    // this namespace. This container's /proc has a read-only /proc/sys.
     let proc = root.join("proc");
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
     mount(Some("proc"), &proc, Some("proc"), flags, None::<&str>)
@@ -65,9 +64,9 @@ fn set(path: &Path, flags: MsFlags, what: &str) -> anyhow::Result<()> {
         .with_context(|| format!("cannot {what} {}", path.display()))
 }
 
-/// Whether what another mount namespace mounts on `path` comes to be mounted here too.
+/// Whether mounts of another mount namespace on `path` are propagated here.
 fn follows(mounts: &[Mount], path: &Path) -> bool {
-    // Of several on the same point the last one is on top.
+    // Of several mounts on the same point the last one is on top.
     let nearest = mounts
         .iter()
         .filter(|mount| path.starts_with(&mount.point))

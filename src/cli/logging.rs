@@ -1,7 +1,7 @@
 //! Logs: lines for people or JSON for machines, always on standard error.
 //!
-//! Plugins, containers and users choose some of what is logged. In a line for people it is made fit
-//! to be shown in one place, the format of fields; JSON has escapes of its own.
+//! Plugins, containers and users choose some of what is logged. In lines for people one place makes it safe
+//! to show: the format of fields. JSON has its own escapes.
 
 use std::fmt::Debug;
 use std::io::{IsTerminal, stderr};
@@ -47,8 +47,8 @@ enum Format {
     Json,
 }
 
-/// Starts logging. Libraries log warnings and errors only: at their debug levels they would
-/// drown the driver's own lines.
+/// Starts logging. Libraries log only warnings and errors: their debug lines would hide the driver's own
+/// lines.
 pub(super) fn start(args: &Args, default: Level) {
     let level = match args.log_level.unwrap_or(default) {
         Level::Error => LevelFilter::ERROR,

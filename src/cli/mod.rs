@@ -1,7 +1,6 @@
 //! The command line: arguments and output. One file per verb.
 //!
-//! The only room that prints, and the only one whose errors are `anyhow`'s: here they are
-//! not acted upon any more, but shown.
+//! The only room that prints, and the only one whose errors are of `anyhow`: here errors are only shown.
 
 mod activation;
 mod client;
@@ -85,7 +84,7 @@ pub fn main() -> ExitCode {
     let mut arguments: Vec<OsString> = args_os().collect();
     let program = arguments.first().map(OsString::as_os_str);
     let as_cnitool = cni::is_cnitool(program);
-    // What `docker` was told about itself; nothing if it does not run this.
+    // The flags of `docker` itself; empty if `docker` does not run this program.
     let mut outer = Wanted::default();
     if as_cnitool {
         arguments = cni::from_cnitool(arguments.into_iter());
@@ -106,7 +105,7 @@ pub fn main() -> ExitCode {
     let (verb, log) = match read(arguments) {
         Ok(read) => read,
         Err(usage) => {
-            // The terminal is gone, and so is the reader.
+            // The terminal is gone, so nobody reads the error.
             let _ = usage.print();
             return match usage.exit_code() {
                 0 => ExitCode::SUCCESS,
@@ -149,8 +148,7 @@ fn ended(outcome: anyhow::Result<ExitCode>) -> ExitCode {
 }
 
 impl Verb {
-    /// What is logged unless the user says otherwise: a daemon logs what it does, while a
-    /// tool has its output.
+    /// The default log level: a daemon logs what it does, while a tool has its output.
     fn log_level(&self) -> logging::Level {
         match self {
             Self::Serve(_) => logging::Level::Info,
@@ -160,8 +158,8 @@ impl Verb {
     }
 }
 
-/// A variable that is set and empty counts as none, as with libcni's tools: a file of settings
-/// names them without saying anything.
+/// An empty variable counts as unset, as with libcni's tools: a file of settings may contain a variable
+/// without a value.
 fn deaf_to_empty_variables(command: Command) -> Command {
     let is_empty = |name: &OsStr| var_os(name).is_some_and(|value| value.is_empty());
     command

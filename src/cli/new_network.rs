@@ -1,5 +1,5 @@
-//! A Docker network that is to be made: what the user says about it, as Docker takes it, and as the
-//! driver would be asked for it.
+//! A Docker network to be made: the user's flags, the request for Docker, and the request that the driver
+//! would get.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -12,7 +12,7 @@ use crate::cni::NetworkConfigList;
 use crate::cnm::{CreateNetworkRequest, IpamData, Pool};
 use crate::translate::prospects;
 
-/// Docker's first choice, where it has the choice and nothing is in the way.
+/// Docker's first choice, if Docker chooses and nothing conflicts with it.
 const EXAMPLE: &str = "172.18.0.0/16";
 /// The IPAM driver with which CNI chooses the addresses.
 pub(super) const NULL: &str = "null";
@@ -82,7 +82,7 @@ pub(super) struct Flags {
 pub(super) struct NewNetwork {
     pub(super) name: String,
     pub(super) driver: String,
-    /// None if it is to be what the conflist needs.
+    /// None if the conflist decides.
     pub(super) ipam_driver: Option<String>,
     pub(super) subnets: Vec<Subnet>,
     pub(super) options: BTreeMap<String, String>,
@@ -153,12 +153,12 @@ impl Subnet {
         Self { subnet, range: None, gateway: None, reserved: BTreeMap::new() }
     }
 
-    /// As Docker's IPAM tells it to the driver.
+    /// The form in which Docker's IPAM passes it to the driver.
     fn data(&self) -> IpamData {
         let subnet = self.subnet.trunc();
         let within = |address: IpAddr| IpNet::new(address, subnet.prefix_len()).ok();
         let first = || subnet.hosts().next().unwrap_or(subnet.addr());
-        // The whole subnet's first is its network address, where that counts as a host's.
+        // The first address of the whole subnet is its network address, even if hosts could have it.
         let first = || Some(first()).filter(|it| *it != subnet.network()).or(subnet.hosts().nth(1));
         let reserved = self.reserved.iter();
         IpamData {
@@ -178,8 +178,8 @@ impl NewNetwork {
         self.options.get("conflist").map(String::as_str)
     }
 
-    /// The IPAM driver: as was said, or as fits the conflist; without one the network is the built-in
-    /// one, on which Docker chooses the addresses, so that `--ip` works.
+    /// The IPAM driver: the user's, or the one that fits the conflist. Without a conflist the network is
+    /// the built-in one, where Docker chooses the addresses, so that `--ip` works.
     pub(super) fn settle_ipam(&mut self, list: Option<&NetworkConfigList>) {
         let needed = list.is_none_or(|list| prospects(list).needs_docker_ipam);
         let by_docker = !self.subnets.is_empty() || needed;
@@ -197,7 +197,7 @@ impl NewNetwork {
         let config: Vec<Value> = self.subnets.iter().map(Subnet::for_docker).collect();
         let mut network = json!({
             "Name": self.name,
-            // Before Docker 25 two networks may have the same name otherwise.
+            // Without this, Docker before 25 allows two networks with the same name.
             "CheckDuplicate": true,
             "Driver": self.driver,
             "Internal": self.internal,
@@ -212,7 +212,7 @@ impl NewNetwork {
         network
     }
 
-    /// What Docker would ask the driver; a pool that Docker has yet to choose is an example.
+    /// What Docker would ask the driver. If Docker has not chosen a pool yet, an example is used.
     pub(super) fn for_driver(&self) -> anyhow::Result<CreateNetworkRequest> {
         let pools: Vec<IpamData> = match (self.is_by_cni(), &self.subnets[..]) {
             (true, _) => vec![IpamData {
@@ -290,7 +290,7 @@ impl Subnet {
     }
 }
 
-/// A word as a shell takes it.
+/// A word, quoted for a shell.
 fn quoted(word: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.,:=/@%+".contains(c);
     match !word.is_empty() && word.chars().all(is_plain) {

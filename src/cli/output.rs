@@ -1,4 +1,4 @@
-//! What verbs print: a table for people, or JSON for programs.
+//! Output of the verbs: a table for people, or JSON for programs.
 
 use std::collections::HashSet;
 use std::io::{ErrorKind, IsTerminal as _, Write as _, stderr, stdout};
@@ -39,7 +39,7 @@ pub(super) struct Listing {
 }
 
 impl Listing {
-    /// Prints rows: `names` has what names each, `table` shows them, and `below` tells more.
+    /// Prints rows: `names` has the name of each row, `table` shows the rows, and `below` has more text.
     pub(super) fn print<T: Serialize>(
         self,
         rows: &[T],
@@ -59,12 +59,12 @@ impl Listing {
         })
     }
 
-    /// Whether only what names each is asked for.
+    /// Whether only the names are asked for.
     pub(super) fn is_quiet(self) -> bool {
         self.quiet
     }
 
-    /// How tables look that are shown so.
+    /// The look of the tables in this format.
     pub(super) fn style(self) -> Style {
         let style = self.format.style();
         Style { header: !self.no_header, ..style }
@@ -72,7 +72,7 @@ impl Listing {
 }
 
 impl Format {
-    /// How tables look that are printed to standard output.
+    /// The look of tables on standard output.
     pub(super) fn style(self) -> Style {
         let terminal = stdout().is_terminal();
         let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
@@ -84,9 +84,9 @@ impl Format {
     }
 }
 
-/// Of the terminal; else what COLUMNS says, or 80.
+/// The width of the terminal; otherwise COLUMNS, or 80.
 fn width(terminal: bool) -> u16 {
-    /// Narrower than this no table can be read.
+    /// A narrower table cannot be read.
     const LEAST: u16 = 60;
     let said = || std::env::var("COLUMNS").ok()?.parse().ok().filter(|width| *width > 0);
     let shown = terminal.then(terminal_size::terminal_size).flatten();
@@ -106,7 +106,7 @@ pub(super) fn print<T: Serialize>(
     })
 }
 
-/// A value as JSON that is fit to be shown.
+/// A value as JSON that is safe to show.
 fn json<T: Serialize>(value: &T) -> anyhow::Result<String> {
     Ok(plain::json(&serde_json::to_string_pretty(value)?).into_owned() + "\n")
 }
@@ -120,7 +120,7 @@ pub(super) fn write(text: &str) -> anyhow::Result<()> {
     }
 }
 
-/// One line of a text, with what others wrote in it made fit to be shown.
+/// One line of a text, with others' text in it made safe to show.
 pub(super) fn line(text: &str) -> String {
     format!("{}\n", plain::line(text))
 }

@@ -1,7 +1,7 @@
 //! The same program as a plugin of Docker's command line: `docker cni VERB`.
 //!
-//! Docker runs it as `docker-cni`, with its own flags in front of the word `cni`; and once for each
-//! `docker --help`, to be told what it is.
+//! Docker runs it as `docker-cni`, with its own flags before the word `cni`; and once for each `docker
+//! --help`, to get its description.
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
@@ -49,10 +49,10 @@ enum Rest {
     Words(Vec<OsString>),
 }
 
-/// What Docker wants of its plugin.
+/// What Docker asks of its plugin.
 #[derive(Debug, PartialEq)]
 pub(super) enum Call {
-    /// To be told what it is.
+    /// Its description.
     Metadata,
     /// A verb, with the arguments as `cnm-cni` has them.
     Verb { arguments: Vec<OsString>, outer: Wanted },
@@ -63,7 +63,7 @@ pub(super) fn is_plugin(program: Option<&OsStr>) -> bool {
     program.map(Path::new).and_then(Path::file_name).is_some_and(|name| name == "docker-cni")
 }
 
-/// Reads what Docker's command line runs this program with.
+/// Reads the arguments from Docker's command line.
 ///
 /// # Errors
 /// There is nothing, or a flag that Docker itself does not have.
@@ -84,7 +84,7 @@ pub(super) fn read(arguments: Vec<OsString>) -> Result<Call, clap::Error> {
     Ok(Call::Verb { arguments: words, outer: Wanted { host, context, config } })
 }
 
-/// Tells Docker what it is.
+/// Prints the description for Docker.
 pub(super) fn tell_metadata() -> anyhow::Result<()> {
     let metadata = serde_json::json!({
         "SchemaVersion": "0.1.0",

@@ -10,10 +10,10 @@ use clap::value_parser;
 /// cannot count to all of it.
 const LONGEST: u64 = 365 * 24 * 60 * 60;
 
-/// From one second on: for what cannot be done in no time.
+/// At least one second: for work that needs time.
 pub(super) const SOME: RangeInclusive<u64> = 1..=LONGEST;
 
-/// From none on.
+/// At least zero seconds.
 pub(super) const ANY: RangeInclusive<u64> = 0..=LONGEST;
 
 /// Reads seconds within these bounds.

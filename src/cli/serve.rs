@@ -115,13 +115,13 @@ pub(super) struct Args {
     drain_timeout: Duration,
 }
 
-/// Plugins are given these paths, and records keep them: they must not depend on where the
+/// Plugins get these paths, and records contain them: they must not depend on the folder in which the
 /// driver was started.
 fn absolute_path() -> impl TypedValueParser<Value = PathBuf> {
     OsStringValueParser::new().try_map(std::path::absolute)
 }
 
-/// The deadlines that `90` or `ADD=90,DEL=60` asks for.
+/// Reads deadlines such as `90` or `ADD=90,DEL=60`.
 fn plugin_limits(text: &str) -> Result<Limits, String> {
     let mut limits = Limits::default();
     for part in text.split(',') {
@@ -144,9 +144,9 @@ fn plugin_limits(text: &str) -> Result<Limits, String> {
     Ok(limits)
 }
 
-/// Threads for work that blocks: files, and the kernel's answers about links. Background work has
-/// fewer places, so that there are always some for what Docker waits for. With the workers, the six of
-/// `netlink` and the six of `netns` the driver never has 30 threads.
+/// Threads for work that blocks: files, and the kernel's answers about links. Background work may use only
+/// a part of them, so that some are always free for calls that Docker waits for. With the workers, the six
+/// of `netlink` and the six of `netns` the driver never has 30 threads.
 const BLOCKING_THREADS: usize = 12;
 
 /// Serves until a signal ends it.
@@ -157,8 +157,8 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
              run it with sudo, or as a system service"
         );
     }
-    // The socket comes first: calls that arrive during the recovery wait instead of failing.
-    // It goes last.
+    // The socket comes first: calls that arrive during the recovery wait instead of failing. It is removed
+    // last.
     let (listener, _file) = match activation::socket()? {
         Some(listener) => (listener, None),
         None => {
@@ -181,14 +181,13 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
         .build()
         .context("cannot start the runtime")?;
     let outcome = runtime.block_on(serve(args, listener));
-    // Does not wait for what a second signal, or the end of the drain, has given up.
+    // Does not wait for calls that were given up after a second signal or the end of the drain.
     runtime.shutdown_background();
     outcome
 }
 
-/// Has the process open as many files as it is allowed to, up to what its systemd unit asks for:
-/// each published port is held by two sockets, and the customary limit is for programs that
-/// use `select`. Plugins get the same limit.
+/// Raises the limit for open files as far as allowed, up to the value in the systemd unit: two sockets hold
+/// each published port, and the usual limit is for programs that use `select`. Plugins get the same limit.
 fn lift_limit_of_files() {
     const ENOUGH: u64 = 1 << 20;
     let Ok((now, most)) = getrlimit(Resource::RLIMIT_NOFILE) else { return };
@@ -200,12 +199,12 @@ fn lift_limit_of_files() {
     }
 }
 
-/// Has all threads share two heaps. Work that blocks has its own threads here, many at times, and
-/// glibc would give each a heap that keeps what it once needed.
+/// Lets all threads share two heaps. Blocking work has its own threads, sometimes many, and glibc would
+/// give each thread a heap that never shrinks.
 #[cfg(target_env = "gnu")]
 #[allow(unsafe_code, reason = "no library has a safe mallopt")]
 fn limit_arenas() {
-    // SAFETY: it takes two numbers and touches no memory of ours; there is one thread yet.
+    // SAFETY: it takes two numbers and touches no memory of this program; there is only one thread so far.
     let _ = unsafe { nix::libc::mallopt(nix::libc::M_ARENA_MAX, 2) };
 }
 

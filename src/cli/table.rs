@@ -1,6 +1,6 @@
 //! Tables for people: columns that line up, cells that wrap where the terminal ends.
 //!
-//! What others wrote stays in its cell: see [`plain`].
+//! Others' text cannot leave its cell: see [`plain`].
 
 use comfy_table::{ColumnConstraint, ContentArrangement, presets};
 
@@ -11,9 +11,9 @@ use crate::plain;
 pub(super) struct Style {
     /// How wide it may be, in letters; none for a line a row, and all columns.
     pub(super) width: Option<u16>,
-    /// Whether the columns' names stand above.
+    /// Whether there is a line with the columns' names.
     pub(super) header: bool,
-    /// Whether what is amiss is red.
+    /// Whether problems are red.
     pub(super) colour: bool,
 }
 
@@ -27,11 +27,11 @@ pub(super) struct Table {
 #[derive(Debug)]
 struct Column {
     name: &'static str,
-    /// It is left out where the width is bounded.
+    /// The column is left out if the width is limited.
     wide: bool,
 }
 
-/// What stands in one place: a line, or several below each other.
+/// The content of a cell: one line or several.
 #[derive(Debug, Clone)]
 pub(super) struct Cell {
     lines: Vec<String>,
@@ -41,8 +41,8 @@ pub(super) struct Cell {
 /// How many blanks there are between columns.
 const GAP: u16 = 2;
 
-/// Stand around what is to be red, until the table is laid out: letters without a width, which no
-/// cell has.
+/// Mark the begin and end of red text until the layout is done: characters without a width, which no cell
+/// contains.
 const RED: char = '\u{2061}';
 const PLAIN: char = '\u{2062}';
 
@@ -64,7 +64,7 @@ impl Table {
         self.rows.push(cells.into_iter().collect());
     }
 
-    /// The table as text. Nothing is blank at a line's end.
+    /// The table as text, without blanks at the ends of lines.
     pub(super) fn text(&self, style: Style) -> String {
         let shown = |index: usize| style.width.is_none() || !self.columns[index].wide;
         let mut table = comfy_table::Table::new();
@@ -92,10 +92,10 @@ impl Table {
     }
 }
 
-/// Which columns keep the width of their content: the narrow ones first, as long as the others have
-/// room to be wrapped in.
+/// Which columns keep the width of their content: the narrow ones first, as long as the others have enough
+/// room to wrap.
 fn unbroken(widths: &[u16], width: u16) -> Vec<bool> {
-    /// What a wrapped cell has at least.
+    /// The minimum width of a wrapped cell.
     const LEAST: u16 = 8;
     let mut order: Vec<usize> = (0..widths.len()).collect();
     order.sort_by_key(|column| widths[*column]);
@@ -116,25 +116,25 @@ fn unbroken(widths: &[u16], width: u16) -> Vec<bool> {
 /// A line with the terminal's own marks for red.
 fn coloured(line: &str) -> String {
     let coloured = line.replace(RED, "\x1b[31m").replace(PLAIN, "\x1b[0m");
-    // A word that was broken ends with its line.
+    // A broken word ends at the end of its line.
     let open = line.rfind(RED) > line.rfind(PLAIN);
     if open { coloured + "\x1b[0m" } else { coloured }
 }
 
 impl Cell {
-    /// Several lines below each other; a stroke if there is none.
+    /// Several lines; `-` if there are none.
     pub(super) fn lines(lines: impl IntoIterator<Item = String>) -> Self {
         let lines: Vec<String> = lines.into_iter().collect();
         let lines = if lines.is_empty() { vec!["-".to_owned()] } else { lines };
         Self { lines, bad: false }
     }
 
-    /// What is amiss: it is red on a terminal.
+    /// A problem: it is red on a terminal.
     pub(super) fn bad(self) -> Self {
         Self { bad: true, ..self }
     }
 
-    /// The same, if that is so.
+    /// The same, if the condition holds.
     pub(super) fn bad_if(self, bad: bool) -> Self {
         if bad { self.bad() } else { self }
     }
@@ -157,7 +157,7 @@ impl<T: Into<String>> From<T> for Cell {
     }
 }
 
-/// A cell for what may be missing.
+/// A cell for an optional value.
 pub(super) fn or_none<T: ToString>(value: Option<T>) -> Cell {
     value.map_or_else(|| "-".to_owned(), |value| value.to_string()).into()
 }

@@ -2,8 +2,8 @@
 
 use jiff::Timestamp;
 
-/// How long ago a time was, in the largest unit that fits: `3m`. Nothing is in the future: a clock that
-/// was set back since tells nothing.
+/// How long ago a time was, in the largest unit that fits: `3m`. A time in the future counts as now,
+/// because the clock may have been set back since.
 pub(super) fn age(then: Timestamp, now: Timestamp) -> String {
     let seconds = now.as_second().saturating_sub(then.as_second()).max(0);
     match seconds {

@@ -1,4 +1,4 @@
-//! `cnm-cni validate`: networks looked at before they are used.
+//! `cnm-cni validate`: judges networks before they are used.
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
@@ -55,12 +55,12 @@ pub(super) struct Args {
     folders: Folders,
 }
 
-/// A network, or what keeps a file from being one.
+/// A network, or why a file contains none.
 struct Row {
-    /// Where it was read; none for what is built in, and for what was not found.
+    /// Its file; none if it is built in, or was not found.
     file: Option<PathBuf>,
     content: Result<Network, Unread>,
-    /// It is what a Docker network without `-o conflist=NAME` is on.
+    /// A Docker network without `-o conflist=NAME` uses it.
     is_default: bool,
     /// It makes no interface, and was not asked for by its name.
     is_passed_over: bool,
@@ -72,7 +72,7 @@ struct Network {
 }
 
 struct Unread {
-    /// What the user or the folder calls it.
+    /// Its name from the user or the folder.
     name: String,
     problem: ConfigError,
 }
@@ -99,7 +99,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     Ok(if all_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// What a Docker network is on that asks for none of them, where that is not plain to see.
+/// The network that Docker networks use by default, if that is not obvious.
 fn note(folder: &cni::ConfDir, rows: &[Row]) -> String {
     let folder = folder.path().display();
     let default = rows.iter().find(|row| row.is_default);
@@ -149,7 +149,7 @@ async fn gather(args: &Args, plugins: &Runtime) -> anyhow::Result<Vec<Row>> {
             all
         }
     };
-    // The driver itself would be refused one where every file is at fault.
+    // If every file has an error, the driver itself would find no network.
     let default = lifecycle::choose(&folder, None).ok();
     let mut rows = Vec::new();
     for (file, list) in found {
@@ -177,7 +177,7 @@ fn is_file(what: &OsStr) -> bool {
         || extension.is_some_and(|it| matches!(it, "conflist" | "conf" | "json"))
 }
 
-/// The network of that name; the built-in one stands behind those in the folder.
+/// The network of that name; the built-in one comes after those in the folder.
 fn find(
     folder: &cni::ConfDir,
     name: &str,
@@ -231,7 +231,7 @@ impl Row {
         let mut problems: Vec<String> = Vec::new();
         for problem in validation.plugins.iter().filter_map(|it| it.problem.as_ref()) {
             let problem = problem.to_string();
-            // A plugin may stand in a chain twice.
+            // A chain may have a plugin twice.
             if !problems.contains(&problem) {
                 problems.push(problem);
             }
@@ -373,7 +373,7 @@ fn families(prospects: &Prospects) -> String {
     .to_owned()
 }
 
-/// The rows below each other, and then the note, and what is amiss.
+/// The rows, then the note, and the problems.
 fn table(rows: &[Row], note: &str, style: Style) -> String {
     let head =
         ["NETWORK", "PLUGINS", "PORTS", "FIXED IP", "FAMILIES", "FORWARD", "STATUS", "RESULT"];
@@ -383,7 +383,7 @@ fn table(rows: &[Row], note: &str, style: Style) -> String {
     let problems = rows.iter().flat_map(|row| {
         row.problems().into_iter().map(|problem| match &row.content {
             Ok(network) => line(&format!("{}: {problem}", network.list.name())),
-            // It has the name or the file in it.
+            // It contains the name or the file.
             Err(_) => line(&problem),
         })
     });

@@ -109,7 +109,7 @@ impl Docker {
     }
 }
 
-/// A text as a part of a URL: everything except unreserved characters becomes %XX.
+/// A text as a part of a URL: everything except letters, digits, `-`, `_` and `~` becomes %XX.
 fn escaped(text: &str) -> String {
     text.bytes().fold(String::new(), |mut escaped, byte| {
         match byte {

@@ -1,4 +1,4 @@
-//! What cnitool does in its own way: its name, its ids, its paths.
+//! What is special in cnitool: its name, its ids, its paths.
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Component, Path, PathBuf};
@@ -13,7 +13,7 @@ pub(in crate::cli) fn is_cnitool(program: Option<&OsStr>) -> bool {
     program.and_then(Path::file_name).is_some_and(|name| name == "cnitool")
 }
 
-/// The command line of cnitool, as that of `cnm-cni`.
+/// Converts the command line of cnitool to the one of `cnm-cni`.
 pub(in crate::cli) fn from_cnitool(arguments: impl Iterator<Item = OsString>) -> Vec<OsString> {
     ["cnm-cni", "cni"].map(OsString::from).into_iter().chain(arguments.skip(1)).collect()
 }
@@ -24,8 +24,7 @@ pub(super) fn id_for(netns: &Path) -> String {
     digest.iter().take(10).fold("cnitool-".to_owned(), |id, byte| format!("{id}{byte:02x}"))
 }
 
-/// The path as Go makes it absolute: `..` takes a name away, whatever a link there says. The
-/// id is made of it.
+/// The path as Go makes it absolute: `..` removes a name, without following links. The id is made from it.
 pub(super) fn absolute(path: &Path) -> std::io::Result<PathBuf> {
     let mut clean = PathBuf::new();
     for part in std::path::absolute(path)?.components() {

@@ -19,7 +19,7 @@ use crate::cni::{
 };
 use arguments::{Collect, Target, Verb};
 
-/// Several things went wrong, each with a line of its own.
+/// Several errors, a line each.
 #[derive(Debug)]
 struct Several(Vec<String>);
 
@@ -48,7 +48,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     });
     match outcome {
         Ok(None) => {}
-        // The ADD stands, and is on record.
+        // The ADD has succeeded, and is on record.
         Ok(Some(result)) => output::write(&(result + "\n"))?,
         Err(error) => {
             // The engine's errors are complete.
@@ -81,7 +81,7 @@ impl Target {
     async fn add(&self) -> anyhow::Result<String> {
         let list = self.folders.conf_dir().load(&self.network)?;
         let (cache, to) = (self.cache.open(), self.attachment()?);
-        // What cannot be kept must not be made: it could not be undone properly.
+        // What cannot be recorded must not be made: it could not be undone properly.
         match cache.get(list.name(), &to.container_id, &to.if_name) {
             Ok(_) | Err(CacheError::Malformed { .. }) => {}
             Err(error) => return Err(error.into()),
@@ -98,7 +98,7 @@ impl Target {
         let (cache, wanted) = (self.cache.open(), self.attachment()?);
         let _turn = cache.turn_for_del().await?;
         let found = match cache.get(&self.network, &wanted.container_id, &wanted.if_name) {
-            // No reason to leave the attachment behind.
+            // This error is no reason to leave the attachment.
             Err(problem @ CacheError::Malformed { .. }) => {
                 tracing::warn!(%problem, "DEL goes without what ADD left");
                 None
@@ -130,8 +130,7 @@ impl Target {
         Ok(self.folders.runtime()?.check(&list, &attachment, &result).await?)
     }
 
-    /// The chain and the arguments of the ADD, as far as they are on record. What the command
-    /// line says goes first.
+    /// The chain and the arguments of the ADD, if they are on record. The command line takes precedence.
     fn recorded(
         &self,
         mut wanted: Attachment,

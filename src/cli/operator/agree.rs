@@ -8,11 +8,11 @@ use super::known::Known;
 use crate::lifecycle::Fault;
 use crate::lifecycle::inventory::{Attachment, Phase};
 
-/// How long one of them may know something that the other does not yet, in seconds: calls are under
-/// way.
+/// How long one of them may know something that the other does not know yet, in seconds, because calls are
+/// under way.
 const GRACE: i64 = 60;
 
-/// What one of them has and the other has not. Nothing, where Docker does not answer.
+/// What one of them has and the other has not. Empty if Docker does not answer.
 pub(super) fn disagreements(known: &Known, now: Timestamp) -> Vec<Fault> {
     if known.names.unknown.is_some() {
         return Vec::new();

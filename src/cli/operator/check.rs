@@ -97,7 +97,7 @@ pub(in crate::cli) fn run(args: &Args, outer: &Wanted) -> anyhow::Result<ExitCod
     Ok(if well && all_found { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// What the driver knows: of a container all of its ends.
+/// The names for the driver: for a container all of its endpoints.
 pub(super) fn endpoints(which: &[String], names: &Names) -> Vec<String> {
     let mut endpoints = Vec::new();
     for name in which {
@@ -113,7 +113,7 @@ pub(super) fn endpoints(which: &[String], names: &Names) -> Vec<String> {
 }
 
 impl Row {
-    /// What the user knows it by.
+    /// The name that the user knows.
     fn name(&self) -> &str {
         self.names.container.as_deref().unwrap_or_else(|| self.check.endpoint.short())
     }
@@ -149,7 +149,7 @@ fn table(rows: &[Row]) -> Table {
     table
 }
 
-/// What is the matter, a line each.
+/// The problems, a line each.
 fn details(rows: &[Row]) -> String {
     let details = rows.iter().flat_map(|row| {
         let (name, check) = (row.name(), &row.check);

@@ -1,4 +1,4 @@
-//! What Docker tells of names, read into [`Names`].
+//! Reads Docker's names into [`Names`].
 
 use super::names::{Container, End, Names};
 use crate::cli::client::{DockerArgs, answer_of};
@@ -10,11 +10,11 @@ use crate::docker::{self, Wanted};
 const PROJECT: &str = "com.docker.compose.project";
 const SERVICE: &str = "com.docker.compose.service";
 
-/// What the driver is called in Docker, unless it is a managed plugin.
+/// The driver's name in Docker, unless it is a managed plugin.
 const DRIVER: &str = "cni";
 
-/// What Docker calls its containers and networks; nothing, and why, if it does not answer, which the
-/// user is told in a line. `outer` is what `docker` itself was told, before `cni`.
+/// Docker's names of containers and networks. If Docker does not answer, there are none, and a line tells
+/// the user why. `outer` has the flags of `docker` itself, before `cni`.
 pub(super) fn names(docker: &DockerArgs, outer: &Wanted) -> Names {
     ask(docker, outer).unwrap_or_else(|error| {
         complain(&line(&format!("note: names are '-': {error}")));
@@ -22,7 +22,7 @@ pub(super) fn names(docker: &DockerArgs, outer: &Wanted) -> Names {
     })
 }
 
-/// The same, where there is something to be named.
+/// The same, if there is something to name.
 pub(super) fn names_of<T>(things: &[T], docker: &DockerArgs, outer: &Wanted) -> Names {
     if things.is_empty() { Names::default() } else { names(docker, outer) }
 }
@@ -40,13 +40,13 @@ impl Names {
         let own = networks.into_iter().filter_map(|it| Some((it.id.parse().ok()?, it.name)));
         let own: Vec<(NetworkId, String)> = own.collect();
         let mut containers: Vec<Container> = containers.into_iter().map(Container::told).collect();
-        // Of a container that was never started Docker tells the names of its networks alone.
+        // For a container that was never started, Docker gives only the names of its networks.
         let ends = containers.iter_mut().flat_map(|container| &mut container.ends);
         for end in ends.filter(|end| end.network_id.is_none()) {
             let named = own.iter().find(|(_, name)| *name == end.network);
             end.network_id = named.map(|(id, _)| id.clone());
         }
-        // Also those of a driver by another name.
+        // Also networks of a driver with another name.
         let of_containers = containers.iter().flat_map(|container| &container.ends);
         let of_containers =
             of_containers.filter_map(|end| Some((end.network_id.clone()?, end.network.clone())));

@@ -1,8 +1,8 @@
 //! `cnm-cni doctor`: why a container has no network, and what puts it right.
 //!
-//! The driver looks into containers and at the host ([`Check`]). What is looked at here is what neither
-//! of them sees: a driver or a Docker that is away, records that do not agree, pools that are full,
-//! and containers that never got an attachment.
+//! The driver checks containers and the host ([`Check`]). This file checks the rest: a driver or a Docker
+//! that does not run, records that do not agree, pools that are full, and containers that never got an
+//! attachment.
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -69,13 +69,13 @@ pub(in crate::cli) struct Args {
 #[derive(Debug, PartialEq, Eq, Serialize)]
 struct Finding {
     what: String,
-    /// The command that puts it right.
+    /// The command that corrects it.
     remedy: Option<String>,
-    /// The containers that it is found with; none if it is nobody's alone.
+    /// The containers that have it; empty if it concerns no single container.
     containers: Vec<String>,
 }
 
-/// What was found, each once, in the order in which it was.
+/// The findings, each once, in the order in which they were found.
 #[derive(Debug, Default)]
 struct Findings(Vec<Finding>);
 
@@ -132,7 +132,7 @@ pub(in crate::cli) fn run(args: &Args, outer: &Wanted) -> anyhow::Result<ExitCod
 }
 
 impl Args {
-    /// The endpoints that the thing has; and what is found with a container that has none.
+    /// The endpoints of the thing; and the findings for a container without endpoints.
     fn which(
         &self,
         known: &Known,
@@ -155,7 +155,7 @@ impl Args {
     }
 }
 
-/// Why a container has no attachment on a network that Docker says it is on.
+/// Why a container has no attachment on a network that it is on in Docker.
 fn of_container(known: &Known, container: &Container, findings: &mut Findings) {
     let name = Some(container.name.as_str());
     if known.attachments_of(container).next().is_none() && container.state != "running" {
@@ -211,7 +211,7 @@ fn unusable(known: &Known, network: &Network) -> Option<Fault> {
     }
 }
 
-/// What the driver has found in a container, and on the host for it.
+/// The driver's findings in a container, and on the host for it.
 fn of_check(known: &Known, check: &Check, findings: &mut Findings) {
     let names = known.names.of(&check.endpoint, &check.network);
     let name = names.container.as_deref().unwrap_or_else(|| check.endpoint.short());
@@ -219,7 +219,7 @@ fn of_check(known: &Known, check: &Check, findings: &mut Findings) {
     for fault in &check.faults {
         findings.add(Some(name), fault.clone());
     }
-    // What is the container's own can be put back while it runs.
+    // Things in the container can be put back while it runs.
     for difference in check.differences.iter().filter(|it| !of_host.contains(it)) {
         let fault = Fault::new(difference.as_str(), format!("cnm-cni check {name} --repair"));
         findings.add(Some(name), fault);

@@ -79,7 +79,7 @@ fn table(findings: &[Finding]) -> Table {
     table
 }
 
-/// What was found of each; and what is to be done.
+/// The traces of each finding, and what to do.
 fn below(findings: &[Finding]) -> String {
     if findings.is_empty() {
         return "No garbage.\n".to_owned();

@@ -54,7 +54,7 @@ pub(super) struct Row<'k> {
 }
 
 impl Sources {
-    /// Asks the driver and Docker. What one of them does not tell is told to the user in a line.
+    /// Asks the driver and Docker. If one does not answer, a line tells the user so.
     ///
     /// # Errors
     /// The driver refuses; or it does not run, and its records cannot be read.
@@ -128,14 +128,14 @@ impl Known {
         networks.filter(|it| self.names.is_called(&it.network, name)).collect()
     }
 
-    /// What Docker calls a network; where that is unknown, the beginning of its id.
+    /// Docker's name of a network; if that is unknown, the beginning of its id.
     pub(super) fn network_name<'k>(&'k self, network: &'k Network) -> &'k str {
         let name = self.names.networks.get(&network.network);
         name.map_or_else(|| network.network.short(), String::as_str)
     }
 }
 
-/// How an attachment is, in a word: up, starting, removing, or orphan once its DEL has failed.
+/// The state of an attachment, in a word: up, starting, removing, or orphan once its DEL has failed.
 pub(super) fn state(attachment: &Attachment) -> &'static str {
     let failed = attachment.removal.as_ref().is_some_and(|removal| removal.error.is_some());
     match attachment.phase {
@@ -146,7 +146,7 @@ pub(super) fn state(attachment: &Attachment) -> &'static str {
     }
 }
 
-/// Whether an attachment's id, or its endpoint's, begins so.
+/// Whether an attachment's id, or its endpoint's, begins with this.
 pub(super) fn has_id(attachment: &Attachment, beginning: &str) -> bool {
     is_beginning_of_id(beginning)
         && (attachment.attachment.starts_with(beginning)

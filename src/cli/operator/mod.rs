@@ -1,4 +1,4 @@
-//! The operator's verbs: who has what, why it does not work, and what is to be removed.
+//! The operator's verbs: who has what, why it does not work, and what has to be removed.
 //!
 //! | file | the verb, or what the verbs share |
 //! |---|---|
@@ -55,8 +55,8 @@ pub(super) enum Verb {
 }
 
 impl Verb {
-    /// Carries it out. Status 1 is for what is amiss. `outer` is what `docker` itself was told, before
-    /// `cni`.
+    /// Runs the verb. Status 1 means that something is wrong. `outer` has the flags of `docker` itself,
+    /// before `cni`.
     pub(super) fn run(self, outer: &Wanted) -> anyhow::Result<ExitCode> {
         let told = |()| ExitCode::SUCCESS;
         match self {

@@ -1,6 +1,6 @@
-//! Names: Docker tells its network drivers none, so the command line asks for them.
+//! Names: Docker does not give them to network drivers, so the command line asks for them.
 //!
-//! Two calls serve every table. What Docker does not tell is `-`, and a line says why.
+//! Two calls serve every table. An unknown name is `-`, and a line says why.
 
 use std::collections::HashMap;
 
@@ -11,13 +11,13 @@ use crate::cnm::{EndpointId, NetworkId};
 /// What Docker calls containers and networks.
 #[derive(Debug, Default)]
 pub(super) struct Names {
-    /// All containers, also those that do not run.
+    /// All containers, including those that do not run.
     pub(super) containers: Vec<Container>,
-    /// The names of Docker's networks, also of those on this driver that no container is on.
+    /// The names of Docker's networks, including those on this driver without containers.
     pub(super) networks: HashMap<NetworkId, String>,
-    /// Those on this driver.
+    /// The networks on this driver.
     pub(super) of_driver: Vec<NetworkId>,
-    /// Why nothing is known, where Docker has not answered.
+    /// Why nothing is known, if Docker has not answered.
     pub(super) unknown: Option<String>,
 }
 
@@ -33,7 +33,7 @@ pub(super) struct Container {
     pub(super) ends: Vec<End>,
 }
 
-/// A container's end in a network.
+/// A container's endpoint in a network.
 #[derive(Debug, Clone)]
 pub(super) struct End {
     pub(super) network: String,
@@ -42,7 +42,7 @@ pub(super) struct End {
     pub(super) endpoint: Option<EndpointId>,
 }
 
-/// What the objects of every verb's JSON have of names.
+/// The names in the objects of every verb's JSON.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub(super) struct Named {
     /// The container's name.
@@ -56,25 +56,25 @@ pub(super) struct Named {
 }
 
 impl Named {
-    /// The container's name, or a stroke.
+    /// The container's name, or `-`.
     pub(super) fn container(&self) -> &str {
         self.container.as_deref().unwrap_or("-")
     }
 
-    /// The network's name; where it is unknown, the beginning of its id.
+    /// The network's name; if it is unknown, the beginning of its id.
     pub(super) fn network<'n>(&'n self, id: &'n NetworkId) -> &'n str {
         self.network_name.as_deref().unwrap_or_else(|| id.short())
     }
 }
 
 impl Names {
-    /// The container that has this end.
+    /// The container that has this endpoint.
     pub(super) fn container_of(&self, endpoint: &EndpointId) -> Option<&Container> {
         let has = |end: &End| end.endpoint.as_ref() == Some(endpoint);
         self.containers.iter().find(|container| container.ends.iter().any(has))
     }
 
-    /// The names of an end and of its network.
+    /// The names of an endpoint's container and network.
     pub(super) fn of(&self, endpoint: &EndpointId, network: &NetworkId) -> Named {
         let container = self.container_of(endpoint);
         Named {

@@ -52,11 +52,11 @@ pub(super) struct Row<'k> {
     plugins: &'k [String],
     ipam: Option<&'k str>,
     device: Option<&'k str>,
-    /// Subnets, or what of them containers are given.
+    /// Subnets, or the ranges in them for containers.
     pools: Vec<String>,
-    /// The names of the containers on it; their endpoints' ids where these are unknown.
+    /// The names of the containers on it; their endpoints' ids if the names are unknown.
     containers: Vec<String>,
-    /// Whether there is such a conflist any more.
+    /// Whether the conflist still exists.
     pub(super) usable: bool,
 }
 
@@ -124,7 +124,7 @@ impl<'k> Row<'k> {
         self.network_name.unwrap_or_else(|| self.network.network.short())
     }
 
-    /// All that is known of it.
+    /// All that is known about it.
     pub(super) fn details(&self) -> String {
         let mut text = line(self.name());
         let mut tell = |what: &str, value: &str| {

@@ -1,4 +1,4 @@
-//! `cnm-cni orphans`: attachments that Docker has let go of and that are not removed yet.
+//! `cnm-cni orphans`: attachments whose endpoint Docker has deleted, and that are not removed yet.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -120,7 +120,7 @@ impl Row {
             network: orphan.network,
             conflist: orphan.conflist,
             addresses: orphan.addresses,
-            // A record may tell any time.
+            // A record may contain any time.
             since: since.and_then(|it| Timestamp::from_second(it).ok()).unwrap_or_default(),
             attempts: orphan.attempts,
             given_up: orphan.given_up,
@@ -173,7 +173,7 @@ fn table(orphans: &[Row], now: Timestamp) -> Table {
             (Some(error), true) => Cell::from(format!("given up: {}", short(error))).bad(),
         };
         table.row([
-            // The first digits are enough to name one.
+            // The first digits are enough as a name.
             orphan.attachment.chars().take(12).collect::<String>().into(),
             orphan.names.network(&orphan.network).into(),
             orphan.conflist.as_str().into(),

@@ -61,7 +61,7 @@ pub(super) struct Fill {
     pub(super) pool: AddressPool,
     used: u64,
     docker: u64,
-    /// None where only the IPAM plugin knows.
+    /// None if only the IPAM plugin knows.
     others: Option<u64>,
     orphans: u64,
     pub(super) free: u64,
@@ -100,7 +100,7 @@ pub(in crate::cli) fn run(args: &Args, outer: &Wanted) -> anyhow::Result<()> {
     })
 }
 
-/// How full each pool is: those of conflists that tell it, and those that Docker's IPAM has.
+/// How full each pool is: pools in conflists, and pools of Docker's IPAM.
 pub(super) fn fills(known: &Known) -> Vec<Fill> {
     let mut fills = Vec::new();
     for conflist in &known.inventory.conflists {
@@ -134,7 +134,7 @@ pub(super) fn fills(known: &Known) -> Vec<Fill> {
                 addresses.filter(|it| pool.has(it.addr())).count() as u64
             };
             let name = known.network_name(network).to_owned();
-            // Docker gives them, and to nobody else.
+            // Docker gives these addresses, and only to its containers.
             let others = Some(0);
             let fill = Fill::new(&network.conflist, Some(name), &pool, of(false), others, of(true));
             fills.push(fill);
@@ -174,7 +174,7 @@ pub(super) fn holders(known: &Known, conflist: &Conflist) -> Vec<Holder> {
                 let attachment = by_id.get(lease.container_id.as_str());
                 let (owner, names) = match attachment {
                     Some(attachment) => (owner(attachment), known.row(attachment).names),
-                    // Of this driver, and on no record: garbage.
+                    // It is this driver's, but has no record: garbage.
                     None if is_ours(&lease.container_id, lease.if_name.as_deref()) => {
                         ("orphan", Named::default())
                     }
@@ -212,7 +212,7 @@ fn owner(attachment: &Attachment) -> &'static str {
     if attachment.phase == Phase::Deleting { "orphan" } else { "docker" }
 }
 
-/// Whether a lease bears an attachment's id and the interface's name that goes with it.
+/// Whether a lease has an attachment's id and the interface's name that follows from it.
 fn is_ours(container_id: &str, if_name: Option<&str>) -> bool {
     let end = container_id.get(container_id.len().saturating_sub(12)..).unwrap_or_default();
     if_name.and_then(|name| name.strip_prefix("cni")).is_some_and(|digits| digits == end)
@@ -241,7 +241,7 @@ pub(super) fn table(fills: &[Fill]) -> Table {
     table
 }
 
-/// A number; of the addresses of IPv6 nobody counts the digits.
+/// A number, in short form if it is as large as for IPv6.
 fn count(number: u64) -> String {
     if number < 1 << 40 { number.to_string() } else { format!("2^{}", number.ilog2() + 1) }
 }

@@ -1,4 +1,4 @@
-//! `cnm-cni show`: whose a thing is, and all that is known of it.
+//! `cnm-cni show`: to whom a thing belongs, and all that is known about it.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -48,12 +48,12 @@ pub(in crate::cli) struct Args {
     sources: Sources,
 }
 
-/// All that is known of an attachment, as JSON has it.
+/// All that is known about an attachment, as JSON has it.
 #[derive(Debug, Serialize)]
 pub(super) struct Shown<'k> {
     #[serde(flatten)]
     pub(super) row: Row<'k>,
-    /// What the interface is called in the container.
+    /// The interface's name in the container.
     pub(super) interface: Option<String>,
 }
 
@@ -66,7 +66,7 @@ pub(in crate::cli) fn run(args: &Args, outer: &Wanted) -> anyhow::Result<()> {
         let ids = found.iter().map(|it| it.attachment.clone()).collect();
         names = args.interface_names(ids);
     } else if thing.may_be_interface() && known.inventory.driver.is_some() {
-        // The container's end: the driver has to look into every container.
+        // The interface in a container: the driver has to look into every container.
         names = args.interface_names(Vec::new());
         names.retain(|_, name| *name == args.thing);
         let called = known.inventory.attachments.iter();
@@ -87,7 +87,7 @@ pub(in crate::cli) fn run(args: &Args, outer: &Wanted) -> anyhow::Result<()> {
 }
 
 impl Args {
-    /// What interfaces are called in their containers; nothing, if the driver does not tell.
+    /// The names of interfaces in their containers; empty if the driver does not answer.
     fn interface_names(&self, attachments: Vec<String>) -> HashMap<String, String> {
         let asked: anyhow::Result<Vec<(String, String)>> =
             self.sources.socket.ask(INTERFACE_NAMES, &Attachments { attachments });

@@ -1,4 +1,4 @@
-//! What each verb prints of one sample, as a table and as JSON: neither changes unnoticed.
+//! The output of each verb for one sample, as a table and as JSON, so that no change is unnoticed.
 //!
 //! `INSTA_UPDATE=always cargo test snapshots` writes them anew; the difference is then looked at.
 
@@ -104,7 +104,7 @@ fn now() -> Timestamp {
     "2026-08-01T03:20:00Z".parse().unwrap()
 }
 
-/// What is printed in 80 columns, in as many as it takes, and as JSON.
+/// The output in 80 columns, in full width, and as JSON.
 fn all_ways<T: Serialize>(table: &Table, rows: &T) -> String {
     let style = Style { width: Some(80), header: true, colour: false };
     let narrow = table.text(style);
@@ -160,7 +160,7 @@ fn show() {
     insta::assert_snapshot!("show", format!("{text}\n{json}\n"));
 }
 
-/// Whatever a thing is called by, the same attachment is found.
+/// By every name of a thing the same attachment is found.
 #[test]
 fn a_thing_is_found_by_each_of_its_names() {
     let known = sample();

@@ -1,4 +1,4 @@
-//! `cnm-cni status`, and `cnm-cni` alone: one screen that tells how things stand.
+//! `cnm-cni status`, and `cnm-cni` alone: the whole state on one screen.
 
 use std::fmt::Write as _;
 use std::process::ExitCode;
@@ -35,7 +35,7 @@ pub(in crate::cli) struct Args {
     sources: Sources,
 }
 
-/// How things stand, as JSON has it.
+/// The whole state, as JSON has it.
 #[derive(Debug, Serialize)]
 pub(super) struct Status<'k> {
     /// None if it does not answer.
@@ -126,7 +126,7 @@ impl<'k> Status<'k> {
     }
 }
 
-/// What is amiss as far as the records tell, each with the command that helps.
+/// The problems that the records show, each with the command that helps.
 pub(super) fn problems(known: &Known, now: Timestamp) -> Vec<Fault> {
     let mut problems = Vec::new();
     if known.inventory.driver.is_none() {

@@ -8,7 +8,7 @@ pub(super) enum Thing {
     Address(IpAddr),
     Port(WantedPort),
     Mac(String),
-    /// Of a container, an interface or a network; or the beginning of an id.
+    /// The name of a container, an interface or a network; or the beginning of an id.
     Name(String),
 }
 
@@ -41,7 +41,7 @@ impl Thing {
         }
     }
 
-    /// Whether the kernel takes it for a link's name.
+    /// Whether it is a valid name for a link.
     pub(super) fn may_be_interface(&self) -> bool {
         matches!(self, Self::Name(name) if name.len() <= 15)
     }
@@ -72,7 +72,7 @@ impl WantedPort {
         )
     }
 
-    /// Whether that is the published port, or in its way.
+    /// Whether that is the published port, or conflicts with it.
     pub(super) fn is(&self, host_ip: Option<IpAddr>, number: u16, protocol: &str) -> bool {
         self.number == number
             && self.protocol.as_ref().is_none_or(|it| it == protocol)

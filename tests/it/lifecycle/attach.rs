@@ -140,7 +140,7 @@ fn a_chain_that_fails_is_taken_back() {
 #[test]
 fn another_address_than_dockers_is_taken_back() {
     alone(async {
-        // The second plugin passes off another address than the first one's.
+        // The second plugin returns another address than the first one.
         let liar = json!({"type": "fake-plugin", "fake": {"log": "LOG", "verbatim": true,
             "result": {"cniVersion": "1.0.0", "ips": [{"address": "10.22.3.8/16"}]}}});
         let bench = Bench::with(json!([scripted(json!({})), liar])).await;
@@ -242,7 +242,7 @@ fn an_mtu_that_a_chain_cannot_make_is_refused_with_the_network() {
         let error = decided(&bench, "9000").await.unwrap_err().to_string();
         assert!(error.contains("fake-plugin") && error.contains("driver.mtu"), "{error}");
 
-        // Or no more than the device has that the interface is made on.
+        // Or at most the MTU of the parent device.
         sh("ip link add up0 type veth peer name wire");
         let mut plugin = scripted(json!({}));
         plugin["mtu"] = json!(1500);

@@ -1,4 +1,4 @@
-//! Networks that have a chain of their own: what they are given, and that it goes with them.
+//! Networks with their own chain: what they get, and that it is removed with them.
 
 use std::fs;
 use std::path::PathBuf;
@@ -200,7 +200,7 @@ fn networks_of_version_0_1_0_keep_the_chain_that_they_share() {
         fs::write(bench.network_record("old"), record.to_string()).unwrap();
         let driver = Driver::open(bench.config.clone()).await.unwrap();
         let request = json!({"NetworkID": "old", "EndpointID": "e1", "Interface": {}});
-        // The scripted plugin is not what it is called, so that ADD fails; but not for want of a chain.
+        // The scripted plugin is not the real one, so ADD fails; but not because a chain is missing.
         let error = driver.create_endpoint(read(request)).await.unwrap_err().to_string();
         assert!(!error.contains("no network configuration"), "{error}");
         driver.delete_network(read(json!({"NetworkID": "old"}))).await.unwrap();

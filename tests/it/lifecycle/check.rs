@@ -1,5 +1,5 @@
-//! CHECK in a live container: what differs is reported, and repaired when asked to; and nothing
-//! of the looking stays behind.
+//! CHECK in a live container: differences are reported, and repaired on request; and the check itself
+//! leaves nothing behind.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::{Bench, NETWORK, SANDBOX, inside, read, rules, scripted, until};
 use crate::alone::{alone, sh};
 
-/// A plugin with something of every kind that settling puts back.
+/// A plugin that leaves something of every kind that settling puts back.
 fn elaborate() -> Value {
     let commands = [
         "sysctl -q -w net.ipv4.conf.{ifname}.rp_filter=2",
@@ -29,7 +29,7 @@ pub(super) async fn attached(plugins: Value) -> Bench {
     attached_with(plugins, json!({}), |_| ()).await
 }
 
-/// The same with options of the endpoint's, and something done before.
+/// The same with options of the endpoint, and an action before it.
 pub(super) async fn attached_with(
     plugins: Value,
     options: Value,
@@ -208,7 +208,7 @@ fn what_a_driver_left_that_was_killed_in_a_check_is_taken_away_at_start() {
         lend();
         bench.restart().await;
         assert_eq!(state(), before);
-        // Or by the next check, where only the pin could not be taken off.
+        // Or by the next check, if only the pin could not be removed.
         lend();
         let told = check(&bench, false).await;
         assert!(told.is_well(), "{told:#?}");
@@ -320,7 +320,7 @@ fn a_containers_own_links_are_not_taken_for_an_interface_that_is_gone() {
             told.differences[0], "the interface is gone; connect the container again",
             "{told:#?}"
         );
-        // Its other end went with it.
+        // Its peer was removed with it.
         assert!(told.differences[1].contains("of the host is gone"), "{told:#?}");
         assert_eq!(told.differences.len(), 2, "{told:#?}");
         bench.leave("e1").await;
@@ -344,7 +344,7 @@ fn a_call_of_dockers_goes_before_the_check_of_its_endpoint() {
         let begun = Instant::now();
         bench.program("e1").await.unwrap();
         assert!(begun.elapsed() < Duration::from_secs(5), "it waited for the check");
-        // The check begins anew, and finds all well.
+        // The check begins anew, and finds nothing wrong.
         let checked = checking.await.unwrap();
         assert!(checked[0].is_well() && checked[0].chain == ChainCheck::Ok, "{checked:#?}");
         assert_eq!(state(), before);

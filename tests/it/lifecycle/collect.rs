@@ -1,4 +1,4 @@
-//! Garbage: what crashes left, found by what it bears, and nothing else touched.
+//! Garbage: what crashes left is found by ids and names, and nothing else is touched.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -43,10 +43,10 @@ fn what_has_no_record_is_removed_by_its_chain() {
         assert_eq!(del["command"], "DEL");
         assert_eq!(del["env"]["CNI_CONTAINERID"], LOST.0);
         assert_eq!(del["env"]["CNI_IFNAME"], LOST.1);
-        // By these the reference plugins find their masquerade rules.
+        // The reference plugins find their masquerade rules by these.
         assert_eq!(del["live"], json!(["10.22.3.9/16"]));
         assert!(pods.exists(), "the lease of a pod");
-        // Which host-local would have done.
+        // host-local would have done this.
         fs::remove_file(lease).unwrap();
         assert_eq!(collect(&bench, true, 600).await, []);
         bench.assert_nothing_is_left();
@@ -85,7 +85,7 @@ fn what_another_driver_has_staged_is_kept() {
         sh(&format!("umount {pin}"));
         assert_eq!(collect(&bench, false, 0).await[0].outcome, Outcome::Garbage);
 
-        // Nor is an address that a namespace has which only a mount keeps.
+        // Nor is an address in a namespace that only a mount keeps.
         sh("touch /run/pod; unshare --net=/run/pod ip addr add 10.22.3.9/16 dev lo");
         let found = collect(&bench, true, 0).await;
         let Outcome::Kept(why) = &found[0].outcome else { panic!("{found:?}") };
@@ -108,7 +108,7 @@ fn what_is_young_or_on_record_or_unproven_is_kept() {
         assert_eq!(collect(&bench, true, 0).await.len(), 1, "only what never joined");
         assert_eq!(bench.verbs(), ["ADD", "DEL"]);
 
-        // Nothing tells whose this is.
+        // The owner of this is unknown.
         sh(&format!("ip link add {} type veth peer name another", ALIVE.1));
         let found = collect(&bench, true, 0).await;
         assert_eq!(found[0].what, format!("interface {}", ALIVE.1));
@@ -120,7 +120,7 @@ fn what_is_young_or_on_record_or_unproven_is_kept() {
 #[test]
 fn an_address_that_only_a_masquerade_rule_names_keeps_a_container_too() {
     alone(async {
-        // Its IPAM keeps no folder that anybody could look into.
+        // Its IPAM keeps no folder that can be read.
         let bench = Bench::with(json!([scripted(json!({}))])).await;
         make_sandbox();
         inside("ip addr add 10.22.4.9/16 dev lo");
@@ -173,7 +173,7 @@ fn an_ipam_without_a_folder_is_told_nothing_where_no_address_is_known() {
             "{found:?}"
         );
 
-        // Where the rule leads, it is told.
+        // This rule shows the address.
         sh("iptables -t nat -A CNI-DN-1 -p tcp -j DNAT --to-destination 10.22.4.9:80");
         make_sandbox();
         inside("ip addr add 10.22.4.9/16 dev lo");
@@ -324,7 +324,7 @@ fn gc_keeps_what_is_on_record_even_where_the_record_cannot_be_read() {
         fs::create_dir_all(results).unwrap();
         let cached = results.join("k8snet-pod-eth0");
         fs::write(&cached, pod.to_string()).unwrap();
-        // Other networks' are of no concern, whatever is in them.
+        // Records of other networks do not matter, whatever is in them.
         fs::write(results.join("other-pod-eth0"), "").unwrap();
         let record = sh(&format!("ls {}/attachments/*", bench.config.state_dir.display()));
         let record = (record.trim(), fs::read(record.trim()).unwrap());
@@ -341,7 +341,7 @@ fn gc_keeps_what_is_on_record_even_where_the_record_cannot_be_read() {
             ])
         );
 
-        // As libcni writes it: not at one go.
+        // As libcni writes it: not in one step.
         fs::write(&cached, r#"{"kind":"cniCacheV1","containerId":"p"#).unwrap();
         let found = collect_exclusively(&bench).await;
         let Outcome::Failed(why) = &found.outcome else { panic!("{found:?}") };
@@ -418,7 +418,7 @@ async fn collect(bench: &Bench, apply: bool, grace: u64) -> Vec<Finding> {
     bench.driver.collect(&Collection { apply, grace, exclusive: false }).await.unwrap()
 }
 
-/// What became of the network's conflist, by CNI's GC.
+/// The outcome of CNI's GC for the network's conflist.
 async fn collect_exclusively(bench: &Bench) -> Finding {
     let wanted = Collection { apply: true, grace: 600, exclusive: true };
     let mut found = bench.driver.collect(&wanted).await.unwrap();
@@ -467,7 +467,7 @@ fn what_cannot_be_looked_at_is_never_taken_for_unused() {
         try_collect(&bench).await.unwrap_err();
         sh(&format!("rm {folder}; mv {folder}.aside {folder}"));
 
-        // What tells which attachments are on record.
+        // The folder that shows which attachments are on record.
         bench.create_endpoint("e1").await.unwrap();
         let records = bench.config.state_dir.join("attachments").display().to_string();
         sh(&format!("mv {records} {records}.aside; touch {records}"));

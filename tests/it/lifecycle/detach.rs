@@ -70,7 +70,7 @@ fn an_endpoint_that_never_joined_is_removed() {
 #[test]
 fn a_del_that_failed_finds_only_the_addresses_that_rules_name_yet() {
     alone(async {
-        // Nothing in the chain says that it masquerades.
+        // The chain's configuration does not show that it masquerades.
         let bench = Bench::with(json!([scripted(json!({"DEL": {"exit": 1, "times": 2}}))])).await;
         bench.create_endpoint("e1").await.unwrap();
         let id = bench.calls()[0]["env"]["CNI_CONTAINERID"].as_str().unwrap().to_owned();

@@ -1,5 +1,5 @@
-//! What the host has for a container: what ADD left there is told when it is gone, with what puts it
-//! right, whatever the configuration says of it.
+//! What the host has for a container: if something is gone that ADD left there, it is reported with the
+//! remedy, whatever the configuration says.
 
 use std::fs;
 use std::path::Path;
@@ -12,8 +12,8 @@ use super::check::{attached, attached_with, check};
 use super::{Bench, SANDBOX, scripted, until};
 use crate::alone::{alone, sh};
 
-/// A plugin that leaves on the host what a bridge with masquerading does, and says nothing of it in its
-/// configuration, as one that hands the work on to others.
+/// A plugin that leaves on the host what a masquerading bridge leaves, and does not show it in its
+/// configuration, like a plugin that delegates.
 fn bridged() -> Value {
     let masquerade = |iptables: &str, address: &str| {
         let comment = "-m comment --comment 'name: \"k8snet\" id: \"{id}\"'";
@@ -39,7 +39,7 @@ fn bridged() -> Value {
     scripted(more)
 }
 
-/// What a check tells, in one text; the rules for the container are known before.
+/// The report of a check, in one text; the rules for the container are known before.
 async fn told(bench: &Bench) -> String {
     check(bench, false).await.differences.join("\n")
 }
@@ -93,7 +93,7 @@ fn what_add_left_on_the_host_is_reported_when_it_is_gone_with_how_to_repair_it()
                 "[ ! -e /proc/sys/net/bridge ] || sysctl -q -w net.bridge.bridge-nf-call-iptables=0",
                 match Path::new("/proc/sys/net/bridge").exists() {
                     true => "run 'sysctl -w net.bridge.bridge-nf-call-iptables=1'",
-                    // Without br_netfilter there is nothing to lose.
+                    // Without br_netfilter nothing can be lost.
                     false => "",
                 },
                 "[ ! -e /proc/sys/net/bridge ] || sysctl -q -w net.bridge.bridge-nf-call-iptables=1",
@@ -122,7 +122,7 @@ fn what_add_left_on_the_host_is_reported_when_it_is_gone_with_how_to_repair_it()
             sh(damage);
             let differences = told(&bench).await;
             assert!(differences.contains(told_of), "{damage}: {told_of}:\n{differences}");
-            // The host is somebody else's too.
+            // Others use the host too.
             check(&bench, true).await;
             assert!(told(&bench).await.contains(told_of), "{damage}");
             sh(repair);
@@ -185,12 +185,12 @@ fn an_exemption_behind_a_rule_that_drops_all_is_reported_not_to_count() {
         ] {
             assert!(differences.contains(told_of), "{told_of}:\n{differences}");
         }
-        // Once each, although both ways are cut.
+        // Each is reported once, although both directions are dropped.
         assert_eq!(differences.lines().count(), 2, "{differences}");
 
         sh("iptables -D FORWARD -j REJECT; iptables -P FORWARD DROP; ip6tables -F last");
         assert_eq!(told(&bench).await, "");
-        // Somebody's policy, which goes first on purpose; and what comes after.
+        // Somebody's policy, which comes first on purpose; and a rule that comes after.
         sh(
             "iptables -I FORWARD -s 10.22.3.7 -d 192.0.2.0/24 -j DROP; iptables -A FORWARD -j REJECT",
         );
@@ -222,7 +222,7 @@ fn a_program_that_fails_is_named_and_one_family_does_not_stop_the_other() {
     alone(async {
         let only_ipv4 = json!({"addresses": ["10.22.3.7/16"]});
         let bench = attached(json!([scripted(only_ipv4)])).await;
-        // As of a kernel without IPv6.
+        // As on a kernel without IPv6.
         replace("ip6tables", "#!/bin/sh\necho 'no such table' >&2\nexit 3\n");
         assert_eq!(told(&bench).await, "");
         replace("iptables", "#!/bin/sh\necho 'no such table' >&2\nexit 3\n");
@@ -240,7 +240,7 @@ fn before_a_del_no_address_is_left_out_because_rules_cannot_be_seen() {
         let mut plugin = scripted(json!({}));
         plugin["ipMasq"] = json!(true);
         let bench = attached(json!([plugin])).await;
-        // The interface is lost with its namespace, and nothing tells what is left of its rules.
+        // The interface is lost with its namespace, and it is unknown which of its rules are left.
         sh(&format!("umount {SANDBOX} && rm {SANDBOX}"));
         ["iptables", "ip6tables"].into_iter().for_each(hide);
         bench.delete_endpoint("e1").await;
@@ -284,7 +284,7 @@ fn the_known_bug_of_a_plugin_is_reported_and_not_counted() {
         let checked = check(&bench, false).await;
         assert!(checked.is_well() && checked.chain == ChainCheck::Ok, "{checked:#?}");
         assert!(checked.notes[0].contains("mistake of the plugin's own"), "{checked:#?}");
-        // Those behind it are asked all the same.
+        // The plugins after it are asked nevertheless.
         let asked = bench.calls().into_iter().filter(|call| call["command"] == "CHECK");
         let types: Vec<_> = asked.map(|call| call["type"].clone()).collect();
         assert_eq!(types, ["fake-plugin", "portmap", "fake-plugin", "fake-plugin"]);
@@ -297,7 +297,7 @@ fn the_known_bug_of_a_plugin_is_reported_and_not_counted() {
     });
 }
 
-/// Where this test's own view of the host's programs is: one of links, which can be taken away.
+/// The folder with this test's own view of the host's programs: links, which can be removed.
 const PROGRAMS: &str = "/usr/sbin";
 
 fn view_programs() {
@@ -308,13 +308,13 @@ fn view_programs() {
     ));
 }
 
-/// Has the host have no such program any more.
+/// Removes a program from the host.
 fn hide(program: &str) {
     view_programs();
     sh(&format!("rm {PROGRAMS}/{program} {PROGRAMS}/{program}-restore"));
 }
 
-/// Puts a script in a program's place, which is in `/run/real` then.
+/// Replaces a program by a script; the program is in `/run/real` then.
 pub(super) fn replace(program: &str, script: &str) {
     view_programs();
     let path = format!("{PROGRAMS}/{program}");

@@ -1,4 +1,4 @@
-//! What the operator is told of all that the driver has.
+//! The inventory that the operator gets.
 
 use cnm_cni::cni::ConfDir;
 use cnm_cni::lifecycle::inventory::{Inventory, Phase};

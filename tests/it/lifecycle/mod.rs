@@ -1,5 +1,5 @@
-//! The driver without its door: attachments are made, undone, found again, and leave
-//! nothing. The plugins are scripted; namespaces, links and rules are real.
+//! The driver without its server: attachments are made, undone, found again, and leave nothing. The plugins
+//! are scripted; namespaces, links and rules are real.
 
 mod attach;
 mod built_in;
@@ -60,7 +60,7 @@ impl Bench {
         bench
     }
 
-    /// The same with DEL in the background, as it is unless the user says otherwise.
+    /// The same with DEL in the background, which is the default.
     async fn in_background(plugins: Value) -> Self {
         let mut bench = Self::with(plugins).await;
         bench.config.sync_delete = false;
@@ -97,8 +97,8 @@ impl Bench {
         self.driver.join(read(ids)).await
     }
 
-    /// Has a container begin, as Docker from version 28 on does it: its sandbox is there, the endpoint
-    /// joins, and the interface is moved and set up. Returns the name that the interface had before.
+    /// Starts a container as Docker 28 does it: its sandbox exists, the endpoint joins, and the interface
+    /// is moved and set up. Returns the name that the interface had before.
     async fn enter(&self, id: &str) -> String {
         make_sandbox();
         let name = self.join(id, SANDBOX).await.unwrap().interface_name.src_name;
@@ -171,7 +171,8 @@ fn make_sandbox() {
     sh(&format!("touch {SANDBOX}; unshare --net={SANDBOX} ip link set lo up"));
 }
 
-/// What a dockerd sets up once the interface is in the container, in its order; `SRC` is its name.
+/// What dockerd sets up once the interface is in the container, in dockerd's order; `SRC` is the
+/// interface's name.
 const AS_DOCKER_SETS_IT_UP: [&str; 5] = [
     "link set SRC name eth0",
     "addr add 10.22.3.7/16 dev eth0",

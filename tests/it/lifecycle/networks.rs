@@ -68,7 +68,7 @@ impl Bench {
         self.driver.create_network(read(request)).await
     }
 
-    /// What `cnm-cni validate` tells, and its exit status.
+    /// The output of `cnm-cni validate`, and its exit status.
     fn validate(&self, more: &[&str]) -> (bool, Vec<Value>) {
         let output = Command::new(env!("CARGO_BIN_EXE_cnm-cni"))
             .args(["validate", "--format", "json"])
@@ -140,7 +140,7 @@ fn validate_says_of_a_conflist_what_create_network_says() {
             let (well, told) = bench.validate(&["it"]);
             assert!(well && told[0]["ok"] == true, "{told:?}");
         }
-        // Whether this one can be used depends on Docker's IPAM, which validate tells.
+        // Whether this network can be used depends on Docker's IPAM; validate says so.
         let open = json!([{"type": "bridge", "ipam": {"type": "host-local"},
                            "capabilities": {"ipRanges": true}}]);
         bench.write("20-it.conflist", "1.0.0", &open);

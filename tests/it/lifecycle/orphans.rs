@@ -1,4 +1,4 @@
-//! What Docker has let go of: DEL in the background, until it has succeeded.
+//! Attachments whose endpoint Docker has deleted: DEL in the background, until it has succeeded.
 
 use cnm_cni::lifecycle::{Orphan, orphans};
 use serde_json::{Value, json};
@@ -55,7 +55,7 @@ fn a_new_container_waits_for_the_address_of_the_last_one() {
         create(&bench, "e2", &pinned).await.unwrap();
         assert_eq!(bench.verbs(), ["ADD", "DEL", "ADD"]);
         bench.delete_endpoint("e2").await;
-        // Another address is free at once.
+        // Another address is available at once.
         let other = json!({"Interface": {"Address": "10.22.3.10/16"}});
         create(&bench, "e3", &other).await.unwrap();
         assert_eq!(orphans(&bench.config.state_dir).unwrap().len(), 1);
@@ -122,7 +122,7 @@ fn what_an_orphan_holds_is_refused_with_the_reason() {
         assert_eq!(bench.driver.forget_orphan("e1").await.unwrap().attachment, orphan);
         assert_eq!(orphans(&bench.config.state_dir).unwrap(), []);
         assert_eq!(bench.driver.retry_orphans("").await.unwrap(), []);
-        // Its address is the plugins' own affair now.
+        // Now only the plugins know its address.
         create(&bench, "e2", &pinned).await.unwrap();
         bench.driver.drain().await;
     });

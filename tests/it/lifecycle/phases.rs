@@ -1,4 +1,5 @@
-//! The phases of an attachment: whatever is called, and whenever, they follow each other as the table says.
+//! The phases of an attachment: whatever call comes at whatever time, they follow each other as in the
+//! table.
 
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -51,7 +52,7 @@ async fn call(bench: &mut Bench, call: &str) {
     }
 }
 
-/// Brings an endpoint into a phase, by what Docker calls for it.
+/// Brings an endpoint into a phase, by Docker's calls.
 async fn bring(bench: &mut Bench, phase: PhaseName) {
     if phase == PhaseName::Adding {
         return;
@@ -138,7 +139,7 @@ impl Log {
         String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
     }
 
-    /// The changes of phase that it tells of.
+    /// The changes of phase in the log.
     fn transitions(&self) -> BTreeSet<(PhaseName, PhaseName)> {
         let text = self.text();
         let lines = text.lines();

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::{Bench, NETWORK, read, scripted};
 use crate::alone::{alone, sh};
 
-/// A chain that publishes ports, as two plugins: the second one says what it was told.
+/// A chain of two plugins that publishes ports: the second one writes down its input.
 async fn bench() -> Bench {
     let mut portmap = json!({"type": "fake-plugin", "fake": {"log": "LOG"}});
     portmap["capabilities"] = json!({"portMappings": true});
@@ -86,7 +86,7 @@ async fn lose_interface(bench: &Bench, network: &str, endpoint: &str) {
     sh(&format!("{inside} ip link delete {}", text("cni.ifname")));
 }
 
-/// Every execution that was told of ports: its verb, and the first host port.
+/// Every execution that got ports: its verb, and the first host port.
 fn told(bench: &Bench) -> Vec<(String, u64)> {
     let calls = bench.calls();
     let told = calls.iter().filter_map(|call| {
@@ -222,7 +222,7 @@ fn a_container_of_two_networks_has_one_port_of_the_drivers_choice() {
     });
 }
 
-/// What Docker asks for is told with the call, as it really does.
+/// Docker passes the ports in the call, as it really does.
 async fn program_asked(bench: &Bench, endpoint: &str, port: &Value) -> Result<(), Error> {
     let options = json!({"com.docker.network.portmap": [port]});
     let request = json!({"NetworkID": NETWORK, "EndpointID": endpoint, "Options": options});
@@ -278,7 +278,7 @@ fn containers_of_two_networks_have_a_port_of_the_drivers_choice_each() {
         create(&bench, NETWORK, "e1", &any()).await.unwrap();
         join(&bench, NETWORK, "e1", "/netns/alice").await.unwrap();
         create(&bench, "n2", "e2", &any()).await.unwrap();
-        // Whose container this is, Join shows.
+        // Join shows which container this is.
         assert_eq!(told(&bench).len(), 1);
         join(&bench, "n2", "e2", "/netns/bob").await.unwrap();
         let verbs: Vec<_> = told(&bench).into_iter().map(|(verb, _)| verb).collect();
@@ -300,7 +300,7 @@ fn a_join_that_fails_after_it_published_leaves_the_ports_to_del() {
         let bench = bench().await;
         create(&bench, NETWORK, "e1", &any()).await.unwrap();
         create(&bench, "n2", "e2", &any()).await.unwrap();
-        // Nobody can hand over what is gone.
+        // What is gone cannot be handed over.
         lose_interface(&bench, "n2", "e2").await;
         join(&bench, "n2", "e2", "/netns/bob").await.unwrap_err();
         bench.delete_endpoint("e2").await;
@@ -357,7 +357,7 @@ fn ports_whose_publishing_could_not_be_undone_are_taken_back_by_del() {
         bench.create_endpoint("e1").await.unwrap();
         join(&bench, NETWORK, "e1", "/netns/alice").await.unwrap();
 
-        // Neither ADD nor the DEL after it can tell what they have done.
+        // Neither ADD nor the DEL after it can report what it has done.
         fs::remove_file(&mapper).unwrap();
         let options = json!({"com.docker.network.portmap": [fixed()]});
         let request = json!({"NetworkID": NETWORK, "EndpointID": "e1", "Options": options});
@@ -393,7 +393,7 @@ fn ports_leave_the_driver_the_files_that_it_needs_itself() {
         assert!(error.contains("open files"), "{error}");
         create(&bench, "e2", Vec::new()).await.expect("what needs no port is made");
 
-        // One with less room still starts, and takes back what it does not hold.
+        // A driver with a lower limit still starts, and withdraws ports that it does not hold.
         bench.driver.drain().await;
         let Bench { folder, config, driver } = bench;
         drop(driver);
@@ -440,7 +440,7 @@ fn a_gateway_that_cannot_publish_has_another_end_of_its_container_do_it() {
         program(&bench, "e3").await.unwrap();
         assert_eq!(publishers(&bench), ["e1"]);
         assert!(TcpListener::bind("0.0.0.0:8080").is_err(), "e1 holds it");
-        // One of two is enough, and stays.
+        // One of two endpoints is enough, and keeps the ports.
         create(&bench, "n2", "e2", &fixed()).await.unwrap();
         join(&bench, "n2", "e2", "/netns/alice").await.unwrap();
         program(&bench, "e3").await.unwrap();
@@ -456,14 +456,14 @@ fn a_gateway_that_cannot_publish_has_another_end_of_its_container_do_it() {
         assert_eq!(publishers(&bench), [] as [String; 0]);
         drop(TcpListener::bind("0.0.0.0:8080").unwrap());
         program(&bench, "e3").await.unwrap();
-        // Home again.
+        // Back again.
         revoke(&bench, "e3").await;
         program(&bench, "e1").await.unwrap();
         assert_eq!(publishers(&bench), ["e1"]);
         let verbs: Vec<_> = told(&bench).into_iter().map(|(verb, _)| verb).collect();
         assert_eq!(verbs.last().unwrap(), "ADD", "{verbs:?}");
         bench.delete_endpoint("e1").await;
-        // Docker asks for it when the network that publishes is left: nobody is in the way of that.
+        // Docker asks for it when the container leaves the network that publishes: this must succeed.
         program(&bench, "e3").await.unwrap();
         bench.delete_endpoint("e3").await;
         bench.assert_nothing_is_left();
@@ -493,7 +493,7 @@ fn a_container_starts_again_whichever_of_its_networks_comes_first() {
         oper_info(&bench, "f3").await;
         assert_eq!(publishers(&bench), ["f1"]);
 
-        // Other ports are another container's, and so are these while this one has them.
+        // Other ports belong to another container, and so do these while this container has them.
         let other = json!({"Proto": 6, "Port": 80, "HostPort": 8081, "HostPortEnd": 8081});
         create(&bench, "n3", "g3", &other).await.unwrap();
         join(&bench, "n3", "g3", "/netns/three").await.unwrap();
@@ -541,7 +541,7 @@ fn a_join_that_fails_leaves_the_ports_outside_of_its_sandbox() {
         create(&bench, NETWORK, "e1", &fixed()).await.unwrap();
         lose_interface(&bench, NETWORK, "e1").await;
         join(&bench, NETWORK, "e1", "/netns/alice").await.unwrap_err();
-        // Who is in that sandbox has no port, and is told so.
+        // The endpoint in that sandbox has no port, and its call fails.
         create(&bench, "n2", "e2", &fixed()).await.unwrap();
         let error = join(&bench, "n2", "e2", "/netns/alice").await.unwrap_err().to_string();
         assert!(error.contains("8080/tcp is held by endpoint e1"), "{error}");
@@ -563,7 +563,7 @@ fn ports_that_were_taken_back_are_free_whether_or_not_a_record_can_be_written() 
         fs::rename(&folder, &aside).unwrap();
         revoke(&bench, "e1").await;
         drop(TcpListener::bind("0.0.0.0:8080").expect("nobody publishes it any more"));
-        // Nothing is published that no record tells of.
+        // Nothing is published without a record.
         program(&bench, "e1").await.unwrap_err();
         drop(TcpListener::bind("0.0.0.0:8080").expect("it was not published"));
         fs::rename(&aside, &folder).unwrap();

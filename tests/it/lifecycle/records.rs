@@ -1,5 +1,6 @@
-//! Records that are there when a driver starts: of each phase, as each version wrote it. None is
-//! forgotten; what was interrupted is ended, and what a container has goes on until Docker ends it.
+//! Records that exist when a driver starts: of each phase, as each version wrote it. None is forgotten.
+//! Interrupted attachments are removed, and the attachment of a container continues until Docker deletes
+//! it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,7 +12,7 @@ use super::phases::Log;
 use super::{Bench, scripted};
 use crate::alone::{alone, sh};
 
-/// Who has written records.
+/// The versions that have written records.
 const VERSIONS: [&str; 3] = ["0.1.0", "1", "2"];
 
 /// The record of an attachment in that phase, by that version; `FOLDER` in it stands for the folder of
@@ -58,7 +59,7 @@ fn an_attachment_of_every_version_and_phase_goes_on_and_is_ended_by_its_del() {
                 let del = &bench.calls()[0];
                 assert_eq!(del["env"]["CNI_CONTAINERID"], *id, "{told}");
                 assert_eq!(del["env"]["CNI_IFNAME"], *if_name, "{told}");
-                // It is told what ADD answered, and finds what ADD left.
+                // It gets ADD's result, and finds what ADD left.
                 let was_added = phase != PhaseName::Adding;
                 assert_eq!(del["stdin"].get("prevResult").is_some(), was_added, "{told}");
                 let live = match phase {
@@ -81,7 +82,7 @@ fn an_attachment_of_0_1_0_is_collected_when_its_container_has_ended() {
         let record = written("0.1.0", PhaseName::Settled);
         plant(&bench, &record);
         bench.restart().await;
-        // Its id tells that it is old.
+        // Its id shows that it is old.
         let wanted = Collection { apply: true, grace: 600, exclusive: false };
         let found = bench.driver.collect(&wanted).await.unwrap();
         let id = record["record"]["id"].as_str().unwrap();
@@ -96,7 +97,7 @@ fn an_attachment_of_0_1_0_is_collected_when_its_container_has_ended() {
 fn a_record_that_contradicts_itself_is_set_aside_and_nothing_of_it_is_done() {
     alone(async {
         let mut bench = Bench::with(json!([scripted(json!({}))])).await;
-        // What is sound beside it is ended all the same.
+        // The valid record beside it is handled nevertheless.
         let sound = plant(&bench, &written("1", PhaseName::Deleting));
         let mut records = Vec::new();
         for (version, phase, part, by) in [
@@ -136,7 +137,7 @@ fn a_record_that_contradicts_itself_is_set_aside_and_nothing_of_it_is_done() {
                 assert!(told.contains(part), "{told}");
             }
         }
-        // They are garbage once somebody has looked at them, and removed them.
+        // They are garbage after somebody has looked at them and removed them.
         let wanted = Collection { apply: true, grace: 0, exclusive: false };
         assert_eq!(bench.driver.collect(&wanted).await.unwrap(), []);
         assert_eq!(bench.records().len(), records.len());

@@ -1,4 +1,4 @@
-//! What a restart finds, and what becomes of it.
+//! What a restart finds, and what the driver does with it.
 
 use std::fs;
 
@@ -122,7 +122,7 @@ fn a_container_that_died_with_its_dockerd_is_started_again_at_once() {
             bench.driver.activate();
         }
         gone(&bench).await;
-        // The kernel takes a dead container's interfaces away when it has time to.
+        // The kernel removes a dead container's interfaces when it has time.
         until(|| sh("ls /sys/class/net").trim() == "lo").await;
         bench.assert_nothing_is_left();
     });
@@ -143,13 +143,13 @@ fn the_next_attempt_evicts_what_a_killed_dockerd_left() {
         bench.driver.activate();
         create("e2").await.unwrap();
 
-        // One that it does know, it has not left.
+        // An endpoint that it knows is not left over.
         bench.driver.activate();
         bench.join("e2", SANDBOX).await.unwrap();
         create("e3").await.expect_err("e2 has the address");
         bench.delete_endpoint("e2").await;
 
-        // Nor what a container has.
+        // Nor is an endpoint that a container has.
         create("e4").await.unwrap();
         bench.enter("e4").await;
         bench.driver.activate();

@@ -1,5 +1,5 @@
-//! What follows an ADD that failed, what is done before DeleteEndpoint is answered, and how removals
-//! and new endpoints keep out of each other's way.
+//! What follows a failed ADD, what is done before DeleteEndpoint is answered, and how new endpoints wait
+//! for removals.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::{Bench, NETWORK, SANDBOX, gone, read, scripted, until};
 use crate::alone::{alone, sh};
 
-/// Has scripted plugins of these types, and a chain of theirs.
+/// Makes scripted plugins of these types, and a chain of them.
 async fn bench(types: &[&str], chain: Value) -> Bench {
     let bench = Bench::in_background(json!([scripted(json!({}))])).await;
     let folder = &bench.config.cni_path[1];
@@ -22,7 +22,7 @@ async fn bench(types: &[&str], chain: Value) -> Bench {
     bench
 }
 
-/// As `scripted`, with the type of a plugin of which it is known where it keeps things.
+/// As `scripted`, with the type of a plugin whose traces are known.
 fn known(plugin_type: &str, more: Value) -> Value {
     let mut plugin = scripted(more);
     plugin["type"] = plugin_type.into();
@@ -45,7 +45,7 @@ fn count(bench: &Bench, verb: &str) -> usize {
 fn r21_what_add_answered_reaches_del_whatever_failed_beside_it() {
     alone(async {
         let bench = Bench::with(json!([scripted(json!({}))])).await;
-        // Where the driver looks at a fresh namespace there is something else.
+        // A file is at the path of the fresh namespace.
         let fresh = bench.config.run_dir.join("netns/fresh");
         fs::create_dir_all(&fresh).unwrap();
         let error = bench.create_endpoint("e1").await.unwrap_err().to_string();
@@ -68,7 +68,7 @@ fn r35_where_no_plugin_was_run_none_is_run_for_the_undo_and_no_orphan_is_made() 
         assert_eq!(bench.verbs(), [] as [String; 0]);
         bench.assert_nothing_is_left();
 
-        // Nor is one that says that it knows of no such container.
+        // Nor is a plugin that reports an unknown container.
         let refusal = json!({"exit": 1, "stdout": {"code": 3, "msg": "who?"}});
         bench.write_conflist(json!([scripted(json!({"ADD": refusal, "DEL": refusal}))]));
         bench.create_endpoint("e1").await.unwrap_err();
@@ -96,7 +96,7 @@ fn r36_a_failed_add_that_left_nothing_is_forgotten_though_del_fails() {
         let refusal = json!({"exit": 1, "stdout": {"code": 999, "msg": "no ranges"}});
         let refuses = json!({"ADD": refusal, "DEL": refusal});
         let bridge = known("bridge", refuses.clone());
-        // A plugin that ADD did not come to has left nothing, whoever it is.
+        // A plugin that ADD did not run has left nothing, whatever plugin it is.
         let chains = [json!([bridge]), json!([bridge, {"type": "fake-plugin"}])];
         let bench = bench(&["bridge"], chains[0].clone()).await;
         for chain in chains {
@@ -106,7 +106,7 @@ fn r36_a_failed_add_that_left_nothing_is_forgotten_though_del_fails() {
             assert_eq!(orphans(&bench.config.state_dir).unwrap(), []);
             bench.assert_nothing_is_left();
         }
-        // An interface in staging is the plugin's own, and goes with it.
+        // An interface in staging is the plugin's own, and is removed with staging.
         let after_work = json!({"exit": 1, "after_work": true});
         bench.write_conflist(json!([known("bridge", json!({"ADD": after_work, "DEL": refusal}))]));
         bench.create_endpoint("e1").await.unwrap_err();
@@ -221,11 +221,11 @@ fn removals_run_a_few_at_a_time_and_what_docker_asks_for_goes_ahead() {
             }
             until(|| count(&bench, "DEL") == at_once).await;
             bench.create_endpoint("next").await.unwrap();
-            // The one that had its turn has ended, at most, and another one begun.
+            // At most the one that ran has ended, and another one has begun.
             let begun = count(&bench, "DEL");
             assert!((at_once..at_once + 2).contains(&begun), "{begun} of {at_once}");
             for record in bench.records() {
-                // Enough is seen.
+                // This is enough.
                 fs::remove_file(record).unwrap();
             }
         }
@@ -288,7 +288,7 @@ fn whatever_was_in_the_way_of_a_new_container_it_is_tried_once_more_when_that_is
         bench.delete_endpoint("e2").await;
         gone_but_for_the_driver(&bench).await;
 
-        // What another removal does not change is told at once.
+        // An error that no removal can change is returned at once.
         fs::remove_file(bench.log()).unwrap();
         bench.write_conflist(json!([scripted(json!({"DEL": {"sleep_ms": 3000}}))]));
         bench.create_endpoint("e3").await.unwrap();

@@ -131,7 +131,7 @@ fn a_check_of_all_takes_few_threads_and_leaves_dockers_calls_their_way() {
         let meanwhile = Instant::now();
         bench.create_endpoint("x2").await.unwrap();
         let meanwhile = meanwhile.elapsed();
-        // One that waits for its turn with the plugins is not held.
+        // An orphan that waits for its turn with the plugins is not locked.
         let deleted = Instant::now();
         bench.leave("e9").await;
         bench.delete_endpoint("e9").await;

@@ -34,8 +34,8 @@ fn elaborate() -> Value {
     scripted(json!({"commands": commands}))
 }
 
-/// The network as iproute2 tells it, without what must differ: indexes, and the default
-/// route, which is Docker's.
+/// The network as iproute2 shows it, without what must differ: indexes, and the default route, which is
+/// Docker's.
 fn network(netns: &str, if_name: &str) -> String {
     let told = sh(&format!(
         "nsenter --net={netns} sh -c '
@@ -109,7 +109,7 @@ fn a_container_of_docker_20_is_settled_once_docker_is_done() {
         inside(&format!("ip link set {name} name eth0"));
         inside("ip addr add 10.22.3.7/16 dev eth0");
         inside("ip link set eth0 up");
-        // Docker is not done: it was told an IPv6 address and routes.
+        // Docker is not done: it got an IPv6 address and routes.
         tokio::time::sleep(Duration::from_millis(50)).await;
         assert!(!inside("ip addr").contains("10.22.3.8"), "Docker's own work comes first");
         inside("ip addr add fd00:22::7/64 dev eth0 nodad");
@@ -126,7 +126,7 @@ fn a_container_of_docker_20_is_settled_once_docker_is_done() {
 #[test]
 fn a_container_of_docker_20_is_settled_by_a_driver_that_was_started_meanwhile() {
     alone(async {
-        // Docker does its part while no driver runs, or when the next one does.
+        // Docker does its part while no driver runs, or while the next one runs.
         for docker_is_first in [true, false] {
             let mut bench = Bench::with(json!([elaborate()])).await;
             bench.create_endpoint("e1").await.unwrap();
@@ -292,7 +292,7 @@ fn a_setting_of_the_users_stays_whatever_the_chain_has_set() {
         }
         let checks = bench.driver.check(&[], false).await;
         assert!(checks[0].is_well(), "{checks:?}");
-        // From here on it is known whose they are.
+        // From here on the owner of the settings is known.
         inside("sysctl -q -w net.core.somaxconn=611 net.ipv4.conf.eth0.arp_filter=1");
         let told = bench.driver.check(&[], true).await.remove(0).repaired;
         assert_eq!(
@@ -425,7 +425,7 @@ fn the_addresses_of_a_container_are_announced_three_times() {
         tokio::time::sleep(Duration::from_millis(1500)).await;
         assert_eq!(known().matches(OLD).count(), addresses.len(), "three times are enough");
 
-        // What is put back is told, too.
+        // What is put back is announced, too.
         inside("ip addr del 10.22.3.8/16 dev eth0");
         assert_eq!(bench.driver.check(&[], true).await[0].differences, [] as [&str; 0]);
         until(|| known().matches(mac).count() == addresses.len()).await;
