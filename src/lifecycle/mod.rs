@@ -22,18 +22,18 @@
 //! | `open` | the records are read, and what was interrupted is taken up | everything |
 //! | `calls` | one file for each of Docker's calls, and for the operator's | `garbage`, `driver`, and what that may use |
 //! | `check` | the chain's CHECK in a live container, what it and the host have of what ADD left, and repair | `driver`, and what that may use |
-//! | `inventory` | all that the driver has, told to the operator | `driver`, and what that may use |
+//! | `inventory` | all that the driver has, reported to the operator | `driver`, and what that may use |
 //! | `garbage` | what nobody will ask to be removed any more | `driver`, and what that may use |
 //! | `driver` | the driver, and the parts that it is made of | `removal`, and what that may use; `facts`, `config` |
 //! | `removal` | DEL in the background, again and again; what an orphan keeps from others | `ports`, `interface`, and what those may use |
 //! | `ports` | published ports: who holds which, and where they are published | `interface`, and what that may use |
-//! | `interface` | where an interface stands, what ADD left, and making it so again | `host`, and what that may use |
+//! | `interface` | the place of an interface, what ADD left, and restoring that | `host`, and what that may use |
 //! | `host` | the host's conflists and plugins, and its rules | `record`, `judgement`, and what those may use; `config` |
 //! | `record` | what is known of networks and attachments, on disk and in memory | `background`, `blocking`, `files`, and what those may use |
 //! | `judgement` | which conflist a network runs, and whether it can be used here | `error`, and what that may use |
 //! | `blocking`, `files` | work that blocks; looking into folders | `error`, and what that may use |
 //! | `error` | why a call failed | `port_error` |
-//! | `facts` | what the operator is told of the driver itself | `config` |
+//! | `facts` | what is reported to the operator about the driver itself | `config` |
 //! | `background`, `config`, `port_error` | tasks and their gate; what the operator decides; why a port cannot be published | nobody |
 
 mod background;

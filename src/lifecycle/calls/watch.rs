@@ -145,7 +145,7 @@ impl Watch {
         let Some(sandbox) = self.joined().await else { return Ok(()) };
         match tokio::time::timeout(UNTIL_SET_UP, self.wait_until_set_up(&sandbox)).await {
             Ok(settled) => settled,
-            // Docker has not set everything from the answers. Settle all the same.
+            // Docker has not set everything from the answers. Settle nevertheless.
             Err(_) => match self.settle_if(|_| true, &Sysctls::new()).await? {
                 true => Ok(()),
                 false => Err(Error::InterfaceGone {

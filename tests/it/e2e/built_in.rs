@@ -1,5 +1,5 @@
-//! The built-in network, which a host without conflists has: what Docker's own bridge networks do,
-//! line for line.
+//! The built-in network of a host without conflists: it does the same as Docker's own bridge networks, line
+//! for line.
 
 use std::cell::Cell;
 
@@ -19,7 +19,7 @@ and_on_docker_26_1! {
     every_way_to_choose_addresses_works,
 }
 
-/// What a user sees of two networks of a driver, `web` and `shop`, and of one of Docker's own.
+/// What a user sees of two networks of a driver, `web` and `shop`, and of one of Docker's own networks.
 fn seen(host: &Host, driver: &str) -> Vec<String> {
     let create = |name: &str, driver: &str, more: &[&str]| {
         host.docker(&[&["network", "create", "-d", driver], more, &[name]].concat());
@@ -126,7 +126,7 @@ a bridge is left: no";
 fn the_bare_command_makes_what_dockers_bridge_driver_makes(suite: Suite) {
     let host = Host::up(suite);
     if suite != Suite::Forky {
-        // Docker before 27 keeps IPv6 apart only when it is told to.
+        // Docker before 27 isolates IPv6 only on request.
         host.stop_dockerd("TERM");
         host.start_dockerd(&["--experimental", "--ip6tables"]);
     }
@@ -138,8 +138,8 @@ fn the_bare_command_makes_what_dockers_bridge_driver_makes(suite: Suite) {
         assert_eq!(seen(host, "cni").join("\n"), EXPECTED, "{} scenes before", times.get());
         times.set(times.get() + 1);
         if times.get() == 1 {
-            // From now on the table filter lets everything pass, and frames are filtered or not as
-            // they were not before.
+            // From now on the table filter accepts everything, and filtering of bridged frames is switched
+            // on or off.
             forward(host, "ACCEPT");
             let frames = "/proc/sys/net/bridge/bridge-nf-call-iptables";
             if host.path(frames).exists() {
@@ -149,7 +149,7 @@ fn the_bare_command_makes_what_dockers_bridge_driver_makes(suite: Suite) {
         }
     });
     if suite == Suite::Forky {
-        // A host without iptables: the reference plugins go over to nft from version 1.6 on.
+        // A host without iptables: the reference plugins use nft from version 1.6 on.
         host.stop_driver("TERM");
         host.exec(&["mkdir", "/root/bin"]);
         host.exec(&["ln", "-s", "/usr/sbin/nft", "/root/bin/"]);
@@ -169,7 +169,7 @@ fn forward(host: &Host, policy: &str) {
 
 fn a_network_without_dockers_addresses_has_a_subnet_of_its_own(suite: Suite) {
     on_a_host(suite, &[], |host| {
-        // Something of the host's is where the first one would be.
+        // The host uses the subnet that would be chosen first.
         host.exec(&["ip", "route", "add", "blackhole", "10.233.144.0/25"]);
         host.create_network("by-default", None);
         host.create_network("by-name", Some("cnm-cni-default"));
@@ -295,7 +295,7 @@ fn isolation_is_said_otherwise_by_an_option(suite: Suite) {
         host.ping("alice", &carol).unwrap();
         host.ping("bob", &carol).unwrap();
         host.remove(&["carol"], &["pods"]);
-        // A conflist of one's own is isolated when that is asked for, one network on it.
+        // A user's conflist is isolated on request, for one network on it.
         let isolated = ["--ipam-driver", "null", "-o", "isolate=true", "-o", "conflist=cni-bridge"];
         host.docker(&[&create[..], &isolated, &["pods"]].concat());
         let error = host.docker_refuses(&[&create[..], &isolated, &["more"]].concat());
@@ -308,7 +308,7 @@ fn isolation_is_said_otherwise_by_an_option(suite: Suite) {
         host.ping("carol", &host.machine()).unwrap();
         host.ping("alice", &carol).unwrap();
         answers("carol", || host.get_in("bob", &format!("http://{}:8080/", host.address())));
-        // A firewall that was loaded again took the rules: the next container brings them back.
+        // A reload of the firewall removed the rules: the next container brings them back.
         host.exec(&["iptables", "-t", "mangle", "-F"]);
         host.ping("bob", &carol).unwrap();
         host.run("erin", "closed", &[]);

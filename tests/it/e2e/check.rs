@@ -1,4 +1,4 @@
-//! `cnm-cni check`: what somebody damaged in a container is told, and repaired.
+//! `cnm-cni check`: damage in a container is reported and repaired.
 
 use std::time::Duration;
 
@@ -182,7 +182,7 @@ fn a_broken_host_is_reported_with_what_repairs_it(suite: Suite) {
         ] {
             run(host, &damage);
             if told_of.is_empty() {
-                // What comes after the exemption does it no harm; before it does.
+                // A rule after the exemption does no harm; a rule before it does.
                 well();
                 host.exec(&[
                     "sh",

@@ -1,4 +1,4 @@
-//! `docker compose` with a file that names the driver, where Debian has the plugin: since trixie.
+//! `docker compose` with a file that names the driver. Debian has the plugin since trixie.
 
 use super::host::{Suite, answers};
 use super::{BRIDGE, and_on_docker_26_1, on_a_host};
@@ -25,7 +25,7 @@ networks:
     ipam: {driver: "null"}
 "#;
 
-/// Nothing but the driver's name: the built-in network, with Docker's addresses.
+/// Only the driver's name: the built-in network, with Docker's addresses.
 const BARE: &str = r#"
 services:
   front: &service

@@ -61,7 +61,7 @@ fn ptp_routes_between_containers_and_beyond(suite: Suite) {
         host.ping("bob", "alice").unwrap();
         let address = text(&alice, "IPAddress");
         host.ping("bob", address).unwrap();
-        // One router is between them, the host: nobody asks for the other one on the link.
+        // The host is the router between them: neither looks for the other one on the link.
         let ping = |hops| {
             let ping = ["docker", "exec", "bob", "ping", "-c", "1", "-W", "3", "-t", hops, address];
             host.try_exec(&ping)

@@ -13,7 +13,7 @@ on_both_dockers! {
 
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// Docker's own containerd, and a namespace beside Docker's there.
+/// Docker's own containerd, with another containerd namespace than Docker's.
 const CTR: [&str; 5] =
     ["ctr", "--address", "/run/docker/containerd/containerd.sock", "--namespace", "nodes"];
 
@@ -40,7 +40,7 @@ const CONFLIST: &str = r#"{
 }"#;
 
 fn containers_of_both_come_and_go_at_once_and_leave_each_other_alone(suite: Suite) {
-    // GC came with 1.1.0, which the older containerd and plugins do not know.
+    // GC came with CNI 1.1.0, which the older containerd and plugins do not support.
     let version = if suite == Suite::Forky { "1.1.0" } else { "1.0.0" };
     let conflist = CONFLIST.replace("VERSION", version);
     on_a_host(suite, &[("10-shared.conflist", &conflist)], |host| {
@@ -95,7 +95,7 @@ fn containers_of_both_come_and_go_at_once_and_leave_each_other_alone(suite: Suit
     });
 }
 
-/// Gives containerd the plugins where it looks for them, and the image that Docker has.
+/// Puts the plugins where containerd looks for them, and imports Docker's image.
 fn install(host: &Host) {
     host.exec(&["mkdir", "-p", "/opt/cni"]);
     host.exec(&["ln", "-sfn", "/usr/lib/cni", "/opt/cni/bin"]);

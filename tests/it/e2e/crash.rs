@@ -1,7 +1,7 @@
 //! The driver dies in the middle of what real dockerds ask of it, and is started again at once.
 //!
-//! `crash::points` does the same at every point in seconds, with a dockerd that is played. Here
-//! the real ones do whatever they do about calls that are lost.
+//! `crash::points` does the same at every point in seconds, with a simulated dockerd. Here real dockerds
+//! react to lost calls.
 
 use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,8 +15,8 @@ use super::{ConfFile, on_a_host, on_both_dockers};
 const CONFLIST: ConfFile<'_> =
     ("10-bridge.conflist", include_str!("../../../conflists/bridge.conflist"));
 
-/// For how long Docker, and then the driver, may have something to see through: the driver looks
-/// 45 s after its start for what Docker has given up on.
+/// How long Docker, and then the driver, may need to finish: 45 s after its start the driver looks for what
+/// Docker has given up on.
 const LIMIT: Duration = Duration::from_secs(75);
 
 /// How many points are enough for the tests that always run.
@@ -47,7 +47,8 @@ fn nothing_is_left_when_dockerd_dies_too(suite: Suite) {
         host.stop_dockerd("KILL");
         host.start_driver();
         host.start_dockerd(&[]);
-        // What the dead one left is found out when the new one first calls the driver: for this.
+        // When the new dockerd first calls the driver, which is this call, the driver finds what the dead
+        // one left.
         host.docker(&["start", "alice"]);
         answers("alice", || host.get_from_outside(8080));
         let alone = || files(host, "/var/lib/cnm-cni/attachments").len() == 1;
@@ -56,8 +57,8 @@ fn nothing_is_left_when_dockerd_dies_too(suite: Suite) {
     });
 }
 
-/// dockerd is killed in the middle of an ADD. The next one knows nothing of the endpoint, whose
-/// port is free for the user's next attempt; and what nobody attempts again is removed, too.
+/// dockerd is killed in the middle of an ADD. The next dockerd does not know the endpoint. Its port is free
+/// for the user's next attempt; and without another attempt it is removed, too.
 fn what_dockerd_died_over_can_be_done_again(suite: Suite) {
     const SLOW: &str = "#!/bin/sh
         test $CNI_COMMAND = ADD || exit 0
@@ -118,7 +119,7 @@ fn dies_at_points(suite: Suite, few: Option<usize>) {
     host.stop_driver("KILL");
     let log = host.log("cnm-cni");
     let points = log.lines().filter_map(|line| line.strip_prefix("crash point: "));
-    // What each dockerd asks only once.
+    // Calls that each dockerd makes only once.
     let points: Vec<_> = points
         .filter(|point| !point.contains("Activate") && !point.contains("GetCapabilities"))
         .collect();
@@ -138,8 +139,8 @@ fn dies_at_points(suite: Suite, few: Option<usize>) {
     println!("{} of {} crash points on {suite:?}", chosen.len(), points.len());
     let left = || [records("attachments"), files(&host, "/run/cnm-cni/netns")].concat();
     assert!(within(LIMIT, || left().is_empty()), "{:?}", left());
-    // Docker never speaks of a network again whose making was lost, and may have been done; nor of
-    // one whose removal it repeated without a body.
+    // Docker never mentions a network again if the answer to its creation was lost, although it may exist;
+    // nor a network whose removal it repeated without a body.
     let log = host.log("cnm-cni");
     let refused = |line: &&str| line.contains("method=NetworkDriver.DeleteNetwork}: failed");
     let networks = records("networks");
@@ -158,7 +159,7 @@ fn dies_at(host: &Host, point: &str, name: &str) -> usize {
     let over = AtomicBool::new(false);
     let lost_networks = thread::scope(|scope| {
         let came_back = scope.spawn(|| {
-            // Some points are in the background, behind all that Docker waits for.
+            // Some points are in the background, after all that Docker waits for.
             let dead = || !host.driver_runs();
             let died = within(Duration::from_secs(60), || dead() || over.load(Ordering::Relaxed))
                 && within(Duration::from_secs(10), dead);
@@ -176,9 +177,9 @@ fn dies_at(host: &Host, point: &str, name: &str) -> usize {
     lost_networks
 }
 
-/// What a user does: a network, a container with a port on it, and both away again. What fails
-/// because the driver has died is done again, but for the start of the container. How many
-/// networks could not be made.
+/// What a user does: makes a network and a container with a port on it, and removes both. A step that fails
+/// because the driver has died is repeated, except for the start of the container. How many networks could
+/// not be made.
 fn life(host: &Host, name: &str) -> usize {
     let create = ["docker", "network", "create", "-d", "cni", "--ipam-driver", "null", name];
     let lost_networks = usize::from(host.try_exec(&create).is_err());

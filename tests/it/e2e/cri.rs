@@ -20,8 +20,8 @@ use super::host::{Host, IMAGE, within};
 const SOCKET: &str = "/run/pods/containerd.sock";
 const PAUSE: &str = "cnm-cni/pause";
 
-/// Nobody answers the OOM killer's settings here, and the folders are on a file system on which
-/// containerd can lay its own.
+/// The OOM killer's settings cannot be changed here, and the folders are on a file system on which
+/// containerd can mount its overlay.
 const CONFIG: &str = r#"
 version = 2
 root = "/run/pods/root"
@@ -49,7 +49,7 @@ pub(super) struct Kubelet<'h> {
 #[derive(Debug)]
 pub(super) struct Pod {
     id: String,
-    /// What CRI tells of it, as JSON.
+    /// CRI's status of it, as JSON.
     info: serde_json::Value,
     /// Its first address.
     pub(super) address: String,

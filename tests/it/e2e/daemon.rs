@@ -1,4 +1,4 @@
-//! What dockerd itself goes through while containers run.
+//! What happens to dockerd itself while containers run.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ fn a_container_that_dies_is_started_again_by_its_policy(suite: Suite) {
         host.run("alice", "web", &["-p", "8080:80", "--restart", "on-failure"]);
         answers("alice", || host.get_from_outside(8080));
         let before = started(host, "alice");
-        // The process that is the container ends with an error.
+        // The container's process ends with an error.
         let pid = host.docker(&["inspect", "-f", "{{.State.Pid}}", "alice"]);
         host.exec(&["sh", "-c", &format!("kill -9 {pid}")]);
         assert!(within(Duration::from_secs(20), || started(host, "alice") != before));
@@ -70,7 +70,7 @@ fn containers_outlive_dockerd_under_live_restore(suite: Suite) {
         answers("alice", || host.get_from_outside(8080));
         host.start_dockerd(&["--live-restore"]);
         answers("alice", || host.get_from_outside(8080));
-        // The driver is known to the new dockerd from now on.
+        // The new dockerd knows the driver from now on.
         host.run("bob", "web", &[]);
         host.ping("bob", "alice").unwrap();
         host.remove(&["alice", "bob"], &["web"]);
@@ -83,7 +83,7 @@ fn a_dockerd_that_was_killed_leaves_nothing_for_long(suite: Suite) {
         host.run("alice", "web", &["-p", "8080:80"]);
         host.stop_dockerd("KILL");
         host.start_dockerd(&[]);
-        // What the dead one left is found out when the new one first calls the driver.
+        // When the new dockerd first calls the driver, the driver finds what the dead one left.
         host.create_network("other", None);
         let gone = || host.exec(&["cnm-cni", "ports", "--format", "json"]).trim() == "[]";
         assert!(within(Duration::from_secs(20), gone), "the port outlives its container");

@@ -17,7 +17,7 @@ fn the_tour_comes_to_its_end(suite: Suite) {
         let copy = Command::new("cp").arg("-r").arg(folder).arg(&there).status().unwrap();
         assert!(copy.success(), "{folder}");
     }
-    // As with sudo in a checkout of one's own.
+    // As with sudo in the user's own checkout.
     host.exec(&["chown", "-R", "1000:1000", "/root/cnm-cni"]);
     let said = host.exec(&["/root/cnm-cni/demo/tour", "cnm-cni"]);
     assert!(said.contains("That was it."), "{said}");

@@ -1,12 +1,12 @@
-//! What a container gets is what a pod gets: every chain is run straight into a namespace,
-//! as a kubelet does it (`cnm-cni cni add`), through containerd's CRI for a kubelet, and through
-//! `docker run`, and the network states are compared. `make fidelity` prints the table.
+//! A container gets the same as a pod: every chain is run directly on a namespace, as a kubelet does it
+//! (`cnm-cni cni add`), through containerd's CRI for a kubelet, and through `docker run`. The network
+//! states are compared. `make fidelity` prints the table.
 //!
-//! The host's side is compared as well. What must differ is made equal first: the addresses
-//! of the pool, MACs, indexes, names that are made of hashes. What Docker does on its own
-//! account is in [`DOCKERS_OWN`]; `docs/fidelity.md` gives the reasons.
+//! The host's side is compared as well. What must differ is made equal first: the addresses of the pool,
+//! MACs, indexes, names that contain hashes. What Docker does by itself is in [`DOCKERS_OWN`];
+//! `docs/fidelity.md` gives the reasons.
 //!
-//! And whatever end a container finds, the host is afterwards what it was before.
+//! However a container ends, the host is the same as before afterwards.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -28,7 +28,7 @@ and_on_docker_26_1! {
     a_container_gets_what_a_pod_gets,
 }
 
-/// Docker before 28 moves the interface when no call is left in which to settle.
+/// Docker before 28 moves the interface after the last call in which the driver could settle it.
 mod before_docker_28 {
     use super::*;
 
@@ -43,8 +43,8 @@ mod before_docker_28 {
     }
 }
 
-/// Each start is followed by a settling, and how soon is told: the goal on an idle machine is
-/// 5 ms, and here other tests want the processors too.
+/// Each start is followed by settling, and the time is printed: the goal on an idle machine is 5 ms, and
+/// here other tests use the processors too.
 fn settling_follows_dockers_last_change(suite: Suite) {
     const STARTS: usize = 9;
     let host = host(suite);
@@ -72,23 +72,23 @@ fn times_settled(log: &str) -> Vec<f64> {
     lines.filter_map(|line| line.split_once(" ms=")?.1.split(' ').next()?.parse().ok()).collect()
 }
 
-/// What differs because it is Docker's to decide; prefixes of lines.
+/// Differences that Docker decides; prefixes of lines.
 const DOCKERS_OWN: [&str; 7] = [
     // The driver's exemption from the policy that Docker gives FORWARD.
     EXEMPTION,
     // Docker lets every process of a container bind low ports and send pings.
     "sysctl ipv4/ip_unprivileged_port_start ",
     "sysctl ipv4/ping_group_range ",
-    // Docker turns IPv6 off where it was given no IPv6 address: on the interface, and
-    // before version 26 in the namespace.
+    // Docker turns IPv6 off if it got no IPv6 address: on the interface, and before version 26 in the
+    // namespace.
     "sysctl ipv6/conf/all/disable_ipv6 ",
     "sysctl ipv6/conf/default/disable_ipv6 ",
     IPV6_OFF,
-    // The default route of the main table is Docker's: `sbr` would take it away.
+    // The default route of the main table is Docker's: `sbr` would remove it.
     r#"route {"type":"unicast","dst":"default","gateway":"10.210.0.1","dev":"eth0","table":"main""#,
 ];
 
-/// The way to the gateway in the main table, which `sbr` would take away, and Docker needs.
+/// The route to the gateway in the main table, which `sbr` would remove, and Docker needs.
 const WAY_TO_GATEWAY: &str =
     r#"route {"type":"unicast","dst":"10.210.0.0/24","dev":"eth0","table":"main""#;
 
@@ -159,7 +159,7 @@ fn a_container_gets_what_a_pod_gets(suite: Suite) {
     let mut differing = Vec::new();
     for row in rows_of(suite) {
         let conflist = write_conflist(&host, "fidelity", &row.plugins);
-        // Once before it counts: the plugins make what they share, and keep it.
+        // A first run that does not count: the plugins make what they share, and keep it.
         as_a_pod(&host);
         let pod = as_a_pod(&host);
         kubelet.knows(&conflist);
@@ -171,8 +171,8 @@ fn a_container_gets_what_a_pod_gets(suite: Suite) {
     assert!(differing.is_empty(), "{}", differing.join("\n"));
 }
 
-/// Prints a row of the table: what a container lost and gained beside a pod of this maker's. Tells
-/// it, if anything.
+/// Prints a row of the table: what a container lost and gained compared to a pod of this kind. Returns it,
+/// if anything.
 fn compare(
     suite: Suite,
     row: &Row,
@@ -230,9 +230,9 @@ const DIMENSIONS: [&str; 12] = [
 enum End {
     Removed,
     Killed,
-    /// Its namespace is gone when Docker hears of it.
+    /// Its namespace is gone when Docker notices the end.
     NamespaceFirst,
-    /// The plugins are gone when Docker removes it, and back later.
+    /// The plugins are missing when Docker removes it, and come back later.
     PluginsGone,
 }
 
@@ -258,7 +258,7 @@ fn nothing_is_left_of_any_chain_whatever_end_its_container_finds(suite: Suite) {
                     host.exec(&["umount", "--lazy", &key]);
                 }
                 host.docker(&[&["kill"], &all[..]].concat());
-                // A card of a real machine comes back by itself; a veth is gone.
+                // A real network card comes back by itself; a veth is gone.
                 make_devices(&host);
             }
         }
@@ -291,14 +291,14 @@ const KEY: &str = "{{.NetworkSettings.SandboxKey}}";
 fn host(suite: Suite) -> Host {
     let host = Host::up(suite);
     make_devices(&host);
-    // Whoever writes the first rule of a family makes its table.
+    // The first rule of a family makes its table.
     host.exec(&["ip6tables", "-P", "FORWARD", "ACCEPT"]);
     host.start_driver();
     host
 }
 
-/// Makes the devices that are not there. One whose namespace died takes its other end along, when
-/// the kernel gets to it.
+/// Makes the missing devices. When a device's namespace is destroyed, the kernel also removes its peer,
+/// some time later.
 fn make_devices(host: &Host) {
     for (device, peer) in [("wire0", "wire1"), ("card0", "card1")] {
         let make = format!(
@@ -316,14 +316,14 @@ fn rows_of(suite: Suite) -> Vec<Row> {
     rows
 }
 
-/// Writes a conflist, and tells what is in it.
+/// Writes a conflist, and returns its content.
 fn write_conflist(host: &Host, name: &str, plugins: &Value) -> String {
     let conflist = json!({"cniVersion": "1.0.0", "name": name, "plugins": plugins}).to_string();
     host.write(&format!("/etc/cni/net.d/{name}.conflist"), &conflist);
     conflist
 }
 
-/// The plugins with subnets and a bridge of their own, for chains that live side by side.
+/// The plugins with their own subnets and bridge, for chains that are used at the same time.
 fn apart(plugins: &Value, number: &str) -> Value {
     let text = plugins.to_string();
     let text = [("10.210.", "10.1"), ("10.211.", "10.2")]
@@ -371,7 +371,7 @@ fn as_a_container(host: &Host) -> BTreeSet<String> {
     network
 }
 
-/// Both sides, once they do not change any more.
+/// The states of container and host, once they do not change any more.
 fn settled(host: &Host, netns: &str) -> BTreeSet<String> {
     let last = RefCell::default();
     let settled = within(Duration::from_secs(30), || {
@@ -409,8 +409,8 @@ const HOST_SIDE: &str = r#"
     done
 "#;
 
-/// Everything that the kernel tells about the network of a namespace and about the host's, a
-/// line each, without what must differ.
+/// All that the kernel shows about the network of a namespace and of the host, a line each, without what
+/// must differ.
 fn network(host: &Host, netns: &str) -> BTreeSet<String> {
     let inside = |command: &str| host.exec(&["nsenter", netns, "sh", "-c", command]);
     let json = |command: &str| -> Vec<Value> {
@@ -451,7 +451,7 @@ fn network(host: &Host, netns: &str) -> BTreeSet<String> {
         lines.insert(format!("link kind {}", link["linkinfo"]["info_kind"]));
         for address in link["addr_info"].as_array().unwrap() {
             let mut address = address.clone();
-            // Given out for ever; and how it was added, which is not what it is.
+            // The lifetime is unlimited; and how an address was added does not matter.
             for key in ["valid_life_time", "preferred_life_time", "nodad", "tentative", "protocol"]
             {
                 address.as_object_mut().unwrap().remove(key);
@@ -462,12 +462,13 @@ fn network(host: &Host, netns: &str) -> BTreeSet<String> {
     for family in ["-4", "-6"] {
         for mut route in json(&format!("ip {family} -d -j route show table all")) {
             let is_default = route["dst"] == "default" && route.get("table").is_none();
-            // The kernel's own, which come and go with addresses, some of them seconds later.
+            // The kernel's own routes, which come and go with addresses, some of them seconds later.
             if route["dev"] == "lo" || route["table"] == "local" || route["type"] == "multicast" {
                 continue;
             }
             let object = route.as_object_mut().unwrap();
-            // Who made it; and the default route is Docker's: where it leads has to be right.
+            // The protocol shows who made a route. The default route is Docker's: only its target has to be
+            // right.
             object.remove("protocol");
             if is_default {
                 object.retain(|key, _| ["dst", "gateway", "dev"].contains(&key.as_str()));
@@ -481,7 +482,7 @@ fn network(host: &Host, netns: &str) -> BTreeSet<String> {
     for neighbour in json("ip -j neighbour show nud permanent dev eth0") {
         lines.insert(format!("neighbour {neighbour}"));
     }
-    // Counters, and secrets that the kernel makes up, are no settings.
+    // Counters, and secrets that the kernel generates, are not settings.
     let settings = "cd /proc/sys/net && grep -r . core ipv4 ipv6 2>/dev/null |
         grep -v -e _secret -e nf_conntrack -e /lo/ -e neigh/default -e '/mtu:' -e flush -e tunl0";
     for setting in inside(settings).lines() {
@@ -504,8 +505,8 @@ fn network(host: &Host, netns: &str) -> BTreeSet<String> {
     inside.chain(outside).collect()
 }
 
-/// A line of the host's side without what is another attachment's: addresses, and words
-/// that plugins make of random numbers or of the attachment's id.
+/// A line of the host's side without what differs between attachments: addresses, and words that plugins
+/// make from random numbers or from the attachment's id.
 fn anonymous(line: &str, addresses: &[(String, String)]) -> String {
     let mut words = vec![String::new()];
     for character in line.chars() {
@@ -531,7 +532,7 @@ fn anonymous_word(word: &str, addresses: &[(String, String)]) -> String {
         let rest = word.strip_prefix(**prefix).unwrap_or_default().trim_end_matches(':');
         rest.len() >= 8 && rest.chars().all(|c| c.is_ascii_hexdigit())
     });
-    // The driver's are half as long as containerd's.
+    // The driver's ids are half as long as containerd's.
     let is_id = [32, 64].contains(&word.len()) && word.chars().all(|c| c.is_ascii_hexdigit());
     match (known, hashed) {
         (Some(known), _) => known,

@@ -1,4 +1,4 @@
-//! Flags of Docker's that are nothing to a driver, or little.
+//! Docker's flags that concern a driver little or not at all.
 
 use std::time::Duration;
 
@@ -45,7 +45,7 @@ fn every_flag_of_dockers_is_in_the_table(suite: Suite) {
     for command in ["network create", "network connect"] {
         assert_eq!(missing(command, &|_| true), [] as [String; 0], "docker {command}");
     }
-    // The rest of them are nothing to a network.
+    // The rest of them do not concern a network.
     const WORDS: [&str; 11] = [
         "network", "dns", "port", "ports", "ip", "ipv4", "ipv6", "mac", "link", "domain", "sysctl",
     ];
@@ -57,7 +57,7 @@ fn every_flag_of_dockers_is_in_the_table(suite: Suite) {
     assert_eq!(missing("run", &of_network), [] as [String; 0], "docker run");
 }
 
-/// Each flag of a command by its long name, with what is told of it.
+/// Each flag of a command by its long name, with its help text.
 fn flags(help: &str) -> Vec<(String, String)> {
     let mut flags = Vec::<(String, String)>::new();
     for line in help.lines().map(str::trim_start) {
@@ -142,7 +142,7 @@ fn a_sysctl_of_the_users_reaches_the_container(suite: Suite) {
     });
 }
 
-/// A chain that sets what a user may want otherwise.
+/// A chain whose settings a user may want to change.
 const TUNED: ConfFile<'_> = (
     "20-tuned.conflist",
     r#"{

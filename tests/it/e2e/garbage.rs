@@ -1,4 +1,4 @@
-//! What Docker has let go of, and what crashes left.
+//! Orphans, and what crashes left.
 
 use super::host::{Host, Suite, answers};
 use super::{ConfFile, on_a_host, on_both_dockers};
@@ -9,7 +9,7 @@ on_both_dockers! {
     an_orphan_is_shown_and_goes_once_its_plugin_is_back,
 }
 
-/// A pool of two addresses, of which one is the gateway's.
+/// A pool of two addresses; one of them is the gateway.
 const CONFLIST: ConfFile<'_> = (
     "10-small.conflist",
     r#"{"cniVersion": "1.0.0", "name": "small", "plugins": [

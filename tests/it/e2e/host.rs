@@ -1,6 +1,6 @@
-//! A test host: a machine of its own, with its own Docker and the driver in it.
+//! A test host: a simulated machine, with its own Docker and the driver in it.
 //!
-//! Everything goes through `tests/testbed/host`, the script that people use too.
+//! Everything uses `tests/testbed/host`, the script that people use too.
 
 use std::fs::{self, Permissions};
 use std::io::{self, Write as _};
@@ -20,7 +20,7 @@ const BINARY: &str = env!("CARGO_BIN_EXE_cnm-cni");
 pub(super) const IMAGE: &str = "cnm-cni/busybox";
 const SOCKET: &str = "/run/docker/plugins/cni.sock";
 
-/// Which Debian a host is, and with it which Docker and which plugins.
+/// The Debian of a host, which decides its Docker and its plugins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Suite {
     /// Docker 20.10.24, CNI plugins 1.1.1.
@@ -37,7 +37,7 @@ pub(super) enum Suite {
 #[derive(Debug)]
 pub(super) struct Host {
     name: String,
-    /// Where its file tree is seen from here.
+    /// The path of its file tree from here.
     root: PathBuf,
 }
 
@@ -70,7 +70,7 @@ impl Host {
         Self { name, root }
     }
 
-    /// Where a path of the host is seen from here.
+    /// A path of the host, from here.
     pub(super) fn path(&self, path: &str) -> PathBuf {
         self.root.join(path.trim_start_matches('/'))
     }
@@ -93,12 +93,12 @@ impl Host {
         format!("/cnm-cni-testbed-{}", self.name)
     }
 
-    /// Its address, on the cable between it and the machine.
+    /// Its address, on the veth pair between it and the machine.
     pub(super) fn address(&self) -> String {
         success(script(&["address", &self.name])).trim().to_owned()
     }
 
-    /// The machine's address at the other end of that cable.
+    /// The machine's address at the other end of that veth pair.
     pub(super) fn machine(&self) -> String {
         let neighbour = self.address();
         let (network, _host) = neighbour.rsplit_once('.').unwrap();
@@ -111,8 +111,8 @@ impl Host {
         success(script(&["cable", &self.name, &other.name]));
     }
 
-    /// Runs a command in the host, a minute at most; its output if it succeeds, or else what
-    /// it said.
+    /// Runs a command in the host, a minute at most. Returns its output if it succeeds, or its error
+    /// message.
     pub(super) fn try_exec(&self, command: &[&str]) -> Result<String, String> {
         outcome(script(&[&["exec", &self.name, "timeout", "60"], command].concat()))
     }
@@ -169,7 +169,7 @@ impl Host {
         self.docker(&[&["network", "rm"], networks].concat());
     }
 
-    /// What Docker tells about a container's end in a network.
+    /// What Docker shows about a container's endpoint in a network.
     #[track_caller]
     pub(super) fn endpoint(&self, container: &str, network: &str) -> Value {
         let text = self.docker(&["inspect", container]);
@@ -182,19 +182,19 @@ impl Host {
         self.try_exec(&["docker", "exec", from, "ping", "-c", "1", "-W", "3", to])
     }
 
-    /// The page at an URL, as the host itself gets it.
+    /// The page at a URL, requested by the host itself.
     pub(super) fn get(&self, url: &str) -> Result<String, String> {
         self.try_exec(&["curl", "--silent", "--show-error", "--max-time", "3", url])
     }
 
-    /// The page at an URL, as a container gets it.
+    /// The page at a URL, requested by a container.
     pub(super) fn get_in(&self, container: &str, url: &str) -> Result<String, String> {
         // busybox's own `wget -T` crashes where it is linked statically.
         let get = ["timeout", "3", "wget", "-q", "-O", "-", url];
         self.try_exec(&[&["docker", "exec", container], &get[..]].concat())
     }
 
-    /// The page at a port of the host's address, as somebody else gets it.
+    /// The page at a port of the host's address, requested from outside.
     pub(super) fn get_from_outside(&self, port: u16) -> Result<String, String> {
         http_get(SocketAddr::new(self.address().parse().unwrap(), port))
             .map_err(|error| error.to_string())
@@ -220,7 +220,7 @@ impl Host {
         assert!(within(Duration::from_secs(10), answers), "the driver does not answer on {socket}");
     }
 
-    /// Starts the driver, which is to die at this crash point, or to list them.
+    /// Starts the driver, which shall die at this crash point, or list the points.
     #[track_caller]
     pub(super) fn begin_driver(&self, crash_at: &str) {
         let variable = format!("CNM_CNI_CRASH_AT={crash_at}");
@@ -240,7 +240,7 @@ impl Host {
         fs::read_to_string(status).is_ok_and(|status| !status.contains(") Z "))
     }
 
-    /// What a daemon of the host has said so far.
+    /// The log of a daemon of the host so far.
     pub(super) fn log(&self, label: &str) -> String {
         success(script(&["logs", &self.name, label]))
     }
@@ -302,7 +302,7 @@ fn http_get(address: SocketAddr) -> io::Result<String> {
     Ok(body.to_owned())
 }
 
-/// The files of Debian 11: CNI plugins 0.9.0, which have `flannel` among them, and etcd.
+/// The files of Debian 11: CNI plugins 0.9.0, which include `flannel`, and etcd.
 #[track_caller]
 pub(super) fn bullseye() -> PathBuf {
     success(script(&["files", "bullseye"])).trim().into()
@@ -315,7 +315,7 @@ pub(super) fn answers(container: &str, get: impl Fn() -> Result<String, String>)
     assert!(within(Duration::from_secs(5), answers), "instead of {container}: {:?}", get());
 }
 
-/// Polls a condition until it is true; whether it was so in time.
+/// Polls a condition until it is true; returns whether it became true in time.
 pub(super) fn within(limit: Duration, mut condition: impl FnMut() -> bool) -> bool {
     let deadline = Instant::now() + limit;
     loop {
@@ -338,7 +338,7 @@ fn success(output: Output) -> String {
     outcome(output).unwrap_or_else(|error| panic!("{SCRIPT}: {error}"))
 }
 
-/// What a command printed; if it failed, also what it complained about, as an error.
+/// The output of a command; if it failed, an error that also has its error output.
 pub(super) fn outcome(output: Output) -> Result<String, String> {
     let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
     match output.status.success() {

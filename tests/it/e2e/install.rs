@@ -104,7 +104,7 @@ fn a_driver_takes_over_from_another_while_containers_run(suite: Suite) {
     });
 }
 
-/// For how long nobody took connections to the driver's socket, at most, until it is `over`.
+/// The longest time in which no process accepted connections on the driver's socket, until it is `over`.
 fn longest_absence(host: &Host, over: &AtomicBool) -> Duration {
     let socket = host.path("/run/docker/plugins/cni.sock");
     let (mut seen, mut longest) = (Instant::now(), Duration::ZERO);

@@ -22,7 +22,7 @@ fn an_internal_network_has_no_way_out_and_publishes_nothing(suite: Suite) {
         let routes = host.docker(&["exec", "bob", "ip", "route"]);
         assert!(!routes.contains("default"), "{routes}");
         assert!(host.ping("bob", &host.machine()).is_err());
-        // A container that may make routes does not get out by one either.
+        // A container that may make routes does not get out by a route of its own either.
         host.docker(&["exec", "bob", "ip", "route", "add", "default", "via", "10.201.0.1"]);
         assert!(host.ping("bob", &host.machine()).is_err());
 

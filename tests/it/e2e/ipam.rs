@@ -79,7 +79,7 @@ fn docker_chooses_by_its_own_ipam_and_the_chain_obeys(suite: Suite) {
     let open = pods("open", r#"{"ipRanges": true}"#, "");
     on_a_host(suite, &[BRIDGE, ("20-open.conflist", &open)], |host| {
         let create = ["network", "create", "-d", "cni"];
-        // What the conflist does not have is refused, with commands that work.
+        // Addresses outside of the conflist are refused, with commands that work.
         let other = [&create[..], &["--subnet", "10.92.0.0/24", "-o", "conflist=cni-bridge", "no"]];
         let error = host.docker_refuses(&other.concat());
         assert!(error.contains("--ipam-driver null") && error.contains("--subnet 10.201.0.0/24"));

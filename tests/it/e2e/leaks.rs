@@ -1,7 +1,7 @@
 //! The leak check: all that a host has, before and after.
 //!
-//! Nothing is filtered by name or pattern: what is compared is everything that the kernel,
-//! the files and Docker show of each kind.
+//! Nothing is filtered by name or pattern: all that the kernel, the files and Docker show of each kind is
+//! compared.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::host::{Host, Suite, answers, within};
 use super::on_both_dockers;
 
-/// How long what ends in the background may take: processes, Docker's own clean-up.
+/// How long background work may take to end: processes, Docker's own clean-up.
 pub(super) const LIMIT: Duration = Duration::from_secs(10);
 
 /// Prints everything that an attachment could leave behind, except for processes.
@@ -57,7 +57,7 @@ impl Footprint {
         }
     }
 
-    /// Whether the host comes to have less than this, and nothing that is not in it.
+    /// Whether the host has a part of this footprint after some time, and nothing else.
     pub(super) fn has_only_shrunk(&self, host: &Host) -> bool {
         if within(LIMIT, || Self::of(host) == *self) {
             return false;
@@ -66,7 +66,7 @@ impl Footprint {
         now.0.iter().all(|(line, count)| self.0.get(line).is_some_and(|before| count <= before))
     }
 
-    /// Fails unless the host comes to have exactly this footprint again.
+    /// Fails unless the host has exactly this footprint again after some time.
     #[track_caller]
     pub(super) fn assert_nothing_more(&self, host: &Host) {
         let same = within(LIMIT, || Self::of(host) == *self);
@@ -99,7 +99,7 @@ fn processes(host: &Host) -> Vec<String> {
     let mut lines = Vec::new();
     for entry in fs::read_dir(host.path("/proc")).unwrap() {
         let process = entry.unwrap().path();
-        // What has no command line is no process, or ends just now.
+        // An entry without a command line is no process, or a process that just ends.
         let Ok(command) = fs::read_to_string(process.join("cmdline")) else { continue };
         let command = command.replace('\0', " ");
         let open = fs::read_dir(process.join("fd")).into_iter().flatten().flatten();

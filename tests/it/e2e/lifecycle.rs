@@ -124,8 +124,8 @@ fn a_container_that_dies_while_it_is_attached_leaves_nothing(suite: Suite) {
         host.write_program("/opt/cni/bin/slow-bridge", SLOW_BRIDGE);
         host.create_network("web", Some("cni-bridge"));
         host.create_network("slow", Some("slow"));
-        // Does one thing while the ADD that another one begins is under way. The latter succeeds
-        // or not, as Docker sees it.
+        // Runs one command while another one's ADD is under way. Returns whether the latter succeeds for
+        // Docker.
         let meanwhile = |begin: &[&str], act: &dyn Fn()| {
             thread::scope(|threads| {
                 let begun = threads.spawn(|| host.try_exec(begin));
@@ -151,7 +151,7 @@ fn a_container_that_dies_while_it_is_attached_leaves_nothing(suite: Suite) {
 
         let run = ["docker", "run", "-d", "--name", "bob", "--network", "slow", "-p", "8081:80"];
         let run = [&run[..], &["cnm-cni/busybox"]].concat();
-        // Docker lets the killer wait for the start, or says that nothing runs.
+        // Docker delays the kill until the start, or reports that nothing runs.
         meanwhile(&run, &|| drop(host.try_exec(&["timeout", "1", "docker", "kill", "bob"])));
         host.docker(&["rm", "-f", "bob"]);
         // Whoever asked for the container does not wait for it.
@@ -241,7 +241,7 @@ fn a_driver_that_was_killed_leaves_no_trap(suite: Suite) {
         host.create_network("web", None);
         host.run("alice", "web", &["-p", "8080:80"]);
         host.stop_driver("KILL");
-        // Its socket is still there, and nobody answers on it.
+        // Its socket still exists, but no process answers on it.
         host.start_driver();
         host.docker(&["restart", "alice"]);
         answers("alice", || host.get_from_outside(8080));

@@ -1,4 +1,4 @@
-//! `--mac-address`, by the `mac` capability of a plugin or without.
+//! `--mac-address`, with or without the `mac` capability of a plugin.
 
 use super::host::Suite;
 use super::{BRIDGE, ConfFile, and_on_docker_26_1, on_a_host, on_both_dockers};
@@ -20,7 +20,7 @@ const WITH_TUNING: ConfFile<'_> = (
     }"#,
 );
 
-/// Frames from another MAC than the plugin made the interface with are dropped.
+/// Frames are dropped if their MAC is not the one with which the plugin made the interface.
 const CHECKED: ConfFile<'_> = (
     "30-checked.conflist",
     r#"{
@@ -69,7 +69,7 @@ fn a_mac_is_passed_to_a_plugin_that_checks_it(suite: Suite) {
         let link = host.docker(&["exec", "alice", "cat", "/sys/class/net/eth0/address"]);
         assert_eq!(link, MAC);
         host.ping("alice", "10.96.0.1").unwrap();
-        // What another one sends in its name is dropped.
+        // Frames from another container with its MAC are dropped.
         let key = host.docker(&["inspect", "-f", "{{.NetworkSettings.SandboxKey}}", "alice"]);
         let other = ["ip", "link", "set", "eth0", "address", "02:99:00:00:00:02"];
         host.exec(&[&["nsenter", &format!("--net={key}")], &other[..]].concat());

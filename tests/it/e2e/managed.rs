@@ -25,7 +25,7 @@ const PAGE: &str = "docs/managed-plugin.md";
 const PLUGIN: &str = "localhost:5000/cnm-cni:0.1.0";
 const NEXT: &str = "localhost:5000/cnm-cni:0.2.0";
 
-/// As Debian's own, but open to everybody who is on the host, and to nobody else.
+/// Like Debian's own, but open to everybody on the host, and to nobody else.
 const REGISTRY: &str = r#"
 version: 0.1
 storage: {filesystem: {rootdirectory: /var/lib/docker-registry}}
@@ -59,7 +59,7 @@ fn it_is_installed_from_a_registry_used_upgraded_and_removed(suite: Suite) {
         host.remove(&["alice", "bob"], &["web"]);
     });
 
-    // With the network in use. What the old version made, the new one knows and removes.
+    // With the network in use. The new version knows and removes what the old one made.
     steps("managed-use", &host);
     assert!(host.docker_refuses(&["plugin", "disable", PLUGIN]).contains("is in use"));
     host.ping("bob", "alice").unwrap();
@@ -131,7 +131,7 @@ fn a_swarm_service_is_scaled_and_its_replicas_reach_each_other(suite: Suite) {
             within(Duration::from_secs(20), || host.docker(&["ps", "--all", "--quiet"]).is_empty());
         assert!(removed, "{}", host.docker(&["ps", "--all"]));
         host.docker(&["network", "rm", "web"]);
-        // The one made from it goes a moment after the command that removes it.
+        // The network made from it is removed a moment after the command.
         let removed = within(Duration::from_secs(20), || {
             host.try_exec(&["docker", "network", "rm", "web-node"]).is_ok()
         });

@@ -1,6 +1,6 @@
-//! Hundreds of containers on one network, and what happens to all of them at once: a check, a driver
-//! that is killed, their removal, a reboot. What Docker is asked for meanwhile must not suffer, and
-//! the driver must not need more for many than for a few.
+//! Hundreds of containers on one network, and what happens to all of them at once: a check, a driver that
+//! is killed, their removal, a reboot. Docker must stay as fast for users meanwhile, and the driver must
+//! not need more for many containers than for a few.
 //!
 //! `make mass`, with a release. `CNM_CNI_MASS` is how many containers there are.
 
@@ -29,12 +29,12 @@ const RECORDS: &str = "/var/lib/cnm-cni/attachments";
 /// Containers that are started or removed at a time.
 const AT_ONCE: usize = 16;
 
-/// Longer than anything here takes, on a machine that is busy with other things too.
+/// Longer than anything here takes, even on a busy machine.
 const LIMIT: Duration = Duration::from_secs(300);
 
 /// What has to hold, see [`verdict`].
 const MOST_THREADS: usize = 30;
-/// Plugins that run at a time, and what they and the driver run meanwhile.
+/// Plugins that run at a time, and the programs that they and the driver run.
 const MOST_PROCESSES: usize = 64;
 /// What the driver may have open beyond what it has when it does nothing.
 const MOST_MORE_FILES: usize = 120;
@@ -48,11 +48,11 @@ struct Mass {
     count: usize,
 }
 
-/// What the driver needs, at a moment or at most.
+/// The resources that the driver needs, at one moment or at most.
 #[derive(Debug, Default, Clone, Copy)]
 struct Figures {
     threads: usize,
-    /// All that it has started, directly or not.
+    /// All processes that it has started, directly or indirectly.
     processes: usize,
     files: usize,
 }
@@ -129,7 +129,7 @@ fn hundreds_of_containers_delay_no_other() {
     assert!(failed.is_empty(), "{}", failed.join("\n"));
 }
 
-/// What does not hold.
+/// The conditions that do not hold.
 fn verdict(events: &[Event], quiet: Figures, check_ms: f64) -> Vec<String> {
     let mut failed = Vec::new();
     let mut bound = |what: String, value: f64, most: f64| {
@@ -138,7 +138,7 @@ fn verdict(events: &[Event], quiet: Figures, check_ms: f64) -> Vec<String> {
         }
     };
     bound("check, ms an attachment".to_owned(), check_ms, MOST_CHECK_MS);
-    // What happens to containers of Docker's own is only there to compare with.
+    // Containers on Docker's own network are only for comparison.
     for event in events.iter().filter(|event| !event.what.starts_with("own: ")) {
         let [ours, own] = event.runs.each_ref().map(|times| quantile(times, 0.5));
         bound(
@@ -229,8 +229,8 @@ impl Mass {
         self.event(what, || self.run_aside(line), is_over)
     }
 
-    /// Has something happen, runs containers until it is over, and three on each network at least, and
-    /// looks at the driver meanwhile.
+    /// Starts an event, runs containers until it is over, at least three on each network, and observes the
+    /// driver meanwhile.
     fn event(
         &self,
         what: &'static str,
@@ -285,8 +285,8 @@ impl Mass {
         Figures::of(&proc, pid.trim()).unwrap_or_default()
     }
 
-    /// What a loss of power does: processes, namespaces, links and rules go; files stay, but for
-    /// those of this boot.
+    /// Simulates a loss of power: processes, namespaces, links and rules are lost; files stay, except those
+    /// of this boot.
     fn shut_down(&self) {
         let pids = "docker inspect --format '{{.State.Pid}}' $(docker ps -q --filter label=mass)";
         let pids = self.host.exec(&["sh", "-c", pids]);

@@ -1,10 +1,9 @@
 //! End to end: real dockerds, real CNI plugins, real containers.
 //!
-//! Every test has a *host* to itself: a network, a mount and a process namespace around a Debian
-//! with its own Docker, which `tests/testbed/host` makes in under a second. Every case runs
-//! on the oldest and the newest Docker of [`Suite`], and on the one between where it may differ. A case is the body of [`on_a_host`], which starts the driver
-//! before it, and fails the test after it when anything is left behind that was not there
-//! before.
+//! Every test has a *host* to itself: a network, a mount and a process namespace around a Debian with its
+//! own Docker, which `tests/testbed/host` makes in under a second. Every case runs on the oldest and the
+//! newest Docker of [`Suite`], and on the one between where it may differ. A case is the body of
+//! [`on_a_host`], which starts the driver before it, and fails the test afterwards if anything new is left.
 //!
 //! | file | what a user sees |
 //! |---|---|
@@ -135,8 +134,7 @@ use and_on_docker_26_1;
 /// A CNI configuration file: its name in `/etc/cni/net.d`, and what is in it.
 type ConfFile<'f> = (&'f str, &'f str);
 
-/// A bridge with published ports. No `firewall` plugin, as on a node whose pod network brings
-/// its own rules.
+/// A bridge with published ports. No `firewall` plugin, as on a node whose pod network has its own rules.
 const PODS: ConfFile<'_> = (
     "10-pods.conflist",
     r#"{
@@ -186,8 +184,8 @@ fn leaves_nothing(host: &Host, scene: impl Fn(&Host)) {
     let mut before = Footprint::settled(host);
     scene(host);
     if before.has_only_shrunk(host) {
-        // Something of the first time, such as a namespace that the kernel was slow to clear
-        // away, was taken for a thing that stays. Once more, from where it is gone.
+        // Something of the first time was taken for a thing that stays, such as a namespace that the kernel
+        // removes slowly. The second try starts without it.
         before = Footprint::settled(host);
         scene(host);
     }

@@ -23,7 +23,7 @@ fn containers_find_one_another_by_every_kind_of_name(suite: Suite) {
         host.ping("bob", "hatter").unwrap();
         assert_eq!(host.docker(&["exec", "bob", "hostname", "-f"]), "bob.test");
 
-        // Nobody answers there: names that Docker does not know take long to be found out.
+        // No server answers there: it takes long until an unknown name fails.
         let dns =
             ["--dns", "192.0.2.53", "--dns-search", "example.test", "--dns-option", "ndots:2"];
         host.run("dave", "web", &dns);

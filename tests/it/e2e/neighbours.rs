@@ -1,4 +1,4 @@
-//! What a container's neighbours know of it.
+//! What a container's neighbours know about it.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ and_on_docker_26_1! {
     a_neighbour_reaches_a_container_at_once_that_came_back_with_another_mac,
 }
 
-/// Addresses of both families, which Docker may choose.
+/// Addresses of both families that Docker may choose.
 const DOCKERS: ConfFile<'_> = (
     "20-dockers.conflist",
     r#"{
@@ -65,7 +65,7 @@ fn a_neighbour_reaches_a_container_at_once_that_came_back_with_another_mac(suite
                 };
                 addresses.iter().filter_map(knows).map(str::to_owned).collect::<Vec<_>>()
             };
-            // He asks for no other for as long as he is sure of this one.
+            // The neighbour sends no new request while its entry is fresh.
             for family in ["ipv4", "ipv6"] {
                 let file = format!("/proc/sys/net/{family}/neigh/eth0/base_reachable_time_ms");
                 let write = format!("echo 600000 >{file}");

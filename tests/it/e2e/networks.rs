@@ -44,7 +44,7 @@ fn published_ports_follow_the_gateway_from_network_to_network(suite: Suite) {
                 answers("alice", || host.get_from_outside(port));
             }
         };
-        // By one of the two networks alone, also that which the driver has chosen.
+        // Only one of the two networks publishes the ports, including the port that the driver has chosen.
         let three_are_published = || {
             let ports = host.exec(&["cnm-cni", "ports"]);
             assert_eq!(ports.lines().count(), 4, "{ports}");
@@ -53,7 +53,7 @@ fn published_ports_follow_the_gateway_from_network_to_network(suite: Suite) {
         three_are_published();
         assert_eq!(gateway(host, "alice"), "10.99.0.1");
         both_answer();
-        // Another container is told so, also on another network.
+        // Another container gets an error, also on another network.
         host.create_network("carl", Some("more"));
         let error = host.run_refuses("bob", "carl", &["-p", "8080:80"]);
         assert!(error.contains("8080/tcp is held by endpoint"), "{error}");

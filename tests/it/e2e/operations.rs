@@ -98,7 +98,7 @@ fn docker_28_5_each_question_of_the_operator_is_answered_by_one_command() {
             doctor(&host, "shop-db-1")
         );
     }
-    // Of the other containers, the rules of nat are gone yet; one finding is told for all.
+    // The nat rules of the other containers are still missing; one finding reports all of them.
     let told = host.try_exec(&["cnm-cni", "doctor"]).unwrap_err();
     assert!(told.contains("run  docker restart shop-web-1"), "{told}");
     away(&host);

@@ -189,7 +189,7 @@ fn the_static_binary_runs_in_an_empty_folder() {
 fn empty_host(suite: Suite) -> Host {
     let host = Host::up_with_systemd(suite);
     host.write("/etc/apt/apt.conf.d/90yes", r#"APT::Get::Assume-Yes "true";"#);
-    // Nothing is to be asked about the settings that the user has changed: they stay.
+    // There is no question about the settings that the user has changed: they stay.
     host.write("/etc/dpkg/dpkg.cfg.d/90keep", "force-confold\n");
     host.docker(&["tag", "cnm-cni/busybox", "busybox"]);
     host
@@ -236,7 +236,7 @@ fn log(host: &Host) -> String {
     host.exec(&["journalctl", "--no-pager", "--unit=cnm-cni.service"])
 }
 
-/// What could be of an installation, and of a driver that has run.
+/// The files that may belong to an installation, and to a driver that has run.
 fn files(host: &Host) -> BTreeSet<String> {
     let of_others = [
         // The package manager's records, and logs.
@@ -259,7 +259,7 @@ fn files(host: &Host) -> BTreeSet<String> {
     host.exec(&["sh", "-c", &find]).lines().map(str::to_owned).collect()
 }
 
-/// What there is that was not there before, in order.
+/// What is new since then, in order.
 fn left(host: &Host, before: &BTreeSet<String>) -> Vec<String> {
     files(host).difference(before).cloned().collect()
 }

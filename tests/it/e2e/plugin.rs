@@ -54,7 +54,7 @@ fn docker_itself_makes_networks_and_says_beforehand_what_becomes_of_them(suite: 
             assert!(host.docker(help).contains("Usage: docker cni "), "{help:?}");
         }
 
-        // CNI chooses the addresses, and nobody has had to say so.
+        // CNI chooses the addresses, without a flag.
         let (is_made, told) = explained(host, &["--conflist", "pods"]);
         assert!(is_made, "{told}");
         assert_eq!((&told["conflist"], &told["bridge"]), (&"pods".into(), &"pods0".into()));
@@ -73,7 +73,7 @@ fn docker_itself_makes_networks_and_says_beforehand_what_becomes_of_them(suite: 
         assert!(twice.contains("already exists"), "{twice}");
         host.docker(&["network", "rm", "web"]);
 
-        // Docker chooses them, because the conflist wants it, or the user.
+        // Docker chooses them, because the conflist or the user asks for it.
         let (is_made, told) = explained(host, &["--conflist", "dockers"]);
         assert!(is_made && told["addresses"]["by"] == "docker", "{told}");
         host.docker(&["cni", "create", "web", "--conflist", "dockers"]);
@@ -87,7 +87,7 @@ fn docker_itself_makes_networks_and_says_beforehand_what_becomes_of_them(suite: 
         host.run("alice", "web", &["--ip", "10.99.0.9"]);
         host.remove(&["alice"], &["web"]);
 
-        // A set of options, made once, for the plain commands of others.
+        // A set of options, made once, for plain docker commands.
         Steps::read("docs/install.md", "config-only").with("k8s-pod-network", "pods").on(host);
         assert_eq!(inspected(host, "web")["IPAM"]["Driver"], "null");
         host.run("alice", "web", &[]);
@@ -102,7 +102,7 @@ fn docker_itself_makes_networks_and_says_beforehand_what_becomes_of_them(suite: 
     });
 }
 
-/// What `explain` says is what Docker is told when it asks.
+/// `explain` says the same as the driver's answer to Docker.
 fn refusals_are_the_drivers_own(host: &Host) {
     for flags in [
         &["--ipam-driver", "default", "-o", "conflist=pods"][..],
@@ -183,7 +183,7 @@ fn the_networks_of_a_compose_file_are_explained(suite: Suite) {
         ] {
             assert!(told.contains(words), "no {words:?} in: {told}");
         }
-        // By the remedy that it tells, and without the address.
+        // With the remedy that it names, and without the address.
         let mended = COMPOSE
             .replace("conflist: pods}}", "conflist: pods}, ipam: {driver: \"null\"}}")
             .replace("{ipv4_address: 10.99.0.7}", "{}");

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::host::{Host, IMAGE, Suite, answers, within};
 use super::{ConfFile, on_a_host};
 
-/// How long what Docker has let go of may take to be removed.
+/// How long the removal of orphans may take.
 const LIMIT: Duration = Duration::from_secs(10);
 
 /// Containers of each runtime.
@@ -41,7 +41,7 @@ const SHARED: ConfFile<'_> = (
     }"#,
 );
 
-/// There is no systemd; and crun, unlike runc, refuses a machine with cgroups of both versions.
+/// There is no systemd. Unlike runc, crun refuses a machine with cgroups of both versions.
 const CONTAINERS_CONF: &str = r#"
     [network]
     network_backend = "cni"
@@ -149,7 +149,7 @@ fn what_podman_prunes_from_under_docker_is_reported_and_leaves_nothing() {
         let state = host.exec(&["cnm-cni", "check", "alice"]);
         assert!(state.contains("as ADD left it"), "{state}");
 
-        // Of any other that it has no container on, the file and the bridge go.
+        // podman removes the file and the bridge of any other network without its containers.
         host.write("/etc/containers/containers.conf", CONTAINERS_CONF);
         podman(host, &["system", "prune", "--force"]);
         let state = host.try_exec(&["cnm-cni", "check", "alice"]).unwrap_err();
@@ -182,7 +182,8 @@ fn install(host: &Host) {
     host.exec(&["sh", "-c", "docker save \"$0\" | podman load --quiet", IMAGE]);
 }
 
-/// Nothing of podman's, and with podman's conflists nothing for CNI's GC.
+/// Checks that `cnm-cni gc` takes nothing of podman's for garbage, and that CNI's GC leaves podman's
+/// conflists alone.
 fn nothing_is_garbage(host: &Host) {
     let before = leases(host);
     for flags in [&[][..], &["--apply"], &["--exclusive"], &["--exclusive", "--apply"]] {
@@ -196,7 +197,7 @@ fn nothing_is_garbage(host: &Host) {
     assert_eq!(leases(host), before);
 }
 
-/// Has each of two runtimes do something for each name, all at the same time.
+/// Lets two runtimes do something for each name, all at the same time.
 fn at_once(names: &[String], ours: impl Fn(&str) + Sync, theirs: impl Fn(&str) + Sync) {
     thread::scope(|scope| {
         for name in names {
@@ -226,7 +227,7 @@ fn ping(host: &Host, from: &str, to: Ipv4Addr) {
     podman(host, &["exec", from, "ping", "-c", "1", "-W", "3", &to.to_string()]);
 }
 
-/// The address that a container has, whatever its runtime says.
+/// The address that a container really has.
 fn address(host: &Host, runtime: &str, container: &str) -> Ipv4Addr {
     let shown = host.exec(&[runtime, "exec", container, "ip", "-4", "-o", "addr", "show", "eth0"]);
     let (_, address) = shown.split_once("inet ").unwrap();

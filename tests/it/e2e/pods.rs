@@ -1,5 +1,5 @@
-//! Pods beside containers: sandboxes that containerd makes when a kubelet asks, on the conflist
-//! and the leases of a Docker network. What each gets of its network, `fidelity` compares.
+//! Pods beside containers: sandboxes that containerd makes when a kubelet asks, on the conflist and the
+//! leases of a Docker network. `fidelity` compares the networks that both get.
 
 use std::collections::BTreeSet;
 use std::thread;
@@ -13,7 +13,7 @@ on_both_dockers! {
     pods_and_containers_share_a_conflist_and_leave_each_other_alone,
 }
 
-/// `bridge`, which writes down what it is told.
+/// `bridge`, which writes down its input.
 const RECORDER: &str = r#"#!/bin/sh
 mkdir -p /run/recorder
 [ "$CNI_COMMAND" != ADD ] || echo "$CNI_ARGS" >"/run/recorder/$CNI_CONTAINERID"
@@ -28,10 +28,10 @@ fn pods_and_containers_share_a_conflist_and_leave_each_other_alone(suite: Suite)
     host.start_driver();
     let kubelet = Kubelet::start(&host);
     kubelet.knows(&conflist);
-    // `portmap` may fail where two make the chains that all share.
+    // `portmap` may fail if two make the shared chains at the same time.
     kubelet.remove(kubelet.run("first", Some(8080)));
     leaves_nothing(&host, |host| {
-        // Its pods are reached by new connections, and so are these containers.
+        // New connections reach its pods, and also these containers.
         let create = ["network", "create", "-d", "cni", "--ipam-driver", "null"];
         host.docker(&[&create[..], &["-o", "forward=open", "web"]].concat());
         let pods: Vec<Pod> = thread::scope(|scope| {
@@ -58,7 +58,7 @@ fn pods_and_containers_share_a_conflist_and_leave_each_other_alone(suite: Suite)
             }
         }
         answers("bob", || host.get_from_outside(8081));
-        // Others would meet Docker's DROP, from which nobody exempts a pod here.
+        // Other pods would meet Docker's DROP policy, because nothing exempts them here.
         let published = format!("http://{}:8083/", host.address());
         answers(Pod::PAGE, || host.get(&published));
 
@@ -88,7 +88,7 @@ fn pods_and_containers_share_a_conflist_and_leave_each_other_alone(suite: Suite)
     });
 }
 
-/// `CNI_ARGS` of containers are those of pods, but for a pod's id: nobody could look that up.
+/// Containers have the same `CNI_ARGS` as pods, except for a pod's id, which nobody could look up.
 fn told_as_by_a_kubelet(host: &Host) {
     let told = host.exec(&["sh", "-c", "cd /run/recorder; grep . *"]);
     let (mut pods, mut containers) = (BTreeSet::new(), BTreeSet::new());
@@ -107,7 +107,7 @@ fn told_as_by_a_kubelet(host: &Host) {
     assert_eq!((pods.len(), &pods), (1, &containers), "{told}");
 }
 
-/// The page of a container, as a pod gets it.
+/// A container's page, requested by a pod.
 fn get_in(host: &Host, pod: &Pod, address: &str) -> Result<String, String> {
     let url = format!("http://{address}/");
     let curl = ["curl", "--silent", "--show-error", "--max-time", "3", &url];

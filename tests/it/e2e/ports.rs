@@ -104,7 +104,7 @@ fn a_network_that_cannot_publish_leaves_the_ports_to_another_one_of_the_containe
                 host.docker(&["restart", "-t", "0", "alice"]);
                 published();
             }
-            // By Docker's own bridge meanwhile, which has to have the port for itself.
+            // Docker's own bridge publishes the port meanwhile, and needs it alone.
             host.docker(&["network", "create", "a"]);
             host.docker(&["network", "connect", "a", "alice"]);
             answers("alice", || host.get("http://127.0.0.1:8080/"));
@@ -119,7 +119,7 @@ fn a_network_that_cannot_publish_leaves_the_ports_to_another_one_of_the_containe
             published();
             host.docker(&["network", "disconnect", web, "alice"]);
             assert!(host.get("http://127.0.0.1:8080/").is_err(), "nobody publishes it");
-            // Another container, on the network that cannot alone.
+            // Another container, only on the network that cannot publish.
             let error = host.run_refuses("bob", plain, &["-p", "8081:80"]);
             assert!(error.contains("no other network of the container does"), "{error}");
             host.remove(&["alice"], &[plain, web]);
@@ -183,7 +183,7 @@ fn a_port_that_another_container_has_is_refused_with_its_name(suite: Suite) {
         let error = host.run_refuses("bob", "web", &["-p", "8090:80"]);
         assert!(error.contains("8090/tcp is in use by another process"), "{error}");
         host.remove(&["alice", "other"], &["web"]);
-        // Nobody is there, and that is said at once.
+        // No server is there, and the connection is refused at once.
         let error = host.get("http://127.0.0.1:8080/").unwrap_err();
         assert!(error.contains("refused") || error.contains("connect"), "{error}");
     });
@@ -252,7 +252,7 @@ fn port_of(host: &Host, container: &str) -> u16 {
     port["host_port"].as_u64().unwrap().try_into().unwrap()
 }
 
-/// What is said of a container that holds a port.
+/// The message about a container that holds a port.
 fn held_by(host: &Host, container: &str) -> String {
     let endpoint = host.endpoint(container, "web");
     let short = |field: &str| endpoint[field].as_str().unwrap()[..12].to_owned();

@@ -30,7 +30,7 @@ fn containers_reach_each_other_by_name_and_by_address_although_forward_drops(sui
 fn without_the_exemption_the_drop_policy_parts_containers(suite: Suite) {
     on_a_host(suite, &[PODS], |host| {
         if !host.path("/proc/sys/net/bridge").exists() {
-            // The kernel does not show frames on a bridge to the FORWARD chain at all.
+            // Frames on a bridge do not pass the FORWARD chain at all.
             return;
         }
         let create = ["network", "create", "-d", "cni", "--ipam-driver", "null"];

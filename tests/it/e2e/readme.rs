@@ -1,6 +1,6 @@
-//! The steps of the documentation, done as they are written there.
+//! Runs the steps of the documentation as they are written there.
 //!
-//! A comment in front of a code block gives it a name, which nobody sees on the page:
+//! A comment before a code block gives it a name, which is invisible on the page:
 //!
 //! ```text
 //! <!-- test: install-deb -->
@@ -42,7 +42,7 @@ impl Steps {
         Self { title: format!("{page}, {name}"), commands }
     }
 
-    /// The same steps with another name in place of one that stands there as a word.
+    /// The same steps with one name replaced by another, as whole words.
     pub(super) fn renamed(self, name: &str, other: &str) -> Self {
         let commands = self.commands.replace(&format!(" {name} "), &format!(" {other} "));
         let commands = commands.replace(&format!(" {name})"), &format!(" {other})"));
@@ -50,13 +50,13 @@ impl Steps {
         Self { commands, ..self }
     }
 
-    /// The same with a value of this site in place of the page's own.
+    /// The same with a value of this site instead of the page's own.
     pub(super) fn with(mut self, example: &str, value: &str) -> Self {
         self.commands = self.commands.replace(example, value);
         self
     }
 
-    /// Does them in a host, as root in [`FOLDER`]; each must succeed. What they printed.
+    /// Runs them in a host, as root in [`FOLDER`]; each must succeed. Returns their output.
     #[track_caller]
     pub(super) fn on(&self, host: &Host) -> String {
         let script = format!("{SUDO}\nmkdir -p {FOLDER}\ncd {FOLDER}\nset -x\n{}", self.commands);
@@ -64,8 +64,8 @@ impl Steps {
             .unwrap_or_else(|error| panic!("{}: {error}", self.title))
     }
 
-    /// Does them on this machine, in the checkout, with these variables set besides its own;
-    /// each must succeed. What they printed.
+    /// Runs them on this machine, in the checkout, with these additional variables; each must succeed.
+    /// Returns their output.
     #[track_caller]
     pub(super) fn here(&self, variables: &[(&str, &str)]) -> String {
         let output = Command::new("bash")

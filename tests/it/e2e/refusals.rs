@@ -1,4 +1,4 @@
-//! What cannot work is refused: with the thing, the reason and the remedy, and without a trace.
+//! What cannot work is refused. The error names the thing, the reason and the remedy, and nothing is left.
 
 use std::fs;
 
@@ -111,7 +111,7 @@ fn a_conflist_that_goes_bad_later_fails_the_start_of_a_container(suite: Suite) {
         host.write("/etc/cni/net.d/10-pods.conflist", "{");
         let error = host.run_refuses("bob", "web", &[]);
         assert!(error.contains("10-pods.conflist"), "{error}");
-        // alice was attached by the file as it was, and is detached by it.
+        // alice was attached by the old content of the file, and is detached by it.
         host.docker(&["rm", "-f", "alice"]);
         host.write("/etc/cni/net.d/10-pods.conflist", PODS.1);
         host.docker(&["network", "rm", "web"]);
@@ -119,7 +119,7 @@ fn a_conflist_that_goes_bad_later_fails_the_start_of_a_container(suite: Suite) {
 }
 
 fn a_chain_that_fails_half_way_is_undone(suite: Suite) {
-    // tuning goes wrong after bridge and host-local have made an interface and a lease.
+    // tuning fails after bridge and host-local have made an interface and a lease.
     let portmap = r#"{"type": "portmap", "#;
     let tuning = r#"{"type": "tuning", "sysctl": {"net.no.such.key": "1"}}"#;
     let text = PODS.1.replace(portmap, &format!("{tuning}, {portmap}"));

@@ -1,5 +1,5 @@
-//! A container that is started again while the removal of its last life is under way: what the one
-//! has yet the other waits for. And attempts that fail, which leave nothing to be removed.
+//! A container that is started again while its last attachment is being removed: it waits for what the
+//! removal still has. Also attempts that fail and leave nothing to remove.
 
 use std::time::Duration;
 
@@ -35,7 +35,7 @@ fn host(suite: Suite, files: &[ConfFile<'_>]) -> Host {
         host.exec(&["ip", "link", "add", device, "type", "veth", "peer", "name", peer]);
         host.exec(&["ip", "link", "set", device, "up"]);
     }
-    // Hands the result on, and takes its time for DEL.
+    // Passes the result on, and is slow at DEL.
     host.write_program(
         "/usr/lib/cni/slowdel",
         "#!/bin/sh\n\
@@ -70,7 +70,7 @@ fn a_port_is_waited_for_until_its_rules_can_be_taken_back(suite: Suite) {
     host.run("alice", "web", &["-p", "8070:80"]);
     for _ in 0..6 {
         for table in ["filter", "nat"] {
-            // The driver and the plugins are not at work; Docker's own chains are of no use here.
+            // The driver and the plugins are idle; Docker's own chains are not needed here.
             host.exec(&["iptables", "-t", table, "-F"]);
             host.exec(&["iptables", "-t", table, "-X"]);
         }
@@ -137,7 +137,7 @@ fn a_container_that_cannot_be_attached_leaves_no_orphan(suite: Suite) {
     host.write_program("/usr/lib/cni/borrowed", "#!/bin/sh\nexit 1\n");
     host.start_driver();
     for name in ["hdmiss", "noranges", "gone"] {
-        // What cannot serve may be refused when the network is made.
+        // A conflist that cannot work may be refused when the network is made.
         let create = ["network", "create", "-d", "cni", "--ipam-driver", "null", "-o"];
         let option = format!("conflist={name}");
         if host.try_exec(&[&["docker"], &create[..], &[&option, name]].concat()).is_err() {

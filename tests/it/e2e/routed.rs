@@ -1,11 +1,11 @@
-//! A pod network without a bridge: an address of its own (/32), a gateway that is outside of every
-//! subnet (169.254.1.1), and the host as router. Calico and Cilium attach like this.
+//! A pod network without a bridge: a /32 address, a gateway outside of every subnet (169.254.1.1), and the
+//! host as router. Calico and Cilium attach like this.
 
 use super::host::{Suite, answers, within};
 use super::leaks::LIMIT;
 use super::{ConfFile, PODS, on_a_host, on_both_dockers};
 
-/// A plugin in that manner, because the reference plugins have none; it does the real thing.
+/// A plugin of this kind, because the reference plugins have none; it makes real links and routes.
 const PLUGIN: &str = include_str!("routed-plugin");
 
 const CONFLIST: ConfFile<'_> = (
@@ -49,7 +49,7 @@ fn a_gateway_outside_the_subnet_works(suite: Suite) {
 }
 
 fn a_default_route_that_the_plugin_does_not_report_is_there(suite: Suite) {
-    // As calico and the VPC plugin of AWS answer.
+    // The result has the form of calico and the VPC plugin of AWS.
     let (told, untold) = (r#""gateway": "169.254.1.1", "#, r#""routes": ["#);
     let plugin = PLUGIN.replace(told, "").replace(untold, r#""other": ["#);
     on_a_host(suite, &[CONFLIST], |host| {
@@ -62,7 +62,7 @@ fn a_default_route_that_the_plugin_does_not_report_is_there(suite: Suite) {
         assert_eq!(host.endpoint("alice", "web")["Gateway"], "169.254.1.1");
         host.ping("bob", "alice").unwrap();
         host.ping("bob", &host.address()).unwrap();
-        // Which has calico take it for no pod.
+        // With this, calico does not treat it as a pod.
         let args = host.exec(&["cat", "/run/routed-plugin.args"]);
         assert!(args.trim().split(';').any(|pair| pair == "K8S_POD_NAME="), "{args}");
         host.exec(&["cnm-cni", "check"]);
@@ -70,7 +70,7 @@ fn a_default_route_that_the_plugin_does_not_report_is_there(suite: Suite) {
     });
 }
 
-/// On a link where the host answers for everybody, no gateway is needed.
+/// On a link where the host answers for all addresses, no gateway is needed.
 fn a_default_route_without_a_gateway_is_there_and_gives_way_to_dockers(suite: Suite) {
     let plugin = PLUGIN
         .replace("route add default via 169.254.1.1 dev", "route add default scope link dev")

@@ -1,8 +1,8 @@
 //! One network over several hosts.
 //!
-//! Flannel's own plugin, which Debian 11 packages, on its own conflist, with an etcd. In place of
-//! flanneld there is `tests/testbed/flanneld`, which leaves the same on a host. Two hosts have Docker;
-//! on the third a plain CNI runtime attaches a namespace, as a kubelet attaches a pod.
+//! Flannel's own plugin, which Debian 11 packages, on its own conflist, with an etcd.
+//! `tests/testbed/flanneld` replaces flanneld, and leaves the same on a host. Two hosts have Docker; on the
+//! third a plain CNI runtime attaches a namespace, as a kubelet attaches a pod.
 //!
 //! `make hosts` prints what was checked.
 
@@ -113,8 +113,8 @@ impl Site {
         Steps::read(PAGE, name).with("192.168.1.10", &self.hosts[2].address())
     }
 
-    /// Where flanneld does not masquerade, the plugin has `bridge` do so. One host loses its rules,
-    /// another its records.
+    /// If flanneld does not masquerade, the plugin lets `bridge` do so. One host loses its rules, another
+    /// its records.
     fn loses_rules_and_records(&self, mtu: u32) {
         let [old, new, pods] = &self.hosts;
         for host in &self.hosts {
@@ -127,7 +127,7 @@ impl Site {
         old.exec(&["sh", "-c", "iptables-save -t nat >/run/nat"]);
         let lose = || old.exec(&["sh", "-c", "iptables -t nat -F; iptables -t nat -X"]);
         let put_back = || old.exec(&["iptables-restore", "-T", "nat", "/run/nat"]);
-        // Once before it counts: what is put back is in another order.
+        // A first run that does not count: what is put back is in another order.
         lose();
         put_back();
         let before = [old, new, pods].map(Footprint::settled);
@@ -140,7 +140,7 @@ impl Site {
             assert!(found.contains("has its address"), "{found}");
             check(members, mtu);
             lose();
-            // The driver has seen them, and so knows what is lost.
+            // The driver has read the rules, and so knows what is lost.
             let lost =
                 || old.try_exec(&["cnm-cni", "check"]).is_err_and(|told| told.contains("masq"));
             assert!(within(LIMIT, lost), "{:?}", old.try_exec(&["cnm-cni", "check"]));
@@ -175,7 +175,7 @@ impl Site {
         etcdctl(&["put", &lease, "taken"]);
         self.step("agent").on(new);
         etcdctl(&["del", &lease]);
-        // It runs as before on its host, and nobody else finds the way to it.
+        // It runs as before on its host, but other hosts have no route to it.
         answers("bob", || new.get(&format!("http://{first}/")));
         assert!(within(LIMIT, || old.ping("alice", &first).is_err()));
         let refused = new.run_refuses("carol", NETWORK, &[]);
@@ -226,11 +226,11 @@ impl Site {
     }
 }
 
-/// Has everybody reach everybody else, with packets of every size, by address and by published
-/// port. A table of it; fails after all checks if one failed.
+/// Checks that all reach each other, with packets of every size, by address and by published port. Prints a
+/// table; fails after all checks if one failed.
 #[track_caller]
 pub(super) fn check(members: &[Member<'_>], mtu: u32) -> String {
-    // An IPv4 header and an ICMP header go off the packet.
+    // The packet includes an IPv4 header and an ICMP header.
     let full = mtu - 28;
     let mut table = "| from | to | ping | full ping | HTTP | published port |\n".to_owned();
     table += "|---|---|---|---|---|---|\n";
@@ -313,17 +313,18 @@ fn another_host_reaches_a_container_of_an_open_network() {
         format!("http://{}/", host.endpoint(name, network)["IPAddress"].as_str().unwrap())
     };
     answers("bob", || other.get(&url("bob", "open")));
-    // From the host itself it answers, so that it is FORWARD that keeps others out.
+    // It answers to the host itself, so it is FORWARD that drops packets of others.
     answers("alice", || host.get(&url("alice", "closed")));
     other.get(&url("alice", "closed")).unwrap_err();
     host.exec(&["cnm-cni", "check"]);
     host.remove(&["alice", "bob"], &["closed", "open"]);
-    // They go in the background, once Docker has its answer.
+    // They are removed in the background, once Docker has its answer.
     let rules = || host.exec(&["iptables", "-S", "FORWARD"]);
     assert!(within(Duration::from_secs(10), || !rules().contains("cnm-cni")), "{}", rules());
 }
 
-/// Where flanneld does not masquerade, the plugin has `bridge` do so, and shows it nobody.
+/// If flanneld does not masquerade, the plugin lets `bridge` do so, and its configuration does not show
+/// this.
 fn flannel_that_masquerades_itself_outlives_lost_rules_and_lost_records(suite: Suite) {
     on_a_host(suite, &[("10-flannel.conflist", CONFLIST)], |host| {
         install(&bullseye().join("usr/lib/cni/flannel"), host, "/opt/cni/bin/flannel");
@@ -367,7 +368,7 @@ fn flannel_that_masquerades_itself_outlives_lost_rules_and_lost_records(suite: S
     });
 }
 
-/// It does what weave-net does, and needs no agent.
+/// The plugin does what weave-net does, and needs no agent.
 pub(super) const WEAVE_LIKE: &str = include_str!("weave-like-plugin");
 pub(super) const WEAVE: ConfFile<'_> =
     ("10-weave.conflist", include_str!("../../../conflists/weave.conflist"));
@@ -400,7 +401,7 @@ fn a_plugin_in_the_manner_of_weave_attaches_ten_at_once(suite: Suite) {
             host.ping("c0", address).unwrap();
         }
         answers("c9", || host.get_from_outside(8089));
-        // An agent's leases are of no record either: those that nobody has go, all others stay.
+        // An agent's leases have no record either: unused leases are removed, all others stay.
         let leases = || host.exec(&["ls", "/run/weaver"]).lines().count() - "lock".lines().count();
         let collect =
             || host.exec(&["cnm-cni", "gc", "--format", "wide", "--apply", "--grace", "0"]);
@@ -426,7 +427,7 @@ fn a_plugin_in_the_manner_of_weave_attaches_ten_at_once(suite: Suite) {
     });
 }
 
-/// Ends the agent of a host, and what it has written for the plugin goes, as with a boot.
+/// Ends the agent of a host, and removes what it has written for the plugin, as a reboot does.
 fn end_agent(host: &Host) {
     // The patterns do not match themselves, on this command's own line.
     let agents = "grep -l -e '[f]lanneld' -e '[s]ubnets/' /proc/[0-9]*/cmdline | cut -d / -f 3";

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use super::host::{Host, within};
 
-/// Where each answer has a line, in the container that asks.
+/// The file with a line for each answer, in the container that sends.
 const ANSWERS: &str = "/tmp/answers";
-/// How many answers tell something: what is looked at may have been over sooner.
+/// How many answers are enough: the event itself may have been shorter.
 const ENOUGH: usize = 100;
 
 /// Pings under way.
@@ -26,7 +26,7 @@ impl<'h> Traffic<'h> {
         Self { host, from }
     }
 
-    /// Stops once enough were sent to speak of, and fails if one was not answered.
+    /// Stops once enough pings were sent, and fails if one was not answered.
     #[track_caller]
     pub(super) fn assert_that_no_packet_was_lost(self) {
         self.wait_for("enough answers", |answers| sequence(answers).len() >= ENOUGH);
@@ -42,7 +42,7 @@ impl<'h> Traffic<'h> {
         eprintln!("{} pings, all of them answered", seen.len());
     }
 
-    /// The answers up to now, as soon as they are as they should be.
+    /// The answers up to now, as soon as they are correct.
     #[track_caller]
     fn wait_for(&self, what: &str, as_it_should: impl Fn(&str) -> bool) -> String {
         let mut answers = String::new();

@@ -1,12 +1,12 @@
-//! Two Docker hosts on one network, each in a way that Debian packages no plugin for: with addresses of
-//! both families, as Flannel's later plugins give them, and on a bridge that both are on, as Weave's.
+//! Two Docker hosts on one network, in two ways for which Debian has no plugin: with addresses of both
+//! families, like Flannel's later plugins; and on one shared bridge, like Weave.
 
 use super::host::{Host, Suite, within};
 use super::leaks::{Footprint, LIMIT};
 use super::several_hosts::{CONFLIST, Member, NETWORK, WEAVE, WEAVE_LIKE, check};
 
-/// Does what Flannel's plugin does from 1.1 on (`flannel_linux.go`): hands a configuration over to
-/// `bridge`, made of what flanneld wrote, with a range for each family.
+/// Does the same as Flannel's plugin from 1.1 on (`flannel_linux.go`): makes a configuration from
+/// flanneld's file, with a range for each family, and runs `bridge` with it.
 const DUAL_STACK: &str = r#"#!/bin/sh
 set -eu
 conf=$(cat)
@@ -55,7 +55,7 @@ fn flannel_of_both_families() {
         };
         for (from, to) in [(&members[0], &members[1]), (&members[1], &members[0])] {
             let to = of_ipv6(to);
-            // An IPv6 header and an ICMPv6 header go off the packet.
+            // The packet includes an IPv6 header and an ICMPv6 header.
             for size in [56, 1500 - 48] {
                 let ping = || from.run(&format!("ping -c 1 -W 3 -s {size} {to}"));
                 assert!(within(LIMIT, || ping().is_ok()), "{size} bytes to {to}: {:?}", ping());
@@ -101,7 +101,7 @@ fn attach_to(host: &Host, conflist: &str) {
     host.docker(&[&create[..], &["-o", &format!("conflist={conflist}"), NETWORK]].concat());
 }
 
-/// Has a container on each host reach the other, twice: the first time makes what stays. Then
+/// Checks that a container on each host reaches the other, twice: the first time makes what stays. Then
 /// nothing may be left.
 fn play([old, new]: &[Host; 2], mtu: u32, more: impl Fn(&[Member<'_>])) {
     let live = || {

@@ -57,7 +57,7 @@ impl End {
         sandboxes.enter(self.joined());
     }
 
-    /// The route to the gateway that Docker is told.
+    /// The route to the gateway that Docker gets.
     fn way(&self) -> String {
         let [way] = on_link(self.joined()).try_into().unwrap();
         way.to_string()
