@@ -81,6 +81,9 @@ impl Endpoints {
     /// it early for this.
     pub(crate) async fn lock_after_calls(&self, id: &EndpointId) -> Option<Slot<'_>> {
         let place = Arc::clone(self.slots().get(id)?);
+        // A call that is counted may not be in the lock's queue yet, and goes first all the same.
+        let mut callers = place.callers.subscribe();
+        drop(callers.wait_for(|callers| *callers == 0).await);
         let content = Arc::clone(&place.content).lock_owned().await;
         Some(Slot { endpoints: self, id: id.clone(), place, content })
     }
@@ -174,6 +177,21 @@ mod tests {
         drop(first);
         second.await.unwrap();
         assert!(endpoints.ids().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_call_goes_before_a_check_although_it_is_not_in_the_queue_yet() {
+        let endpoints = Endpoints::holding(Vec::new());
+        let id: EndpointId = "ab".parse().unwrap();
+        let held = endpoints.lock(&id).await;
+        let place = Arc::clone(&held.place);
+        let caller = Caller::of(&place);
+        let mut check = Box::pin(endpoints.lock_after_calls(&id));
+        assert!(waits(&mut check));
+        drop(held);
+        assert!(waits(&mut check), "the check overtook the call");
+        drop(caller);
+        drop(check.await);
     }
 
     #[tokio::test]
