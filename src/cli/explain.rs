@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::client::answer_of;
 use super::compose::{self, Project};
 use super::folders::Folders;
+use super::network_options;
 use super::new_network::{self, NewNetwork};
 use super::output::{Format, line, print};
 use super::validate::capabilities;
@@ -40,6 +41,7 @@ pub(super) struct Args {
 #[derive(Debug, Subcommand)]
 enum What {
     /// The network that 'docker cni create' would make with these flags
+    #[command(after_help = network_options::HELP)]
     Create {
         #[command(flatten)]
         network: Box<new_network::Flags>,

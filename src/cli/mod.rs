@@ -12,6 +12,7 @@ mod explain;
 mod folders;
 mod host_root;
 mod logging;
+mod network_options;
 mod new_network;
 mod operator;
 mod output;

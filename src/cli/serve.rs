@@ -15,32 +15,13 @@ use tracing::{info, warn};
 
 use super::folders::Folders;
 use super::seconds::{ANY, SOME, seconds};
-use super::{activation, host_root};
+use super::{activation, host_root, network_options};
 use crate::cni::{Limits, Trust};
 use crate::lifecycle::{Config, Driver, Most};
 use crate::server;
 use crate::state::Private;
 
 const HELP: &str = "\
-Options of a network, which 'docker network create --help' cannot tell (-o KEY=VALUE):
-  conflist=NAME               the network configuration list; default: the first in file-name order that
-                              makes an interface, or else the built-in network, cnm-cni-default
-  isolate=true|false          keep its containers from those of other isolated networks and of Docker's own
-                              bridge networks; default: true for the built-in network, false for conflists
-  forward=auto|always|open|never
-                              exempt its containers from a FORWARD chain that drops; open: and let new
-                              connections to them in
-  com.docker.network.driver.mtu=BYTES, or mtu=BYTES
-  cni.args.KEY=VALUE          a pair of CNI_ARGS
-  cni.capability.NAME=JSON    an argument for the plugins that declare that capability
-Of the built-in network alone:
-  com.docker.network.bridge.name=NAME
-  com.docker.network.bridge.enable_ip_masquerade=true|false
-Options of a container's end (docker network connect --driver-opt KEY=VALUE): the MTU, cni.args.KEY and
-cni.capability.NAME as above, and
-  ip=ADDRESS[+ADDRESS]        addresses to ask the conflist for
-  com.docker.network.endpoint.sysctls=net.ipv4.conf.IFNAME.KEY=VALUE,...
-
 Examples:
   docker network create -d cni web
   docker network create -d cni --ipam-driver null -o conflist=k8s-pod-network pods
@@ -54,7 +35,7 @@ Exit status: 0 after SIGTERM or SIGINT; 1 if it cannot start; 2 if the command l
 /// those under way may end; a second one ends the driver at once. Containers keep their
 /// networks while the driver is away.
 #[derive(Debug, clap::Args)]
-#[command(after_help = HELP)]
+#[command(after_help = format!("{}\n\n{HELP}", network_options::HELP))]
 pub(super) struct Args {
     #[command(flatten)]
     folders: Folders,
