@@ -9,7 +9,7 @@ use super::docker;
 use super::names::{Container, Named, Names, is_beginning_of_id};
 use crate::cli::client::{DockerArgs, NoDriver, Socket};
 use crate::cli::folders::{CONF_DIR, UNREADABLE_RECORDS};
-use crate::cli::output::{complain, line};
+use crate::cli::output::{Listing, complain, line};
 use crate::cni::{ConfDir, Trust};
 use crate::docker::Wanted;
 use crate::lifecycle::inventory::{self, Attachment, Conflist, Inventory, Network, Phase};
@@ -33,6 +33,20 @@ pub(super) struct Sources {
     /// Folder of the CNI configuration files, where no driver answers
     #[arg(long, value_name = "DIR", env = "NETCONFPATH", default_value = CONF_DIR)]
     conf_dir: PathBuf,
+}
+
+/// A list of what is in the driver's records, whether or not it runs.
+#[derive(Debug, Clone, clap::Args)]
+pub(super) struct Records {
+    /// Folder of the driver's records, as for 'cnm-cni serve'
+    #[arg(long, value_name = "DIR", env = "CNM_CNI_STATE_DIR", default_value = "/var/lib/cnm-cni")]
+    pub(super) state_dir: PathBuf,
+
+    #[command(flatten)]
+    pub(super) listing: Listing,
+
+    #[command(flatten)]
+    pub(super) docker: DockerArgs,
 }
 
 /// All that is known.

@@ -1,7 +1,6 @@
 //! `cnm-cni orphans`: attachments whose endpoint Docker has deleted, and that are not removed yet.
 
 use std::net::IpAddr;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -10,11 +9,12 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::docker::names_of;
+use super::known::Records;
 use super::names::Named;
 use super::short::short;
-use crate::cli::client::{DockerArgs, Socket};
+use crate::cli::client::Socket;
 use crate::cli::folders::UNREADABLE_RECORDS;
-use crate::cli::output::{Format, Listing, line, print};
+use crate::cli::output::{Format, line, print};
 use crate::cli::table::{Cell, Table, or_none};
 use crate::cli::time::age;
 use crate::cnm::{EndpointId, NetworkId};
@@ -47,13 +47,13 @@ pub(in crate::cli) struct Args {
     #[command(subcommand)]
     verb: Option<Verb>,
     #[command(flatten)]
-    list: List,
+    list: Records,
 }
 
 #[derive(Debug, Clone, Subcommand)]
 enum Verb {
     /// Show them; the driver need not be running (the same as no verb)
-    List(List),
+    List(Records),
     /// Run DEL now, for all or for one; exit status 1 if it fails again
     Retry {
         /// The beginning of an attachment's or an endpoint's id; none for all
@@ -79,19 +79,6 @@ enum Verb {
         #[command(flatten)]
         socket: Socket,
     },
-}
-
-#[derive(Debug, Clone, clap::Args)]
-struct List {
-    /// Folder of the driver's records, as for 'cnm-cni serve'
-    #[arg(long, value_name = "DIR", env = "CNM_CNI_STATE_DIR", default_value = "/var/lib/cnm-cni")]
-    state_dir: PathBuf,
-
-    #[command(flatten)]
-    listing: Listing,
-
-    #[command(flatten)]
-    docker: DockerArgs,
 }
 
 /// An orphan with its names, as JSON has it.
@@ -131,7 +118,7 @@ impl Row {
 
 pub(in crate::cli) fn run(args: Args, outer: &Wanted) -> anyhow::Result<ExitCode> {
     match args.verb.unwrap_or(Verb::List(args.list)) {
-        Verb::List(List { state_dir, listing, docker }) => {
+        Verb::List(Records { state_dir, listing, docker }) => {
             let orphans = lifecycle::orphans(&state_dir).context(UNREADABLE_RECORDS)?;
             let names = names_of(&orphans, &docker, outer);
             let rows = orphans.into_iter().map(|orphan| {

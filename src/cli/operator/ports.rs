@@ -1,17 +1,15 @@
 //! `cnm-cni ports`: which ports of the host are published, and to where.
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
 
 use anyhow::Context;
 use serde::Serialize;
 
 use super::docker;
+use super::known::Records;
 use super::names::Named;
 use super::thing::{PORT_FORM, WantedPort};
-use crate::cli::client::DockerArgs;
 use crate::cli::folders::UNREADABLE_RECORDS;
-use crate::cli::output::Listing;
 use crate::cli::table::{Cell, Table};
 use crate::docker::Wanted;
 use crate::lifecycle::{self, PublishedPort};
@@ -39,15 +37,8 @@ pub(in crate::cli) struct Args {
     #[arg(value_name = ":PORT", value_parser = wanted)]
     port: Option<WantedPort>,
 
-    /// Folder of the driver's records, as for 'cnm-cni serve'
-    #[arg(long, value_name = "DIR", env = "CNM_CNI_STATE_DIR", default_value = "/var/lib/cnm-cni")]
-    state_dir: PathBuf,
-
     #[command(flatten)]
-    listing: Listing,
-
-    #[command(flatten)]
-    docker: DockerArgs,
+    records: Records,
 }
 
 fn wanted(text: &str) -> Result<WantedPort, &'static str> {
@@ -65,14 +56,14 @@ struct Row {
 }
 
 pub(in crate::cli) fn run(args: &Args, outer: &Wanted) -> anyhow::Result<()> {
-    let mut ports = lifecycle::published(&args.state_dir).context(UNREADABLE_RECORDS)?;
+    let mut ports = lifecycle::published(&args.records.state_dir).context(UNREADABLE_RECORDS)?;
     if let Some(wanted) = &args.port {
         ports.retain(|port| wanted.is(port.host_ip, port.host_port, port.protocol));
         if ports.is_empty() {
             anyhow::bail!(wanted.nobody_has("it"));
         }
     }
-    let names = docker::names_of(&ports, &args.docker, outer);
+    let names = docker::names_of(&ports, &args.records.docker, outer);
     let rows = ports.into_iter().map(|port| {
         let names = names.of(&port.endpoint, &port.network);
         Row { names, port }
@@ -80,7 +71,7 @@ pub(in crate::cli) fn run(args: &Args, outer: &Wanted) -> anyhow::Result<()> {
     let rows: Vec<_> = rows.collect();
     let below = if rows.is_empty() { "No published ports.\n" } else { "" };
     let quiet = rows.iter().map(|row| host(&row.port));
-    args.listing.print(&rows, quiet, || table(&rows), below)
+    args.records.listing.print(&rows, quiet, || table(&rows), below)
 }
 
 /// The host's end.
