@@ -210,6 +210,7 @@ async fn serve(args: Args, listener: UnixListener) -> anyhow::Result<()> {
         sync_delete: args.sync_delete,
         allow_writable: args.folders.trust() == Trust::Anybody,
         collect_every: Some(args.gc_interval).filter(|interval| !interval.is_zero()),
+        observers: Vec::new(),
     };
     let (opening, stop) = (server::Opening::default(), CancellationToken::new());
     let limit = args.drain_timeout;

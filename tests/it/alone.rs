@@ -70,6 +70,7 @@ pub(crate) fn config(folder: &Path) -> Config {
         add_within: Duration::from_secs(60),
         most: Most::default(),
         collect_every: None,
+        observers: Vec::new(),
     }
 }
 

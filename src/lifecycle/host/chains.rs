@@ -37,7 +37,12 @@ impl Chains {
         let trust = if config.allow_writable { Trust::Anybody } else { Trust::Root };
         Self {
             conf_dir: ConfDir::new(config.conf_dir.clone()).trusting(trust),
-            runtime: Runtime::trusting(config.cni_path.clone(), config.limits.clone(), trust),
+            runtime: Runtime::observed(
+                config.cni_path.clone(),
+                config.limits.clone(),
+                trust,
+                config.observers.clone(),
+            ),
             turns: Turns::default(),
             lists,
             add_within: config.add_within,
