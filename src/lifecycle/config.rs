@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::cni::{Limits, Observer};
+use crate::metrics::Metrics;
 
 /// Where the driver finds and keeps its files, and how long a plugin may take.
 #[derive(Debug, Clone)]
@@ -29,7 +30,9 @@ pub struct Config {
     pub most: Most,
     /// How often to look for garbage; none for never.
     pub collect_every: Option<Duration>,
-    /// Who is told of each run of a plugin, beside the log.
+    /// Where what happens is counted.
+    pub metrics: Arc<Metrics>,
+    /// Who is told of each run of a plugin, beside the log and `metrics`.
     pub observers: Vec<Arc<dyn Observer>>,
 }
 

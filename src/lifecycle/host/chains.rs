@@ -35,13 +35,15 @@ pub(crate) struct Chains {
 impl Chains {
     pub(crate) fn new(config: &Config, lists: Lists) -> Self {
         let trust = if config.allow_writable { Trust::Anybody } else { Trust::Root };
+        let mut observers = config.observers.clone();
+        observers.push(config.metrics.plugins.clone());
         Self {
             conf_dir: ConfDir::new(config.conf_dir.clone()).trusting(trust),
             runtime: Runtime::observed(
                 config.cni_path.clone(),
                 config.limits.clone(),
                 trust,
-                config.observers.clone(),
+                observers,
             ),
             turns: Turns::default(),
             lists,

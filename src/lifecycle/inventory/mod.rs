@@ -6,6 +6,7 @@
 
 mod attachments;
 mod conflists;
+mod figures;
 mod networks;
 mod pools;
 
