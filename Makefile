@@ -259,6 +259,7 @@ bench:
 	cargo bench --locked --bench engine -- $(CURDIR)/target/bench/nothing $(CURDIR)/target/bench/libcni
 	$(call install,iptables $(TESTBED))
 	$(RUNNER) cargo bench --locked --bench burst
-	$(if $(OLD),cargo build --locked --example fake-plugin)
-	$(if $(OLD),cargo build --locked --release)
+	cargo build --locked --example fake-plugin
+	cargo build --locked --release
+	$(RUNNER) cargo bench --locked --bench figures -- $(CURDIR)/target/debug/examples/fake-plugin $(CURDIR)/target/release/cnm-cni
 	$(if $(OLD),$(RUNNER) cargo bench --locked --bench beside -- $(CURDIR)/target/debug/examples/fake-plugin $(abspath $(OLD)) $(CURDIR)/target/release/cnm-cni)
