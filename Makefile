@@ -97,6 +97,7 @@ install:
 	install -D --mode=644 target/documents/_cnm-cni $(share)/zsh/site-functions/_cnm-cni
 	install -D --mode=644 target/documents/cnm-cni.fish $(share)/fish/vendor_completions.d/cnm-cni.fish
 	install -D --mode=644 --target-directory=$(share)/doc/cnm-cni/examples conflists/*
+	install -D --mode=644 --target-directory=$(share)/doc/cnm-cni/contrib contrib/*/*
 	install -D --mode=644 --target-directory=$(DESTDIR)$(UNITS) plugin-spec/systemd/cnm-cni.s*
 	sed -i 's|/usr/bin/cnm-cni|$(PREFIX)/bin/cnm-cni|' $(DESTDIR)$(UNITS)/cnm-cni.service
 	[ -e $(DESTDIR)/etc/default/cnm-cni ] || \
@@ -235,7 +236,7 @@ mass: export CNM_CNI_BINARY = $(CURDIR)/target/release/cnm-cni
 mass: build testbed
 	$(RUNNER) cargo test --locked --test it e2e::mass:: -- --include-ignored --nocapture
 
-# The Debian folders of the test hosts; and what an interrupted run has left is taken away.
+# The Debian folders of the test hosts, and Prometheus; and what an interrupted run has left is taken away.
 .PHONY: testbed
 testbed:
 	$(call install,gcc libc6-dev iptables $(TESTBED))
@@ -245,6 +246,7 @@ testbed:
 	$(SUDO) tests/testbed/host prepare podman
 	$(SUDO) tests/testbed/host prepare bullseye
 	$(SUDO) tests/testbed/host clean
+	tests/testbed/prometheus >/dev/null
 
 # The engine beside libcni, on a plugin that does nothing; and the driver beside Docker's own bridge, in a
 # test host. OLD=FILE puts another build of the driver beside this one. See benches/README.md.
@@ -257,6 +259,7 @@ bench:
 	cargo bench --locked --bench engine -- $(CURDIR)/target/bench/nothing $(CURDIR)/target/bench/libcni
 	$(call install,iptables $(TESTBED))
 	$(RUNNER) cargo bench --locked --bench burst
-	$(if $(OLD),cargo build --locked --example fake-plugin)
-	$(if $(OLD),cargo build --locked --release)
+	cargo build --locked --example fake-plugin
+	cargo build --locked --release
+	$(RUNNER) cargo bench --locked --bench figures -- $(CURDIR)/target/debug/examples/fake-plugin $(CURDIR)/target/release/cnm-cni
 	$(if $(OLD),$(RUNNER) cargo bench --locked --bench beside -- $(CURDIR)/target/debug/examples/fake-plugin $(abspath $(OLD)) $(CURDIR)/target/release/cnm-cni)

@@ -1,10 +1,13 @@
 //! Files that are replaced durably: after a crash, or a loss of power, there is the old content or
 //! the new one, and nothing between.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+
+/// The mode of a file that only this program's user can read.
+pub(crate) const FOR_ROOT: u32 = 0o600;
 
 /// What could not be done, on which path, and why.
 pub(crate) struct Failed {
@@ -13,8 +16,8 @@ pub(crate) struct Failed {
     pub(crate) source: io::Error,
 }
 
-/// Writes `bytes` to `temporary`, in the same folder, and renames that to `file`. Only this program's
-/// user can read it. `reached` is called after each step after which a crash leaves something else:
+/// Writes `bytes` to `temporary`, in the same folder, and renames that to `file`, which has `mode` then.
+/// `reached` is called after each step after which a crash leaves something else:
 /// `written`, `renamed`.
 ///
 /// # Errors
@@ -23,6 +26,7 @@ pub(crate) fn replace(
     file: &Path,
     temporary: &Path,
     bytes: &[u8],
+    mode: u32,
     reached: impl Fn(&str),
 ) -> Result<(), Failed> {
     // What stands there is nothing that is wanted, and it is not followed either.
@@ -31,10 +35,13 @@ pub(crate) fn replace(
         let mut open = File::options()
             .write(true)
             .create_new(true)
-            .mode(0o600)
+            .mode(FOR_ROOT)
             .open(temporary)
             .map_err(failed("create", temporary))?;
         open.write_all(bytes).map_err(failed("write", temporary))?;
+        // Whatever the umask of this process is.
+        let mode = Permissions::from_mode(mode);
+        open.set_permissions(mode).map_err(failed("set the mode of", temporary))?;
         open.sync_all().map_err(failed("sync", temporary))?;
         reached("written");
         fs::rename(temporary, file).map_err(failed("rename", temporary))
@@ -80,7 +87,7 @@ mod tests {
             let content = fs::read_to_string(&file).unwrap();
             steps.borrow_mut().push(format!("{step}: {content}"));
         };
-        assert!(replace(&file, &temporary, b"new", seen).is_ok());
+        assert!(replace(&file, &temporary, b"new", FOR_ROOT, seen).is_ok());
         assert_eq!(steps.into_inner(), ["written: old", "renamed: new"]);
         assert_eq!(fs::read_to_string(&other).unwrap(), "others'");
         assert!(!temporary.exists());
@@ -91,7 +98,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let [file, temporary] = ["file", "file.tmp"].map(|name| folder.path().join(name));
         fs::create_dir(&file).unwrap();
-        let failed = replace(&file, &temporary, b"new", |_| ()).err().unwrap();
+        let failed = replace(&file, &temporary, b"new", FOR_ROOT, |_| ()).err().unwrap();
         assert_eq!((failed.action, failed.path), ("rename", temporary.clone()));
         assert!(file.is_dir() && !temporary.exists());
     }

@@ -23,8 +23,9 @@
 //! | room | may use |
 //! |---|---|
 //! | `cli` (with `main`) | everything |
-//! | `server` | `lifecycle`, `cnm`, `crash`, `flock`, `plain` |
-//! | `lifecycle` | `translate`, `cni`, `netns`, `netlink`, `sysctl`, `state`, `cnm`, `process`, `trust`, `blocking`, `crash` |
+//! | `server` | `lifecycle`, `metrics`, `cnm`, `crash`, `flock`, `plain` |
+//! | `lifecycle` | `metrics`, `translate`, `cni`, `netns`, `netlink`, `sysctl`, `state`, `cnm`, `process`, `trust`, `blocking`, `crash` |
+//! | `metrics` | `cni`, `translate` |
 //! | `translate` | the types of `cnm` and `cni`, `nearest` |
 //! | `netlink` | `netns`, `crash` |
 //! | `sysctl` | `netns` |
@@ -50,6 +51,7 @@ mod durable;
 mod flock;
 pub mod http;
 pub mod lifecycle;
+pub mod metrics;
 mod mounts;
 mod nearest;
 pub mod netlink;

@@ -18,7 +18,8 @@ use super::seconds::{ANY, SOME, seconds};
 use super::{activation, host_root, network_options};
 use crate::cni::{Limits, Trust};
 use crate::lifecycle::{Config, Driver, Most};
-use crate::server;
+use crate::metrics::Metrics;
+use crate::server::{self, MetricsAddress};
 use crate::state::Private;
 
 const HELP: &str = "\
@@ -90,6 +91,16 @@ pub(super) struct Args {
     #[arg(value_parser = seconds(ANY))]
     gc_interval: Duration,
 
+    /// Also tell figures to Prometheus: at unix:/PATH, which only root can open, or at 127.0.0.1:PORT,
+    /// which every user of this host can read. Off without it; 'cnm-cni metrics' works without it
+    #[arg(long, value_name = "ADDRESS", env = "CNM_CNI_METRICS")]
+    metrics: Option<MetricsAddress>,
+
+    /// Let --metrics be an address that other hosts reach: whoever can connect to it can read the
+    /// figures
+    #[arg(long, env = "CNM_CNI_METRICS_PUBLIC", value_parser = BoolishValueParser::new())]
+    metrics_public: bool,
+
     /// Seconds that calls under way have to end, once the driver is stopped
     #[arg(long, value_name = "SECONDS", env = "CNM_CNI_DRAIN_TIMEOUT", default_value = "30")]
     #[arg(value_parser = seconds(ANY))]
@@ -136,6 +147,15 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
         bail!(
             "cnm-cni serve must run as root: it makes network namespaces and moves interfaces; \
              run it with sudo, or as a system service"
+        );
+    }
+    if let Some(address) = &args.metrics
+        && address.is_public()
+        && !args.metrics_public
+    {
+        bail!(
+            "--metrics is an address that other hosts may reach, and whoever can connect reads the figures; \
+             listen on 127.0.0.1 or on unix:/PATH, or add --metrics-public if that is what you want"
         );
     }
     // The socket comes first: calls that arrive during the recovery wait instead of failing. It is removed
@@ -198,6 +218,7 @@ async fn serve(args: Args, listener: UnixListener) -> anyhow::Result<()> {
         tokio::net::UnixListener::from_std(listener).context("cannot listen on the socket")?;
     let address = listener.local_addr().context("cannot read the path of the socket")?;
     let socket = address.as_pathname().unwrap_or(&args.socket).to_owned();
+    let metrics = Arc::new(Metrics::default());
     let config = Config {
         conf_dir: std::path::absolute(args.folders.configurations())
             .context("cannot make --conf-dir absolute")?,
@@ -210,10 +231,17 @@ async fn serve(args: Args, listener: UnixListener) -> anyhow::Result<()> {
         sync_delete: args.sync_delete,
         allow_writable: args.folders.trust() == Trust::Anybody,
         collect_every: Some(args.gc_interval).filter(|interval| !interval.is_zero()),
+        metrics: Arc::clone(&metrics),
+        observers: Vec::new(),
     };
     let (opening, stop) = (server::Opening::default(), CancellationToken::new());
     let limit = args.drain_timeout;
-    let mut serving = tokio::spawn(server::serve(listener, opening.clone(), stop.clone(), limit));
+    let calls = server::Calls::counted_in(metrics);
+    let serving = server::serve(listener, opening.clone(), calls, stop.clone(), limit);
+    let mut serving = tokio::spawn(serving);
+    let telling = args
+        .metrics
+        .map(|address| tokio::spawn(server::serve_metrics(address, opening.clone(), stop.clone())));
     let driver = tokio::select! {
         opened = Driver::open(config) => opened.context("cannot open the driver's records")?,
         name = signals.next() => bail!("stopped by {name} before the driver was ready"),
@@ -228,6 +256,10 @@ async fn serve(args: Args, listener: UnixListener) -> anyhow::Result<()> {
     }
     activation::stopping();
     stop.cancel();
+    if let Some(telling) = telling {
+        // It removes its socket.
+        let _ = telling.await;
+    }
     tokio::select! {
         ended = &mut serving => Ok(ended??),
         name = signals.next() => {

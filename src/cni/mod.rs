@@ -53,7 +53,9 @@ pub use cache::{Cache, CacheError, CachedAttachment, Turn};
 pub use config::{
     ConfDir, ConfigError, Listed, Listing, NetworkConfigList, NoSubnet, PluginConfig,
 };
-pub use exec::{Error, Failure, Limits, NotFound, PluginError};
+pub use exec::{
+    Error, Failure, Limits, NotFound, Observer, PluginEnd, PluginError, PluginOutcome, PluginRun,
+};
 pub use lenient::Mismatch;
 pub use name::InvalidName;
 pub use result::{AttachResult, Dns, Interface, InvalidResult, IpConfig, Route};

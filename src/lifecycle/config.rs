@@ -1,9 +1,11 @@
 //! What the operator decides about a driver.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::cni::Limits;
+use crate::cni::{Limits, Observer};
+use crate::metrics::Metrics;
 
 /// Where the driver finds and keeps its files, and how long a plugin may take.
 #[derive(Debug, Clone)]
@@ -28,6 +30,10 @@ pub struct Config {
     pub most: Most,
     /// How often to look for garbage; none for never.
     pub collect_every: Option<Duration>,
+    /// Where what happens is counted.
+    pub metrics: Arc<Metrics>,
+    /// Who is told of each run of a plugin, beside the log and `metrics`.
+    pub observers: Vec<Arc<dyn Observer>>,
 }
 
 /// How much a driver takes on, so that a caller that runs wild does not fill the host.

@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use super::background::{Background, Gate};
 use super::config::Most;
-use super::error::Result;
+use super::error::{Error, Result};
 use super::facts::Facts;
 use super::host::{Chains, Isolation};
 use super::interface::Interfaces;
 use super::ports::{Ports, Publisher};
 use super::record::{Endpoints, Inherited, Networks, Records, Unseen, Watched};
 use super::removal::Removals;
+use crate::metrics::Metrics;
 
 /// The driver: every method of the remote driver protocol, without the wire.
 ///
@@ -39,6 +40,9 @@ pub struct Driver {
     pub(crate) ports: Arc<Ports>,
     pub(crate) publisher: Arc<Publisher>,
     pub(crate) removals: Arc<Removals>,
+    pub(crate) metrics: Arc<Metrics>,
+    /// Held while figures are gathered.
+    pub(crate) scraping: Arc<tokio::sync::Mutex<()>>,
     /// Held while garbage is collected.
     pub(crate) collecting: Arc<tokio::sync::Mutex<()>>,
     pub(crate) gate: Gate,
@@ -49,6 +53,13 @@ impl Driver {
     /// Makes the isolation rules that the networks on record need.
     pub(crate) async fn isolate(&self) -> Result<()> {
         self.isolation.ensure(&self.networks, &self.interfaces.own).await
+    }
+
+    /// Counts what failed because a port could not be had.
+    pub(crate) fn count_port_conflict<T>(&self, outcome: &Result<T>) {
+        if let Err(Error::Port(error)) = outcome {
+            self.metrics.happened.port_conflict(error.reason());
+        }
     }
 
     /// Waits until the work in the background has ended.

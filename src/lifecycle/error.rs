@@ -239,6 +239,16 @@ pub enum Error {
     /// The operator's id fits several orphans.
     #[error("several orphans begin with {0:?}; give more of the id, see 'cnm-cni orphans'")]
     SeveralOrphans(String),
+    /// The driver's figures could not be gathered in time.
+    #[error(
+        "the figures could not be gathered within {} s: files of the host do not answer, or others ask for \
+         them all the time",
+        limit.as_secs()
+    )]
+    SlowFigures {
+        /// How long that may take.
+        limit: Duration,
+    },
     /// The host's rules cannot be read or written.
     #[error("cannot {operation}: {command}: {reason}")]
     HostRules {

@@ -71,17 +71,20 @@ impl Driver {
         }
         let boot_id = start::boot_id()?;
         let ports = Arc::new(Ports::of(attachments.records.iter()));
-        let attachments = start::part(attachments.records, &boot_id);
         let background = Background::default();
+        let attachments = start::part(attachments.records, &boot_id);
+        let on_record = attachments.live.iter().chain(&attachments.interrupted);
+        let records = Arc::new(Records::new(attachment_folder, on_record, background.clone()));
         let gate = Gate::new(config.limits.parallel);
-        let records = Arc::new(Records::new(attachment_folder, background.clone()));
         let chains = Arc::new(Chains::new(config, lists));
         let interfaces = Arc::new(Interfaces::new(netns_dir, attachments.live.iter())?);
         let networks = Arc::new(Networks::new(network_folder, networks.records));
         let endpoints = Arc::new(Endpoints::holding(attachments.live));
         let publisher =
             Publisher::new(&ports, &networks, &endpoints, &interfaces, &records, &chains);
-        let removals = Removals::new(&chains, &interfaces, &ports, &records, &gate, &background);
+        let metrics = &config.metrics;
+        let removals =
+            Removals::new(&chains, &interfaces, &ports, &records, metrics, &gate, &background);
         let driver = Self {
             facts: Arc::new(Facts::of(config)),
             boot_id: boot_id.into(),
@@ -99,6 +102,8 @@ impl Driver {
             ports,
             publisher: Arc::new(publisher),
             removals: Arc::new(removals),
+            metrics: Arc::clone(metrics),
+            scraping: Arc::default(),
             collecting: Arc::default(),
             gate,
             background,

@@ -61,3 +61,18 @@ pub enum PortError {
         errno: Errno,
     },
 }
+
+impl PortError {
+    /// The reason in a word.
+    pub(crate) fn reason(&self) -> &'static str {
+        match self {
+            Self::Held { .. } => "held",
+            Self::Twice(_) => "twice",
+            Self::InUse(_) => "in_use",
+            Self::NoAddress(_) => "no_address",
+            Self::NoneFree { .. } => "none_free",
+            Self::TooManyFiles { .. } => "too_many_files",
+            Self::Socket { .. } => "refused",
+        }
+    }
+}

@@ -28,6 +28,9 @@ pub const INVENTORY: &str = "Control.Inventory";
 /// the name of its interface in the container.
 pub const INTERFACE_NAMES: &str = "Control.InterfaceNames";
 
+/// `/Control.Metrics`, with nothing; the answer is a text, as Prometheus reads it.
+pub const METRICS: &str = "Control.Metrics";
+
 /// A call that asks for everything.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Everything {}
@@ -63,6 +66,7 @@ pub(super) fn routes() -> Router<Opening> {
         .route(&format!("/{CHECK}"), post(check))
         .route(&format!("/{INVENTORY}"), post(inventory))
         .route(&format!("/{INTERFACE_NAMES}"), post(interface_names))
+        .route(&format!("/{METRICS}"), post(metrics))
 }
 
 async fn retry_orphans(
@@ -95,6 +99,13 @@ async fn inventory(
     Json(Everything {}): Json<Everything>,
 ) -> Result<Json<Inventory>, Error> {
     Ok(Json(driver.inventory().await?))
+}
+
+async fn metrics(
+    Opened(driver): Opened,
+    Json(Everything {}): Json<Everything>,
+) -> Result<Json<String>, Error> {
+    Ok(Json(driver.figures().await?))
 }
 
 async fn interface_names(

@@ -25,6 +25,7 @@ mod endpoint;
 mod error;
 mod json;
 mod lock;
+mod metrics;
 mod network;
 mod observe;
 mod opening;
@@ -40,6 +41,7 @@ use tokio::net::UnixListener;
 use tokio_util::sync::CancellationToken;
 
 pub use error::Error;
+pub use metrics::{Address as MetricsAddress, serve as serve_metrics};
 pub use observe::Calls;
 pub use opening::Opening;
 pub use socket::{Error as SocketError, Holder, SocketFile, bind};
@@ -78,8 +80,8 @@ pub fn router(driver: Opening, calls: Calls) -> Router {
         .with_state(driver)
 }
 
-/// Answers root's calls from `listener` until `stop` is cancelled: the handshake at once, and calls that
-/// need the driver when it is open. After `stop` no new connection is accepted, and calls and background
+/// Answers root's calls from `listener` until `stop` is cancelled, and counts them in `calls`: the handshake
+/// at once, and calls that need the driver when it is open. After `stop` no new connection is accepted, and calls and background
 /// work that are under way have `drain_limit` to end.
 ///
 /// # Errors
@@ -87,10 +89,10 @@ pub fn router(driver: Opening, calls: Calls) -> Router {
 pub async fn serve(
     listener: UnixListener,
     driver: Opening,
+    calls: Calls,
     stop: CancellationToken,
     drain_limit: Duration,
 ) -> Result<(), Undrained> {
-    let calls = Calls::default();
     let router = router(driver.clone(), calls.clone());
     let connections = connections::serve(listener, router, stop.clone());
     let no_more_calls = async {

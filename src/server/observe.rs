@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
 
-use axum::extract::{Request, State};
+use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use tokio_util::task::TaskTracker;
@@ -16,6 +16,7 @@ use super::body::{self, Bodies};
 use super::error::{Error, Failure};
 use crate::cnm::{EndpointId, NetworkId};
 use crate::crash;
+use crate::metrics::Metrics;
 
 /// The calls that are running, and how many have ended; and the memory for their bodies. Clones
 /// share all of it.
@@ -30,9 +31,16 @@ pub struct Calls {
 struct Ended {
     answered: AtomicU64,
     failed: AtomicU64,
+    metrics: Arc<Metrics>,
 }
 
 impl Calls {
+    /// No calls yet; they are counted in `metrics` too.
+    #[must_use]
+    pub fn counted_in(metrics: Arc<Metrics>) -> Self {
+        Self { ended: Arc::new(Ended { metrics, ..Ended::default() }), ..Self::default() }
+    }
+
     /// How many calls are running.
     #[must_use]
     pub fn running(&self) -> usize {
@@ -64,34 +72,43 @@ pub(super) async fn call(State(calls): State<Calls>, request: Request, next: Nex
     let method = request.uri().path().trim_start_matches('/');
     let span = info_span!("call", %method, network = Empty, endpoint = Empty);
     let Calls { running, ended, bodies } = calls;
+    let kind = kind(&request);
+    let in_flight = ended.metrics.calls.begins(&kind);
     let begun = Instant::now();
     let (head, body) = request.into_parts();
     let (request, room) = match body::whole(body, &bodies).await {
         Ok((body, room)) => (Request::from_parts(head, body.into()), room),
         Err(error) => {
             let answer = error.into_response();
-            span.in_scope(|| ended.note(begun, &answer));
+            span.in_scope(|| ended.note(&kind, begun, &answer));
             return answer;
         }
     };
     let work = {
         let uri = request.uri().clone();
-        let ended = Arc::clone(&ended);
+        let (ended, kind) = (Arc::clone(&ended), kind.clone());
         async move {
+            let _in_flight = in_flight;
             let begun = Instant::now();
             crash::point(format_args!("{}: asked", uri.path()));
             let answer = next.run(request).await;
             crash::point(format_args!("{}: done", uri.path()));
-            ended.note(begun, &answer);
+            ended.note(&kind, begun, &answer);
             drop(room);
             answer
         }
     };
     running.spawn(work.instrument(span.clone())).await.unwrap_or_else(|lost| {
         let answer = Error::Lost(lost).into_response();
-        span.in_scope(|| ended.note(begun, &answer));
+        span.in_scope(|| ended.note(&kind, begun, &answer));
         answer
     })
+}
+
+/// The method as the figures have it: one of those that the driver knows, or `other`.
+fn kind(request: &Request) -> Arc<str> {
+    let known = request.extensions().get::<MatchedPath>();
+    known.map_or("other", |path| path.as_str().trim_start_matches('/')).into()
 }
 
 /// Names the network and the endpoint that the current call is about, for its log line and
@@ -107,9 +124,11 @@ pub(super) fn about(network: Option<&NetworkId>, endpoint: Option<&EndpointId>) 
 }
 
 impl Ended {
-    fn note(&self, begun: Instant, answer: &Response) {
+    fn note(&self, kind: &str, begun: Instant, answer: &Response) {
         self.answered.fetch_add(1, Relaxed);
-        let duration_ms = begun.elapsed().as_micros() as f64 / 1000.0;
+        let took = begun.elapsed();
+        self.metrics.calls.ended(kind, took, answer.extensions().get::<Failure>().is_none());
+        let duration_ms = took.as_micros() as f64 / 1000.0;
         let status = answer.status().as_u16();
         match answer.extensions().get() {
             None => info!(status, duration_ms, "answered"),

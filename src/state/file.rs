@@ -69,7 +69,7 @@ pub(super) fn replace(kind: &str, path: &Path, bytes: &[u8]) -> Result<(), Error
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(TEMPORARY);
     let reached = |step: &str| crash::point(format_args!("{kind}: {step}"));
-    durable::replace(path, Path::new(&temporary), bytes, reached)?;
+    durable::replace(path, Path::new(&temporary), bytes, durable::FOR_ROOT, reached)?;
     crash::point(format_args!("{kind}: kept"));
     Ok(())
 }

@@ -199,6 +199,16 @@ impl<R: Record> Folder<R> {
         Ok(records)
     }
 
+    /// How many files were set aside because they cannot be read.
+    ///
+    /// # Errors
+    /// The folder cannot be listed.
+    pub fn unreadable(&self) -> Result<usize, Error> {
+        let entries = fs::read_dir(&self.path).map_err(failed("list folder", &self.path))?;
+        let names = entries.flatten().map(|entry| entry.file_name());
+        Ok(names.filter(|name| name.to_string_lossy().ends_with(UNREADABLE)).count())
+    }
+
     /// Where the records are: a file for each, named after its key.
     #[must_use]
     pub fn path(&self) -> &Path {

@@ -25,6 +25,13 @@ pub fn own_name(id: &NetworkId) -> String {
     format!("cni{}", id.short())
 }
 
+/// Whether a chain may have its name from [`own_name`].
+#[must_use]
+pub fn is_own_name(name: &str) -> bool {
+    let digits = name.strip_prefix("cni").unwrap_or_default();
+    digits.len() == 12 && digits.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
 /// The conflist of a Docker network that has one of its own. Its addresses come from Docker's pools,
 /// or, where there are none, from free subnets: none that overlaps one of `taken`.
 ///

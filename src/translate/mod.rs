@@ -24,7 +24,7 @@ mod tests;
 
 pub use answers::{endpoint_interface, join_answer, widened};
 pub use arguments::{Arguments, arguments, kubernetes_args, port_mappings};
-pub use built_in::{built_in, own_name};
+pub use built_in::{built_in, is_own_name, own_name};
 pub use conflist::{
     Prospects, TakesAddress, attaches, carries_over, declares, device, has_options, hides_leases,
     lease_folder, masquerades, masters, prospects, publishes, serves,

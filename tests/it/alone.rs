@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 
 use cnm_cni::cni::Limits;
@@ -70,6 +71,8 @@ pub(crate) fn config(folder: &Path) -> Config {
         add_within: Duration::from_secs(60),
         most: Most::default(),
         collect_every: None,
+        metrics: Arc::default(),
+        observers: Vec::new(),
     }
 }
 

@@ -11,6 +11,7 @@
 mod alone;
 mod cli;
 mod cni;
+mod contrib;
 mod crash;
 mod docs;
 mod e2e;

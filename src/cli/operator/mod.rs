@@ -6,6 +6,7 @@
 //! | `ls`, `net`, `show`, `pools` | who has what |
 //! | `check`, `doctor` | whether it works |
 //! | `ports`, `orphans`, `gc` | ports; what is not removed yet |
+//! | `metrics` | figures for Prometheus |
 //! | `known` | what the driver has, with Docker's names |
 //! | `names`, `docker` | Docker's names |
 //! | `thing` | what a user may mean by a word |
@@ -20,6 +21,7 @@ mod doctor;
 mod gc;
 mod known;
 mod ls;
+mod metrics;
 mod names;
 mod net;
 mod orphans;
@@ -52,6 +54,7 @@ pub(super) enum Verb {
     Check(check::Args),
     Orphans(orphans::Args),
     Gc(gc::Args),
+    Metrics(metrics::Args),
 }
 
 impl Verb {
@@ -70,6 +73,7 @@ impl Verb {
             Self::Check(args) => check::run(&args, outer),
             Self::Orphans(args) => orphans::run(args, outer),
             Self::Gc(args) => gc::run(&args),
+            Self::Metrics(args) => metrics::run(&args).map(told),
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::cli::output::Listing;
 use crate::cli::table::{Cell, Table, or_none};
 use crate::cli::watch::Watch;
 use crate::docker::Wanted;
-use crate::lifecycle::inventory::{Attachment, Conflist, Phase};
+use crate::lifecycle::inventory::{self, Attachment, Conflist, Held, Inventory, Owner};
 use crate::translate::AddressPool;
 
 const HELP: &str = "\
@@ -71,8 +71,7 @@ pub(super) struct Fill {
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Holder {
     pub(super) address: IpAddr,
-    /// `docker`, `orphan` or `other`.
-    pub(super) owner: &'static str,
+    pub(super) owner: Owner,
     #[serde(flatten)]
     names: Named,
     /// The `CNI_CONTAINERID` that has it.
@@ -102,62 +101,26 @@ pub(in crate::cli) fn run(args: &Args, outer: &Wanted) -> anyhow::Result<()> {
 
 /// How full each pool is: pools in conflists, and pools of Docker's IPAM.
 pub(super) fn fills(known: &Known) -> Vec<Fill> {
-    let mut fills = Vec::new();
-    for conflist in &known.inventory.conflists {
-        let holders = holders(known, conflist);
-        let network = known.own_network(&conflist.conflist).map(|it| known.network_name(it));
-        for pool in &conflist.pools {
-            let of = |owner| {
-                let held = |it: &&Holder| it.owner == owner && pool.has(it.address);
-                holders.iter().filter(held).count() as u64
-            };
-            let others = conflist.leases.is_some().then(|| of("other"));
-            fills.push(Fill::new(
-                &conflist.conflist,
-                network.map(str::to_owned),
-                pool,
-                of("docker"),
-                others,
-                of("orphan"),
-            ));
-        }
-    }
-    for network in &known.inventory.networks {
-        let tells = known.conflist(&network.conflist).is_some_and(|it| !it.pools.is_empty());
-        for subnet in network.docker_pools.iter().filter(|_| !tells) {
-            let pool = AddressPool::of_docker(*subnet);
-            let of = |deleting: bool| {
-                let on_network = known.inventory.attachments.iter().filter(|it| {
-                    it.network == network.network && (it.phase == Phase::Deleting) == deleting
-                });
-                let addresses = on_network.flat_map(|it| &it.addresses);
-                addresses.filter(|it| pool.has(it.addr())).count() as u64
-            };
-            let name = known.network_name(network).to_owned();
-            // Docker gives these addresses, and only to its containers.
-            let others = Some(0);
-            let fill = Fill::new(&network.conflist, Some(name), &pool, of(false), others, of(true));
-            fills.push(fill);
-        }
-    }
+    let Inventory { conflists, networks, .. } = &known.inventory;
+    let fills = inventory::fills(conflists, networks, &held(known)).into_iter();
     fills
+        .map(|fill| {
+            let named = networks.iter().find(|it| Some(&it.network) == fill.network.as_ref());
+            Fill {
+                used: fill.used(),
+                free: fill.free(),
+                conflist: fill.conflist,
+                network_name: named.map(|it| known.network_name(it).to_owned()),
+                pool: fill.pool,
+                docker: fill.docker,
+                others: fill.others,
+                orphans: fill.orphans,
+            }
+        })
+        .collect()
 }
 
 impl Fill {
-    fn new(
-        conflist: &str,
-        network_name: Option<String>,
-        pool: &AddressPool,
-        docker: u64,
-        others: Option<u64>,
-        orphans: u64,
-    ) -> Self {
-        let used = docker + others.unwrap_or(0) + orphans;
-        let free = pool.size.saturating_sub(used);
-        let (conflist, pool) = (conflist.to_owned(), pool.clone());
-        Self { conflist, network_name, pool, used, docker, others, orphans, free }
-    }
-
     /// Whether a new container may get no address, soon or already.
     pub(super) fn is_short(&self) -> bool {
         self.free.saturating_mul(10) < self.pool.size
@@ -166,56 +129,26 @@ impl Fill {
 
 /// Who has which address of a conflist, in their order.
 pub(super) fn holders(known: &Known, conflist: &Conflist) -> Vec<Holder> {
+    let attachments = known.inventory.attachments.iter();
     let by_id: HashMap<&str, &Attachment> =
-        known.inventory.attachments.iter().map(|it| (it.attachment.as_str(), it)).collect();
-    let mut holders: Vec<Holder> = match &conflist.leases {
-        Some(leases) => (leases.iter())
-            .map(|lease| {
-                let attachment = by_id.get(lease.container_id.as_str());
-                let (owner, names) = match attachment {
-                    Some(attachment) => (owner(attachment), known.row(attachment).names),
-                    // It is this driver's, but has no record: garbage.
-                    None if is_ours(&lease.container_id, lease.if_name.as_deref()) => {
-                        ("orphan", Named::default())
-                    }
-                    None => ("other", Named::default()),
-                };
-                Holder {
-                    address: lease.address,
-                    owner,
-                    names,
-                    cni_container_id: lease.container_id.clone(),
-                    if_name: lease.if_name.clone(),
-                }
-            })
-            .collect(),
-        None => {
-            let of_conflist = known.inventory.attachments.iter();
-            let of_conflist = of_conflist.filter(|it| it.conflist == conflist.conflist);
-            let held = of_conflist.flat_map(|attachment| {
-                attachment.addresses.iter().map(move |address| Holder {
-                    address: address.addr(),
-                    owner: owner(attachment),
-                    names: known.row(attachment).names,
-                    cni_container_id: attachment.attachment.clone(),
-                    if_name: Some(attachment.if_name.clone()),
-                })
-            });
-            held.collect()
-        }
-    };
-    holders.sort_by_key(|holder| holder.address);
+        attachments.map(|it| (it.attachment.as_str(), it)).collect();
+    let holders = inventory::holders(conflist, &held(known)).into_iter();
     holders
+        .map(|holder| {
+            let attachment = by_id.get(holder.container_id.as_str());
+            Holder {
+                address: holder.address,
+                owner: holder.owner,
+                names: attachment.map(|it| known.row(it).names).unwrap_or_default(),
+                cni_container_id: holder.container_id,
+                if_name: holder.if_name,
+            }
+        })
+        .collect()
 }
 
-fn owner(attachment: &Attachment) -> &'static str {
-    if attachment.phase == Phase::Deleting { "orphan" } else { "docker" }
-}
-
-/// Whether a lease has an attachment's id and the interface's name that follows from it.
-fn is_ours(container_id: &str, if_name: Option<&str>) -> bool {
-    let end = container_id.get(container_id.len().saturating_sub(12)..).unwrap_or_default();
-    if_name.and_then(|name| name.strip_prefix("cni")).is_some_and(|digits| digits == end)
+fn held(known: &Known) -> Vec<Held<'_>> {
+    known.inventory.attachments.iter().map(Held::by).collect()
 }
 
 /// A line for each pool.
@@ -252,8 +185,9 @@ pub(super) fn owners(holders: &[Holder]) -> Table {
         .and_wide(["CNI_CONTAINERID", "CNI_IFNAME"]);
     for holder in holders {
         let owner = match holder.owner {
-            "other" => "another runtime",
-            owner => owner,
+            Owner::Docker => "docker",
+            Owner::Orphan => "orphan",
+            Owner::Other => "another runtime",
         };
         table.row([
             holder.address.to_string().into(),

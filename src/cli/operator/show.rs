@@ -14,7 +14,7 @@ use super::thing::{PORT_FORM, Thing};
 use crate::cli::output::{Format, line, print};
 use crate::cli::time::age;
 use crate::docker::Wanted;
-use crate::lifecycle::inventory::Attachment;
+use crate::lifecycle::inventory::{Attachment, Owner};
 use crate::server::control::{Attachments, INTERFACE_NAMES};
 
 const HELP: &str = "\
@@ -148,7 +148,7 @@ fn held<'k>(known: &'k Known, thing: &Thing) -> Option<(&'k str, Holder)> {
 fn lease(conflist: &str, holder: &Holder) -> String {
     let Holder { address, cni_container_id: id, .. } = holder;
     match holder.owner {
-        "other" => format!(
+        Owner::Other => format!(
             "{address} is a lease of conflist {conflist}, and no container's of Docker's: another runtime \
              has it, for CNI_CONTAINERID {id}"
         ),

@@ -222,6 +222,6 @@ impl Cache {
     fn replace(&self, path: &Path, bytes: &[u8]) -> Result<()> {
         self.make_folder()?;
         let beside = self.results.join(format!(".cnm-cni-{}.tmp", std::process::id()));
-        Ok(durable::replace(path, &beside, bytes, |_| ())?)
+        Ok(durable::replace(path, &beside, bytes, durable::FOR_ROOT, |_| ())?)
     }
 }

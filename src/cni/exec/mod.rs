@@ -3,15 +3,21 @@
 //! | file | has |
 //! |---|---|
 //! | `plugins` | finding a plugin, running it, reading its answer |
+//! | `call` | what one run is about |
 //! | `program` | the executable that was found, and judged |
 //! | `request` | what the plugin reads on standard input |
 //! | `secrets` | the user's arguments, hidden in what the plugin writes |
 //! | `limits` | deadlines, tries, and how many plugins run at a time |
+//! | `observer` | who is told of each run |
+//! | `log` | the log, which is told of each |
 //! | `strays` | plugins that a killed runtime left running |
 //! | `error` | why an operation failed, on which plugin |
 
+pub(in crate::cni) mod call;
 mod error;
 mod limits;
+mod log;
+mod observer;
 pub(in crate::cni) mod plugins;
 pub(in crate::cni) mod program;
 pub(in crate::cni) mod request;
@@ -20,3 +26,4 @@ pub(in crate::cni) mod strays;
 
 pub use error::{Error, Failure, NotFound, PluginError};
 pub use limits::Limits;
+pub use observer::{Observer, PluginEnd, PluginOutcome, PluginRun};

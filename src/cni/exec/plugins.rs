@@ -4,18 +4,21 @@ use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Instant;
 
 use serde_json::Value;
 use tokio::sync::Semaphore;
 
+use super::call::Call;
 use super::error::{NoProgram, code};
+use super::log::Log;
+use super::observer::{Observer, Observers};
 use super::program::Program;
 use super::secrets::Secrets;
 use crate::cni::lenient::{Fields, Mismatch};
-use crate::cni::{Attachment, Failure, Limits, NotFound, PluginConfig, PluginError, Verb};
+use crate::cni::{Failure, Limits, NotFound, PluginConfig, PluginError, Verb};
 use crate::crash;
-use crate::plain;
 use crate::process::{Cut, DEFAULT_PATH, Process, Run};
 use crate::trust::{Trust, Untrusted};
 
@@ -25,32 +28,28 @@ pub(in crate::cni) struct Plugins {
     trust: Trust,
     limits: Limits,
     turns: Semaphore,
+    observers: Observers,
     /// What plugins inherit; see [`inherited`].
     env: Vec<(OsString, OsString)>,
     /// `CNI_PATH`.
     cni_path: OsString,
 }
 
-/// One execution.
-#[derive(Debug, Clone, Copy)]
-pub(in crate::cni) struct Call<'a> {
-    pub(in crate::cni) verb: Verb,
-    /// The plugin's type.
-    pub(in crate::cni) plugin: &'a str,
-    /// Its place in the chain, from 0.
-    pub(in crate::cni) position: usize,
-    pub(in crate::cni) network: Option<&'a str>,
-    pub(in crate::cni) attachment: Option<&'a Attachment>,
-    pub(in crate::cni) stdin: &'a [u8],
-}
-
 impl Plugins {
-    pub(in crate::cni) fn new(folders: Vec<PathBuf>, limits: Limits, trust: Trust) -> Self {
+    /// The log is told of each run, and then `observers` are.
+    pub(in crate::cni) fn new(
+        folders: Vec<PathBuf>,
+        limits: Limits,
+        trust: Trust,
+        observers: Vec<Arc<dyn Observer>>,
+    ) -> Self {
         let env = inherited(std::env::vars_os());
         let cni_path =
             folders.iter().map(|folder| folder.as_os_str()).collect::<Vec<_>>().join(":".as_ref());
         let turns = Semaphore::new(limits.parallel.clamp(1, Semaphore::MAX_PERMITS));
-        Self { folders, trust, limits, turns, env, cni_path }
+        let log: Arc<dyn Observer> = Arc::new(Log);
+        let observers = Observers::new([log].into_iter().chain(observers).collect());
+        Self { folders, trust, limits, turns, observers, env, cni_path }
     }
 
     /// The first file of this name that can be executed, in the order of the folders; not if others
@@ -108,15 +107,29 @@ impl Plugins {
             .collect()
     }
 
-    /// Runs a plugin, and again as long as it asks for that; gives its standard output.
-    pub(in crate::cni) async fn call(
+    /// As [`Plugins::find_for`], to run it for `call`. Observers are told if that cannot be.
+    pub(in crate::cni) fn find_to_run(
+        &self,
+        config: &PluginConfig,
+        call: Call<'_>,
+    ) -> Result<Program, Box<PluginError>> {
+        self.find_for(config).map_err(|problem| {
+            let failure = problem.into();
+            self.observers.not_run(call, &failure);
+            call.failed(failure, String::new())
+        })
+    }
+
+    /// Runs a plugin, and again as long as it asks for that; gives what `read` reads on its standard output.
+    pub(in crate::cni) async fn call<T>(
         &self,
         program: &Program,
         call: Call<'_>,
-    ) -> Result<Vec<u8>, Box<PluginError>> {
+        read: impl Fn(Vec<u8>) -> Result<T, Failure>,
+    ) -> Result<T, Box<PluginError>> {
         let mut pause = self.limits.backoff;
         for _ in 1..self.limits.tries {
-            match self.call_once(program, call).await {
+            match self.call_once(program, call, &read).await {
                 Err(error) if error.code() == Some(code::TRY_AGAIN) => {
                     if call.verb == Verb::Add && !self.undo(program, call).await {
                         return Err(error);
@@ -127,19 +140,20 @@ impl Plugins {
                 ended => return ended,
             }
         }
-        self.call_once(program, call).await
+        self.call_once(program, call, &read).await
     }
 
     /// Between two ADDs of one attachment there has to be a DEL.
     async fn undo(&self, program: &Program, call: Call<'_>) -> bool {
-        self.call_once(program, Call { verb: Verb::Del, ..call }).await.is_ok()
+        self.call_once(program, Call { verb: Verb::Del, ..call }, &|_| Ok(())).await.is_ok()
     }
 
-    async fn call_once(
+    async fn call_once<T>(
         &self,
         program: &Program,
         call: Call<'_>,
-    ) -> Result<Vec<u8>, Box<PluginError>> {
+        read: &impl Fn(Vec<u8>) -> Result<T, Failure>,
+    ) -> Result<T, Box<PluginError>> {
         let process = Process {
             program: &program.path,
             file: &program.file(),
@@ -151,15 +165,16 @@ impl Plugins {
         };
         // The semaphore is never closed, so a turn always comes.
         let _turn = self.turns.acquire().await.ok();
-        let started = Instant::now();
+        let observed = self.observers.start(call);
+        let begun = Instant::now();
         crash::point(format_args!("{} {}: start", call.verb, call.plugin));
         let Run { outcome, stdout, stderr } = process.run().await;
-        let took = started.elapsed();
+        let took = begun.elapsed();
         crash::point(format_args!("{} {}: ended", call.verb, call.plugin));
         let secrets = Secrets::of(call.attachment);
         let stderr = secrets.hidden_in(String::from_utf8_lossy(&stderr).trim_end().to_owned());
         let ended = match outcome {
-            Ok(status) if status.success() => Ok(stdout),
+            Ok(status) if status.success() => read(stdout),
             Ok(status) => Err(secrets.hidden_in_failure(Failure::read(status, &stdout, &stderr))),
             Err(Cut::Unstarted(source)) => {
                 Err(Failure::Unstarted { program: program.path.clone(), source })
@@ -168,7 +183,7 @@ impl Plugins {
             Err(Cut::TooMuchOutput) => Err(Failure::TooMuchOutput { limit: process.max_stdout }),
             Err(Cut::Deadline) => Err(Failure::Deadline { after: process.deadline }),
         };
-        log(call, took, ended.as_ref().err(), &stderr);
+        observed.ended(took, ended.as_ref().err(), &stderr);
         ended.map_err(|failure| call.failed(failure, stderr))
     }
 
@@ -196,19 +211,6 @@ impl Plugins {
             ("CNI_PATH".into(), self.cni_path.clone()),
         ]);
         env
-    }
-}
-
-impl Call<'_> {
-    pub(in crate::cni) fn failed(&self, failure: Failure, stderr: String) -> Box<PluginError> {
-        Box::new(PluginError {
-            plugin: self.plugin.to_owned(),
-            network: self.network.map(str::to_owned),
-            verb: self.verb,
-            position: self.position,
-            failure,
-            stderr,
-        })
     }
 }
 
@@ -277,27 +279,6 @@ fn read_reported(stdout: &[u8]) -> Result<Failure, String> {
         })
     };
     read().map_err(|mismatch: Mismatch| mismatch.to_string())
-}
-
-/// One line for each execution, and what the plugin itself had to say.
-fn log(call: Call<'_>, took: Duration, failure: Option<&Failure>, stderr: &str) {
-    let plugin = call.plugin;
-    tracing::info!(
-        plugin,
-        verb = %call.verb,
-        network = call.network,
-        container_id = call.attachment.map(|attachment| attachment.container_id.as_str()),
-        ifname = call.attachment.map(|attachment| attachment.if_name.as_str()),
-        ms = took.as_micros() as f64 / 1000.0,
-        error = failure.map(tracing::field::display),
-        "plugin executed"
-    );
-    let stderr = &*plain::cut(stderr);
-    match failure {
-        _ if stderr.is_empty() => {}
-        Some(_) => tracing::warn!(plugin, stderr, "plugin wrote to standard error"),
-        None => tracing::debug!(plugin, stderr, "plugin wrote to standard error"),
-    }
 }
 
 #[cfg(test)]

@@ -22,13 +22,14 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::cni::exec::plugins::{Call, Plugins};
+use crate::cni::exec::call::Call;
+use crate::cni::exec::plugins::Plugins;
 use crate::cni::exec::program::Program;
 use crate::cni::exec::request::Request;
 use crate::cni::exec::strays;
 use crate::cni::{
-    AttachResult, Attachment, Error, Failure, Limits, NetworkConfigList, PluginConfig, PluginError,
-    ValidAttachment, Verb,
+    AttachResult, Attachment, Error, Failure, Limits, NetworkConfigList, Observer, PluginConfig,
+    PluginError, ValidAttachment, Verb,
 };
 use crate::trust::Trust;
 
@@ -51,7 +52,18 @@ impl Runtime {
     /// As [`Runtime::new`], and runs only what these could change.
     #[must_use]
     pub fn trusting(cni_path: Vec<PathBuf>, limits: Limits, trust: Trust) -> Self {
-        Self { plugins: Arc::new(Plugins::new(cni_path, limits, trust)) }
+        Self::observed(cni_path, limits, trust, Vec::new())
+    }
+
+    /// As [`Runtime::trusting`], and tells these of each run of a plugin.
+    #[must_use]
+    pub fn observed(
+        cni_path: Vec<PathBuf>,
+        limits: Limits,
+        trust: Trust,
+        observers: Vec<Arc<dyn Observer>>,
+    ) -> Self {
+        Self { plugins: Arc::new(Plugins::new(cni_path, limits, trust, observers)) }
     }
 
     /// ADD: attaches a container, and gives the last plugin's result.
@@ -74,9 +86,10 @@ impl Runtime {
         let mut result = None;
         let mut prev_result = None;
         for (step, program) in chain.steps().zip(programs) {
-            let stdout = self.run(step, &program, prev_result.as_ref()).await?;
-            let given = AttachResult::parse(&stdout, list.cni_version())
-                .map_err(|source| step.failed(Failure::Result(source)))?;
+            let read = |stdout: Vec<u8>| {
+                AttachResult::parse(&stdout, list.cni_version()).map_err(Failure::Result)
+            };
+            let given = self.run_and_read(step, &program, prev_result.as_ref(), read).await?;
             // The forms without a place for "no address" are from before chains.
             prev_result = given.to_version(list.cni_version()).ok();
             result = Some(given);
@@ -258,7 +271,7 @@ impl Runtime {
     }
 
     fn find_for(&self, step: Step<'_>) -> std::result::Result<Program, Box<PluginError>> {
-        self.plugins.find_for(step.plugin).map_err(|problem| step.failed(problem.into()))
+        self.plugins.find_to_run(step.plugin, step.call(&[]))
     }
 
     /// One plugin, without a result.
@@ -268,12 +281,23 @@ impl Runtime {
         Ok(())
     }
 
+    /// One plugin, whose standard output does not count.
     async fn run(
         &self,
         step: Step<'_>,
         program: &Program,
         prev_result: Option<&Value>,
-    ) -> std::result::Result<Vec<u8>, Box<PluginError>> {
+    ) -> std::result::Result<(), Box<PluginError>> {
+        self.run_and_read(step, program, prev_result, |_| Ok(())).await
+    }
+
+    async fn run_and_read<T>(
+        &self,
+        step: Step<'_>,
+        program: &Program,
+        prev_result: Option<&Value>,
+        read: impl Fn(Vec<u8>) -> std::result::Result<T, Failure>,
+    ) -> std::result::Result<T, Box<PluginError>> {
         let Chain { list, attachment, valid, .. } = *step.chain;
         let request = Request {
             list,
@@ -284,7 +308,7 @@ impl Runtime {
         };
         let stdin =
             serde_json::to_vec(&request).map_err(|error| step.failed(Failure::Request(error)))?;
-        self.plugins.call(program, step.call(&stdin)).await
+        self.plugins.call(program, step.call(&stdin), read).await
     }
 }
 

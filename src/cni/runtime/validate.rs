@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use serde_json::json;
 
 use crate::cni::config::delegate::{Delegate, NoSubnet};
-use crate::cni::exec::plugins::Call;
+use crate::cni::exec::call::Call;
 use crate::cni::lenient::{self, Fields};
 use crate::cni::{
     Error, Failure, NetworkConfigList, PluginConfig, PluginError, Runtime, Verb, Version,
@@ -150,9 +150,8 @@ impl Runtime {
             attachment: None,
             stdin: &stdin,
         };
-        let failed = |failure| call.failed(failure, String::new());
-        match self.plugins.call(&program, call).await {
-            Ok(stdout) => Ok(read_versions(&stdout).map_err(failed)?),
+        match self.plugins.call(&program, call, |stdout| read_versions(&stdout)).await {
+            Ok(versions) => Ok(versions),
             Err(error) if is_from_before_version(&error) => Ok(vec![Version::V0_1_0.to_string()]),
             Err(error) => Err(error.into()),
         }

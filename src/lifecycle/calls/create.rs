@@ -4,7 +4,7 @@
 //! in a namespace of ours; Join hands the interface over.
 
 use std::net::IpAddr;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use crate::cni::{AttachResult, NetworkConfigList};
 use crate::cnm::{
@@ -19,6 +19,7 @@ use crate::lifecycle::interface::Fresh;
 use crate::lifecycle::port_error::PortError;
 use crate::lifecycle::record::{Attachment, AttachmentId, Made, Network, Phase, Settings, Turn};
 use crate::lifecycle::removal::{Claims, waits};
+use crate::metrics::Step;
 use crate::netlink::{Mac, Netlink};
 use crate::sysctl::Sysctls;
 use crate::translate::PORT_MAPPINGS;
@@ -106,6 +107,21 @@ impl Driver {
 impl Driver {
     /// Makes the endpoint's attachment, or nothing.
     async fn make(
+        &self,
+        slot: &mut Option<Attachment>,
+        network: &Network,
+        options: &EndpointOptions,
+        request: &CreateEndpointRequest,
+    ) -> Result<EndpointInterface> {
+        let begun = Instant::now();
+        let made = self.try_to_make(slot, network, options, request).await;
+        let (took, ok) = (begun.elapsed(), made.is_ok());
+        self.metrics.happened.step_ended(Step::Attach, &network.conflist, took, ok);
+        self.count_port_conflict(&made);
+        made
+    }
+
+    async fn try_to_make(
         &self,
         slot: &mut Option<Attachment>,
         network: &Network,

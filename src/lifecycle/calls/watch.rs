@@ -27,6 +27,7 @@ use crate::lifecycle::interface::announce;
 use crate::lifecycle::interface::change::Live;
 use crate::lifecycle::interface::place::Place;
 use crate::lifecycle::record::{Attachment, AttachmentId, Joined, Settings};
+use crate::metrics::Step;
 use crate::netlink::{Events, Link, MAIN_TABLE, Netlink};
 use crate::sysctl::Sysctls;
 
@@ -68,7 +69,11 @@ async fn settle_there(
     live: &Live<'_>,
     set_before: &Sysctls,
 ) -> Result<Settings> {
-    let users = driver.interfaces.settle_there(joined, live, set_before).await?;
+    let begun = Instant::now();
+    let users = driver.interfaces.settle_there(joined, live, set_before).await;
+    let (conflist, took) = (joined.list.name(), begun.elapsed());
+    driver.metrics.happened.step_ended(Step::Settle, conflist, took, users.is_ok());
+    let users = users?;
     announce::soon(&driver.background, joined, live.link);
     Ok(users)
 }

@@ -31,6 +31,16 @@ impl Driver {
     /// The check of an endpoint is finished even if the caller stops waiting for it; then no further check
     /// begins. An error in the check of an endpoint is reported as one of its differences.
     pub async fn check(&self, which: &[String], repair: bool) -> Vec<Check> {
-        round::check(self, which, repair).await
+        let checks = round::check(self, which, repair).await;
+        if which.is_empty() {
+            self.count_checks(&checks);
+        }
+        checks
+    }
+
+    fn count_checks(&self, checks: &[Check]) {
+        let of = |word| checks.iter().filter(|check| check.word() == word).count() as u64;
+        let faults = checks.iter().map(|check| check.faults.len() as u64).sum();
+        self.metrics.happened.checked(&Check::WORDS.map(|word| (word, of(word))), faults);
     }
 }

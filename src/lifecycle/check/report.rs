@@ -79,6 +79,19 @@ impl Check {
         answers_to(name, &self.endpoint, self.sandbox.as_deref(), ips)
     }
 
+    /// All that a check can find, in a word each.
+    pub(super) const WORDS: [&str; 4] = ["ok", "differs", "plugin_failed", "not_asked"];
+
+    /// What it has found, in a word.
+    pub(super) fn word(&self) -> &'static str {
+        match &self.chain {
+            ChainCheck::Failed(_) => "plugin_failed",
+            _ if !self.differences.is_empty() => "differs",
+            ChainCheck::NotAsked(_) => "not_asked",
+            ChainCheck::Ok => "ok",
+        }
+    }
+
     /// Whether nothing is wrong.
     #[must_use]
     pub fn is_well(&self) -> bool {

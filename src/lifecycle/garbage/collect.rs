@@ -59,6 +59,18 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// All outcomes, in a word each.
+    const WORDS: [&str; 4] = ["removed", "garbage", "kept", "failed"];
+
+    fn word(&self) -> &'static str {
+        match self {
+            Self::Removed => "removed",
+            Self::Garbage => "garbage",
+            Self::Kept(_) => "kept",
+            Self::Failed(_) => "failed",
+        }
+    }
+
     fn of(removal: Result<()>) -> Self {
         match removal {
             Ok(()) => Self::Removed,
@@ -89,7 +101,13 @@ impl Driver {
         if wanted.exclusive {
             findings.extend(self.collect_exclusively(wanted.apply).await);
         }
+        self.count_garbage(&findings);
         Ok(findings)
+    }
+
+    fn count_garbage(&self, findings: &[Finding]) {
+        let of = |word| findings.iter().filter(|it| it.outcome.word() == word).count() as u64;
+        self.metrics.happened.collected(&Outcome::WORDS.map(|word| (word, of(word))));
     }
 
     /// Attachments on record whose container has gone, or was never started.

@@ -35,9 +35,16 @@ pub(crate) struct Chains {
 impl Chains {
     pub(crate) fn new(config: &Config, lists: Lists) -> Self {
         let trust = if config.allow_writable { Trust::Anybody } else { Trust::Root };
+        let mut observers = config.observers.clone();
+        observers.push(config.metrics.plugins.clone());
         Self {
             conf_dir: ConfDir::new(config.conf_dir.clone()).trusting(trust),
-            runtime: Runtime::trusting(config.cni_path.clone(), config.limits.clone(), trust),
+            runtime: Runtime::observed(
+                config.cni_path.clone(),
+                config.limits.clone(),
+                trust,
+                observers,
+            ),
             turns: Turns::default(),
             lists,
             add_within: config.add_within,

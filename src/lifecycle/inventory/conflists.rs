@@ -50,21 +50,28 @@ pub(super) fn known(
     conf_dir: &ConfDir,
     networks: &[Network],
 ) -> Result<(Vec<Conflist>, Vec<String>)> {
+    let own = networks.iter().filter_map(|network| network.own_chain.clone());
+    let (lists, problems) = lists(conf_dir, own)?;
+    let conflists = lists.into_iter().map(|(list, file)| Conflist::of(&list, file));
+    Ok((conflists.collect::<Result<_>>()?, problems))
+}
+
+/// The same as they are written, each with its file. `own` are networks' own chains.
+pub(super) fn lists(
+    conf_dir: &ConfDir,
+    own: impl Iterator<Item = NetworkConfigList>,
+) -> Result<(Vec<(NetworkConfigList, Option<PathBuf>)>, Vec<String>)> {
     let listing = conf_dir.list();
+    let in_files = listing.networks.into_iter().filter(|listed| listed.list.makes_interface());
+    let mut lists: Vec<_> = in_files.map(|listed| (listed.list, Some(listed.file))).collect();
     let built_in = embedded()?;
-    let mut conflists = Vec::new();
-    for listed in listing.networks.iter().filter(|listed| listed.list.makes_interface()) {
-        conflists.push(Conflist::of(&listed.list, Some(listed.file.clone()))?);
+    if lists.iter().all(|(list, _)| list.name() != built_in.name()) {
+        lists.push((built_in, None));
     }
-    if conflists.iter().all(|it| it.conflist != built_in.name()) {
-        conflists.push(Conflist::of(&built_in, None)?);
-    }
-    for own in networks.iter().filter_map(|network| network.own_chain.as_ref()) {
-        conflists.push(Conflist::of(own, None)?);
-    }
+    lists.extend(own.map(|list| (list, None)));
     // `validate` reports a conflist that another file hides; it does no harm.
     let problems = listing.problems.iter().filter(|it| !matches!(it, ConfigError::Hidden { .. }));
-    Ok((conflists, problems.map(|problem| chain(problem)).collect()))
+    Ok((lists, problems.map(|problem| chain(problem)).collect()))
 }
 
 impl Conflist {

@@ -6,7 +6,9 @@
 
 mod attachments;
 mod conflists;
+mod figures;
 mod networks;
+mod pools;
 
 use std::path::Path;
 
@@ -24,6 +26,7 @@ use crate::state::Folder;
 pub use attachments::{Attachment, Phase, Port, Removal};
 pub use conflists::{Conflist, Lease};
 pub use networks::Network;
+pub use pools::{Fill, Held, Holder, Owner, fills, holders};
 
 /// The version of [`Inventory`] that this program writes. It stays the same when a field is added, and
 /// changes when a field is removed or changes its meaning.

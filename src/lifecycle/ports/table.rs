@@ -179,6 +179,11 @@ impl Ports {
         }
     }
 
+    /// How many ports are held.
+    pub(crate) fn count(&self) -> usize {
+        self.holders().values().map(|holder| holder.holds.len()).sum()
+    }
+
     /// Releases all ports of the endpoint.
     pub(crate) fn release(&self, endpoint: &EndpointId) {
         self.holders().remove(endpoint);

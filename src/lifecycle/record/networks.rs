@@ -49,6 +49,14 @@ impl Networks {
         self.known().values().cloned().collect()
     }
 
+    /// How many records cannot be read.
+    ///
+    /// # Errors
+    /// The folder cannot be read.
+    pub(crate) fn unreadable(&self) -> Result<usize> {
+        Ok(self.folder.unreadable()?)
+    }
+
     /// Networks that Docker has removed, and that still have something on the host.
     pub(crate) fn removed(&self) -> Vec<Arc<Network>> {
         self.all().into_iter().filter(|network| network.removed).collect()

@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
+use super::kept::{AllKept, Kept};
 use super::{Attachment, AttachmentId};
 use crate::lifecycle::background::Background;
 use crate::lifecycle::blocking::on_blocking_thread;
@@ -13,12 +14,32 @@ use crate::state::Folder;
 #[derive(Debug)]
 pub(crate) struct Records {
     folder: Folder<Attachment>,
+    /// What they contain, for those who only tell it.
+    kept: AllKept,
     background: Background,
 }
 
 impl Records {
-    pub(crate) fn new(folder: Folder<Attachment>, background: Background) -> Self {
-        Self { folder, background }
+    /// The folder has the records of these attachments.
+    pub(crate) fn new<'a>(
+        folder: Folder<Attachment>,
+        attachments: impl Iterator<Item = &'a Attachment>,
+        background: Background,
+    ) -> Self {
+        Self { folder, kept: AllKept::of(attachments), background }
+    }
+
+    /// What is known of every attachment on record, without waiting for the calls that hold them.
+    pub(crate) fn all(&self) -> Vec<(AttachmentId, Kept)> {
+        self.kept.all()
+    }
+
+    /// How many records cannot be read.
+    ///
+    /// # Errors
+    /// The folder cannot be read.
+    pub(crate) fn unreadable(&self) -> Result<usize> {
+        Ok(self.folder.unreadable()?)
     }
 
     /// Writes the attachment's record. When this returns, it is on disk; or it was removed for good, and is
@@ -28,6 +49,7 @@ impl Records {
         if *removed {
             return Ok(());
         }
+        self.kept.put(attachment);
         Ok(self.folder.put(&attachment.id.to_string(), attachment).await?)
     }
 
@@ -45,6 +67,7 @@ impl Records {
         if *removed {
             return;
         }
+        self.kept.put(attachment);
         let (records, attachment) = (Arc::clone(self), attachment.clone());
         self.background.spawn(async move {
             let kept = records.folder.put(&attachment.id.to_string(), &attachment).await;
@@ -60,6 +83,7 @@ impl Records {
     pub(crate) async fn remove(&self, attachment: &Attachment) -> Result<()> {
         let mut removed = attachment.turn.removed.lock().await;
         self.folder.remove(&attachment.id.to_string()).await?;
+        self.kept.remove(attachment.id);
         *removed = true;
         Ok(())
     }
@@ -103,9 +127,10 @@ mod tests {
         let state = tempfile::tempdir().unwrap();
         let (folder, _) = Folder::<Attachment>::open(state.path()).unwrap();
         let background = Background::default();
-        let records = Arc::new(Records::new(folder, background.clone()));
+        let records = Arc::new(Records::new(folder, std::iter::empty(), background.clone()));
         let attachment = attachment(PhaseName::Deleting);
         records.keep(&attachment).await.unwrap();
+        assert_eq!(records.all().len(), 1);
         // Both have to wait, and end in this order.
         let turn = attachment.turn.removed.lock().await;
         let (copy, other) = (attachment.clone(), attachment.clone());
@@ -124,6 +149,6 @@ mod tests {
         write.await.unwrap().unwrap();
         records.keep_soon(&attachment).await;
         background.drain().await;
-        assert_eq!(records.ids().await.unwrap().len(), 0);
+        assert_eq!((records.ids().await.unwrap().len(), records.all().len()), (0, 0));
     }
 }

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use super::{Cell, Removals};
 use crate::lifecycle::error::{Result, chain};
 use crate::lifecycle::record::Attachment;
+use crate::metrics::Step;
 use crate::netns;
 
 impl Removals {
@@ -58,7 +59,11 @@ impl Removals {
         let mut content = cell.content.lock().await;
         let Some(attachment) = content.as_mut() else { return Ok(()) };
         let (id, endpoint) = (attachment.id, attachment.endpoint.short().to_owned());
-        let Err(cause) = self.take_back(attachment).await else {
+        let begun = Instant::now();
+        let taken = self.take_back(attachment).await;
+        let conflist = attachment.list.name();
+        self.metrics.happened.step_ended(Step::Detach, conflist, begun.elapsed(), taken.is_ok());
+        let Err(cause) = taken else {
             tracing::info!(attachment = %id, endpoint, "attachment removed");
             self.orphans.remove(cell, &mut content);
             return Ok(());

@@ -9,6 +9,7 @@ use crate::lifecycle::host::Chains;
 use crate::lifecycle::interface::Interfaces;
 use crate::lifecycle::ports::Ports;
 use crate::lifecycle::record::{Attachment, Records};
+use crate::metrics::Metrics;
 
 /// Removes attachments, and knows the orphans.
 #[derive(Debug)]
@@ -17,6 +18,7 @@ pub(crate) struct Removals {
     pub(super) interfaces: Arc<Interfaces>,
     pub(super) ports: Arc<Ports>,
     pub(super) records: Arc<Records>,
+    pub(super) metrics: Arc<Metrics>,
     pub(super) gate: Gate,
     pub(super) background: Background,
     pub(super) orphans: Orphans,
@@ -29,6 +31,7 @@ impl Removals {
         interfaces: &Arc<Interfaces>,
         ports: &Arc<Ports>,
         records: &Arc<Records>,
+        metrics: &Arc<Metrics>,
         gate: &Gate,
         background: &Background,
     ) -> Self {
@@ -37,6 +40,7 @@ impl Removals {
             interfaces: Arc::clone(interfaces),
             ports: Arc::clone(ports),
             records: Arc::clone(records),
+            metrics: Arc::clone(metrics),
             gate: gate.clone(),
             background: background.clone(),
             orphans: Orphans::default(),

@@ -9,6 +9,7 @@ mod execution;
 mod fake;
 mod fuzz;
 mod netns;
+mod observer;
 mod real;
 mod request;
 mod verbs;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cnm_cni::lifecycle::Driver;
-use cnm_cni::server::{self, Opening, SocketFile, Undrained};
+use cnm_cni::server::{self, Calls, Opening, SocketFile, Undrained};
 use tempfile::TempDir;
 use tokio::net::UnixListener;
 use tokio::task::JoinHandle;
@@ -42,7 +42,13 @@ impl Door {
         let listener = UnixListener::from_std(listener).unwrap();
         let (opening, stop) = (Opening::default(), CancellationToken::new());
         let limit = Duration::from_secs(10);
-        let serving = tokio::spawn(server::serve(listener, opening.clone(), stop.clone(), limit));
+        let serving = tokio::spawn(server::serve(
+            listener,
+            opening.clone(),
+            Calls::default(),
+            stop.clone(),
+            limit,
+        ));
         Self { folder, opening, stop, serving, _file: file }
     }
 

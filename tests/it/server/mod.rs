@@ -6,6 +6,7 @@ pub(crate) mod client;
 pub(crate) mod dockerd;
 mod door;
 mod driver;
+mod metrics;
 pub(crate) mod process;
 mod replay;
 mod sequences;

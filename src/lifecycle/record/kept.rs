@@ -1,0 +1,77 @@
+//! What is told of the attachments on record without waiting for the calls that hold them.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use ipnet::IpNet;
+
+use super::{Attachment, AttachmentId, PhaseName};
+use crate::cni::NetworkConfigList;
+use crate::cnm::NetworkId;
+
+/// An attachment, as its record has it.
+#[derive(Debug, Clone)]
+pub(crate) struct Kept {
+    pub(crate) list: Arc<NetworkConfigList>,
+    pub(crate) network: NetworkId,
+    pub(crate) phase: PhaseName,
+    pub(crate) addresses: Vec<IpNet>,
+    /// The state of its removal, if it is being removed.
+    pub(crate) removal: Option<KeptRemoval>,
+}
+
+/// The state of a removal.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct KeptRemoval {
+    /// When it began, in seconds since 1970.
+    pub(crate) since: u64,
+    /// DEL has failed.
+    pub(crate) failed: bool,
+    pub(crate) given_up: bool,
+}
+
+impl Kept {
+    fn of(attachment: &Attachment) -> Self {
+        let ips = attachment.result().into_iter().flat_map(|result| &result.ips);
+        Self {
+            list: Arc::clone(&attachment.list),
+            network: attachment.network.clone(),
+            phase: attachment.phase.name(),
+            addresses: ips.map(|ip| ip.address).collect(),
+            removal: attachment.removal().map(|removal| KeptRemoval {
+                since: removal.since,
+                failed: !removal.is_first_attempt(),
+                given_up: removal.given_up(),
+            }),
+        }
+    }
+}
+
+/// The attachments on record.
+#[derive(Debug, Default)]
+pub(super) struct AllKept(Mutex<HashMap<AttachmentId, Kept>>);
+
+impl AllKept {
+    pub(super) fn of<'a>(attachments: impl Iterator<Item = &'a Attachment>) -> Self {
+        let kept = attachments.map(|attachment| (attachment.id, Kept::of(attachment)));
+        Self(Mutex::new(kept.collect()))
+    }
+
+    pub(super) fn put(&self, attachment: &Attachment) {
+        let kept = Kept::of(attachment);
+        self.lock().insert(attachment.id, kept);
+    }
+
+    pub(super) fn remove(&self, id: AttachmentId) {
+        self.lock().remove(&id);
+    }
+
+    pub(super) fn all(&self) -> Vec<(AttachmentId, Kept)> {
+        self.lock().iter().map(|(id, kept)| (*id, kept.clone())).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<AttachmentId, Kept>> {
+        // The map is whole even if a holder panicked: every change is one insert or remove.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
