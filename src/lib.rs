@@ -24,12 +24,13 @@
 //! |---|---|
 //! | `cli` (with `main`) | everything |
 //! | `server` | `lifecycle`, `cnm`, `crash`, `flock`, `plain` |
-//! | `lifecycle` | `translate`, `cni`, `netns`, `netlink`, `sysctl`, `state`, `cnm`, `process`, `trust`, `blocking`, `crash` |
+//! | `lifecycle` | `translate`, `cni`, `netns`, `netlink`, `sysctl`, `state`, `journal`, `cnm`, `process`, `trust`, `blocking`, `crash` |
 //! | `translate` | the types of `cnm` and `cni`, `nearest` |
 //! | `netlink` | `netns`, `crash` |
 //! | `sysctl` | `netns` |
 //! | `docker` | `http` |
 //! | `state` | `blocking`, `crash`, `durable`, `flock`, `trust` |
+//! | `journal` | `cnm`, `plain`, `trust` |
 //! | `flock` | `trust` |
 //! | `cni` | `process`, `durable`, `trust`, `plain`, `nearest`, `crash` |
 //! | `process` | `trust`, `plain`, `crash` |
@@ -49,6 +50,7 @@ pub mod docker;
 mod durable;
 mod flock;
 pub mod http;
+pub mod journal;
 pub mod lifecycle;
 mod mounts;
 mod nearest;

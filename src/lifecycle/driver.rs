@@ -6,11 +6,13 @@ use super::background::{Background, Gate};
 use super::config::Most;
 use super::error::Result;
 use super::facts::Facts;
+use super::history::History;
 use super::host::{Chains, Isolation};
 use super::interface::Interfaces;
 use super::ports::{Ports, Publisher};
 use super::record::{Endpoints, Inherited, Networks, Records, Unseen, Watched};
 use super::removal::Removals;
+use crate::journal::Journal;
 
 /// The driver: every method of the remote driver protocol, without the wire.
 ///
@@ -24,6 +26,7 @@ pub struct Driver {
     pub(crate) facts: Arc<Facts>,
     /// The kernel's id of the current boot.
     pub(crate) boot_id: Arc<str>,
+    pub(crate) history: History,
     pub(crate) most: Most,
     /// Whether DeleteEndpoint is answered only once DEL has run.
     pub(crate) sync_delete: bool,
@@ -51,8 +54,15 @@ impl Driver {
         self.isolation.ensure(&self.networks, &self.interfaces.own).await
     }
 
+    /// The history of this driver, for those who know names.
+    #[must_use]
+    pub fn journal(&self) -> Journal {
+        self.history.journal().clone()
+    }
+
     /// Waits until the work in the background has ended.
     pub async fn drain(&self) {
         self.background.drain().await;
+        self.history.stopped().await;
     }
 }

@@ -11,11 +11,13 @@ use super::driver::Driver;
 use super::error::{Result, chain};
 use super::facts::Facts;
 use super::garbage::{collect, dockerds, start};
+use super::history::History;
 use super::host::{Chains, Isolation, Lists};
 use super::interface::Interfaces;
 use super::ports::{Ports, Publisher};
 use super::record::{Attachment, Endpoints, Network, Networks, Records};
 use super::removal::Removals;
+use crate::journal::Journal;
 use crate::state::Folder;
 
 impl Driver {
@@ -37,6 +39,7 @@ impl Driver {
         if let Err(error) = driver.isolate().await {
             tracing::error!(error = chain(&error), "networks may not be kept apart");
         }
+        driver.tell_start(interrupted.len());
         start::remove(&driver, interrupted);
         driver.take_down_removed();
         watch::begin_again(&driver);
@@ -70,21 +73,28 @@ impl Driver {
                  remove the file, and 'cnm-cni gc' collects what is left");
         }
         let boot_id = start::boot_id()?;
+        let history = History::new(Journal::open(&config.state_dir));
+        history.journal().names().begin_with(
+            attachments.records.iter().map(|it| (it.endpoint.clone(), it.network.clone())),
+            networks.records.iter().map(|network| network.id.clone()),
+        );
         let ports = Arc::new(Ports::of(attachments.records.iter()));
         let attachments = start::part(attachments.records, &boot_id);
         let background = Background::default();
         let gate = Gate::new(config.limits.parallel);
         let records = Arc::new(Records::new(attachment_folder, background.clone()));
-        let chains = Arc::new(Chains::new(config, lists));
+        let chains = Arc::new(Chains::new(config, lists, Arc::new(history.clone())));
         let interfaces = Arc::new(Interfaces::new(netns_dir, attachments.live.iter())?);
         let networks = Arc::new(Networks::new(network_folder, networks.records));
         let endpoints = Arc::new(Endpoints::holding(attachments.live));
         let publisher =
             Publisher::new(&ports, &networks, &endpoints, &interfaces, &records, &chains);
-        let removals = Removals::new(&chains, &interfaces, &ports, &records, &gate, &background);
+        let removals =
+            Removals::new(&chains, &interfaces, &ports, &records, &history, &gate, &background);
         let driver = Self {
             facts: Arc::new(Facts::of(config)),
             boot_id: boot_id.into(),
+            history,
             most: config.most,
             sync_delete: config.sync_delete,
             networks,
@@ -105,6 +115,11 @@ impl Driver {
         };
         driver.chains.warn_of_untrusted();
         Ok((driver, attachments.interrupted))
+    }
+
+    fn tell_start(&self, interrupted: usize) {
+        let (networks, attachments) = (self.networks.all().len(), self.endpoints.count());
+        self.history.started(networks, attachments, interrupted);
     }
 
     /// `Plugin.Activate`, which every dockerd calls before it calls anything else. What the last dockerd

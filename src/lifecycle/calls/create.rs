@@ -14,6 +14,7 @@ use crate::cnm::{
 use crate::lifecycle::driver::Driver;
 use crate::lifecycle::error::{Error, Result};
 use crate::lifecycle::garbage::dockerds;
+use crate::lifecycle::history::Asked;
 use crate::lifecycle::host::forward;
 use crate::lifecycle::interface::Fresh;
 use crate::lifecycle::port_error::PortError;
@@ -70,8 +71,22 @@ impl Driver {
         &self,
         request: CreateEndpointRequest,
     ) -> Result<CreateEndpointResponse> {
+        let mut asked =
+            Asked::now("CreateEndpoint", &request.network_id, Some(&request.endpoint_id));
+        let created = self.create(&mut asked, request).await;
+        self.history.ended(&asked, created)
+    }
+}
+
+impl Driver {
+    async fn create(
+        &self,
+        asked: &mut Asked,
+        request: CreateEndpointRequest,
+    ) -> Result<CreateEndpointResponse> {
         self.inherited.seen_by_dockerd(&request.endpoint_id);
         let network = self.networks.get(&request.network_id)?;
+        asked.conflist = Some(network.conflist.clone());
         let options = EndpointOptions::read(&request.options)?;
         let mut slot = self.endpoints.lock(&request.endpoint_id).await;
         match slot.as_ref().map(Attachment::made) {
@@ -84,7 +99,7 @@ impl Driver {
         dockerds::evict_inherited(self, &claims).await;
         self.removals.wait_for(&claims, waits::limit()).await?;
         let going = self.removals.going(&network.conflist);
-        let made = self.make(&mut slot, &network, &options, &request).await;
+        let made = self.make(&mut slot, &network, &options, &request, asked).await;
         let interface = match made {
             // One of these orphans may still have what this endpoint needs.
             Err(cause) if !going.is_empty() && cause.may_be_a_conflict() => {
@@ -94,11 +109,14 @@ impl Driver {
                 if self.removals.wait_for(&claims, limit).await.is_err() {
                     return Err(cause.beside(remaining));
                 }
-                let made = self.make(&mut slot, &network, &options, &request).await;
+                let made = self.make(&mut slot, &network, &options, &request, asked).await;
                 made.map_err(|cause| cause.beside(remaining))?
             }
             made => made?,
         };
+        if let Some(attachment) = slot.as_ref() {
+            self.history.attached(asked, attachment);
+        }
         Ok(CreateEndpointResponse { interface })
     }
 }
@@ -111,6 +129,7 @@ impl Driver {
         network: &Network,
         options: &EndpointOptions,
         request: &CreateEndpointRequest,
+        asked: &mut Asked,
     ) -> Result<EndpointInterface> {
         let _ahead = self.gate.ahead(&request.endpoint_id);
         let interface = &request.interface;
@@ -125,6 +144,7 @@ impl Driver {
         };
         let endpoint = request.endpoint_id.clone();
         let attachment = self.intend(network, list, endpoint, options, interface)?;
+        asked.attachments.push(attachment.id.to_string());
         let attachment = slot.insert(attachment);
         let (cause, result, plugins_run) = match self.prepare(attachment).await {
             Err(cause) => (cause, None, Some(0)),
@@ -138,6 +158,7 @@ impl Driver {
         };
         attachment.begin_removal_with(|removal, left| {
             removal.plugins_run = plugins_run;
+            removal.refused = true;
             left.result = result;
         });
         Err(cause.undone(self.removals.detach(slot).await))

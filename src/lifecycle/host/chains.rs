@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use super::{Lists, Turns};
 use crate::cni::{
-    self, AttachResult, ConfDir, ConfigError, Listing, NetworkConfigList, Runtime, Trust,
+    self, AttachResult, ConfDir, ConfigError, Listing, NetworkConfigList, Observer, Runtime, Trust,
     ValidAttachment,
 };
 use crate::lifecycle::blocking::on_blocking_thread;
@@ -33,15 +33,17 @@ pub(crate) struct Chains {
 }
 
 impl Chains {
-    pub(crate) fn new(config: &Config, lists: Lists) -> Self {
+    /// `observer` is told of each run of a plugin, as are those of the configuration.
+    pub(crate) fn new(config: &Config, lists: Lists, observer: Arc<dyn Observer>) -> Self {
         let trust = if config.allow_writable { Trust::Anybody } else { Trust::Root };
+        let observers = config.observers.iter().cloned().chain([observer]).collect();
         Self {
             conf_dir: ConfDir::new(config.conf_dir.clone()).trusting(trust),
             runtime: Runtime::observed(
                 config.cni_path.clone(),
                 config.limits.clone(),
                 trust,
-                config.observers.clone(),
+                observers,
             ),
             turns: Turns::default(),
             lists,

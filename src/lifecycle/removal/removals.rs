@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::{Cell, Orphans, Withdrawals};
 use crate::lifecycle::background::{Background, Gate};
 use crate::lifecycle::error::{Result, chain};
+use crate::lifecycle::history::History;
 use crate::lifecycle::host::Chains;
 use crate::lifecycle::interface::Interfaces;
 use crate::lifecycle::ports::Ports;
@@ -17,6 +18,7 @@ pub(crate) struct Removals {
     pub(super) interfaces: Arc<Interfaces>,
     pub(super) ports: Arc<Ports>,
     pub(super) records: Arc<Records>,
+    pub(super) history: History,
     pub(super) gate: Gate,
     pub(super) background: Background,
     pub(super) orphans: Orphans,
@@ -29,6 +31,7 @@ impl Removals {
         interfaces: &Arc<Interfaces>,
         ports: &Arc<Ports>,
         records: &Arc<Records>,
+        history: &History,
         gate: &Gate,
         background: &Background,
     ) -> Self {
@@ -37,6 +40,7 @@ impl Removals {
             interfaces: Arc::clone(interfaces),
             ports: Arc::clone(ports),
             records: Arc::clone(records),
+            history: history.clone(),
             gate: gate.clone(),
             background: background.clone(),
             orphans: Orphans::default(),
