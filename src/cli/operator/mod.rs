@@ -5,8 +5,11 @@
 //! | `status` | `cnm-cni`, `cnm-cni status`: one screen |
 //! | `ls`, `net`, `show`, `pools` | who has what |
 //! | `check`, `doctor` | whether it works |
+//! | `events` | what happened |
 //! | `ports`, `orphans`, `gc` | ports; what is not removed yet |
 //! | `known` | what the driver has, with Docker's names |
+//! | `plugins` | the plugins of the last hour |
+//! | `happened` | events with names, and which of them are wanted |
 //! | `names`, `docker` | Docker's names |
 //! | `thing` | what a user may mean by a word |
 //! | `ping` | asking for an answer from inside of a container |
@@ -17,13 +20,16 @@ mod agree;
 mod check;
 mod docker;
 mod doctor;
+mod events;
 mod gc;
+mod happened;
 mod known;
 mod ls;
 mod names;
 mod net;
 mod orphans;
 mod ping;
+mod plugins;
 mod pools;
 mod ports;
 mod short;
@@ -52,6 +58,7 @@ pub(super) enum Verb {
     Check(check::Args),
     Orphans(orphans::Args),
     Gc(gc::Args),
+    Events(events::Args),
 }
 
 impl Verb {
@@ -70,6 +77,7 @@ impl Verb {
             Self::Check(args) => check::run(&args, outer),
             Self::Orphans(args) => orphans::run(args, outer),
             Self::Gc(args) => gc::run(&args),
+            Self::Events(args) => events::run(&args, outer).map(told),
         }
     }
 }
