@@ -28,7 +28,8 @@
 //! | `translate` | the types of `cnm` and `cni`, `nearest` |
 //! | `netlink` | `netns`, `crash` |
 //! | `sysctl` | `netns` |
-//! | `docker` | `http` |
+//! | `follower` | `docker`, `journal`, `cnm` |
+//! | `docker` | `http`, `cnm` |
 //! | `state` | `blocking`, `crash`, `durable`, `flock`, `trust` |
 //! | `journal` | `cnm`, `plain`, `trust` |
 //! | `flock` | `trust` |
@@ -49,6 +50,7 @@ mod crash;
 pub mod docker;
 mod durable;
 mod flock;
+pub mod follower;
 pub mod http;
 pub mod journal;
 pub mod lifecycle;
