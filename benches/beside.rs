@@ -123,7 +123,8 @@ impl Side {
     fn start(&self) -> Result<Running> {
         let path = |name: &str| self.folder.join(name).into_os_string();
         let mut command = Command::new(&self.program);
-        command.args(["serve", "--gc-interval=0", "--max-attachments=2000"]);
+        // Its log has a line for each call and each plugin.
+        command.args(["serve", "--gc-interval=0", "--max-attachments=2000", "--log-level=debug"]);
         for (flag, name) in [
             ("--conf-dir", "conf"),
             ("--cni-path", "bin"),

@@ -1,10 +1,10 @@
-//! One HTTP request over a Unix socket.
+//! One HTTP request over a Unix socket, and an answer that may have no end.
 
 use std::os::unix::net::SocketAddr;
 use std::path::Path;
 
 use http_body_util::{BodyExt, Full};
-use hyper::body::Bytes;
+use hyper::body::{Bytes, Incoming};
 use hyper::header::{CONTENT_TYPE, HOST};
 use hyper::{Method, Request, Response};
 use hyper_util::client::legacy::Client;
@@ -40,6 +40,21 @@ pub async fn exchange(
     path: &str,
     body: Vec<u8>,
 ) -> Result<Response<Bytes>, Error> {
+    let (head, body) = begin(socket, method, path, body).await?.into_parts();
+    let body = body.collect().await.map_err(Error::CutOff)?;
+    Ok(Response::from_parts(head, body.to_bytes()))
+}
+
+/// The same, and waits only for the head of the answer. The connection ends with the returned body.
+///
+/// # Errors
+/// The socket does not exist, no process listens there, or the process closes the connection.
+pub async fn begin(
+    socket: &Path,
+    method: Method,
+    path: &str,
+    body: Vec<u8>,
+) -> Result<Response<Incoming>, Error> {
     // The library takes any text for a path, and its own form of it for a host.
     SocketAddr::from_pathname(socket).map_err(Error::Path)?;
     let uri = Uri::new(socket.to_str().ok_or(Error::NotText)?, path);
@@ -48,10 +63,7 @@ pub async fn exchange(
         request = request.header(CONTENT_TYPE, "application/json");
     }
     let request = request.body(Full::new(Bytes::from(body)))?;
-    let answer = Client::unix().request(request).await;
-    let (head, body) = answer.map_err(|error| Error::Unanswered(innermost(&error)))?.into_parts();
-    let body = body.collect().await.map_err(Error::CutOff)?;
-    Ok(Response::from_parts(head, body.to_bytes()))
+    Client::unix().request(request).await.map_err(|error| Error::Unanswered(innermost(&error)))
 }
 
 /// The library's own message says less than its cause, such as `Permission denied (os error 13)`.

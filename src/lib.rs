@@ -24,13 +24,15 @@
 //! |---|---|
 //! | `cli` (with `main`) | everything |
 //! | `server` | `lifecycle`, `metrics`, `cnm`, `crash`, `flock`, `plain` |
-//! | `lifecycle` | `metrics`, `translate`, `cni`, `netns`, `netlink`, `sysctl`, `state`, `cnm`, `process`, `trust`, `blocking`, `crash` |
+//! | `lifecycle` | `metrics`, `translate`, `cni`, `netns`, `netlink`, `sysctl`, `state`, `journal`, `cnm`, `process`, `trust`, `blocking`, `crash` |
 //! | `metrics` | `cni`, `translate` |
 //! | `translate` | the types of `cnm` and `cni`, `nearest` |
 //! | `netlink` | `netns`, `crash` |
 //! | `sysctl` | `netns` |
-//! | `docker` | `http` |
+//! | `follower` | `docker`, `journal`, `cnm` |
+//! | `docker` | `http`, `cnm` |
 //! | `state` | `blocking`, `crash`, `durable`, `flock`, `trust` |
+//! | `journal` | `cnm`, `plain`, `trust` |
 //! | `flock` | `trust` |
 //! | `cni` | `process`, `durable`, `trust`, `plain`, `nearest`, `crash` |
 //! | `process` | `trust`, `plain`, `crash` |
@@ -49,7 +51,9 @@ mod crash;
 pub mod docker;
 mod durable;
 mod flock;
+pub mod follower;
 pub mod http;
+pub mod journal;
 pub mod lifecycle;
 pub mod metrics;
 mod mounts;

@@ -1,4 +1,5 @@
-//! Logs: lines for people or JSON for machines, always on standard error.
+//! Logs: lines for people or JSON for machines, on standard error; or, instead of lines for people, what
+//! systemd's journal takes.
 //!
 //! Plugins, containers and users choose some of what is logged. In lines for people one place makes it safe
 //! to show: the format of fields. JSON has its own escapes.
@@ -16,6 +17,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, fmt, registry};
 
+use super::journald;
 use crate::plain;
 
 /// How much is logged, and how.
@@ -26,7 +28,8 @@ pub(super) struct Args {
     #[arg(long, value_name = "LEVEL", global = true, display_order = 99)]
     #[arg(env = "CNM_CNI_LOG_LEVEL")]
     log_level: Option<Level>,
-    /// Lines for people (with colour on a terminal, unless NO_COLOR is set), or JSON
+    /// Lines for people (with colour on a terminal, unless NO_COLOR is set; in systemd's journal each field
+    /// is one of the journal, as F_CONTAINER), or JSON
     #[arg(long, value_name = "FORMAT", global = true, display_order = 100)]
     #[arg(env = "CNM_CNI_LOG_FORMAT", default_value = "text")]
     log_format: Format,
@@ -61,8 +64,9 @@ pub(super) fn start(args: &Args, default: Level) {
         .with_default(level.min(LevelFilter::WARN))
         .with_target(env!("CARGO_CRATE_NAME"), level);
     let lines = fmt::layer().with_writer(stderr);
-    let lines = match args.log_format {
-        Format::Text => {
+    let lines = match (args.log_format, journald::connected()) {
+        (Format::Text, Some(journald)) => journald.boxed(),
+        (Format::Text, None) => {
             let uncoloured = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
             lines
                 .fmt_fields(debug_fn(field).delimited(" "))
@@ -70,7 +74,7 @@ pub(super) fn start(args: &Args, default: Level) {
                 .with_ansi(!uncoloured && stderr().is_terminal())
                 .boxed()
         }
-        Format::Json => lines.json().flatten_event(true).with_span_list(false).boxed(),
+        (Format::Json, _) => lines.json().flatten_event(true).with_span_list(false).boxed(),
     };
     registry().with(lines.with_filter(targets)).init();
 }

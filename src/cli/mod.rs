@@ -11,6 +11,7 @@ mod documents;
 mod explain;
 mod folders;
 mod host_root;
+mod journald;
 mod logging;
 mod network_options;
 mod new_network;

@@ -113,11 +113,21 @@ fn json<T: Serialize>(value: &T) -> anyhow::Result<String> {
 
 /// Writes to standard output.
 pub(super) fn write(text: &str) -> anyhow::Result<()> {
+    write_on(text).map(drop)
+}
+
+/// The same; returns whether there is somebody who reads it.
+pub(super) fn write_on(text: &str) -> anyhow::Result<bool> {
     match stdout().write_all(text.as_bytes()) {
         // The reader has closed the pipe.
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-        written => written.context("cannot write to standard output"),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
+        written => written.map(|()| true).context("cannot write to standard output"),
     }
+}
+
+/// A value as one line of JSON that is safe to show.
+pub(super) fn json_line<T: Serialize>(value: &T) -> anyhow::Result<String> {
+    Ok(plain::json(&serde_json::to_string(value)?).into_owned() + "\n")
 }
 
 /// One line of a text, with others' text in it made safe to show.

@@ -17,6 +17,8 @@ use super::folders::Folders;
 use super::seconds::{ANY, SOME, seconds};
 use super::{activation, host_root, network_options};
 use crate::cni::{Limits, Trust};
+use crate::docker::{Docker, Wanted};
+use crate::follower;
 use crate::lifecycle::{Config, Driver, Most};
 use crate::metrics::Metrics;
 use crate::server::{self, MetricsAddress};
@@ -100,6 +102,15 @@ pub(super) struct Args {
     /// figures
     #[arg(long, env = "CNM_CNI_METRICS_PUBLIC", value_parser = BoolishValueParser::new())]
     metrics_public: bool,
+
+    /// Docker's socket, as unix:///run/docker.sock: it is asked for names of containers, for the journal
+    /// [default: DOCKER_HOST, or unix:///var/run/docker.sock]
+    #[arg(long, value_name = "HOST", env = "CNM_CNI_DOCKER")]
+    docker: Option<String>,
+
+    /// Do not ask Docker for names: the journal then has ids alone
+    #[arg(long, env = "CNM_CNI_NO_DOCKER", value_parser = BoolishValueParser::new())]
+    no_docker: bool,
 
     /// Seconds that calls under way have to end, once the driver is stopped
     #[arg(long, value_name = "SECONDS", env = "CNM_CNI_DRAIN_TIMEOUT", default_value = "30")]
@@ -246,6 +257,9 @@ async fn serve(args: Args, listener: UnixListener) -> anyhow::Result<()> {
         opened = Driver::open(config) => opened.context("cannot open the driver's records")?,
         name = signals.next() => bail!("stopped by {name} before the driver was ready"),
     };
+    if !args.no_docker {
+        follow_docker(args.docker, &driver);
+    }
     opening.done(Arc::new(driver));
     info!(socket = %socket.display(), version = env!("CARGO_PKG_VERSION"), "listening");
     activation::ready();
@@ -266,6 +280,16 @@ async fn serve(args: Args, listener: UnixListener) -> anyhow::Result<()> {
             warn!(signal = name, "stopping at once");
             bail!("stopped by a second signal while calls were under way")
         }
+    }
+}
+
+/// Follows Docker's names beside everything else, until the program ends.
+fn follow_docker(host: Option<String>, driver: &Driver) {
+    // Whose context root has chosen says nothing of the Docker that calls this driver.
+    let context = host.is_none().then(|| "default".to_owned());
+    match Docker::find(&Wanted { host, context, config: None }) {
+        Ok(docker) => drop(tokio::spawn(follower::follow(docker, driver.journal()))),
+        Err(error) => warn!(%error, "the journal has no names of containers"),
     }
 }
 

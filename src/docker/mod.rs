@@ -1,9 +1,10 @@
 //! Asking Docker, over the Unix socket that its own command line would use.
 //!
-//! Only for tools. The driver must not ask while it serves a call: Docker waits for its drivers, and would
-//! wait for ever.
+//! The driver must not ask while it serves a call: Docker waits for its drivers, and would wait for ever. So
+//! only tools ask, and the follower, which no call waits for.
 
 mod error;
+mod events;
 mod find;
 mod types;
 
@@ -17,15 +18,20 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 
 pub use error::Error;
+pub use events::{Actor, Event, Events};
 pub use find::Wanted;
-pub use types::{Container, Endpoint, Network};
+pub use types::{Attached, AttachedContainer, Container, Endpoint, Network, Started, State};
 
 use error::Result;
 
-use crate::http::exchange;
+use crate::cnm::NetworkId;
+use crate::http::{begin, exchange};
 
 /// The limit for reads. A table without names is better than a table that comes late.
 const READ_WITHIN: Duration = Duration::from_secs(1);
+
+/// How long Docker may take to begin with its events. While it starts, it answers nobody.
+const UNTIL_BEGUN: Duration = Duration::from_secs(60);
 
 /// A dockerd of this machine.
 #[derive(Debug, Clone)]
@@ -63,6 +69,53 @@ impl Docker {
     pub async fn networks(&self, driver: &str) -> Result<Vec<Network>> {
         let filters = json!({ "driver": [driver] }).to_string();
         self.read(&format!("/networks?filters={}", escaped(&filters))).await
+    }
+
+    /// The containers that a network has in its configuration, also those that do not run.
+    ///
+    /// # Errors
+    /// Docker does not answer within a second, or refuses.
+    pub async fn containers_with(&self, network: &NetworkId) -> Result<Vec<Container>> {
+        let filters = json!({ "network": [network.as_str()] }).to_string();
+        self.read(&format!("/containers/json?all=1&filters={}", escaped(&filters))).await
+    }
+
+    /// The containers whose endpoints are on a network now.
+    ///
+    /// # Errors
+    /// Docker does not answer within a second, or refuses.
+    pub async fn attached_to(&self, network: &NetworkId) -> Result<Attached> {
+        self.read(&format!("/networks/{network}")).await
+    }
+
+    /// How a container was started the last time.
+    ///
+    /// # Errors
+    /// Docker does not answer within a second, or refuses.
+    pub async fn started(&self, container: &str) -> Result<Started> {
+        self.read(&format!("/containers/{}/json", escaped(container))).await
+    }
+
+    /// What happens to containers and networks from now on, as far as it is about names.
+    ///
+    /// # Errors
+    /// Docker does not answer, or refuses.
+    pub async fn events(&self) -> Result<Events> {
+        let filters = json!({
+            "type": ["container", "network"],
+            "event": ["create", "rename", "connect"],
+        });
+        let path = format!("/events?filters={}", escaped(&filters.to_string()));
+        let socket = || self.socket.clone();
+        let answer = timeout(UNTIL_BEGUN, begin(&self.socket, Method::GET, &path, Vec::new()))
+            .await
+            .map_err(|_| Error::TooSlow { socket: socket(), limit: UNTIL_BEGUN })?
+            .map_err(|cause| Error::Unreachable { socket: socket(), cause })?;
+        let status = answer.status();
+        match status.is_success() {
+            true => Ok(Events::of(answer.into_body(), socket())),
+            false => Err(Error::Refused { status, message: format!("no events: {status}") }),
+        }
     }
 
     /// Makes a network, as `POST /networks/create` takes it; returns its id. There is no limit, because

@@ -59,6 +59,46 @@ pub struct Network {
     pub options: BTreeMap<String, String>,
 }
 
+/// A network, with what is attached to it now.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Attached {
+    /// Its name.
+    pub name: String,
+    /// Its endpoints, by their containers' ids.
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub containers: BTreeMap<String, AttachedContainer>,
+}
+
+/// A container's endpoint in a network, seen from the network.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct AttachedContainer {
+    /// The container's name.
+    #[serde(rename = "Name")]
+    pub name: String,
+    /// The endpoint's id.
+    #[serde(rename = "EndpointID")]
+    pub endpoint: String,
+}
+
+/// How a container was started the last time.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Started {
+    /// What came of it.
+    pub state: State,
+}
+
+/// The state of a container.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct State {
+    /// Why it could not be started; empty if it could.
+    #[serde(default)]
+    pub error: String,
+}
+
 impl Container {
     /// The name from the user or from Docker; its id if there is none.
     #[must_use]
@@ -81,7 +121,7 @@ fn endpoints<'de, D: Deserializer<'de>>(
 }
 
 /// Docker also writes `null` for an empty value.
-fn null_as_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
+pub(super) fn null_as_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
     deserializer: D,
 ) -> Result<T, D::Error> {
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())

@@ -6,11 +6,13 @@ use super::background::{Background, Gate};
 use super::config::Most;
 use super::error::{Error, Result};
 use super::facts::Facts;
+use super::history::History;
 use super::host::{Chains, Isolation};
 use super::interface::Interfaces;
 use super::ports::{Ports, Publisher};
 use super::record::{Endpoints, Inherited, Networks, Records, Unseen, Watched};
 use super::removal::Removals;
+use crate::journal::Journal;
 use crate::metrics::Metrics;
 
 /// The driver: every method of the remote driver protocol, without the wire.
@@ -25,6 +27,7 @@ pub struct Driver {
     pub(crate) facts: Arc<Facts>,
     /// The kernel's id of the current boot.
     pub(crate) boot_id: Arc<str>,
+    pub(crate) history: History,
     pub(crate) most: Most,
     /// Whether DeleteEndpoint is answered only once DEL has run.
     pub(crate) sync_delete: bool,
@@ -55,6 +58,12 @@ impl Driver {
         self.isolation.ensure(&self.networks, &self.interfaces.own).await
     }
 
+    /// The history of this driver, for those who know names.
+    #[must_use]
+    pub fn journal(&self) -> Journal {
+        self.history.journal().clone()
+    }
+
     /// Counts what failed because a port could not be had.
     pub(crate) fn count_port_conflict<T>(&self, outcome: &Result<T>) {
         if let Err(Error::Port(error)) = outcome {
@@ -65,5 +74,6 @@ impl Driver {
     /// Waits until the work in the background has ended.
     pub async fn drain(&self) {
         self.background.drain().await;
+        self.history.stopped().await;
     }
 }

@@ -11,11 +11,13 @@ use super::driver::Driver;
 use super::error::{Result, chain};
 use super::facts::Facts;
 use super::garbage::{collect, dockerds, start};
+use super::history::History;
 use super::host::{Chains, Isolation, Lists};
 use super::interface::Interfaces;
 use super::ports::{Ports, Publisher};
 use super::record::{Attachment, Endpoints, Network, Networks, Records};
 use super::removal::Removals;
+use crate::journal::Journal;
 use crate::state::Folder;
 
 impl Driver {
@@ -37,6 +39,7 @@ impl Driver {
         if let Err(error) = driver.isolate().await {
             tracing::error!(error = chain(&error), "networks may not be kept apart");
         }
+        driver.tell_start(interrupted.len());
         start::remove(&driver, interrupted);
         driver.take_down_removed();
         watch::begin_again(&driver);
@@ -70,24 +73,29 @@ impl Driver {
                  remove the file, and 'cnm-cni gc' collects what is left");
         }
         let boot_id = start::boot_id()?;
+        let history = History::new(Journal::open(&config.state_dir), &config.metrics);
+        history.journal().names().begin_with(
+            attachments.records.iter().map(|it| (it.endpoint.clone(), it.network.clone())),
+            networks.records.iter().map(|network| network.id.clone()),
+        );
         let ports = Arc::new(Ports::of(attachments.records.iter()));
         let background = Background::default();
         let attachments = start::part(attachments.records, &boot_id);
         let on_record = attachments.live.iter().chain(&attachments.interrupted);
         let records = Arc::new(Records::new(attachment_folder, on_record, background.clone()));
         let gate = Gate::new(config.limits.parallel);
-        let chains = Arc::new(Chains::new(config, lists));
+        let chains = Arc::new(Chains::new(config, lists, Arc::new(history.clone())));
         let interfaces = Arc::new(Interfaces::new(netns_dir, attachments.live.iter())?);
         let networks = Arc::new(Networks::new(network_folder, networks.records));
         let endpoints = Arc::new(Endpoints::holding(attachments.live));
         let publisher =
             Publisher::new(&ports, &networks, &endpoints, &interfaces, &records, &chains);
-        let metrics = &config.metrics;
         let removals =
-            Removals::new(&chains, &interfaces, &ports, &records, metrics, &gate, &background);
+            Removals::new(&chains, &interfaces, &ports, &records, &history, &gate, &background);
         let driver = Self {
             facts: Arc::new(Facts::of(config)),
             boot_id: boot_id.into(),
+            history,
             most: config.most,
             sync_delete: config.sync_delete,
             networks,
@@ -102,7 +110,7 @@ impl Driver {
             ports,
             publisher: Arc::new(publisher),
             removals: Arc::new(removals),
-            metrics: Arc::clone(metrics),
+            metrics: Arc::clone(&config.metrics),
             scraping: Arc::default(),
             collecting: Arc::default(),
             gate,
@@ -110,6 +118,11 @@ impl Driver {
         };
         driver.chains.warn_of_untrusted();
         Ok((driver, attachments.interrupted))
+    }
+
+    fn tell_start(&self, interrupted: usize) {
+        let (networks, attachments) = (self.networks.all().len(), self.endpoints.count());
+        self.history.started(networks, attachments, interrupted);
     }
 
     /// `Plugin.Activate`, which every dockerd calls before it calls anything else. What the last dockerd

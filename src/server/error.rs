@@ -84,7 +84,11 @@ pub enum Error {
 
 /// Marks the response to a failed call with its text, for the log.
 #[derive(Debug, Clone)]
-pub(super) struct Failure(pub(super) String);
+pub(super) struct Failure {
+    pub(super) text: String,
+    /// The driver has told it, with all that it knows.
+    pub(super) is_told: bool,
+}
 
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
@@ -125,7 +129,8 @@ impl IntoResponse for Error {
         // Text is JSON in any case.
         let mut response = answer::response(self.status(), &Refusal { err: &text })
             .unwrap_or_else(|_| self.status().into_response());
-        response.extensions_mut().insert(Failure(text));
+        let is_told = matches!(self, Self::Driver(_));
+        response.extensions_mut().insert(Failure { text, is_told });
         response
     }
 }

@@ -10,7 +10,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use tokio_util::task::TaskTracker;
 use tracing::field::{Empty, display};
-use tracing::{Instrument, Span, info, info_span, warn};
+use tracing::{Instrument, Span, debug, info_span, warn};
 
 use super::body::{self, Bodies};
 use super::error::{Error, Failure};
@@ -131,10 +131,14 @@ impl Ended {
         let duration_ms = took.as_micros() as f64 / 1000.0;
         let status = answer.status().as_u16();
         match answer.extensions().get() {
-            None => info!(status, duration_ms, "answered"),
-            Some(Failure(error)) => {
+            // What came of it is told by the driver.
+            None => debug!(status, duration_ms, "answered"),
+            Some(Failure { text, is_told }) => {
                 self.failed.fetch_add(1, Relaxed);
-                warn!(status, duration_ms, %error, "failed");
+                match is_told {
+                    true => debug!(status, duration_ms, error = text, "failed"),
+                    false => warn!(status, duration_ms, error = text, "failed"),
+                }
             }
         }
     }

@@ -1,16 +1,12 @@
 //! One file of a record: read only if it is this program's own, replaced as a whole.
 
 use std::ffi::OsString;
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Read as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use nix::fcntl::OFlag;
-use nix::unistd::geteuid;
-
 use super::error::{Error, failed};
-use crate::{crash, durable};
+use crate::{crash, durable, trust};
 
 /// What a name ends in until the file is whole, and once it is set aside.
 pub(super) const TEMPORARY: &str = ".tmp";
@@ -19,25 +15,10 @@ pub(super) const UNREADABLE: &str = ".unreadable";
 /// No record is near this size, in bytes.
 const MOST: u64 = 16 << 20;
 
-/// Reads a file that only this program's user can have written. It is opened without waiting:
-/// a pipe has no end, and a device may not have one.
+/// Reads a file that only this program's user can have written.
 pub(super) fn read_own(file: &Path) -> Result<Vec<u8>, String> {
     let reason = |error: io::Error| error.to_string();
-    let flags = (OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits();
-    let open = File::options().read(true).custom_flags(flags).open(file).map_err(reason)?;
-    let found = open.metadata().map_err(reason)?;
-    if !found.is_file() {
-        return Err("it is not a regular file".to_owned());
-    }
-    if found.uid() != geteuid().as_raw() {
-        return Err(format!("it belongs to user {}", found.uid()));
-    }
-    if found.mode() & 0o022 != 0 {
-        return Err(format!("others can write it (mode {:04o})", found.mode() & 0o7777));
-    }
-    if found.nlink() > 1 {
-        return Err("it has a second name (a hard link)".to_owned());
-    }
+    let open = trust::open_own_to_read(file).map_err(reason)?;
     let mut bytes = Vec::new();
     open.take(MOST + 1).read_to_end(&mut bytes).map_err(reason)?;
     if bytes.len() as u64 > MOST {

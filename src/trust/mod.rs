@@ -10,7 +10,7 @@ mod judged;
 mod untrusted;
 mod walk;
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
@@ -77,15 +77,36 @@ impl Trust {
 /// # Errors
 /// It is another user's, has a second name, or is no regular file.
 pub(crate) fn open_own(path: &Path) -> io::Result<File> {
-    let file = File::options()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .custom_flags((OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits())
-        .open(path)
-        .map_err(|error| match error.raw_os_error() {
+    let mut options = File::options();
+    open_judged(path, options.read(true).write(true).create(true).truncate(false).mode(0o600))
+}
+
+/// The same to append to: whatever else writes it, no line is written over.
+///
+/// # Errors
+/// As [`open_own`].
+pub(crate) fn open_own_to_append(path: &Path) -> io::Result<File> {
+    open_judged(path, File::options().read(true).append(true).create(true).mode(0o600))
+}
+
+/// Opens a file to read that only this program's user can have written. No link is followed.
+///
+/// # Errors
+/// It is another user's, others can write it, it has a second name, or is no regular file.
+pub(crate) fn open_own_to_read(path: &Path) -> io::Result<File> {
+    let file = open_judged(path, File::options().read(true))?;
+    let mode = file.metadata()?.mode();
+    match mode & 0o022 {
+        0 => Ok(file),
+        _ => Err(io::Error::other(format!("others can write it (mode {:04o})", mode & 0o7777))),
+    }
+}
+
+/// Opens a file without waiting (a pipe has no end, and a device may not have one), and judges it.
+fn open_judged(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
+    let flags = (OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits();
+    let file =
+        options.custom_flags(flags).open(path).map_err(|error| match error.raw_os_error() {
             Some(nix::libc::ELOOP) => io::Error::other("it is a link"),
             _ => error,
         })?;

@@ -49,6 +49,9 @@ pub(super) struct Records {
     pub(super) docker: DockerArgs,
 }
 
+/// Folder of the records, unless the user says otherwise.
+const USUAL: &str = "/var/lib/cnm-cni";
+
 /// All that is known.
 #[derive(Debug)]
 pub(super) struct Known {
@@ -76,8 +79,13 @@ impl Sources {
         Ok(Known { inventory: self.inventory()?, names: docker::names(&self.docker, outer) })
     }
 
+    /// The folder of the records: the user's, else the one that the driver has.
+    pub(super) fn state_dir<'k>(&'k self, known: &'k Known) -> &'k Path {
+        let of_driver = known.inventory.driver.as_ref().map(|facts| facts.state_dir.as_path());
+        self.state_dir.as_deref().or(of_driver).unwrap_or(Path::new(USUAL))
+    }
+
     fn inventory(&self) -> anyhow::Result<Inventory> {
-        const USUAL: &str = "/var/lib/cnm-cni";
         if let Some(state_dir) = &self.state_dir {
             return self.read(state_dir);
         }
@@ -174,12 +182,5 @@ pub(super) fn host_link(attachment: &Attachment) -> Option<&str> {
 
 /// The ports of an attachment: `*:8080->80/tcp`.
 pub(super) fn ports(attachment: &Attachment) -> impl Iterator<Item = String> {
-    attachment.ports.iter().map(|port| {
-        let host = match port.host_ip {
-            Some(std::net::IpAddr::V6(ip)) => format!("[{ip}]"),
-            Some(ip) => ip.to_string(),
-            None => "*".to_owned(),
-        };
-        format!("{host}:{}->{}/{}", port.host_port, port.container_port, port.protocol)
-    })
+    attachment.ports.iter().map(ToString::to_string)
 }

@@ -5,9 +5,12 @@
 //! | `status` | `cnm-cni`, `cnm-cni status`: one screen |
 //! | `ls`, `net`, `show`, `pools` | who has what |
 //! | `check`, `doctor` | whether it works |
+//! | `events` | what happened |
 //! | `ports`, `orphans`, `gc` | ports; what is not removed yet |
 //! | `metrics` | figures for Prometheus |
 //! | `known` | what the driver has, with Docker's names |
+//! | `plugins` | the plugins of the last hour |
+//! | `happened` | events with names, and which of them are wanted |
 //! | `names`, `docker` | Docker's names |
 //! | `thing` | what a user may mean by a word |
 //! | `ping` | asking for an answer from inside of a container |
@@ -18,7 +21,9 @@ mod agree;
 mod check;
 mod docker;
 mod doctor;
+mod events;
 mod gc;
+mod happened;
 mod known;
 mod ls;
 mod metrics;
@@ -26,6 +31,7 @@ mod names;
 mod net;
 mod orphans;
 mod ping;
+mod plugins;
 mod pools;
 mod ports;
 mod short;
@@ -55,6 +61,7 @@ pub(super) enum Verb {
     Orphans(orphans::Args),
     Gc(gc::Args),
     Metrics(metrics::Args),
+    Events(events::Args),
 }
 
 impl Verb {
@@ -74,6 +81,7 @@ impl Verb {
             Self::Orphans(args) => orphans::run(args, outer),
             Self::Gc(args) => gc::run(&args),
             Self::Metrics(args) => metrics::run(&args).map(told),
+            Self::Events(args) => events::run(&args, outer).map(told),
         }
     }
 }

@@ -4,9 +4,8 @@
 
 use std::collections::HashMap;
 
-use serde::Serialize;
-
 use crate::cnm::{EndpointId, NetworkId};
+pub(super) use crate::journal::Named;
 
 /// What Docker calls containers and networks.
 #[derive(Debug, Default)]
@@ -40,31 +39,6 @@ pub(super) struct End {
     pub(super) network_id: Option<NetworkId>,
     /// None while the container does not run.
     pub(super) endpoint: Option<EndpointId>,
-}
-
-/// The names in the objects of every verb's JSON.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub(super) struct Named {
-    /// The container's name.
-    pub(super) container: Option<String>,
-    pub(super) container_id: Option<String>,
-    /// Of `docker compose`.
-    pub(super) project: Option<String>,
-    pub(super) service: Option<String>,
-    /// The name of Docker's network.
-    pub(super) network_name: Option<String>,
-}
-
-impl Named {
-    /// The container's name, or `-`.
-    pub(super) fn container(&self) -> &str {
-        self.container.as_deref().unwrap_or("-")
-    }
-
-    /// The network's name; if it is unknown, the beginning of its id.
-    pub(super) fn network<'n>(&'n self, id: &'n NetworkId) -> &'n str {
-        self.network_name.as_deref().unwrap_or_else(|| id.short())
-    }
 }
 
 impl Names {

@@ -10,9 +10,10 @@ use super::known::Known;
 use super::names::{Container, End, Names};
 use super::status::Status;
 use super::thing::Thing;
-use super::{ls, net, pools, show};
+use super::{events, happened, ls, net, plugins, pools, show};
 use crate::cli::output::Format;
 use crate::cli::table::{Style, Table};
+use crate::journal::Event;
 use crate::lifecycle::inventory::Inventory;
 
 const WEB: &str = "a1b2c3d4e5f60718a1b2c3d4e5f60718a1b2c3d4e5f60718a1b2c3d4e5f60718";
@@ -142,10 +143,52 @@ fn pools() {
 #[test]
 fn status() {
     let known = sample();
-    let status = Status::of(&known, now());
+    let status = Status::of(&known, plugins::rows(&history(), now()), now());
     let json = serde_json::to_string_pretty(&status).unwrap();
     let screen = status.screen(Format::Table, now());
     insta::assert_snapshot!("status", format!("{screen}\n{json}\n"));
+}
+
+/// A container's life, and one that was refused.
+fn history() -> Vec<Event> {
+    let run = |plugin: &str, verb: &str, ms: f64, error: serde_json::Value| json!({"plugin": plugin, "verb": verb, "ms": ms, "error": error});
+    let of_web = |time: &str, kind: &str, ms: f64| {
+        json!({
+            "time": time, "kind": kind, "container": "shop-web-1", "container_id": "web0000000000",
+            "project": "shop", "service": "web", "network_name": "web", "network": WEB, "endpoint": "e1",
+            "attachment": "0a00000000000000000000000000000a", "conflist": "front",
+            "addresses": ["10.22.0.17/24"], "ms": ms,
+            "ports": [{"host_ip": null, "host_port": 8080, "container_port": 80, "protocol": "tcp"}],
+        })
+    };
+    let mut attach = of_web("2026-08-01T03:00:00.123Z", "attach", 141.2);
+    let none = || json!(null);
+    attach["plugins"] =
+        json!([run("bridge", "ADD", 41.2, none()), run("portmap", "ADD", 83.0, none())]);
+    let settle = of_web("2026-08-01T03:00:00.323Z", "settle", 1.2);
+    let mut detach = of_web("2026-08-01T03:05:00Z", "detach", 60.9);
+    detach["plugins"] =
+        json!([run("portmap", "DEL", 40.0, none()), run("bridge", "DEL", 12.5, none())]);
+    detach["attempt"] = json!(1);
+    let error = "plugin type=\"bridge\" name=\"front\" failed (add): no more addresses\nin range";
+    let refuse = json!({
+        "time": "2026-08-01T03:01:00Z", "kind": "refuse", "network": WEB, "endpoint": "e9", "ms": 50.0,
+        "conflist": "front", "detail": "CreateEndpoint", "error": error,
+        "plugins": [run("bridge", "ADD", 44.0, json!("no more addresses"))],
+    });
+    let start = json!({"time": "2026-07-31T02:00:00Z", "kind": "start", "detail": "version 0.1.0"});
+    let told = [start, attach, settle, refuse, detach];
+    told.map(|event| serde_json::from_value(event).unwrap()).into()
+}
+
+#[test]
+fn events() {
+    let mut happened = happened::Happened::default();
+    history().into_iter().for_each(|event| happened.add(event));
+    let events = happened.named();
+    let now = now().to_zoned_datetime(jiff::tz::TimeZone::UTC);
+    let table = events::table(&events, &happened::Wanted::default(), &now);
+    insta::assert_snapshot!("events", all_ways(&table, &events));
 }
 
 #[test]

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::agree::disagreements;
 use super::known::{Known, Sources, state};
-use super::{net, pools};
+use super::{net, plugins, pools};
 use crate::cli::output::{Format, line, print};
 use crate::cli::time::age;
 use crate::docker::Wanted;
@@ -45,6 +45,8 @@ pub(super) struct Status<'k> {
     networks: Vec<net::Row<'k>>,
     pools: Vec<pools::Fill>,
     attachments: Counts,
+    /// Those of the last hour.
+    plugins: Vec<plugins::Row>,
     problems: Vec<Fault>,
 }
 
@@ -59,13 +61,15 @@ struct Counts {
 
 pub(in crate::cli) fn run(args: &Args, outer: &Wanted) -> anyhow::Result<ExitCode> {
     let known = args.sources.ask(outer)?;
-    let status = Status::of(&known, Timestamp::now());
-    print(args.format, &status, |status| status.screen(args.format, Timestamp::now()))?;
+    let now = Timestamp::now();
+    let plugins = plugins::of_last_hour(args.sources.state_dir(&known), now);
+    let status = Status::of(&known, plugins, now);
+    print(args.format, &status, |status| status.screen(args.format, now))?;
     Ok(if status.problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 impl<'k> Status<'k> {
-    pub(super) fn of(known: &'k Known, now: Timestamp) -> Self {
+    pub(super) fn of(known: &'k Known, plugins: Vec<plugins::Row>, now: Timestamp) -> Self {
         let mut attachments = Counts::default();
         for attachment in &known.inventory.attachments {
             match state(attachment) {
@@ -81,6 +85,7 @@ impl<'k> Status<'k> {
             networks: net::rows(known),
             pools: pools::fills(known),
             problems: problems(known, now),
+            plugins,
             attachments,
         }
     }
@@ -114,6 +119,13 @@ impl<'k> Status<'k> {
         }
         if !self.pools.is_empty() {
             let _ = write!(text, "\n{}", pools::table(&self.pools).text(style));
+        }
+        if !self.plugins.is_empty() {
+            let _ = write!(
+                text,
+                "\nPlugins of the last hour:\n{}",
+                plugins::table(&self.plugins).text(style)
+            );
         }
         match self.problems.is_empty() {
             true => text += "\nNo problems; 'cnm-cni doctor' looks closer.\n",

@@ -1,6 +1,10 @@
-//! The log's lines of plugins: one for each run, and what the plugin itself had to say.
+//! The log's lines of plugins: that one starts, that it takes long, and what came of it, with what the plugin
+//! itself had to say.
+
+use std::time::Duration;
 
 use super::observer::{Observer, PluginEnd, PluginOutcome, PluginRun};
+use crate::cni::Verb;
 use crate::plain;
 
 /// Writes to the log.
@@ -12,35 +16,62 @@ impl Observer for Log {
         tracing::debug!(
             plugin = run.plugin,
             verb = %run.verb,
-            network = run.conflist,
+            conflist = run.conflist,
             container_id = run.container_id,
             ifname = run.if_name,
             "plugin starts"
         );
     }
 
-    fn ended(&self, run: &PluginRun<'_>, end: &PluginEnd<'_>) {
-        let plugin = run.plugin;
-        tracing::info!(
-            plugin,
+    fn slow(&self, run: &PluginRun<'_>, so_far: Duration) {
+        tracing::warn!(
+            plugin = run.plugin,
             verb = %run.verb,
-            network = run.conflist,
+            conflist = run.conflist,
             container_id = run.container_id,
-            ifname = run.if_name,
-            ms = end.took.as_micros() as f64 / 1000.0,
-            error = end.failure.map(tracing::field::display),
-            "{}",
-            match end.outcome {
-                PluginOutcome::Cut => "plugin killed before its end",
-                PluginOutcome::NotRun => "plugin not run",
-                _ => "plugin executed",
-            }
+            "the plugin has run for {} s, and still runs",
+            so_far.as_secs()
         );
-        let stderr = &*plain::cut(end.stderr);
+    }
+
+    fn ended(&self, run: &PluginRun<'_>, end: &PluginEnd<'_>) {
+        let ms = end.took.as_micros() as f64 / 1000.0;
+        let error = end.failure.map(ToString::to_string).unwrap_or_default();
+        let outcome = match end.outcome {
+            PluginOutcome::Ok => "plugin executed".to_owned(),
+            PluginOutcome::Cut => "plugin killed before its end".to_owned(),
+            PluginOutcome::NotRun => format!("plugin not run: {}", first_line(&error)),
+            PluginOutcome::Failed | PluginOutcome::TimedOut => {
+                format!("plugin failed: {}", first_line(&error))
+            }
+        };
+        // What is in the message already is not told again.
+        let error = Some(&*error).filter(|error| *error != first_line(error));
+        let stderr = Some(plain::cut(end.stderr)).filter(|stderr| !stderr.is_empty());
+        macro_rules! line {
+            ($level:ident) => {
+                tracing::$level!(
+                    plugin = run.plugin,
+                    verb = %run.verb,
+                    conflist = run.conflist,
+                    container_id = run.container_id,
+                    ifname = run.if_name,
+                    ms,
+                    error,
+                    stderr = stderr.as_deref(),
+                    "{outcome}"
+                )
+            };
+        }
         match end.outcome {
-            _ if stderr.is_empty() => {}
-            PluginOutcome::Ok => tracing::debug!(plugin, stderr, "plugin wrote to standard error"),
-            _ => tracing::warn!(plugin, stderr, "plugin wrote to standard error"),
+            // Plugins from before VERSION fail at it.
+            _ if run.verb == Verb::Version => line!(debug),
+            PluginOutcome::Ok => line!(debug),
+            _ => line!(warn),
         }
     }
+}
+
+fn first_line(text: &str) -> &str {
+    text.lines().next().unwrap_or_default()
 }

@@ -2,15 +2,19 @@
 //!
 //! ```text
 //!   started(run) ──▶ ended(run, end)     one for one, even if the run is cut short
+//!           └─ slow(run) ─┘              in between, if it takes long
 //!                    ended(run, end)     alone, as `NotRun`: there is no program to start
 //! ```
 //!
 //! A plugin that is tried again is a new run each time, and so is the DEL between two tries.
 
 use std::fmt;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
+
+use tokio::time::timeout;
 
 use super::call::Call;
 use super::error::Failure;
@@ -24,9 +28,15 @@ pub trait Observer: fmt::Debug + Send + Sync {
     /// A plugin starts.
     fn started(&self, run: &PluginRun<'_>);
 
+    /// A plugin has run for that long, and still runs. It is told once of each run.
+    fn slow(&self, _run: &PluginRun<'_>, _so_far: Duration) {}
+
     /// A plugin has ended, or could not be run at all.
     fn ended(&self, run: &PluginRun<'_>, end: &PluginEnd<'_>);
 }
+
+/// Who waits longer than this for a plugin wants to know.
+const SLOW: Duration = Duration::from_secs(10);
 
 /// One run of one plugin.
 #[derive(Debug, Clone, Copy)]
@@ -160,6 +170,16 @@ pub(super) struct Started<'a> {
 }
 
 impl Started<'_> {
+    /// Waits for the run, and tells if it takes long.
+    pub(super) async fn watch<T>(&self, run: impl Future<Output = T>) -> T {
+        let mut run = pin!(run);
+        if let Ok(ended) = timeout(SLOW, &mut run).await {
+            return ended;
+        }
+        self.observers.all.iter().for_each(|observer| observer.slow(&self.run, SLOW));
+        run.await
+    }
+
     /// Tells how it ended; it `took` that long.
     pub(super) fn ended(mut self, took: Duration, failure: Option<&Failure>, stderr: &str) {
         self.is_told = true;

@@ -14,6 +14,7 @@ use crate::cnm::{
 use crate::lifecycle::driver::Driver;
 use crate::lifecycle::error::{Error, Result};
 use crate::lifecycle::garbage::dockerds;
+use crate::lifecycle::history::Asked;
 use crate::lifecycle::host::forward;
 use crate::lifecycle::interface::Fresh;
 use crate::lifecycle::port_error::PortError;
@@ -71,8 +72,22 @@ impl Driver {
         &self,
         request: CreateEndpointRequest,
     ) -> Result<CreateEndpointResponse> {
+        let mut asked =
+            Asked::now("CreateEndpoint", &request.network_id, Some(&request.endpoint_id));
+        let created = self.create(&mut asked, request).await;
+        self.history.ended(&asked, created)
+    }
+}
+
+impl Driver {
+    async fn create(
+        &self,
+        asked: &mut Asked,
+        request: CreateEndpointRequest,
+    ) -> Result<CreateEndpointResponse> {
         self.inherited.seen_by_dockerd(&request.endpoint_id);
         let network = self.networks.get(&request.network_id)?;
+        asked.conflist = Some(network.conflist.clone());
         let options = EndpointOptions::read(&request.options)?;
         let mut slot = self.endpoints.lock(&request.endpoint_id).await;
         match slot.as_ref().map(Attachment::made) {
@@ -85,7 +100,7 @@ impl Driver {
         dockerds::evict_inherited(self, &claims).await;
         self.removals.wait_for(&claims, waits::limit()).await?;
         let going = self.removals.going(&network.conflist);
-        let made = self.make(&mut slot, &network, &options, &request).await;
+        let made = self.make(&mut slot, &network, &options, &request, asked).await;
         let interface = match made {
             // One of these orphans may still have what this endpoint needs.
             Err(cause) if !going.is_empty() && cause.may_be_a_conflict() => {
@@ -95,11 +110,14 @@ impl Driver {
                 if self.removals.wait_for(&claims, limit).await.is_err() {
                     return Err(cause.beside(remaining));
                 }
-                let made = self.make(&mut slot, &network, &options, &request).await;
+                let made = self.make(&mut slot, &network, &options, &request, asked).await;
                 made.map_err(|cause| cause.beside(remaining))?
             }
             made => made?,
         };
+        if let Some(attachment) = slot.as_ref() {
+            self.history.attached(asked, attachment);
+        }
         Ok(CreateEndpointResponse { interface })
     }
 }
@@ -112,9 +130,10 @@ impl Driver {
         network: &Network,
         options: &EndpointOptions,
         request: &CreateEndpointRequest,
+        asked: &mut Asked,
     ) -> Result<EndpointInterface> {
         let begun = Instant::now();
-        let made = self.try_to_make(slot, network, options, request).await;
+        let made = self.try_to_make(slot, network, options, request, asked).await;
         let (took, ok) = (begun.elapsed(), made.is_ok());
         self.metrics.happened.step_ended(Step::Attach, &network.conflist, took, ok);
         self.count_port_conflict(&made);
@@ -127,6 +146,7 @@ impl Driver {
         network: &Network,
         options: &EndpointOptions,
         request: &CreateEndpointRequest,
+        asked: &mut Asked,
     ) -> Result<EndpointInterface> {
         let _ahead = self.gate.ahead(&request.endpoint_id);
         let interface = &request.interface;
@@ -141,6 +161,7 @@ impl Driver {
         };
         let endpoint = request.endpoint_id.clone();
         let attachment = self.intend(network, list, endpoint, options, interface)?;
+        asked.attachments.push(attachment.id.to_string());
         let attachment = slot.insert(attachment);
         let (cause, result, plugins_run) = match self.prepare(attachment).await {
             Err(cause) => (cause, None, Some(0)),
@@ -154,6 +175,7 @@ impl Driver {
         };
         attachment.begin_removal_with(|removal, left| {
             removal.plugins_run = plugins_run;
+            removal.refused = true;
             left.result = result;
         });
         Err(cause.undone(self.removals.detach(slot).await))

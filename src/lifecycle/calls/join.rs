@@ -7,6 +7,7 @@ use crate::lifecycle::calls::host_side;
 use crate::lifecycle::calls::watch;
 use crate::lifecycle::driver::Driver;
 use crate::lifecycle::error::{Error, Result, chain};
+use crate::lifecycle::history::Asked;
 use crate::lifecycle::host::{forward, side};
 use crate::lifecycle::interface::place::Place;
 use crate::lifecycle::record::{Attachment, Joined, Joining, Made, PhaseName};
@@ -18,6 +19,14 @@ impl Driver {
     /// # Errors
     /// The endpoint is unknown, or its interface cannot be moved; it stays in staging then.
     pub async fn join(&self, request: JoinRequest) -> Result<JoinResponse> {
+        let asked = Asked::now("Join", &request.network_id, Some(&request.endpoint_id));
+        let joined = self.enter(request).await;
+        self.history.ended(&asked, joined)
+    }
+}
+
+impl Driver {
+    async fn enter(&self, request: JoinRequest) -> Result<JoinResponse> {
         let _ahead = self.gate.ahead(&request.endpoint_id);
         self.inherited.seen_by_dockerd(&request.endpoint_id);
         let mut slot = self.endpoints.lock(&request.endpoint_id).await;
@@ -45,9 +54,7 @@ impl Driver {
         self.publisher.note_published_elsewhere(attachment).await;
         Ok(answer)
     }
-}
 
-impl Driver {
     /// What the attachment needs in that sandbox, beside the container's other networks.
     async fn decide(
         &self,

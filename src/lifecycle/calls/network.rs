@@ -8,9 +8,10 @@ use ipnet::IpNet;
 use tokio::time::timeout;
 
 use crate::cni::NetworkConfigList;
-use crate::cnm::{CreateNetworkRequest, DeleteNetworkRequest, NetworkOptions};
+use crate::cnm::{CreateNetworkRequest, DeleteNetworkRequest, NetworkId, NetworkOptions};
 use crate::lifecycle::driver::Driver;
 use crate::lifecycle::error::{Error, Result};
+use crate::lifecycle::history::Asked;
 use crate::lifecycle::judgement::{Plan, Wishes, isolated_subnets, routed};
 use crate::lifecycle::record::Network;
 use crate::netlink::Netlink;
@@ -27,12 +28,32 @@ impl Driver {
     /// # Errors
     /// The network cannot be used; the error has the reason and the remedy.
     pub async fn create_network(&self, request: CreateNetworkRequest) -> Result<()> {
+        let mut asked = Asked::now("CreateNetwork", &request.network_id, None);
+        let created = self.make_network(&mut asked, request).await;
+        self.history.ended(&asked, created)
+    }
+
+    /// `NetworkDriver.DeleteNetwork`: forgets the network, and removes its own bridge and leases from the
+    /// host. An unknown network is gone already.
+    ///
+    /// # Errors
+    /// The record cannot be changed.
+    pub async fn delete_network(&self, request: DeleteNetworkRequest) -> Result<()> {
+        let asked = Asked::now("DeleteNetwork", &request.network_id, None);
+        let removed = self.remove_network(request.network_id).await;
+        self.history.ended(&asked, removed)
+    }
+}
+
+impl Driver {
+    async fn make_network(&self, asked: &mut Asked, request: CreateNetworkRequest) -> Result<()> {
         let options = NetworkOptions::read(&request.options)?;
         let pools = [request.ipv4, request.ipv6].concat();
         let wishes = Wishes { id: &request.network_id, options: &options, pools: &pools };
         // Two networks must not get the same subnet.
         let _alone = self.networks.alone().await;
         let Plan { list, is_own } = self.plan(wishes).await?;
+        asked.conflist = Some(list.name().to_owned());
         self.chains.judge(&list, wishes).await?;
         if let Some(mtu) = options.mtu {
             translate::with_mtu(list.clone(), mtu)?;
@@ -63,32 +84,29 @@ impl Driver {
             };
             return Err(cause.undone(undone));
         }
+        if before.is_none_or(|before| before.removed) {
+            self.history.network_created(asked, &*self.networks.get(&request.network_id)?);
+        }
         Ok(())
     }
 
-    /// `NetworkDriver.DeleteNetwork`: forgets the network, and removes its own bridge and leases from the
-    /// host. An unknown network is gone already.
-    ///
-    /// # Errors
-    /// The record cannot be changed.
-    pub async fn delete_network(&self, request: DeleteNetworkRequest) -> Result<()> {
-        let id = request.network_id;
+    async fn remove_network(&self, id: NetworkId) -> Result<()> {
         let Ok(network) = self.networks.get(&id) else { return Ok(()) };
         if network.own_chain.is_none() {
             self.networks.remove(&id).await?;
+            self.history.network_removed(&network);
             return if network.is_isolated() { self.isolate().await } else { Ok(()) };
         }
         let remove = |network: &mut Network| !std::mem::replace(&mut network.removed, true);
         self.networks.change(&id, remove).await?;
+        self.history.network_removed(&network);
         let driver = self.clone();
         let down = self.background.spawn(async move { driver.take_down(&network).await });
         // Its last attachments may be in removal.
         drop(timeout(PATIENCE, down).await);
         Ok(())
     }
-}
 
-impl Driver {
     /// The chain of a new network. Docker may ask twice for the same network. It may also make a network
     /// again that it has removed, as a swarm does, while its bridge still exists.
     async fn plan(&self, wishes: Wishes<'_>) -> Result<Plan> {

@@ -10,6 +10,7 @@ use crate::lifecycle::calls::watch;
 use crate::lifecycle::driver::Driver;
 use crate::lifecycle::error::chain;
 use crate::lifecycle::error::{Error, Result};
+use crate::lifecycle::history::Asked;
 use crate::lifecycle::ports::publish::insisted_on;
 use crate::lifecycle::record::Attachment;
 use crate::lifecycle::removal::{Claims, waits};
@@ -27,6 +28,13 @@ impl Driver {
         &self,
         request: ProgramExternalConnectivityRequest,
     ) -> Result<()> {
+        let (network, endpoint) = (&request.network_id, &request.endpoint_id);
+        let asked = Asked::now("ProgramExternalConnectivity", network, Some(endpoint));
+        let programmed = self.program(request).await;
+        self.history.ended(&asked, programmed)
+    }
+
+    async fn program(&self, request: ProgramExternalConnectivityRequest) -> Result<()> {
         let _ahead = self.gate.ahead(&request.endpoint_id);
         self.inherited.seen_by_dockerd(&request.endpoint_id);
         let asked = PortBinding::read(&request.options)?;
@@ -59,6 +67,13 @@ impl Driver {
     /// # Errors
     /// The chain cannot withdraw the ports; the endpoint keeps them.
     pub async fn revoke_external_connectivity(&self, request: EndpointRequest) -> Result<()> {
+        let (network, endpoint) = (&request.network_id, &request.endpoint_id);
+        let asked = Asked::now("RevokeExternalConnectivity", network, Some(endpoint));
+        let revoked = self.revoke(request).await;
+        self.history.ended(&asked, revoked)
+    }
+
+    async fn revoke(&self, request: EndpointRequest) -> Result<()> {
         let _ahead = self.gate.ahead(&request.endpoint_id).last();
         let mut slot = self.endpoints.lock(&request.endpoint_id).await;
         let Some(attachment) = slot.as_mut() else { return Ok(()) };
@@ -85,6 +100,13 @@ impl Driver {
         &self,
         request: EndpointRequest,
     ) -> Result<EndpointOperInfoResponse> {
+        let (network, endpoint) = (&request.network_id, &request.endpoint_id);
+        let asked = Asked::now("EndpointOperInfo", network, Some(endpoint));
+        let told = self.oper_info(request).await;
+        self.history.ended(&asked, told)
+    }
+
+    async fn oper_info(&self, request: EndpointRequest) -> Result<EndpointOperInfoResponse> {
         let mut ahead = self.gate.ahead(&request.endpoint_id);
         self.inherited.seen_by_dockerd(&request.endpoint_id);
         let mut slot = self.endpoints.lock(&request.endpoint_id).await;

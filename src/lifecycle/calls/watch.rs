@@ -46,9 +46,10 @@ pub(crate) async fn settle(driver: &Driver, attachment: &mut Attachment) -> Resu
     let Some(joined) = attachment.unsettled() else { return Ok(()) };
     let settled = match driver.interfaces.locate(attachment).await {
         Ok(Place::Sandbox(netlink, link)) => {
+            let begun = Instant::now();
             let there = Live { path: joined.sandbox(), netlink: &netlink, link: &link };
             match settle_there(driver, joined, &there, &Sysctls::new()).await {
-                Ok(users) => note_settled(driver, attachment, users).await,
+                Ok(users) => note_settled(driver, attachment, users, begun).await,
                 Err(error) => Err(error),
             }
         }
@@ -78,8 +79,14 @@ async fn settle_there(
     Ok(users)
 }
 
-async fn note_settled(driver: &Driver, attachment: &mut Attachment, users: Settings) -> Result<()> {
+async fn note_settled(
+    driver: &Driver,
+    attachment: &mut Attachment,
+    users: Settings,
+    begun: Instant,
+) -> Result<()> {
     attachment.settle(users)?;
+    driver.history.settled(attachment, begun.elapsed());
     // A container waits for this; settling once more after a crash does no harm.
     driver.records.keep_soon(attachment).await;
     Ok(())
@@ -226,11 +233,12 @@ impl Watch {
         if !ready(&Progress::of(joined, &netlink, &link).await?) {
             return Ok(false);
         }
+        let begun = Instant::now();
         let there = Live { path: joined.sandbox(), netlink: &netlink, link: &link };
         let users = settle_there(&self.driver, joined, &there, set_before).await?;
         if let Some(attachment) = slot.as_mut() {
             attachment.note(|joining| joining.users_follow = true);
-            note_settled(&self.driver, attachment, users).await?;
+            note_settled(&self.driver, attachment, users, begun).await?;
         }
         self.end();
         Ok(true)

@@ -1,5 +1,7 @@
 //! Checks one endpoint: compares its interface in the container with what settling would make.
 
+use std::time::Instant;
+
 use super::fault::Fault;
 use super::found::Found;
 use super::report::Check;
@@ -34,12 +36,17 @@ impl<'l> Look<'l> {
         if !self.shared.repair || before.is_well() {
             return Some(before);
         }
-        let refused = self.repair().await.err();
+        let begun = Instant::now();
+        let refused = self.repair().await.err().map(|error| in_words(&error));
         let mut after = self.look(&wanted).await?;
         after.repaired = before.differences;
         after.repaired.retain(|difference| !after.differences.contains(difference));
+        if refused.is_some() || !after.repaired.is_empty() {
+            let (repaired, error) = (&after.repaired, refused.clone());
+            self.driver.history.repaired(self.attachment, repaired, error, begun.elapsed());
+        }
         if let Some(error) = refused {
-            after.differences.push(format!("cannot be repaired: {}", in_words(&error)));
+            after.differences.push(format!("cannot be repaired: {error}"));
         }
         Some(after)
     }

@@ -102,6 +102,13 @@ impl Driver {
             findings.extend(self.collect_exclusively(wanted.apply).await);
         }
         self.count_garbage(&findings);
+        for Finding { what, reason, outcome, .. } in &findings {
+            match outcome {
+                Outcome::Removed => self.history.collected(what, reason, None),
+                Outcome::Failed(why) => self.history.collected(what, reason, Some(why.clone())),
+                Outcome::Garbage | Outcome::Kept(_) => {}
+            }
+        }
         Ok(findings)
     }
 
@@ -245,23 +252,14 @@ pub(crate) async fn at_intervals(driver: Driver, interval: Duration) {
             () = tokio::time::sleep(pause) => {}
             () = driver.background.stopped() => return,
         }
-        collect_and_log(&driver, grace).await;
+        collect_now(&driver, grace).await;
         (pause, grace) = (interval, GRACE);
     }
 }
 
-async fn collect_and_log(driver: &Driver, grace: Duration) {
+async fn collect_now(driver: &Driver, grace: Duration) {
     let wanted = Collection { apply: true, grace: grace.as_secs(), exclusive: false };
-    match driver.collect(&wanted).await {
-        Err(error) => tracing::warn!(error = chain(&error), "cannot look for garbage"),
-        Ok(findings) => findings.into_iter().for_each(log),
-    }
-}
-
-fn log(Finding { what, reason, found, outcome }: Finding) {
-    match outcome {
-        Outcome::Removed => tracing::info!(what, reason, ?found, "garbage removed"),
-        Outcome::Failed(why) => tracing::warn!(what, reason, why, "garbage cannot be removed"),
-        Outcome::Garbage | Outcome::Kept(_) => {}
+    if let Err(error) = driver.collect(&wanted).await {
+        tracing::warn!(error = chain(&error), "cannot look for garbage");
     }
 }

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use super::{Lists, Turns};
 use crate::cni::{
-    self, AttachResult, ConfDir, ConfigError, Listing, NetworkConfigList, Runtime, Trust,
+    self, AttachResult, ConfDir, ConfigError, Listing, NetworkConfigList, Observer, Runtime, Trust,
     ValidAttachment,
 };
 use crate::lifecycle::blocking::on_blocking_thread;
@@ -33,10 +33,11 @@ pub(crate) struct Chains {
 }
 
 impl Chains {
-    pub(crate) fn new(config: &Config, lists: Lists) -> Self {
+    /// `observer` is told of each run of a plugin, as are those of the configuration.
+    pub(crate) fn new(config: &Config, lists: Lists, observer: Arc<dyn Observer>) -> Self {
         let trust = if config.allow_writable { Trust::Anybody } else { Trust::Root };
         let mut observers = config.observers.clone();
-        observers.push(config.metrics.plugins.clone());
+        observers.extend([observer, config.metrics.plugins.clone()]);
         Self {
             conf_dir: ConfDir::new(config.conf_dir.clone()).trusting(trust),
             runtime: Runtime::observed(

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::cnm::{EndpointId, NetworkId};
+use crate::journal::Port;
 use crate::lifecycle::facts::seconds_of;
 use crate::lifecycle::record;
 
@@ -67,19 +68,6 @@ pub enum Phase {
     Deleting,
 }
 
-/// A published port.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Port {
-    /// The host's address; none for all.
-    pub host_ip: Option<IpAddr>,
-    /// The host's port.
-    pub host_port: u16,
-    /// The container's port.
-    pub container_port: u16,
-    /// `tcp`, `udp` or `sctp`.
-    pub protocol: String,
-}
-
 /// The state of an attachment's removal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Removal {
@@ -135,13 +123,7 @@ fn ports(record: &record::Attachment) -> Vec<Port> {
     if !record.publishes() {
         return Vec::new();
     }
-    let ports = record.ports.iter().map(|binding| Port {
-        host_ip: binding.host_ip,
-        host_port: binding.host_port,
-        container_port: binding.port,
-        protocol: binding.proto.name().to_owned(),
-    });
-    ports.collect()
+    record.ports.iter().map(Port::from).collect()
 }
 
 impl Removal {

@@ -23,7 +23,7 @@ use super::record;
 use crate::cni::ConfDir;
 use crate::state::Folder;
 
-pub use attachments::{Attachment, Phase, Port, Removal};
+pub use attachments::{Attachment, Phase, Removal};
 pub use conflists::{Conflist, Lease};
 pub use networks::Network;
 pub use pools::{Fill, Held, Holder, Owner, fills, holders};

@@ -253,7 +253,7 @@ impl From<RemovalForm> for (Removal, Left) {
         let RemovalForm { since, attempts, error, plugins_run, .. } = form;
         let RemovalForm { result, snapshot, settings, sandbox, host_side, .. } = form;
         (
-            Removal { since, attempts, error, plugins_run },
+            Removal { since, attempts, error, plugins_run, refused: false },
             Left { result, snapshot, settings, sandbox, host_side },
         )
     }

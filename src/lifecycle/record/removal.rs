@@ -20,12 +20,14 @@ pub(crate) struct Removal {
     /// How many plugins of the chain its ADD has run, if it failed and that is known. If it ran none, DEL
     /// has nothing to do.
     pub(crate) plugins_run: Option<usize>,
+    /// It is the undo of a call that is refused. Not on record: after a crash it is a removal like others.
+    pub(crate) refused: bool,
 }
 
 impl Removal {
     pub(crate) fn begun_now() -> Self {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Self { since: since.as_secs(), attempts: 0, error: None, plugins_run: None }
+        Self { since: since.as_secs(), attempts: 0, error: None, plugins_run: None, refused: false }
     }
 
     /// Whether DEL has not failed yet.

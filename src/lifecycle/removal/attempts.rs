@@ -8,7 +8,6 @@ use tokio::time::Instant;
 use super::{Cell, Removals};
 use crate::lifecycle::error::{Result, chain};
 use crate::lifecycle::record::Attachment;
-use crate::metrics::Step;
 use crate::netns;
 
 impl Removals {
@@ -58,30 +57,25 @@ impl Removals {
     async fn attempt(&self, cell: &Cell) -> Result<()> {
         let mut content = cell.content.lock().await;
         let Some(attachment) = content.as_mut() else { return Ok(()) };
-        let (id, endpoint) = (attachment.id, attachment.endpoint.short().to_owned());
         let begun = Instant::now();
-        let taken = self.take_back(attachment).await;
-        let conflist = attachment.list.name();
-        self.metrics.happened.step_ended(Step::Detach, conflist, begun.elapsed(), taken.is_ok());
-        let Err(cause) = taken else {
-            tracing::info!(attachment = %id, endpoint, "attachment removed");
+        let Err(cause) = self.take_back(attachment).await else {
+            self.history.detached(attachment, begun.elapsed());
             self.orphans.remove(cell, &mut content);
             return Ok(());
         };
         let error = chain(&cause);
-        let (attempt, pause) = attachment.begin_removal_with(|removal, _| {
+        let pause = attachment.begin_removal_with(|removal, _| {
             removal.attempts = removal.attempts.saturating_add(1);
             removal.error = Some(error.clone());
-            (removal.attempts, removal.pause())
+            removal.pause()
         });
         let next = match pause {
             Some(pause) => format!("tried again in {} s", pause.as_secs()),
             None => "given up; 'cnm-cni orphans retry' tries again".to_owned(),
         };
-        tracing::error!(attachment = %id, endpoint, attempt, error, next,
-            "the attachment cannot be removed");
+        self.history.not_detached(attachment, next, begun.elapsed());
         if let Err(error) = self.records.keep(attachment).await {
-            tracing::warn!(attachment = %id, error = chain(&error), "its record is behind");
+            tracing::warn!(attachment = %attachment.id, error = chain(&error), "its record is behind");
         }
         cell.state.send_modify(|state| {
             state.ended += 1;

@@ -50,11 +50,7 @@ impl Removals {
         let Some(attachment) = content.as_ref() else { return Err(Error::NoOrphan(id.to_owned())) };
         let orphan = Orphan::of(attachment);
         self.let_go(attachment).await?;
-        tracing::warn!(
-            attachment = orphan.attachment,
-            endpoint = orphan.endpoint.short(),
-            "orphan forgotten; what its plugins keep on the host stays"
-        );
+        self.history.forgotten(attachment);
         self.orphans.remove(&cell, &mut content);
         Ok(orphan)
     }

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use super::{Cell, Orphans, Withdrawals};
 use crate::lifecycle::background::{Background, Gate};
 use crate::lifecycle::error::{Result, chain};
+use crate::lifecycle::history::History;
 use crate::lifecycle::host::Chains;
 use crate::lifecycle::interface::Interfaces;
 use crate::lifecycle::ports::Ports;
 use crate::lifecycle::record::{Attachment, Records};
-use crate::metrics::Metrics;
 
 /// Removes attachments, and knows the orphans.
 #[derive(Debug)]
@@ -18,7 +18,7 @@ pub(crate) struct Removals {
     pub(super) interfaces: Arc<Interfaces>,
     pub(super) ports: Arc<Ports>,
     pub(super) records: Arc<Records>,
-    pub(super) metrics: Arc<Metrics>,
+    pub(super) history: History,
     pub(super) gate: Gate,
     pub(super) background: Background,
     pub(super) orphans: Orphans,
@@ -31,7 +31,7 @@ impl Removals {
         interfaces: &Arc<Interfaces>,
         ports: &Arc<Ports>,
         records: &Arc<Records>,
-        metrics: &Arc<Metrics>,
+        history: &History,
         gate: &Gate,
         background: &Background,
     ) -> Self {
@@ -40,7 +40,7 @@ impl Removals {
             interfaces: Arc::clone(interfaces),
             ports: Arc::clone(ports),
             records: Arc::clone(records),
-            metrics: Arc::clone(metrics),
+            history: history.clone(),
             gate: gate.clone(),
             background: background.clone(),
             orphans: Orphans::default(),

@@ -337,7 +337,8 @@ async fn a_half_sent_body_is_no_call_that_is_waited_for() {
 #[tokio::test]
 async fn every_call_is_one_line_with_its_subject_and_outcome() {
     let (folder, socket) = home();
-    let mut daemon = Daemon::start(folder.path(), &["--log-format", "json"]).await;
+    let arguments = ["--log-format", "json", "--log-level", "debug"];
+    let mut daemon = Daemon::start(folder.path(), &arguments).await;
     let mut connection = Connection::open(&socket).await;
     connection.call("NetworkDriver.DiscoverNew", &json!({"NetworkID": NETWORK})).await;
     let subject = json!({"NetworkID": NETWORK, "EndpointID": ENDPOINT, "SandboxKey": 5});
@@ -346,8 +347,11 @@ async fn every_call_is_one_line_with_its_subject_and_outcome() {
     connection.call("NetworkDriver.Leave", &unsound).await;
 
     let mut lines = Vec::new();
-    for _ in 0..3 {
+    while lines.len() < 3 {
         let line: Value = serde_json::from_str(&daemon.line().await.unwrap()).unwrap();
+        if line["status"].is_null() {
+            continue;
+        }
         assert!(line["duration_ms"].as_f64().is_some_and(|ms| ms > 0.0), "{line}");
         assert!(line["timestamp"].is_string(), "{line}");
         lines.push(line);
@@ -370,7 +374,7 @@ async fn every_call_is_one_line_with_its_subject_and_outcome() {
     assert_eq!(
         told(&lines[0]),
         [
-            json!("INFO"),
+            json!("DEBUG"),
             json!("answered"),
             json!(200),
             json!("NetworkDriver.DiscoverNew"),

@@ -1,0 +1,197 @@
+//! Events with the names that other events tell, and those of them that a user wants.
+
+use std::collections::{HashMap, VecDeque};
+
+use jiff::Timestamp;
+
+use super::names::{Named, is_beginning_of_id};
+use crate::cnm::{EndpointId, NetworkId};
+use crate::journal::{Event, Kind};
+
+/// What happened, in order, and the names that are told anywhere in it.
+#[derive(Debug, Default)]
+pub(super) struct Happened {
+    events: Vec<Event>,
+    new: VecDeque<Event>,
+    endpoints: HashMap<EndpointId, Named>,
+    networks: HashMap<NetworkId, String>,
+    attachments: HashMap<String, (EndpointId, NetworkId)>,
+}
+
+/// Which events a user wants.
+#[derive(Debug, Default)]
+pub(super) struct Wanted {
+    pub(super) since: Option<Timestamp>,
+    pub(super) until: Option<Timestamp>,
+    pub(super) container: Option<String>,
+    pub(super) network: Option<String>,
+    pub(super) plugin: Option<String>,
+    pub(super) kinds: Vec<Kind>,
+}
+
+impl Happened {
+    /// Adds an event.
+    pub(super) fn add(&mut self, event: Event) {
+        self.note_names(&event);
+        if event.kind != Kind::Name {
+            self.events.push(event);
+        }
+    }
+
+    /// The events, with all names that are known by now.
+    pub(super) fn named(&mut self) -> Vec<Event> {
+        let mut events = std::mem::take(&mut self.events);
+        events.iter_mut().for_each(|event| self.complete(event));
+        events
+    }
+
+    /// Adds an event that has just happened.
+    pub(super) fn add_new(&mut self, event: Event) {
+        self.note_names(&event);
+        if event.kind != Kind::Name {
+            self.new.push_back(event);
+        }
+    }
+
+    /// The new events that have all names, or need not wait for them any more; in order.
+    pub(super) fn take_new(&mut self, waits: impl Fn(&Event) -> bool) -> Vec<Event> {
+        let mut taken = Vec::new();
+        while let Some(mut event) = self.new.pop_front() {
+            self.complete(&mut event);
+            let nameless = event.endpoint.is_some() && event.names.container.is_none();
+            if nameless && waits(&event) {
+                self.new.push_front(event);
+                break;
+            }
+            taken.push(event);
+        }
+        taken
+    }
+
+    fn note_names(&mut self, event: &Event) {
+        if let Some(endpoint) = &event.endpoint
+            && event.names.container_id.is_some()
+        {
+            self.endpoints.insert(endpoint.clone(), event.names.clone());
+        }
+        if let (Some(attachment), Some(endpoint), Some(network)) =
+            (&event.attachment, &event.endpoint, &event.network)
+        {
+            let of = (endpoint.clone(), network.clone());
+            self.attachments.insert(attachment.clone(), of);
+        }
+        if let (Some(network), Some(name)) = (&event.network, &event.names.network_name) {
+            self.networks.insert(network.clone(), name.clone());
+        }
+    }
+
+    fn complete(&self, event: &mut Event) {
+        if let (Some(attachment), None) = (&event.attachment, &event.endpoint)
+            && let Some((endpoint, network)) = self.attachments.get(attachment)
+        {
+            event.endpoint = Some(endpoint.clone());
+            event.network.get_or_insert_with(|| network.clone());
+        }
+        if let Some(names) = event.endpoint.as_ref().and_then(|id| self.endpoints.get(id)) {
+            event.names.complete(names);
+        }
+        if event.names.network_name.is_none() {
+            let name = event.network.as_ref().and_then(|id| self.networks.get(id));
+            event.names.network_name = name.cloned();
+        }
+    }
+}
+
+impl Wanted {
+    /// Whether an event is within the time.
+    pub(super) fn is_within(&self, event: &Event) -> bool {
+        self.since.is_none_or(|since| event.time >= since)
+            && self.until.is_none_or(|until| event.time <= until)
+    }
+
+    /// Whether an event is wanted.
+    pub(super) fn has(&self, event: &Event) -> bool {
+        self.is_within(event)
+            && (self.kinds.is_empty() || self.kinds.contains(&event.kind))
+            && self.container.as_ref().is_none_or(|name| is_of_container(event, name))
+            && self.network.as_ref().is_none_or(|name| is_of_network(event, name))
+            && (self.plugin.is_none() || event.plugins.iter().any(|it| self.has_plugin(&it.plugin)))
+    }
+
+    /// Whether a plugin is the one that is asked about.
+    pub(super) fn has_plugin(&self, plugin: &str) -> bool {
+        self.plugin.as_deref() == Some(plugin)
+    }
+}
+
+fn is_of_container(event: &Event, name: &str) -> bool {
+    let name = name.trim_start_matches('/');
+    let begins = |id: &String| is_beginning_of_id(name) && id.starts_with(name);
+    event.names.container.as_deref() == Some(name)
+        || event.names.container_id.as_ref().is_some_and(begins)
+}
+
+fn is_of_network(event: &Event, name: &str) -> bool {
+    let begins = |id: &NetworkId| is_beginning_of_id(name) && id.as_str().starts_with(name);
+    event.names.network_name.as_deref() == Some(name) || event.network.as_ref().is_some_and(begins)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(kind: Kind, endpoint: &str, container: Option<&str>) -> Event {
+        let container = container.map(str::to_owned);
+        let container_id = container.as_ref().map(|_| format!("c0ffee{endpoint}"));
+        Event {
+            endpoint: endpoint.parse().ok(),
+            network: "a1b2c3d4".parse().ok(),
+            names: Named { container, container_id, ..Named::default() },
+            ..Event::now(kind)
+        }
+    }
+
+    #[test]
+    fn an_event_has_the_names_that_are_told_later() {
+        let mut happened = Happened::default();
+        happened.add(event(Kind::Attach, "e1", None));
+        happened.add(event(Kind::Attach, "e2", None));
+        let mut name = event(Kind::Name, "e1", Some("web"));
+        name.names.network_name = Some("front".into());
+        happened.add(name);
+        happened.add(event(Kind::Detach, "e1", None));
+        let named = happened.named();
+        let told = named.iter().map(|it| (it.names.container(), it.names.network_name.as_deref()));
+        let told: Vec<_> = told.collect();
+        assert_eq!(told, [("web", Some("front")), ("-", Some("front")), ("web", Some("front"))]);
+    }
+
+    #[test]
+    fn who_follows_gets_events_in_order_once_their_names_are_known() {
+        let mut happened = Happened::default();
+        happened.add_new(event(Kind::Attach, "e1", None));
+        happened.add_new(event(Kind::Attach, "e2", Some("db")));
+        assert!(happened.take_new(|_| true).is_empty());
+        happened.add_new(event(Kind::Name, "e1", Some("web")));
+        let taken = happened.take_new(|_| true);
+        let names: Vec<_> = taken.iter().map(|it| it.names.container()).collect();
+        assert_eq!(names, ["web", "db"]);
+        happened.add_new(event(Kind::Attach, "e3", None));
+        assert_eq!(happened.take_new(|_| false).len(), 1, "some have none for ever");
+    }
+
+    #[test]
+    fn events_are_chosen_by_what_is_told_of_them() {
+        let event = event(Kind::Attach, "e1", Some("web"));
+        let is = |wanted: Wanted| wanted.has(&event);
+        let named = |name: &str| Some(name.to_owned());
+        assert!(is(Wanted { container: named("web"), ..Wanted::default() }));
+        assert!(is(Wanted { container: named("c0ffee"), ..Wanted::default() }));
+        assert!(!is(Wanted { container: named("we"), ..Wanted::default() }));
+        assert!(is(Wanted { network: named("a1b2"), ..Wanted::default() }));
+        assert!(!is(Wanted { kinds: vec![Kind::Detach], ..Wanted::default() }));
+        assert!(!is(Wanted { plugin: named("bridge"), ..Wanted::default() }));
+        assert!(!is(Wanted { since: Some(Timestamp::MAX), ..Wanted::default() }));
+        assert!(!is(Wanted { until: Some(Timestamp::MIN), ..Wanted::default() }));
+    }
+}
