@@ -166,6 +166,8 @@ audit:
 # The tests make namespaces: cargo runs as you are, and what it has built runs as root.
 RUNNER = $(if $(SUDO),CARGO_TARGET_$(shell rustc -vV | sed -n 's/^host: //p' | tr a-z- A-Z_)_RUNNER='$(SUDO)')
 NEXTEST = $(shell cargo nextest --version >/dev/null 2>&1 && echo yes)
+# Tests wait more than they work: three for each processor. Of those with a Docker fewer run at a time.
+export NEXTEST_TEST_THREADS ?= $(shell expr 3 '*' `nproc`)
 
 # The loop of a change; CONTRIBUTING.md has more.
 check:
