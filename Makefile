@@ -147,11 +147,13 @@ demo: build
 	$(SUDO) demo/in-test-host target/release/cnm-cni $(SUITE)
 endif
 
+# The documentation of the examples, too: with them the dependencies are those that clippy has looked at,
+# with the features that tests have, and none is looked at again.
 lint:
 	$(call install,gcc libc6-dev)
 	cargo fmt --check
 	cargo clippy --all-targets --locked -- -D warnings
-	RUSTDOCFLAGS='-D warnings -A rustdoc::private-intra-doc-links' cargo doc --no-deps --document-private-items --locked --quiet
+	RUSTDOCFLAGS='-D warnings -A rustdoc::private-intra-doc-links' cargo doc --lib --examples --no-deps --document-private-items --locked --quiet
 	$(if $(shell command -v cargo-deny),$(DENY) check bans licenses sources)
 
 DENY := cargo deny --locked
@@ -167,6 +169,8 @@ audit:
 # The tests make namespaces: cargo runs as you are, and what it has built runs as root.
 RUNNER = $(if $(SUDO),CARGO_TARGET_$(shell rustc -vV | sed -n 's/^host: //p' | tr a-z- A-Z_)_RUNNER='$(SUDO)')
 NEXTEST = $(shell cargo nextest --version >/dev/null 2>&1 && echo yes)
+# Tests wait more than they work: three for each processor. Of those with a Docker fewer run at a time.
+export NEXTEST_TEST_THREADS ?= $(shell expr 3 '*' `nproc`)
 
 # The loop of a change; CONTRIBUTING.md has more.
 check:

@@ -97,7 +97,7 @@ impl Driver {
                 false => forward::complete(attachment).await,
             }
         };
-        let keep = async {
+        let hand_over = async {
             let side = async {
                 match joining.host_side.take() {
                     Some(side) => Some(side),
@@ -116,7 +116,9 @@ impl Driver {
                 joining.settings = settings;
             }
             joined.join(joining)?;
-            self.records.keep(&joined).await
+            // Before the interface moves: so its settings are on record, wherever a crash leaves it.
+            self.records.keep(&joined).await?;
+            self.hand_over(&joined).await
         };
         let isolate = async {
             match self.networks.get(&attachment.network) {
@@ -124,18 +126,25 @@ impl Driver {
                 _ => Ok(()),
             }
         };
-        // Before the interface moves: so its settings are on record, wherever a crash leaves it. All steps
-        // run to their end, so that an undo does not run beside a step.
-        let (kept, exempted, isolated) = tokio::join!(keep, exempt, isolate);
-        let handed_over = match kept.and(exempted).and(isolated) {
-            Ok(()) => self.hand_over(&joined).await,
-            failed => failed,
-        };
-        if let Err(cause) = handed_over {
-            let withdraw =
-                async { if first { forward::withdraw(attachment).await } else { Ok(()) } };
-            let (kept, withdrawn) = tokio::join!(self.records.keep(attachment), withdraw);
-            return Err(cause.undone(kept.and(withdrawn)));
+        // Docker does not look at the interface before the answer, so it moves while the programs for the
+        // rules run. All steps run to their end, so that an undo does not run beside a step.
+        let (handed_over, exempted, isolated) = tokio::join!(hand_over, exempt, isolate);
+        if let Err(cause) = handed_over.and(exempted).and(isolated) {
+            let withdraw = async {
+                match first {
+                    true => forward::withdraw(attachment).await,
+                    false => Ok(()),
+                }
+            };
+            let give_back = async {
+                match first {
+                    true => self.give_back(attachment).await,
+                    false => Ok(()),
+                }
+            };
+            let (withdrawn, given_back) = tokio::join!(withdraw, give_back);
+            let kept = self.records.keep(attachment).await;
+            return Err(cause.undone(kept.and(withdrawn).and(given_back)));
         }
         // A Join that may still fail must not be seen: what this program knows changes last.
         *attachment = joined;
@@ -144,6 +153,17 @@ impl Driver {
             self.ports.enter(&joined.endpoint, joined.sandbox());
         }
         Ok(())
+    }
+
+    /// Moves the interface back into staging, unless it is there.
+    async fn give_back(&self, attachment: &Attachment) -> Result<()> {
+        match self.interfaces.locate(attachment).await? {
+            Place::Own(link) => {
+                let staging = netns::open(&attachment.staging)?;
+                Ok(self.interfaces.own.move_to(link.index, staging).await?)
+            }
+            Place::Staging(..) | Place::Sandbox(..) | Place::Nowhere => Ok(()),
+        }
     }
 
     /// Moves the interface to where Docker looks for it, unless it is there or in the container already.

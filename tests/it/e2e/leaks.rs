@@ -13,7 +13,7 @@ use super::on_both_dockers;
 /// How long background work may take to end: processes, Docker's own clean-up.
 pub(super) const LIMIT: Duration = Duration::from_secs(10);
 
-/// Prints everything that an attachment could leave behind, except for processes.
+/// Prints everything that an attachment could leave behind, except for processes and what Docker knows.
 const INVENTORY: &str = r#"
     # Pinned namespaces. (Docker collects the empty files below them once a minute.)
     # In every mount namespace: a managed plugin has one of its own.
@@ -33,9 +33,6 @@ const INVENTORY: &str = r#"
     # The rules of both families, also those that iptables made.
     nft --stateless list ruleset 2>/dev/null |
         awk '/^table/ {table = $3} /^\tchain/ {chain = $2} {print "nft: " table " " chain " " $0}'
-    docker ps --all --format 'container: {{.ID}} {{.Names}}'
-    # Without the id: dockerd makes its own bridge anew whenever it starts.
-    docker network ls --format 'network: {{.Name}}'
 "#;
 
 /// Everything that an attachment could leave behind: a line each, and how often it is there.
@@ -75,6 +72,7 @@ impl Footprint {
 
     fn of(host: &Host) -> Self {
         let mut lines = processes(host);
+        lines.extend(known_to_docker(host));
         lines.extend(host.exec(&["sh", "-c", INVENTORY]).lines().map(str::to_owned));
         let mut footprint = Self(BTreeMap::new());
         for line in lines {
@@ -92,6 +90,16 @@ impl Footprint {
             format!("{text}\n  {sign} {line}")
         })
     }
+}
+
+/// The containers and the networks that Docker has.
+fn known_to_docker(host: &Host) -> Vec<String> {
+    let list = |path| host.ask_docker(path).as_array().unwrap().clone();
+    let containers = list("/containers/json?all=true").into_iter();
+    let containers = containers.map(|it| format!("container: {} {}", it["Id"], it["Names"]));
+    // Without the id: dockerd makes its own bridge anew whenever it starts.
+    let networks = list("/networks").into_iter().map(|it| format!("network: {}", it["Name"]));
+    containers.chain(networks).collect()
 }
 
 /// Processes, and the network namespaces that they hold open.

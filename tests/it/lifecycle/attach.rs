@@ -6,6 +6,7 @@ use cnm_cni::cnm::CreateEndpointResponse;
 use cnm_cni::lifecycle::{Error, Most};
 use serde_json::{Value, json};
 
+use super::host::replace;
 use super::{Bench, NETWORK, SANDBOX, files, read, rules, scripted};
 use crate::alone::{alone, sh};
 
@@ -329,6 +330,33 @@ fn the_forward_policy_is_overruled_by_the_last_rules_only() {
         bench.join("e1", SANDBOX).await.unwrap();
         assert!(super::rules().contains("-s 10.22.3.7/32 "), "a rule that was lost");
 
+        bench.delete_endpoint("e1").await;
+        bench.assert_nothing_is_left();
+    });
+}
+
+#[test]
+fn a_join_whose_rules_cannot_be_written_leaves_the_interface_in_staging_and_no_rule() {
+    alone(async {
+        let bench = Bench::with(json!([scripted(json!({}))])).await;
+        let network = json!({"NetworkID": "n2", "Options": {"com.docker.network.generic":
+            {"forward": "always"}}});
+        bench.driver.create_network(read(network)).await.unwrap();
+        let request = json!({"NetworkID": "n2", "EndpointID": "e1", "Interface": {}});
+        bench.driver.create_endpoint(read(request)).await.unwrap();
+        let program = "ip6tables-restore";
+        replace(program, "#!/bin/sh\necho no >&2; exit 4\n");
+        let error = bench.join("e1", SANDBOX).await.unwrap_err().to_string();
+        assert!(error.contains(program) && !error.contains("undoing"), "{error}");
+        let name = bench.calls()[0]["env"]["CNI_IFNAME"].as_str().unwrap().to_owned();
+        let staging = &files(&bench.config.run_dir.join("netns"))[0];
+        sh(&format!("nsenter --net={} ip link show {name}", staging.display()));
+        assert!(!rules().contains("cnm-cni"), "{}", rules());
+
+        replace(program, &format!("#!/bin/sh\nexec /run/real/{program} \"$@\"\n"));
+        bench.join("e1", SANDBOX).await.unwrap();
+        sh(&format!("ip link show {name}"));
+        assert!(rules().contains("fd00:22::7/128") && rules().contains("10.22.3.7/32"));
         bench.delete_endpoint("e1").await;
         bench.assert_nothing_is_left();
     });
