@@ -8,6 +8,7 @@ mod collect;
 mod detach;
 mod host;
 mod inventory;
+mod journal;
 mod networks;
 mod orphans;
 mod phases;
