@@ -71,15 +71,6 @@ impl Docker {
         self.read(&format!("/networks?filters={}", escaped(&filters))).await
     }
 
-    /// The containers that a network has in its configuration, also those that do not run.
-    ///
-    /// # Errors
-    /// Docker does not answer within a second, or refuses.
-    pub async fn containers_with(&self, network: &NetworkId) -> Result<Vec<Container>> {
-        let filters = json!({ "network": [network.as_str()] }).to_string();
-        self.read(&format!("/containers/json?all=1&filters={}", escaped(&filters))).await
-    }
-
     /// The containers whose endpoints are on a network now.
     ///
     /// # Errors

@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 use super::event::{Event, Kind};
 use super::named::Named;
 use crate::cnm::{EndpointId, NetworkId};
+use crate::plain;
 
 /// How many refusals may wait for a name. More at a time are a storm, and then none can be told from another.
 const REFUSALS: usize = 64;
@@ -51,7 +52,7 @@ pub struct Refusal {
     pub endpoint: EndpointId,
     /// Its network.
     pub network: NetworkId,
-    /// What Docker was told.
+    /// The beginning of what Docker was told.
     pub error: String,
 }
 
@@ -96,7 +97,7 @@ impl Names {
                 known.refusals.push_back(Refusal {
                     endpoint: endpoint.clone(),
                     network: network.clone(),
-                    error: event.error.clone().unwrap_or_default(),
+                    error: as_docker_has_it(event.error.as_deref().unwrap_or_default()),
                 });
                 if known.refusals.len() > REFUSALS {
                     known.refusals.pop_front();
@@ -150,6 +151,12 @@ impl Names {
         self.known().endpoints.get(endpoint).map(|end| end.network.clone())
     }
 
+    /// The name of a network, if it is known.
+    #[must_use]
+    pub fn network_name(&self, network: &NetworkId) -> Option<String> {
+        self.known().networks.get(network)?.name.clone()
+    }
+
     /// Whether the driver has this network.
     #[must_use]
     pub fn has_network(&self, network: &NetworkId) -> bool {
@@ -187,11 +194,18 @@ impl Names {
     }
 }
 
+/// The beginning of an error in the form in which Docker was told it.
+fn as_docker_has_it(error: &str) -> String {
+    /// Docker has the end too, and what is cut is marked there.
+    const ENOUGH: usize = 500;
+    plain::line(error).chars().take(ENOUGH).collect()
+}
+
 impl Known {
     /// Forgets a network that Docker has removed, with its last endpoint.
     fn let_go_of(&mut self, network: &NetworkId) {
-        let used = self.endpoints.values().any(|end| end.network == *network);
-        if !used && self.networks.get(network).is_some_and(|net| net.removed) {
+        let removed = self.networks.get(network).is_some_and(|net| net.removed);
+        if removed && !self.endpoints.values().any(|end| end.network == *network) {
             self.networks.remove(network);
         }
     }
@@ -251,5 +265,10 @@ mod tests {
         let taken = names.refusals().await;
         assert_eq!(taken.len(), REFUSALS);
         assert_eq!(taken[0].endpoint.as_str(), format!("e{REFUSALS}"));
+        let mut refused = event(Kind::Refuse, "e1");
+        refused.error = Some(format!("no more\naddresses {}", "x".repeat(1 << 20)));
+        names.follow(&mut refused);
+        let [taken] = &names.refusals().await[..] else { panic!("several") };
+        assert!(taken.error.starts_with("no more\\naddresses xxx") && taken.error.len() == 500);
     }
 }

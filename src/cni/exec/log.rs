@@ -9,7 +9,10 @@ use crate::plain;
 
 /// Writes to the log.
 #[derive(Debug)]
-pub(super) struct Log;
+pub(super) struct Log {
+    /// Nobody else is told: it is a tool that runs the plugin, and shows its error itself.
+    pub(super) alone: bool,
+}
 
 impl Observer for Log {
     fn started(&self, run: &PluginRun<'_>) {
@@ -67,6 +70,7 @@ impl Observer for Log {
             // Plugins from before VERSION fail at it.
             _ if run.verb == Verb::Version => line!(debug),
             PluginOutcome::Ok => line!(debug),
+            _ if self.alone && stderr.is_none() => line!(debug),
             _ => line!(warn),
         }
     }

@@ -47,7 +47,7 @@ impl Plugins {
         let cni_path =
             folders.iter().map(|folder| folder.as_os_str()).collect::<Vec<_>>().join(":".as_ref());
         let turns = Semaphore::new(limits.parallel.clamp(1, Semaphore::MAX_PERMITS));
-        let log: Arc<dyn Observer> = Arc::new(Log);
+        let log: Arc<dyn Observer> = Arc::new(Log { alone: observers.is_empty() });
         let observers = Observers::new([log].into_iter().chain(observers).collect());
         Self { folders, trust, limits, turns, observers, env, cni_path }
     }

@@ -2,6 +2,7 @@
 
 mod cni;
 mod documents;
+mod events;
 mod explain;
 mod usage;
 mod validate;

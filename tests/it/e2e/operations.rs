@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde_json::Value;
+
 use super::ConfFile;
 use super::check::run;
 use super::host::{Host, IMAGE, Suite, within};
@@ -102,6 +104,7 @@ fn docker_28_5_each_question_of_the_operator_is_answered_by_one_command() {
     let told = host.try_exec(&["cnm-cni", "doctor"]).unwrap_err();
     assert!(told.contains("run  docker restart shop-web-1"), "{told}");
     away(&host);
+    what_happened(&host);
 
     let names = ask(&["ls", "-q"]);
     let names: Vec<&str> = names.lines().collect();
@@ -187,6 +190,73 @@ fn away(host: &Host) {
     host.start_driver();
     let nameless = host.exec(&["cnm-cni", "ls", "-q", "--docker", "unix:///run/nobody.sock"]);
     assert!(nameless.lines().count() == 8 && !nameless.contains("shop"), "{nameless}");
+}
+
+/// What happened between two times, which containers may be gone by now; and which plugin is slow.
+fn what_happened(host: &Host) {
+    let now = || host.exec(&["date", "-u", "+%FT%T.%3NZ"]).trim().to_owned();
+    let events = |args: &[&str]| {
+        let told = host.exec(&[&["cnm-cni", "events", "--format", "json"], args].concat());
+        let lines = told.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        lines.collect::<Vec<_>>()
+    };
+    // By Docker's names, also of those that ran before the follower came, and of one that is gone.
+    let named = |name: &str, kind: &str| events(&["--container", name, "--kind", kind]);
+    let all = [("shop-api-1", "attach"), ("blog-proxy-1", "attach"), ("late", "refuse")];
+    for (name, kind) in all {
+        let is_known = within(Duration::from_secs(20), || named(name, kind).len() == 1);
+        assert!(is_known, "{name} {kind}: {:#?}", events(&[]));
+    }
+    let project = |name: &str| named(name, "attach")[0]["project"].clone();
+    assert_eq!((project("shop-api-1"), project("blog-proxy-1")), ("shop".into(), "blog".into()));
+
+    let since = now();
+    host.run("brief", "front", &["-p", "8090:80"]);
+    host.docker(&["create", "--name", "shut", "--network", "edge", IMAGE]);
+    host.docker_refuses(&["start", "shut"]);
+    host.docker(&["rm", "-f", "brief"]);
+    let of = |name: &str| {
+        let told = events(&["--since", &since, "--container", name]);
+        told.iter().map(|event| event["kind"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let life = ["attach", "settle", "detach"];
+    let told = || of("brief") == life && of("shut") == ["refuse"];
+    assert!(within(Duration::from_secs(20), told), "{:#?}", events(&["--since", &since]));
+    host.stop_driver("KILL");
+    host.start_driver();
+    let started = || events(&["--since", &since, "--kind", "start"]).len() == 1;
+    assert!(within(Duration::from_secs(10), started), "{:#?}", events(&["--since", &since]));
+    let until = now();
+    host.docker(&["rm", "-f", "shut"]);
+    host.run("after", "front", &[]);
+    host.docker(&["rm", "-f", "after"]);
+
+    host.stop_driver("TERM");
+    assert_eq!(
+        (of("brief"), of("shut")),
+        (life.map(str::to_owned).into(), vec!["refuse".to_owned()])
+    );
+    let between = events(&["--since", &since, "--until", &until]);
+    let kinds: Vec<_> = between.iter().map(|event| event["kind"].as_str().unwrap()).collect();
+    assert!(!kinds.contains(&"stop") && between.iter().all(|it| it["container"] != "after"));
+    let attach = &events(&["--since", &since, "--container", "brief", "--kind", "attach"])[0];
+    assert_eq!((&attach["network_name"], &attach["conflist"]), (&"front".into(), &"front".into()));
+    assert_eq!(attach["ports"][0]["host_port"], 8090);
+    let run = |plugin: &str| {
+        attach["plugins"].as_array().unwrap().iter().any(|it| it["plugin"] == plugin)
+    };
+    assert!(
+        run("bridge") && attach["ms"].as_f64() > attach["plugins"][0]["ms"].as_f64(),
+        "{attach}"
+    );
+    let table = host.exec(&["cnm-cni", "events", "--since", &since, "--container", "shut"]);
+    assert!(table.contains("refuse") && table.contains("edge"), "{table}");
+    assert!(table.lines().all(|line| line.chars().count() <= 80), "{table}");
+
+    // Which plugin is slow; also while no driver runs.
+    let status = host.try_exec(&["cnm-cni", "status"]).unwrap_err();
+    assert!(status.contains("Plugins of the last hour:") && status.contains("portmap"), "{status}");
+    host.start_driver();
 }
 
 fn doctor(host: &Host, thing: &str) -> Result<String, String> {

@@ -9,6 +9,7 @@ mod detach;
 mod figures;
 mod host;
 mod inventory;
+mod journal;
 mod networks;
 mod orphans;
 mod phases;

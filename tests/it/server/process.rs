@@ -1,6 +1,7 @@
 //! `cnm-cni serve` as a process: how it starts, what it logs, how it ends.
 
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -15,7 +16,7 @@ use tokio::time::timeout;
 
 use super::client::Connection;
 use super::driver::until;
-use crate::alone::{alone, config};
+use crate::alone::{alone, config, sh};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -520,4 +521,75 @@ async fn a_driver_may_open_as_many_files_as_it_is_allowed() {
     assert_eq!(files.split_whitespace().nth(3), Some("4096"), "{files}");
     daemon.signal(Signal::SIGTERM);
     assert!(daemon.end().await.0.success());
+}
+
+/// The fields of a message in the journal's protocol (systemd.journal-fields(7)).
+fn fields(message: &[u8]) -> Vec<(String, String)> {
+    let mut fields = Vec::new();
+    let mut rest = message;
+    while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+        let name = String::from_utf8(rest[..end].to_vec()).unwrap();
+        rest = &rest[end + 1..];
+        if let Some((name, value)) = name.split_once('=') {
+            fields.push((name.to_owned(), value.to_owned()));
+            continue;
+        }
+        let length = u64::from_le_bytes(rest[..8].try_into().unwrap());
+        let (value, after) = rest[8..].split_at(length.try_into().unwrap());
+        fields.push((name, String::from_utf8_lossy(value).into_owned()));
+        rest = &after[1..];
+    }
+    fields
+}
+
+#[test]
+fn systemds_journal_gets_each_field_and_nothing_is_there_twice() {
+    alone(async {
+        sh("mkdir -p /run/systemd/journal");
+        let journal = UnixDatagram::bind("/run/systemd/journal/socket").unwrap();
+        journal.set_read_timeout(Some(PATIENCE)).unwrap();
+        let (folder, socket) = home();
+        let log = folder.path().join("stderr");
+        let stderr = std::fs::File::create(&log).unwrap();
+        let found = stderr.metadata().unwrap();
+        let stream = format!("{}:{}", found.dev(), found.ino());
+        let with = |more: &[&str], stream: &str| {
+            let mut command = serve(folder.path(), more);
+            command.env("JOURNAL_STREAM", stream).stderr(stderr.try_clone().unwrap());
+            command.spawn().unwrap()
+        };
+        let mut driver = with(&[], &stream);
+        let told = |words: &str| loop {
+            let mut message = vec![0; 64 << 10];
+            let length = journal.recv(&mut message).unwrap();
+            let fields = fields(&message[..length]);
+            let value = |name: &str| {
+                let field = fields.iter().find(|(field, _)| field == name);
+                field.map(|(_, value)| value.clone()).unwrap_or_default()
+            };
+            if value("MESSAGE").starts_with(words) {
+                return ["MESSAGE", "PRIORITY", "F_NETWORK", "F_ERROR", "SYSLOG_IDENTIFIER"]
+                    .map(value);
+            }
+        };
+        told("listening");
+        let unknown = json!({"NetworkID": NETWORK, "EndpointID": ENDPOINT, "Interface": {}});
+        let call = "NetworkDriver.CreateEndpoint";
+        let refused = Connection::open(&socket).await.call(call, &unknown).await;
+        let [message, priority, network, error, identifier] = told("refused");
+        assert_eq!((priority.as_str(), identifier.as_str()), ("4", "cnm-cni"));
+        assert_eq!((network.as_str(), error.as_str()), (&NETWORK[..12], refused.error()));
+        assert!(message.contains(&format!("error={error}")), "{message}");
+        driver.kill().await.unwrap();
+        assert_eq!(std::fs::read_to_string(&log).unwrap(), "", "it is in the journal");
+
+        // Another standard error than the journal's, and JSON, are what they are elsewhere.
+        for (more, stream) in [(&[][..], "1:1"), (&["--log-format", "json"][..], &stream)] {
+            let mut driver = with(more, stream);
+            let logged = || std::fs::read_to_string(&log).unwrap().contains("listening");
+            until("it logs", logged).await;
+            driver.kill().await.unwrap();
+            std::fs::write(&log, "").unwrap();
+        }
+    });
 }

@@ -1,0 +1,110 @@
+//! The journal: each outcome is told once, with what is known of it.
+
+use cnm_cni::journal::{Event, Kind, Reader};
+use serde_json::json;
+
+use super::{Bench, gone, scripted, until};
+use crate::alone::alone;
+
+fn events(bench: &Bench) -> Vec<Event> {
+    let batch = Reader::open(&bench.config.state_dir).unwrap().read().unwrap();
+    assert_eq!(batch.damaged, Vec::<String>::new());
+    batch.events
+}
+
+/// The kinds, from the time on when the driver was ready.
+fn kinds(bench: &Bench) -> Vec<Kind> {
+    events(bench).iter().map(|event| event.kind).filter(|kind| *kind != Kind::Start).collect()
+}
+
+#[test]
+fn a_containers_life_is_told_once_with_its_plugins() {
+    alone(async {
+        let bench = Bench::with(json!([scripted(json!({}))])).await;
+        bench.create_endpoint("e1").await.unwrap();
+        // Docker asks again after a lost connection.
+        bench.create_endpoint("e1").await.unwrap();
+        bench.enter("e1").await;
+        bench.program("e1").await.unwrap();
+        bench.leave("e1").await;
+        bench.delete_endpoint("e1").await;
+        bench.driver.drain().await;
+        let (told, life) = (events(&bench), [Kind::Attach, Kind::Settle, Kind::Detach]);
+        assert_eq!(kinds(&bench)[0], Kind::NetworkCreate);
+        assert_eq!(kinds(&bench)[1..4], life);
+        assert_eq!(kinds(&bench)[4..], [Kind::Stop]);
+        let of = |kind| told.iter().find(|event| event.kind == kind).unwrap();
+        for (kind, verb) in [(Kind::Attach, "ADD"), (Kind::Detach, "DEL")] {
+            let event = of(kind);
+            let [run] = &event.plugins[..] else { panic!("{event:?}") };
+            assert_eq!((run.plugin.as_str(), run.verb.as_str()), ("fake-plugin", verb));
+            assert!(
+                run.ms > 0.0 && event.ms.unwrap() >= run.ms && run.error.is_none(),
+                "{event:?}"
+            );
+            assert_eq!(event.conflist.as_deref(), Some("k8snet"));
+            assert_eq!(event.addresses.len(), 2);
+        }
+        assert_eq!(of(Kind::Attach).attachment, of(Kind::Detach).attachment);
+        bench.assert_nothing_is_left();
+    });
+}
+
+#[test]
+fn a_refusal_is_told_once_and_its_undo_is_a_part_of_it() {
+    alone(async {
+        let fails =
+            json!({"ADD": {"exit": 1, "stdout": {"code": 100, "msg": "no more\naddresses"}}});
+        let bench = Bench::with(json!([scripted(fails)])).await;
+        bench.create_endpoint("e1").await.unwrap_err();
+        bench.join("e1", "/run/nowhere").await.unwrap_err();
+        bench.driver.drain().await;
+        assert_eq!(kinds(&bench)[1..], [Kind::Refuse, Kind::Refuse, Kind::Stop]);
+        let told = events(&bench);
+        let refused: Vec<_> = told.iter().filter(|event| event.kind == Kind::Refuse).collect();
+        assert_eq!(refused[0].detail.as_deref(), Some("CreateEndpoint"));
+        assert!(refused[0].error.as_ref().unwrap().contains("no more\naddresses"));
+        let verbs: Vec<_> = refused[0].plugins.iter().map(|run| run.verb.as_str()).collect();
+        assert_eq!(verbs, ["ADD", "DEL"]);
+        assert!(refused[0].plugins[0].error.is_some());
+        assert_eq!(refused[1].detail.as_deref(), Some("Join"));
+        bench.assert_nothing_is_left();
+    });
+}
+
+#[test]
+fn an_orphan_is_told_with_each_attempt_and_its_end() {
+    alone(async {
+        let fails = json!({"DEL": {"exit": 1, "stdout": {"code": 100, "msg": "busy"}, "times": 2}});
+        let bench = Bench::in_background(json!([scripted(fails)])).await;
+        bench.create_endpoint("e1").await.unwrap();
+        bench.delete_endpoint("e1").await;
+        until(|| kinds(&bench).contains(&Kind::Retry)).await;
+        gone(&bench).await;
+        let told = events(&bench);
+        let of = |kind| told.iter().find(|event| event.kind == kind).unwrap();
+        assert_eq!(of(Kind::Orphan).attempt, Some(1));
+        assert!(of(Kind::Orphan).error.as_ref().unwrap().contains("busy"));
+        assert_eq!(of(Kind::Retry).attempt, Some(2));
+        assert_eq!(of(Kind::Detach).attempt, Some(3));
+        assert_eq!(told.iter().filter(|event| event.kind == Kind::Detach).count(), 1);
+        bench.assert_nothing_is_left();
+    });
+}
+
+#[test]
+fn what_users_pass_to_plugins_is_hidden_in_the_journal_too() {
+    alone(async {
+        let fails =
+            json!({"ADD": {"exit": 1, "stdout": {"code": 100, "msg": "hunter22 is wrong"}}});
+        let bench = Bench::with(json!([scripted(fails)])).await;
+        let asked = json!({"Options": {"cni.args.TOKEN": "hunter22"}, "Interface": {}});
+        let request = json!({"NetworkID": super::NETWORK, "EndpointID": "e1"});
+        let mut request = request;
+        request.as_object_mut().unwrap().extend(asked.as_object().unwrap().clone());
+        bench.driver.create_endpoint(super::read(request)).await.unwrap_err();
+        bench.driver.drain().await;
+        let text = serde_json::to_string(&events(&bench)).unwrap();
+        assert!(text.contains("[hidden] is wrong") && !text.contains("hunter22"), "{text}");
+    });
+}
