@@ -56,11 +56,14 @@ pub(super) fn known(
     Ok((conflists.collect::<Result<_>>()?, problems))
 }
 
-/// The same as they are written, each with its file. `own` are networks' own chains.
+/// A conflist as it is written, and its file if it has one.
+type Written = (NetworkConfigList, Option<PathBuf>);
+
+/// The same as they are written. `own` are networks' own chains.
 pub(super) fn lists(
     conf_dir: &ConfDir,
     own: impl Iterator<Item = NetworkConfigList>,
-) -> Result<(Vec<(NetworkConfigList, Option<PathBuf>)>, Vec<String>)> {
+) -> Result<(Vec<Written>, Vec<String>)> {
     let listing = conf_dir.list();
     let in_files = listing.networks.into_iter().filter(|listed| listed.list.makes_interface());
     let mut lists: Vec<_> = in_files.map(|listed| (listed.list, Some(listed.file))).collect();
