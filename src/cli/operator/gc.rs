@@ -16,7 +16,7 @@ Examples:
   cnm-cni gc                          # what is left, and why it counts as garbage; nothing is touched
   cnm-cni gc --apply                  # remove it
   cnm-cni gc --grace 0                # also what is younger than ten minutes
-  cnm-cni gc --format json | jq -r '.[] | select(.outcome == \"garbage\") | .what'
+  cnm-cni gc --format json | jq -r '.[] | select(.outcome.is == \"garbage\") | .what'
 
 Exit status: 0; 1 if something cannot be removed.
 

@@ -80,9 +80,12 @@ pub(in crate::cli) fn run(args: &Args, outer: &Wanted) -> anyhow::Result<()> {
     args.listing.print(&rows, names, || table(&rows), below)
 }
 
-/// All networks.
+/// All networks, by their names.
 pub(super) fn rows(known: &Known) -> Vec<Row<'_>> {
-    known.inventory.networks.iter().map(|network| Row::of(known, network)).collect()
+    let rows = known.inventory.networks.iter().map(|network| Row::of(known, network));
+    let mut rows: Vec<_> = rows.collect();
+    rows.sort_by(|one, other| one.name().cmp(other.name()));
+    rows
 }
 
 impl<'k> Row<'k> {
