@@ -1,6 +1,7 @@
 //! What the driver has, with Docker's names: all that the operator's verbs show.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Context;
 use serde::Serialize;
@@ -15,6 +16,9 @@ use crate::docker::Wanted;
 use crate::lifecycle::inventory::{self, Attachment, Conflist, Inventory, Network, Phase};
 use crate::server::control::{Everything, INVENTORY};
 use crate::translate::own_name;
+
+/// Where the records are, unless somebody says otherwise.
+const USUAL: &str = "/var/lib/cnm-cni";
 
 /// Where the verbs ask.
 #[derive(Debug, Clone, clap::Args)]
@@ -76,8 +80,23 @@ impl Sources {
         Ok(Known { inventory: self.inventory()?, names: docker::names(&self.docker, outer) })
     }
 
-    fn inventory(&self) -> anyhow::Result<Inventory> {
-        const USUAL: &str = "/var/lib/cnm-cni";
+    /// The folder of the records, unless a driver tells another.
+    pub(super) fn state_dir(&self) -> &Path {
+        self.state_dir.as_deref().unwrap_or(Path::new(USUAL))
+    }
+
+    /// The folder of the configurations, unless a driver tells another.
+    pub(super) fn conf_dir(&self) -> &Path {
+        &self.conf_dir
+    }
+
+    /// The same sources, where the driver's answer may take no longer than this.
+    pub(super) fn within(&self, limit: Duration) -> Self {
+        Self { socket: self.socket.within(limit), ..self.clone() }
+    }
+
+    /// What the driver has; where none answers, what its records tell.
+    pub(super) fn inventory(&self) -> anyhow::Result<Inventory> {
         if let Some(state_dir) = &self.state_dir {
             return self.read(state_dir);
         }
@@ -91,10 +110,25 @@ impl Sources {
             Err(error) if error.is::<NoDriver>() => {
                 let note = format!("note: {error}; what follows is from the records in {USUAL}");
                 complain(&line(&note));
-                self.read(Path::new(USUAL))
+                self.read_records()
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// The same without a word to the user; none if nothing can be had in this time.
+    pub(super) fn quietly(&self, limit: Duration) -> Option<Inventory> {
+        if self.state_dir.is_none()
+            && let Ok(inventory) = self.socket.within(limit).ask(INVENTORY, &Everything {})
+        {
+            return Some(inventory);
+        }
+        self.read_records().ok()
+    }
+
+    /// What the records tell, without asking a driver.
+    pub(super) fn read_records(&self) -> anyhow::Result<Inventory> {
+        self.read(self.state_dir())
     }
 
     fn read(&self, state_dir: &Path) -> anyhow::Result<Inventory> {

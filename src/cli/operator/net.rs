@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
+use super::candidates;
 use super::known::{Known, Sources};
 use crate::cli::output::{Format, Listing, line, write};
 use crate::cli::table::{Cell, Table, or_none};
@@ -31,7 +32,7 @@ See also: 'cnm-cni ls', 'cnm-cni pools', 'cnm-cni validate'.";
 #[command(after_help = HELP)]
 pub(in crate::cli) struct Args {
     /// A network: its name, or the beginning of its id; all without it
-    #[arg(value_name = "NETWORK")]
+    #[arg(value_name = "NETWORK", add = candidates::networks())]
     network: Option<String>,
 
     #[command(flatten)]

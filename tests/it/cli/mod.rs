@@ -1,8 +1,10 @@
 //! The command line, as a user has it: arguments and variables in; output and status out.
 
 mod cni;
+mod completions;
 mod documents;
 mod explain;
+mod progress;
 mod usage;
 mod validate;
 
