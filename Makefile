@@ -9,7 +9,7 @@ SUDO := sudo --preserve-env
 endif
 SUITE ?= bookworm
 
-.PHONY: audit help build release install uninstall deb demo check test test-one test-install test-arm64 lint e2e fidelity hosts crash soak mass bench picture
+.PHONY: audit help build release install uninstall deb demo check test test-one test-install test-arm64 test-graph lint e2e fidelity hosts crash soak mass bench picture graph-picture
 
 help:
 	@echo 'make demo           a guided tour, in a test host: this machine and its Docker stay as they are'
@@ -24,6 +24,8 @@ help:
 	@echo 'make soak           2,000 containers come and go while the driver is killed; its memory'
 	@echo 'make mass           300 containers on one network: checked, removed at once, over a reboot'
 	@echo 'make picture        docs/architecture.svg, drawn from docs/architecture.txt'
+	@echo 'make test-graph     the page of cnm-cni graph, in a real Chromium'
+	@echo 'make graph-picture  docs/graph.svg, drawn by cnm-cni of a test host'
 	@echo 'make lint           only format and lints'
 	@echo 'make audit          licences and sources of all that is built in, and what is known against it'
 	@echo 'make bench          the CNI engine beside libcni, and bursts of containers beside Docker'\''s own bridge'
@@ -183,6 +185,15 @@ check:
 picture:
 	$(call install,gcc libc6-dev)
 	CNM_CNI_DRAW=1 cargo test --locked --quiet --test rooms the_picture
+
+# A page is looked at by a browser, a large one; photographs of it are in target/graph.
+test-graph:
+	$(call install,gcc libc6-dev iptables $(TESTBED) chromium)
+	$(RUNNER) $(DRAW) cargo test --locked --test it e2e::graph:: -- --ignored --test-threads=1
+
+# The picture of README.md: of a host with two compose projects, on which a bridge is down.
+graph-picture:
+	$(MAKE) test-graph DRAW=CNM_CNI_DRAW=1
 
 # The first test on a Docker makes the Debian folder that it needs.
 test-one:

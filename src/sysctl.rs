@@ -95,7 +95,7 @@ pub async fn read(path: &Path, scope: &Scope) -> Result<Sysctls, Error> {
             }
         };
         if reader.found.is_empty() {
-            return Err((whose, io::ErrorKind::NotFound.into()));
+            return Err((whose, Errno::ENOENT.into()));
         }
         Ok(reader.found)
     });

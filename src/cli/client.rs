@@ -2,11 +2,13 @@
 //! waits for its drivers.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use hyper::Method;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use tokio::time::timeout;
 
 use crate::docker::{Docker, Wanted};
 use crate::http::exchange;
@@ -18,6 +20,10 @@ pub(super) struct Socket {
     #[arg(long, value_name = "FILE", env = "CNM_CNI_SOCKET")]
     #[arg(default_value = "/run/docker/plugins/cni.sock")]
     socket: PathBuf,
+
+    /// How long an answer may take; none for as long as it takes.
+    #[arg(skip)]
+    limit: Option<Duration>,
 }
 
 /// Where Docker listens.
@@ -36,6 +42,14 @@ pub(super) struct NoDriver {
     socket: PathBuf,
 }
 
+/// The driver has not answered in time.
+#[derive(Debug, thiserror::Error)]
+#[error("the driver on {} has not answered within {limit:?}", socket.display())]
+struct TooSlow {
+    socket: PathBuf,
+    limit: Duration,
+}
+
 /// The body of the driver's refusal.
 #[derive(Deserialize)]
 struct Refusal {
@@ -44,10 +58,15 @@ struct Refusal {
 }
 
 impl Socket {
-    /// Calls the driver's `method` and returns its answer, without a time limit.
+    /// The same, where an answer may take no longer than this.
+    pub(super) fn within(&self, limit: Duration) -> Self {
+        Self { limit: Some(limit), ..self.clone() }
+    }
+
+    /// Calls the driver's `method` and returns its answer.
     ///
     /// # Errors
-    /// No driver listens, or it refused, with its reason.
+    /// No driver listens, it takes too long, or it refused, with its reason.
     pub(super) fn ask<Answer: DeserializeOwned>(
         &self,
         method: &str,
@@ -56,7 +75,14 @@ impl Socket {
         let body = serde_json::to_vec(request).context("cannot write the request")?;
         let path = format!("/{method}");
         let call = exchange(&self.socket, Method::POST, &path, body);
-        let answer = answer_of(call)?.with_context(|| NoDriver { socket: self.socket.clone() })?;
+        let answer = answer_of(async {
+            match self.limit {
+                None => Ok(call.await),
+                Some(limit) => timeout(limit, call).await.map_err(|_| limit),
+            }
+        })?;
+        let answer = answer.map_err(|limit| TooSlow { socket: self.socket.clone(), limit })?;
+        let answer = answer.with_context(|| NoDriver { socket: self.socket.clone() })?;
         let answer = answer.into_body();
         if let Ok(Refusal { err }) = serde_json::from_slice(&answer) {
             bail!(err);

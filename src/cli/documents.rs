@@ -1,5 +1,4 @@
-//! `cnm-cni documents`: man pages and shell completions, from the command line's own
-//! definition.
+//! `cnm-cni documents`: man pages, from the command line's own definition, and shell completions.
 //!
 //! It is a verb, not another program, because another program would need a second build of everything, and
 //! because a binary alone should have these too. It is hidden, because `make install` and the package use
@@ -10,7 +9,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::Command;
-use clap_complete::{Shell, generate_to};
+
+use super::completions::Shell;
 
 /// Write man pages and completions for bash, zsh and fish into a folder
 #[derive(Debug, clap::Args)]
@@ -29,8 +29,8 @@ pub(super) fn run(args: &Args, command: &Command) -> anyhow::Result<()> {
 }
 
 fn write_to(folder: &Path, command: &Command) -> std::io::Result<()> {
-    for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
-        generate_to(shell, &mut command.clone(), "cnm-cni", folder)?;
+    for shell in Shell::ALL {
+        fs::write(folder.join(shell.file()), shell.script().map_err(std::io::Error::other)?)?;
     }
     // 'cnm-cni help serve' is the page of 'serve' again.
     let command = (command.clone())

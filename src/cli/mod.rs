@@ -5,6 +5,7 @@
 mod activation;
 mod client;
 mod cni;
+mod completions;
 mod compose;
 mod create;
 mod documents;
@@ -18,6 +19,7 @@ mod new_network;
 mod operator;
 mod output;
 mod plugin;
+mod progress;
 mod seconds;
 mod serve;
 mod table;
@@ -77,6 +79,7 @@ enum Verb {
     Cni(cni::Args),
     #[command(flatten)]
     Operator(operator::Verb),
+    Completions(completions::Args),
     Documents(documents::Args),
 }
 
@@ -84,6 +87,9 @@ enum Verb {
 #[must_use]
 pub fn main() -> ExitCode {
     let mut arguments: Vec<OsString> = args_os().collect();
+    if let Some(ended) = completions::answer(Cli::command, &arguments) {
+        return ended;
+    }
     let program = arguments.first().map(OsString::as_os_str);
     let as_cnitool = cni::is_cnitool(program);
     // The flags of `docker` itself; empty if `docker` does not run this program.
@@ -122,6 +128,7 @@ pub fn main() -> ExitCode {
         Verb::Create(args) => create::run(&args, &outer).map(|()| ExitCode::SUCCESS),
         Verb::Explain(args) => explain::run(&args),
         Verb::Operator(verb) => verb.run(&outer),
+        Verb::Completions(args) => completions::run(&args).map(|()| ExitCode::SUCCESS),
         Verb::Documents(args) => documents::run(&args, &Cli::command()).map(|()| ExitCode::SUCCESS),
         Verb::Validate(args) => validate::run(args),
         Verb::Cni(args) => cni::run(args),
@@ -155,7 +162,9 @@ impl Verb {
         match self {
             Self::Serve(_) => logging::Level::Info,
             Self::Validate(_) | Self::Explain(_) | Self::Create(_) => logging::Level::Error,
-            Self::Operator(_) | Self::Cni(_) | Self::Documents(_) => logging::Level::Warn,
+            Self::Operator(_) | Self::Cni(_) | Self::Completions(_) | Self::Documents(_) => {
+                logging::Level::Warn
+            }
         }
     }
 }

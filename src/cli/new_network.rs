@@ -27,7 +27,7 @@ pub(super) struct Flags {
 
     /// The network configuration list that attaches its containers; the same as -o conflist=NAME
     /// [default: the first in file-name order, or the built-in one]
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", add = super::operator::candidates::conflists())]
     conflist: Option<String>,
 
     /// An option of the driver; 'cnm-cni serve --help' and README.md tell them

@@ -86,8 +86,8 @@ impl Format {
 
 /// The width of the terminal; otherwise COLUMNS, or 80.
 fn width(terminal: bool) -> u16 {
-    /// A narrower table cannot be read.
-    const LEAST: u16 = 60;
+    /// What is narrower is no terminal that anybody reads.
+    const LEAST: u16 = 24;
     let said = || std::env::var("COLUMNS").ok()?.parse().ok().filter(|width| *width > 0);
     let shown = terminal.then(terminal_size::terminal_size).flatten();
     let width = shown.map(|(terminal_size::Width(width), _)| width);

@@ -41,6 +41,9 @@ pub(super) struct Cell {
 /// How many blanks there are between columns.
 const GAP: u16 = 2;
 
+/// How many letters a column has to have room for, so that the table can be read.
+const NARROWEST: u16 = 5;
+
 /// Mark the begin and end of red text until the layout is done: characters without a width, which no cell
 /// contains.
 const RED: char = '\u{2061}';
@@ -64,8 +67,31 @@ impl Table {
         self.rows.push(cells.into_iter().collect());
     }
 
-    /// The table as text, without blanks at the ends of lines.
+    /// The table as text, without blanks at the ends of lines. Where the terminal is too narrow for its
+    /// columns, each row is a paragraph instead.
     pub(super) fn text(&self, style: Style) -> String {
+        let columns = self.columns.iter().filter(|column| !column.wide).count();
+        match style.width {
+            Some(width) if usize::from(width) < columns * usize::from(NARROWEST + GAP) => {
+                self.paragraphs(style)
+            }
+            _ => self.lines_up(style),
+        }
+    }
+
+    /// A paragraph for each row, with a line for each of its cells.
+    fn paragraphs(&self, style: Style) -> String {
+        let paragraphs = self.rows.iter().map(|row| {
+            let mut paragraph = Self::new(["", ""]);
+            for (column, cell) in self.columns.iter().zip(row).filter(|(it, _)| !it.wide) {
+                paragraph.row([column.name.into(), cell.clone()]);
+            }
+            paragraph.lines_up(Style { header: false, ..style })
+        });
+        paragraphs.collect::<Vec<_>>().join("\n")
+    }
+
+    fn lines_up(&self, style: Style) -> String {
         let shown = |index: usize| style.width.is_none() || !self.columns[index].wide;
         let mut table = comfy_table::Table::new();
         table.load_style(presets::NOTHING);
@@ -192,6 +218,31 @@ mod tests {
              \x20                             this host\n\
              a\\nb\\u{1b}[31m  -             -\n"
         );
+    }
+
+    #[test]
+    fn on_a_narrow_terminal_it_wraps_and_then_each_row_is_a_paragraph() {
+        for width in (24..60).rev() {
+            let text = table().text(Style { width: Some(width), ..TERMINAL });
+            let longest = text.lines().map(|line| line.chars().count()).max();
+            assert!(longest.is_some_and(|longest| longest <= width.into()), "{width}:\n{text}");
+        }
+        let mut table = Table::new(["NAME", "NETWORK", "ADDRESSES", "WHY"]);
+        let addresses = ["10.22.0.5/16", "fd00::5/64"].map(str::to_owned);
+        table.row([
+            "web".into(),
+            "front".into(),
+            Cell::lines(addresses),
+            "the bridge is down on this host".into(),
+        ]);
+        table.row(["db".into(), "back".into(), Cell::lines([]), "-".into()]);
+        let text = table.text(Style { width: Some(24), ..TERMINAL });
+        assert!(
+            text.starts_with("NAME       web\nNETWORK    front\nADDRESSES  10.22.0.5"),
+            "{text}"
+        );
+        let second = "\n\nNAME       db\nNETWORK    back\nADDRESSES  -\nWHY        -\n";
+        assert!(text.ends_with(second), "{text}");
     }
 
     #[test]

@@ -53,6 +53,7 @@ pub use cache::{Cache, CacheError, CachedAttachment, Turn};
 pub use config::{
     ConfDir, ConfigError, Listed, Listing, NetworkConfigList, NoSubnet, PluginConfig,
 };
+pub(crate) use exec::Secrets;
 pub use exec::{
     Error, Failure, Limits, NotFound, Observer, PluginEnd, PluginError, PluginOutcome, PluginRun,
 };

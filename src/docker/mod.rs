@@ -109,6 +109,14 @@ impl Docker {
         }
     }
 
+    /// What Docker tells of itself at `/version` or `/info`.
+    ///
+    /// # Errors
+    /// Docker does not answer within a second, or refuses.
+    pub async fn about(&self, path: &str) -> Result<Value> {
+        self.read(path).await
+    }
+
     /// Makes a network, as `POST /networks/create` takes it; returns its id. There is no limit, because
     /// Docker waits for the driver.
     ///

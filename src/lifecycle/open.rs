@@ -12,7 +12,7 @@ use super::error::{Result, chain};
 use super::facts::Facts;
 use super::garbage::{collect, dockerds, start};
 use super::history::History;
-use super::host::{Chains, Isolation, Lists};
+use super::host::{Chains, Isolation, Lists, masked_again};
 use super::interface::Interfaces;
 use super::ports::{Ports, Publisher};
 use super::record::{Attachment, Endpoints, Network, Networks, Records};
@@ -34,6 +34,11 @@ impl Driver {
         driver.interfaces.clear_fresh().await?;
         if let Err(error) = check::chain::end_interrupted(driver.interfaces.netns_dir()).await {
             tracing::error!(error = chain(&error), "an interrupted check cannot be ended");
+        }
+        let Interfaces { own, .. } = &*driver.interfaces;
+        if let Err(error) = masked_again::end_interrupted(own, driver.interfaces.netns_dir()).await
+        {
+            tracing::error!(error = chain(&error), "an interrupted reload cannot be ended");
         }
         // A reboot, or a reload of the firewall, removes the rules.
         if let Err(error) = driver.isolate().await {

@@ -62,7 +62,11 @@ pub(crate) async fn run(
     run_within(DEADLINE, name, arguments, stdin).await
 }
 
-async fn run_within(
+/// The same, with less time.
+///
+/// # Errors
+/// As [`run`].
+pub(crate) async fn run_within(
     deadline: Duration,
     name: &str,
     arguments: &[&str],

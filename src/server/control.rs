@@ -22,6 +22,9 @@ pub const COLLECT: &str = "Control.Collect";
 /// `/Control.Check`, with a [`WhatToCheck`]; the answer is a list of [`Check`].
 pub const CHECK: &str = "Control.Check";
 
+/// `/Control.Reload`, with a [`WhatToReload`]; the answer is a list of [`Check`].
+pub const RELOAD: &str = "Control.Reload";
+
 /// `/Control.Inventory`, with nothing; the answer is an [`Inventory`].
 pub const INVENTORY: &str = "Control.Inventory";
 /// `/Control.InterfaceNames`, with [`Attachments`]; the answer is a list of pairs: an attachment's id, and
@@ -51,6 +54,13 @@ pub struct WhatToCheck {
     pub repair: bool,
 }
 
+/// Of what the host's rules are to be put back.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct WhatToReload {
+    /// As for [`WhatToCheck`]; none for all.
+    pub which: Vec<String>,
+}
+
 /// An attachment.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Subject {
@@ -64,6 +74,7 @@ pub(super) fn routes() -> Router<Opening> {
         .route(&format!("/{FORGET_ORPHAN}"), post(forget_orphan))
         .route(&format!("/{COLLECT}"), post(collect))
         .route(&format!("/{CHECK}"), post(check))
+        .route(&format!("/{RELOAD}"), post(reload))
         .route(&format!("/{INVENTORY}"), post(inventory))
         .route(&format!("/{INTERFACE_NAMES}"), post(interface_names))
         .route(&format!("/{METRICS}"), post(metrics))
@@ -92,6 +103,10 @@ async fn collect(
 
 async fn check(Opened(driver): Opened, Json(wanted): Json<WhatToCheck>) -> Json<Vec<Check>> {
     Json(driver.check(&wanted.which, wanted.repair).await)
+}
+
+async fn reload(Opened(driver): Opened, Json(wanted): Json<WhatToReload>) -> Json<Vec<Check>> {
+    Json(driver.reload(&wanted.which).await)
 }
 
 async fn inventory(

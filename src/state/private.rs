@@ -9,6 +9,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
 use nix::fcntl::Flock;
 use nix::unistd::geteuid;
 
@@ -63,7 +64,7 @@ impl Private {
         made.map_err(failed("create folder", folder))?;
         // Until it is closed, others could swap what its name leads to.
         let Some(judged) = Trust::Root.judge_way(folder)? else {
-            return Err(failed("find", folder)(io::ErrorKind::NotFound.into()).into());
+            return Err(failed("find", folder)(Errno::ENOENT.into()).into());
         };
         close(&judged.descriptor(), folder)?;
         close_below(folder)?;

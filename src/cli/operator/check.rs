@@ -4,10 +4,12 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 
+use super::candidates;
 use super::docker;
 use super::names::{Named, Names};
 use crate::cli::client::{DockerArgs, Socket};
 use crate::cli::output::{Listing, complain, line};
+use crate::cli::progress::Progress;
 use crate::cli::table::{Cell, Table, or_none};
 use crate::docker::Wanted;
 use crate::lifecycle::{ChainCheck, Check};
@@ -28,7 +30,7 @@ Exit status: 0 if all is as ADD left it; 1 if anything differs, or what is asked
 
 See also: 'cnm-cni doctor', which looks further, and knows why.";
 
-/// Check that containers still have what their networks gave them, and repair what can be
+/// Check that containers have what their networks gave them, and repair what can be
 ///
 /// The running driver runs the plugins' own CHECK in each container, compares the interface,
 /// addresses, routes, rules and sysctls there with what ADD left, and likewise what the host has for
@@ -39,7 +41,7 @@ See also: 'cnm-cni doctor', which looks further, and knows why.";
 pub(in crate::cli) struct Args {
     /// Containers by name or id; endpoints by the beginning of their id, by sandbox or by
     /// address; none for all
-    #[arg(value_name = "ENDPOINT|CONTAINER")]
+    #[arg(value_name = "ENDPOINT|CONTAINER", add = candidates::containers())]
     which: Vec<String>,
 
     /// Put back what is missing, remove what is too much, and check again; what only a plugin's
@@ -69,19 +71,13 @@ struct Row {
 pub(in crate::cli) fn run(args: &Args, outer: &Wanted) -> anyhow::Result<ExitCode> {
     let names = docker::names(&args.docker, outer);
     let wanted = WhatToCheck { which: endpoints(&args.which, &names), repair: args.repair };
+    let progress = Progress::of(if args.repair { "repairing" } else { "checking" });
     let checks: Vec<Check> = args.socket.ask(CHECK, &wanted)?;
-    let is_checked = |word: &&String| {
-        let ends = endpoints(std::slice::from_ref(*word), &names);
-        checks.iter().any(|check| ends.iter().any(|end| check.answers_to(end)))
-    };
-    let missing: Vec<_> = args.which.iter().filter(|word| !is_checked(word)).collect();
-    for word in &missing {
-        complain(&line(&format!("error: {}", names.nothing_called(word))));
-    }
-    if !missing.is_empty() && checks.is_empty() {
+    drop(progress);
+    let all_found = are_found(&args.which, &checks, &names);
+    if !all_found && checks.is_empty() {
         return Ok(ExitCode::FAILURE);
     }
-    let all_found = missing.is_empty();
     let rows = checks.into_iter().map(|check| {
         let names = names.of(&check.endpoint, &check.network);
         Row { names, check }
@@ -95,6 +91,19 @@ pub(in crate::cli) fn run(args: &Args, outer: &Wanted) -> anyhow::Result<ExitCod
     args.listing.print(&rows, differing, || table(&rows), &below)?;
     let well = rows.iter().all(|row| row.check.is_well());
     Ok(if well && all_found { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Whether each of these words names an endpoint of the report; the user is told of those that do not.
+pub(super) fn are_found(words: &[String], checks: &[Check], names: &Names) -> bool {
+    let is_found = |word: &&String| {
+        let ends = endpoints(std::slice::from_ref(*word), names);
+        checks.iter().any(|check| ends.iter().any(|end| check.answers_to(end)))
+    };
+    let missing: Vec<_> = words.iter().filter(|word| !is_found(word)).collect();
+    for word in &missing {
+        complain(&line(&format!("error: {}", names.nothing_called(word))));
+    }
+    missing.is_empty()
 }
 
 /// The names for the driver: for a container all of its endpoints.

@@ -1,5 +1,9 @@
 //! Reads Docker's names into [`Names`].
 
+use std::time::Duration;
+
+use tokio::time::timeout;
+
 use super::names::{Container, End, Names};
 use crate::cli::client::{DockerArgs, answer_of};
 use crate::cli::output::{complain, line};
@@ -20,6 +24,15 @@ pub(super) fn names(docker: &DockerArgs, outer: &Wanted) -> Names {
         complain(&line(&format!("note: names are '-': {error}")));
         Names { unknown: Some(error), ..Names::default() }
     })
+}
+
+/// The same without a word to the user; none if Docker takes longer than this.
+pub(super) fn names_within(limit: Duration, docker: &DockerArgs, outer: &Wanted) -> Option<Names> {
+    let docker = docker.find(outer).ok()?;
+    let asked = async { tokio::try_join!(docker.containers(), docker.networks(DRIVER)) };
+    let asked = answer_of(async { timeout(limit, asked).await }).ok()?;
+    let (containers, networks) = asked.ok()?.ok()?;
+    Some(Names::told(containers, networks))
 }
 
 /// The same, if there is something to name.

@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::agree::disagreements;
+use super::candidates;
 use super::known::{Known, Sources};
 use super::names::Container;
 use super::ping::ping;
@@ -20,6 +21,7 @@ use super::thing::Thing;
 use super::{pools, show};
 use crate::cli::client::answer_of;
 use crate::cli::output::{Format, line, print};
+use crate::cli::progress::Progress;
 use crate::cni::{ConfDir, Limits, Runtime, Trust};
 use crate::cnm::NetworkId;
 use crate::docker::Wanted;
@@ -50,7 +52,7 @@ See also: 'cnm-cni check', which runs the plugins' CHECK and can repair; 'cnm-cn
 #[command(after_help = HELP)]
 pub(in crate::cli) struct Args {
     /// A container, or whatever 'cnm-cni show' takes; everything without it
-    #[arg(value_name = "THING")]
+    #[arg(value_name = "THING", add = candidates::containers())]
     thing: Option<String>,
 
     /// Also ask the gateway for an answer, from inside of each container that is looked at
@@ -66,13 +68,13 @@ pub(in crate::cli) struct Args {
 }
 
 /// What was found, as JSON has it.
-#[derive(Debug, PartialEq, Eq, Serialize)]
-struct Finding {
-    what: String,
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(super) struct Finding {
+    pub(super) what: String,
     /// The command that corrects it.
-    remedy: Option<String>,
+    pub(super) remedy: Option<String>,
     /// The containers that have it; empty if it concerns no single container.
-    containers: Vec<String>,
+    pub(super) containers: Vec<String>,
 }
 
 /// The findings, each once, in the order in which they were found.
@@ -117,10 +119,12 @@ pub(in crate::cli) fn run(args: &Args, outer: &Wanted) -> anyhow::Result<ExitCod
     }
     if known.inventory.driver.is_some() && (args.thing.is_none() || !which.is_empty()) {
         let wanted = WhatToCheck { which, repair: false };
+        let progress = Progress::of("checking");
         let checks: Vec<Check> = args.sources.socket.ask(CHECK, &wanted)?;
-        for check in &checks {
+        for (number, check) in (1..).zip(&checks) {
             of_check(&known, check, &mut findings);
             if args.ping {
+                progress.tell(&format!("asking the gateway of {number} of {}", checks.len()));
                 of_ping(&known, check, &mut findings)?;
             }
         }
@@ -153,6 +157,27 @@ impl Args {
         }
         Ok(attachments.iter().map(|it| it.endpoint.to_string()).collect())
     }
+}
+
+/// The check of everything; none if no driver answers.
+///
+/// # Errors
+/// The driver refuses.
+pub(super) fn checks(sources: &Sources, known: &Known) -> anyhow::Result<Vec<Check>> {
+    if known.inventory.driver.is_none() {
+        return Ok(Vec::new());
+    }
+    sources.socket.ask(CHECK, &WhatToCheck { which: Vec::new(), repair: false })
+}
+
+/// All that can be found with these checks.
+pub(super) fn everything(known: &Known, checks: &[Check]) -> Vec<Finding> {
+    let mut findings = Findings::default();
+    for problem in problems(known, Timestamp::now()) {
+        findings.add(None, problem);
+    }
+    checks.iter().for_each(|check| of_check(known, check, &mut findings));
+    findings.0
 }
 
 /// Why a container has no attachment on a network that it is on in Docker.
@@ -215,20 +240,25 @@ fn unusable(known: &Known, network: &Network) -> Option<Fault> {
 fn of_check(known: &Known, check: &Check, findings: &mut Findings) {
     let names = known.names.of(&check.endpoint, &check.network);
     let name = names.container.as_deref().unwrap_or_else(|| check.endpoint.short());
-    let of_host: Vec<String> = check.faults.iter().map(ToString::to_string).collect();
-    for fault in &check.faults {
-        findings.add(Some(name), fault.clone());
-    }
-    // Things in the container can be put back while it runs.
-    for difference in check.differences.iter().filter(|it| !of_host.contains(it)) {
-        let fault = Fault::new(difference.as_str(), format!("cnm-cni check {name} --repair"));
+    for fault in faults(name, check) {
         findings.add(Some(name), fault);
     }
+}
+
+/// All that is wrong with a container of that name, and on the host for it.
+pub(super) fn faults(name: &str, check: &Check) -> Vec<Fault> {
+    let of_host: Vec<String> = check.faults.iter().map(ToString::to_string).collect();
+    let mut faults = check.faults.clone();
+    // Things in the container can be put back while it runs.
+    let of_container = check.differences.iter().filter(|it| !of_host.contains(it));
+    let repair = || format!("cnm-cni check {name} --repair");
+    faults.extend(of_container.map(|difference| Fault::new(difference.as_str(), repair())));
     if let ChainCheck::Failed(reason) = &check.chain
         && !is_told(&check.faults, reason)
     {
-        findings.add(Some(name), Fault::by_restart(format!("the plugins' CHECK fails: {reason}")));
+        faults.push(Fault::by_restart(format!("the plugins' CHECK fails: {reason}")));
     }
+    faults
 }
 
 /// Whether the plugins' CHECK fails for what a fault tells already, as a plugin that is not there. To
@@ -254,7 +284,7 @@ fn of_ping(known: &Known, check: &Check, findings: &mut Findings) -> anyhow::Res
     Ok(())
 }
 
-fn text(findings: &[Finding], looked_at: usize) -> String {
+pub(super) fn text(findings: &[Finding], looked_at: usize) -> String {
     let mut text = String::new();
     for Finding { what, remedy, containers } in findings {
         text += &line(what);

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::short::short;
 use crate::cli::client::Socket;
 use crate::cli::output::{Listing, line};
+use crate::cli::progress::Progress;
 use crate::cli::seconds::{ANY, seconds};
 use crate::cli::table::{Cell, Table};
 use crate::lifecycle::{Collection, Finding, Outcome};
@@ -16,7 +17,7 @@ Examples:
   cnm-cni gc                          # what is left, and why it counts as garbage; nothing is touched
   cnm-cni gc --apply                  # remove it
   cnm-cni gc --grace 0                # also what is younger than ten minutes
-  cnm-cni gc --format json | jq -r '.[] | select(.outcome == \"garbage\") | .what'
+  cnm-cni gc --format json | jq -r '.[] | select(.outcome.is == \"garbage\") | .what'
 
 Exit status: 0; 1 if something cannot be removed.
 
@@ -58,7 +59,9 @@ pub(in crate::cli) struct Args {
 pub(in crate::cli) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let wanted =
         Collection { apply: args.apply, grace: args.grace.as_secs(), exclusive: args.exclusive };
+    let progress = Progress::of("collecting");
     let findings: Vec<Finding> = args.socket.ask(COLLECT, &wanted)?;
+    drop(progress);
     let names = findings.iter().map(|finding| finding.what.clone());
     args.listing.print(&findings, names, || table(&findings), &below(&findings))?;
     let failed = findings.iter().any(|finding| matches!(finding.outcome, Outcome::Failed(_)));

@@ -1,6 +1,7 @@
 //! What the driver has, with Docker's names: all that the operator's verbs show.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Context;
 use serde::Serialize;
@@ -12,9 +13,13 @@ use crate::cli::folders::{CONF_DIR, UNREADABLE_RECORDS};
 use crate::cli::output::{Listing, complain, line};
 use crate::cni::{ConfDir, Trust};
 use crate::docker::Wanted;
+use crate::lifecycle::Facts;
 use crate::lifecycle::inventory::{self, Attachment, Conflist, Inventory, Network, Phase};
 use crate::server::control::{Everything, INVENTORY};
 use crate::translate::own_name;
+
+/// Where the records are, unless somebody says otherwise.
+const USUAL: &str = "/var/lib/cnm-cni";
 
 /// Where the verbs ask.
 #[derive(Debug, Clone, clap::Args)]
@@ -49,9 +54,6 @@ pub(super) struct Records {
     pub(super) docker: DockerArgs,
 }
 
-/// Folder of the records, unless the user says otherwise.
-const USUAL: &str = "/var/lib/cnm-cni";
-
 /// All that is known.
 #[derive(Debug)]
 pub(super) struct Known {
@@ -79,13 +81,24 @@ impl Sources {
         Ok(Known { inventory: self.inventory()?, names: docker::names(&self.docker, outer) })
     }
 
-    /// The folder of the records: the user's, else the one that the driver has.
-    pub(super) fn state_dir<'k>(&'k self, known: &'k Known) -> &'k Path {
-        let of_driver = known.inventory.driver.as_ref().map(|facts| facts.state_dir.as_path());
+    /// The folder of the records: the user's, else the one that the driver tells, else the usual one.
+    pub(super) fn state_dir<'k>(&'k self, driver: Option<&'k Facts>) -> &'k Path {
+        let of_driver = driver.map(|facts| facts.state_dir.as_path());
         self.state_dir.as_deref().or(of_driver).unwrap_or(Path::new(USUAL))
     }
 
-    fn inventory(&self) -> anyhow::Result<Inventory> {
+    /// The folder of the configurations, unless a driver tells another.
+    pub(super) fn conf_dir(&self) -> &Path {
+        &self.conf_dir
+    }
+
+    /// The same sources, where the driver's answer may take no longer than this.
+    pub(super) fn within(&self, limit: Duration) -> Self {
+        Self { socket: self.socket.within(limit), ..self.clone() }
+    }
+
+    /// What the driver has; where none answers, what its records tell.
+    pub(super) fn inventory(&self) -> anyhow::Result<Inventory> {
         if let Some(state_dir) = &self.state_dir {
             return self.read(state_dir);
         }
@@ -99,10 +112,25 @@ impl Sources {
             Err(error) if error.is::<NoDriver>() => {
                 let note = format!("note: {error}; what follows is from the records in {USUAL}");
                 complain(&line(&note));
-                self.read(Path::new(USUAL))
+                self.read_records()
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// The same without a word to the user; none if nothing can be had in this time.
+    pub(super) fn quietly(&self, limit: Duration) -> Option<Inventory> {
+        if self.state_dir.is_none()
+            && let Ok(inventory) = self.socket.within(limit).ask(INVENTORY, &Everything {})
+        {
+            return Some(inventory);
+        }
+        self.read_records().ok()
+    }
+
+    /// What the records tell, without asking a driver.
+    pub(super) fn read_records(&self) -> anyhow::Result<Inventory> {
+        self.read(self.state_dir(None))
     }
 
     fn read(&self, state_dir: &Path) -> anyhow::Result<Inventory> {

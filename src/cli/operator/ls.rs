@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 
+use super::candidates;
 use super::known::{Known, Row, Sources, host_link, ports};
 use crate::cli::output::Listing;
 use crate::cli::table::{Cell, Table, or_none};
@@ -34,7 +35,7 @@ See also: 'cnm-cni show', 'cnm-cni net', 'cnm-cni pools'.";
 #[command(after_help = HELP)]
 pub(in crate::cli) struct Args {
     /// Only those on this network: its name, or the beginning of its id
-    #[arg(long, value_name = "NETWORK")]
+    #[arg(long, value_name = "NETWORK", add = candidates::networks())]
     network: Option<String>,
 
     /// Only those that Docker has let go of, and that are not removed yet

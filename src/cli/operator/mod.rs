@@ -6,23 +6,30 @@
 //! | `ls`, `net`, `show`, `pools` | who has what |
 //! | `check`, `doctor` | whether it works |
 //! | `events` | what happened |
+//! | `graph` | a picture of all that |
+//! | `bundle` | all that a bug report needs |
+//! | `reload` | what a reload of the firewall took away |
 //! | `ports`, `orphans`, `gc` | ports; what is not removed yet |
 //! | `metrics` | figures for Prometheus |
 //! | `known` | what the driver has, with Docker's names |
 //! | `plugins` | the plugins of the last hour |
 //! | `happened` | events with names, and which of them are wanted |
 //! | `names`, `docker` | Docker's names |
+//! | `candidates` | what a shell completes |
 //! | `thing` | what a user may mean by a word |
 //! | `ping` | asking for an answer from inside of a container |
 //! | `short` | reasons for a table |
 //! | `agree` | where Docker's records and the driver's do not agree |
 
 mod agree;
+mod bundle;
+pub(super) mod candidates;
 mod check;
 mod docker;
 mod doctor;
 mod events;
 mod gc;
+mod graph;
 mod happened;
 mod known;
 mod ls;
@@ -34,6 +41,7 @@ mod ping;
 mod plugins;
 mod pools;
 mod ports;
+mod reload;
 mod short;
 mod show;
 #[cfg(test)]
@@ -58,6 +66,9 @@ pub(super) enum Verb {
     Ports(ports::Args),
     Doctor(doctor::Args),
     Check(check::Args),
+    Reload(reload::Args),
+    Graph(graph::Args),
+    Bundle(bundle::Args),
     Orphans(orphans::Args),
     Gc(gc::Args),
     Metrics(metrics::Args),
@@ -78,6 +89,9 @@ impl Verb {
             Self::Ports(args) => ports::run(&args, outer).map(told),
             Self::Doctor(args) => doctor::run(&args, outer),
             Self::Check(args) => check::run(&args, outer),
+            Self::Reload(args) => reload::run(&args, outer),
+            Self::Graph(args) => graph::run(&args, outer).map(told),
+            Self::Bundle(args) => bundle::run(&args, outer).map(told),
             Self::Orphans(args) => orphans::run(args, outer),
             Self::Gc(args) => gc::run(&args),
             Self::Metrics(args) => metrics::run(&args).map(told),

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
+use super::candidates;
 use super::known::{Known, Sources};
 use crate::cli::output::{Format, Listing, line, write};
 use crate::cli::table::{Cell, Table, or_none};
@@ -31,7 +32,7 @@ See also: 'cnm-cni ls', 'cnm-cni pools', 'cnm-cni validate'.";
 #[command(after_help = HELP)]
 pub(in crate::cli) struct Args {
     /// A network: its name, or the beginning of its id; all without it
-    #[arg(value_name = "NETWORK")]
+    #[arg(value_name = "NETWORK", add = candidates::networks())]
     network: Option<String>,
 
     #[command(flatten)]
@@ -80,9 +81,12 @@ pub(in crate::cli) fn run(args: &Args, outer: &Wanted) -> anyhow::Result<()> {
     args.listing.print(&rows, names, || table(&rows), below)
 }
 
-/// All networks.
+/// All networks, by their names.
 pub(super) fn rows(known: &Known) -> Vec<Row<'_>> {
-    known.inventory.networks.iter().map(|network| Row::of(known, network)).collect()
+    let rows = known.inventory.networks.iter().map(|network| Row::of(known, network));
+    let mut rows: Vec<_> = rows.collect();
+    rows.sort_by(|one, other| one.name().cmp(other.name()));
+    rows
 }
 
 impl<'k> Row<'k> {

@@ -8,6 +8,7 @@ use clap::Subcommand;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::candidates;
 use super::docker::names_of;
 use super::known::Records;
 use super::names::Named;
@@ -57,6 +58,7 @@ enum Verb {
     /// Run DEL now, for all or for one; exit status 1 if it fails again
     Retry {
         /// The beginning of an attachment's or an endpoint's id; none for all
+        #[arg(add = candidates::orphans())]
         id: Option<String>,
 
         /// A line for each, or JSON: an array with an object for each orphan
@@ -70,6 +72,7 @@ enum Verb {
     /// (leases, rules) stays, and is yours to remove
     Forget {
         /// The beginning of an attachment's or an endpoint's id
+        #[arg(add = candidates::orphans())]
         id: String,
 
         /// A line for people, or JSON: the orphan, as in the list

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use serde::Serialize;
 
+use super::candidates;
 use super::known::{Known, Sources};
 use super::names::Named;
 use crate::cli::output::Listing;
@@ -38,7 +39,7 @@ See also: 'cnm-cni show ADDRESS', 'cnm-cni gc', 'cnm-cni orphans'.";
 #[command(after_help = HELP)]
 pub(in crate::cli) struct Args {
     /// A conflist: who has which address of it; how full all are without it
-    #[arg(value_name = "CONFLIST")]
+    #[arg(value_name = "CONFLIST", add = candidates::conflists())]
     conflist: Option<String>,
 
     #[command(flatten)]

@@ -8,6 +8,7 @@ use anyhow::bail;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::candidates;
 use super::known::{Known, Row, Sources, has_id, ports};
 use super::pools::{Holder, holders};
 use super::thing::{PORT_FORM, Thing};
@@ -37,7 +38,7 @@ See also: 'cnm-cni ls', 'cnm-cni pools', 'cnm-cni doctor'.";
 pub(in crate::cli) struct Args {
     /// A container, an address, :PORT, a MAC address, an interface at either end, or the beginning of
     /// a container's, an endpoint's or an attachment's id
-    #[arg(value_name = "THING")]
+    #[arg(value_name = "THING", add = candidates::containers())]
     thing: String,
 
     /// How to print

@@ -20,7 +20,7 @@ const WEB: &str = "a1b2c3d4e5f60718a1b2c3d4e5f60718a1b2c3d4e5f60718a1b2c3d4e5f60
 const BACK: &str = "b2c3d4e5f60718a1b2c3d4e5f60718a1b2c3d4e5f60718a1b2c3d4e5f60718a1";
 
 /// Two containers of a compose project, an orphan, and a pod on the same conflist.
-fn sample() -> Known {
+pub(super) fn sample() -> Known {
     let attachment = |id: &str, endpoint: &str, address: &str, ports: serde_json::Value| {
         json!({
             "attachment": id, "if_name": format!("cni{}", &id[20..]), "network": WEB,

@@ -62,7 +62,8 @@ struct Counts {
 pub(in crate::cli) fn run(args: &Args, outer: &Wanted) -> anyhow::Result<ExitCode> {
     let known = args.sources.ask(outer)?;
     let now = Timestamp::now();
-    let plugins = plugins::of_last_hour(args.sources.state_dir(&known), now);
+    let plugins =
+        plugins::of_last_hour(args.sources.state_dir(known.inventory.driver.as_ref()), now);
     let status = Status::of(&known, plugins, now);
     print(args.format, &status, |status| status.screen(args.format, now))?;
     Ok(if status.problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -17,6 +17,8 @@ use std::io::{self, Read};
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
+
 use super::MOST_PLUGINS;
 use super::list::Inlined;
 use crate::cni::{ConfigError, NetworkConfigList, PluginConfig, lenient, name};
@@ -274,7 +276,7 @@ fn judge(path: &Path, trust: Trust) -> Result<Option<Judged>> {
 fn read_file(file: &Path, trust: Trust) -> Result<Vec<u8>> {
     let judged = judge(file, trust)?;
     let read = || {
-        let judged = judged.ok_or(io::ErrorKind::NotFound)?;
+        let judged = judged.ok_or_else(|| io::Error::from(Errno::ENOENT))?;
         let mut bytes = Vec::new();
         judged.read()?.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)?;
         if bytes.len() as u64 > MAX_FILE_BYTES {

@@ -24,6 +24,8 @@ pub(in crate::cni) mod request;
 mod secrets;
 pub(in crate::cni) mod strays;
 
+pub(crate) use secrets::Secrets;
+
 pub use error::{Error, Failure, NotFound, PluginError};
 pub use limits::Limits;
 pub use observer::{Observer, PluginEnd, PluginOutcome, PluginRun};

@@ -23,13 +23,13 @@ const OPEN_ARGS: [&str; 7] = [
 ];
 const OPEN_CAPABILITIES: [&str; 4] = ["portMappings", "ips", "mac", "ipRanges"];
 
-/// The secrets of one attachment.
-pub(in crate::cni) struct Secrets(Vec<String>);
+/// The secrets of attachments.
+pub(crate) struct Secrets(Vec<String>);
 
 impl Secrets {
-    pub(in crate::cni) fn of(attachment: Option<&Attachment>) -> Self {
+    pub(crate) fn of<'a>(attachments: impl IntoIterator<Item = &'a Attachment>) -> Self {
         let mut texts = Vec::new();
-        if let Some(attachment) = attachment {
+        for attachment in attachments {
             let args = attachment.args.iter();
             let secret = args.filter(|(key, _)| !OPEN_ARGS.contains(&key.as_str()));
             texts.extend(secret.map(|(_, value)| value.clone()));
@@ -46,13 +46,13 @@ impl Secrets {
         texts.extend(quoted);
         texts.retain(|text| text.len() >= SHORTEST);
         // One may be a part of another.
-        texts.sort_by_key(|text| std::cmp::Reverse(text.len()));
+        texts.sort_by(|one, other| (other.len(), one).cmp(&(one.len(), other)));
         texts.dedup();
         Self(texts)
     }
 
     /// The text without the secrets in it.
-    pub(in crate::cni) fn hidden_in(&self, text: String) -> String {
+    pub(crate) fn hidden_in(&self, text: String) -> String {
         self.0.iter().fold(text, |text, secret| match text.contains(secret) {
             true => text.replace(secret, HIDDEN),
             false => text,

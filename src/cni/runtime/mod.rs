@@ -158,10 +158,39 @@ impl Runtime {
         capability: &str,
         result: &AttachResult,
     ) -> Result<()> {
+        self.add_some(list, to, result, |step| step.is_about(capability)).await
+    }
+
+    /// ADD of the plugins of one type alone, as [`Runtime::add_capability`]: they make again what was
+    /// taken from an attachment.
+    ///
+    /// # Errors
+    ///
+    /// The first plugin's that fails.
+    pub async fn add_type(
+        &self,
+        list: &NetworkConfigList,
+        to: &Attachment,
+        plugin_type: &str,
+        result: &AttachResult,
+    ) -> Result<()> {
+        let is_wanted =
+            |step: &Step<'_>| step.position > 0 && step.plugin.plugin_type() == plugin_type;
+        self.add_some(list, to, result, is_wanted).await
+    }
+
+    /// ADD of some plugins alone, on top of a result.
+    async fn add_some(
+        &self,
+        list: &NetworkConfigList,
+        to: &Attachment,
+        result: &AttachResult,
+        is_wanted: impl Fn(&Step<'_>) -> bool,
+    ) -> Result<()> {
         to.check_with_netns().map_err(|source| invalid(list, source))?;
         let result = prev_result(list, result)?;
         let chain = Chain { list, verb: Verb::Add, attachment: Some(to), valid: None };
-        for step in chain.steps().filter(|step| step.is_about(capability)) {
+        for step in chain.steps().filter(is_wanted) {
             let program = self.find_for(step)?;
             self.run(step, &program, Some(&result)).await?;
         }

@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::fault::Fault;
 use super::found::Found;
 use super::report::Check;
-use super::shared::Shared;
+use super::shared::{Shared, Task};
 use super::{chain, host, path};
 use crate::lifecycle::driver::Driver;
 use crate::lifecycle::error::Result;
@@ -32,8 +32,11 @@ impl<'l> Look<'l> {
         &self,
         wanted: impl Fn() -> W,
     ) -> Option<Check> {
+        if self.shared.task == Task::Reload {
+            return Some(self.reload().await);
+        }
         let before = self.look(&wanted).await?;
-        if !self.shared.repair || before.is_well() {
+        if self.shared.task == Task::Look || before.is_well() {
             return Some(before);
         }
         let begun = Instant::now();
@@ -73,7 +76,8 @@ impl<'l> Look<'l> {
             check.differences.extend(check.faults.iter().map(ToString::to_string));
             let rules = self.shared.rules().await;
             check.faults.extend(path::faults(self.driver, self.attachment, rules).await);
-            check.differences.extend(self.not_apart().await);
+            let now = self.shared.task == Task::Repair;
+            check.differences.extend(self.not_apart(now).await);
         }
         Some(check)
     }
@@ -83,19 +87,19 @@ impl<'l> Look<'l> {
     async fn on_the_host(&self) -> Vec<Fault> {
         let (own, attachment) = (&self.driver.interfaces.aside, self.attachment);
         let differences = host::differences(own, attachment, self.shared.rules().await).await;
-        match differences.is_empty() || (self.joined && !self.shared.repair) {
+        match differences.is_empty() || (self.joined && self.shared.task == Task::Look) {
             true => differences,
             false => host::differences(own, attachment, &host::HostRules::read().await).await,
         }
     }
 
     /// Reports a network that is not isolated from others although it should be.
-    async fn not_apart(&self) -> Option<String> {
+    pub(super) async fn not_apart(&self, now: bool) -> Option<String> {
         let network = self.driver.networks.get(&self.attachment.network).ok()?;
         if !network.is_isolated() {
             return None;
         }
-        match self.shared.isolation(self.driver).await {
+        match self.shared.isolation(self.driver, now).await {
             Ok(true) => None,
             Ok(false) => Some(format!(
                 "the rules that keep its network from others, chain {} of the host's table mangle, are not \

@@ -14,22 +14,30 @@ pub struct Fault {
     /// The remedy is to start the container again: its plugins' ADD makes everything anew.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub restart: bool,
+    /// The link of the host that has it; none if it is of no link alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub link: Option<String>,
 }
 
 impl Fault {
     /// A fault with a remedy.
     pub fn new(what: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { what: what.into(), remedy: Some(remedy.into()), restart: false }
+        Self { what: what.into(), remedy: Some(remedy.into()), restart: false, link: None }
     }
 
     /// A fault whose remedy is to start the container again.
     pub fn by_restart(what: impl Into<String>) -> Self {
-        Self { what: what.into(), remedy: None, restart: true }
+        Self { what: what.into(), remedy: None, restart: true, link: None }
+    }
+
+    /// The same fault, of a link of the host.
+    pub(crate) fn of_link(self, link: &str) -> Self {
+        Self { link: Some(link.to_owned()), ..self }
     }
 
     /// A fault without a remedy.
     pub fn without_remedy(what: impl Into<String>) -> Self {
-        Self { what: what.into(), remedy: None, restart: false }
+        Self { what: what.into(), remedy: None, restart: false, link: None }
     }
 }
 

@@ -190,16 +190,27 @@ fn packets_of<'p>(exemption: &str, link: Option<&'p str>, publishes: bool) -> Op
     Some(Packets { address, kind, link })
 }
 
-/// Addresses that were masqueraded, and are not any more.
-fn masquerade(attachment: &Attachment, rules: &HostRules) -> Vec<Fault> {
+/// The addresses that are to be masqueraded.
+fn to_be_masqueraded(attachment: &Attachment) -> Vec<IpAddr> {
     let seen = side_of(attachment).and_then(|side| side.masqueraded.as_ref());
-    let hidden: Vec<IpAddr> = match seen {
+    match seen {
         Some(seen) => seen.iter().copied().collect(),
         // The rules have not been read yet.
         None if translate::masquerades(&attachment.list) => attachment.addresses().collect(),
         None => Vec::new(),
-    };
-    let differences = hidden.into_iter().filter_map(|address| {
+    }
+}
+
+/// The addresses that are to be masqueraded, and are not.
+pub(super) fn not_masqueraded(attachment: &Attachment, rules: &HostRules) -> Vec<IpAddr> {
+    let mut addresses = to_be_masqueraded(attachment);
+    addresses.retain(|address| rules.masquerade.hides(attachment, *address) == Ok(false));
+    addresses
+}
+
+/// Addresses that were masqueraded, and are not any more.
+fn masquerade(attachment: &Attachment, rules: &HostRules) -> Vec<Fault> {
+    let differences = to_be_masqueraded(attachment).into_iter().filter_map(|address| {
         match rules.masquerade.hides(attachment, address) {
             Ok(true) => None,
             Ok(false) => Some(Fault::by_restart(format!(
@@ -217,14 +228,13 @@ async fn links(own: &Netlink, side: &HostSide) -> Result<Vec<Fault>> {
     let mut differences = Vec::new();
     for HostLink { name, up, controller } in &side.links {
         let Some(link) = own.link(name).await? else {
-            differences.push(Fault::by_restart(format!("interface {name} of the host is gone")));
+            let gone = Fault::by_restart(format!("interface {name} of the host is gone"));
+            differences.push(gone.of_link(name));
             continue;
         };
         if *up && !link.up {
-            differences.push(Fault::new(
-                format!("interface {name} of the host is down"),
-                format!("ip link set {name} up"),
-            ));
+            let down = format!("interface {name} of the host is down");
+            differences.push(Fault::new(down, format!("ip link set {name} up")).of_link(name));
         }
         let actual = match link.controller {
             Some(index) => own.link_by_index(index).await?.map(|controller| controller.name),
@@ -234,29 +244,28 @@ async fn links(own: &Netlink, side: &HostSide) -> Result<Vec<Fault>> {
             let what =
                 format!("interface {name} of the host is not a port of {controller} any more");
             // There is nothing to put it back into where that is gone as well.
-            differences.push(match own.link(controller).await? {
+            let fault = match own.link(controller).await? {
                 Some(_) => Fault::new(what, format!("ip link set {name} master {controller}")),
                 None => Fault::by_restart(what),
-            });
+            };
+            differences.push(fault.of_link(name));
         }
         let of_link = side.gateways.iter().filter(|(of, _)| of == name);
         let actual = own.addresses(link.index).await?;
         for (_, gateway) in of_link.filter(|(_, net)| actual.iter().all(|it| it.net != *net)) {
-            differences.push(Fault::new(
-                format!(
-                    "address {gateway} of the host's {name}, the container's gateway, is missing"
-                ),
-                format!("ip address add {gateway} dev {name}"),
-            ));
+            let what = format!(
+                "address {gateway} of the host's {name}, the container's gateway, is missing"
+            );
+            let remedy = format!("ip address add {gateway} dev {name}");
+            differences.push(Fault::new(what, remedy).of_link(name));
         }
         let of_link = side.routes.iter().filter(|(of, _)| of == name);
         let actual = own.routes(link.index).await?;
         for (_, route) in of_link.filter(|(_, net)| actual.iter().all(|it| it.destination != *net))
         {
-            differences.push(Fault::new(
-                format!("route to {route} over {name} of the host is missing"),
-                format!("ip route add {route} dev {name}"),
-            ));
+            let what = format!("route to {route} over {name} of the host is missing");
+            let remedy = format!("ip route add {route} dev {name}");
+            differences.push(Fault::new(what, remedy).of_link(name));
         }
     }
     Ok(differences)

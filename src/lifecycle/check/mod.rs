@@ -2,7 +2,8 @@
 //!
 //! Three things are checked: the answer of the chain's own CHECK ([`chain`]); the differences of the
 //! interface from what settling would make ([`endpoint`]); and what the host has for it ([`host`]). Other
-//! reasons why its packets may not arrive are reported separately ([`path`]).
+//! reasons why its packets may not arrive are reported separately ([`path`]). After the host's firewall was loaded
+//! anew, [`reload`] puts back what was lost on the host.
 //!
 //! All endpoints are checked in one [`round`], a few at a time: what is the same for all of them is read
 //! once, and an endpoint is held only while it is checked. A call of Docker's for it comes first.
@@ -14,6 +15,7 @@ mod found;
 mod host;
 mod known;
 mod path;
+mod reload;
 mod report;
 mod round;
 mod shared;
@@ -21,6 +23,7 @@ mod shared;
 pub use fault::Fault;
 pub use report::{ChainCheck, Check};
 
+use self::shared::Task;
 use super::driver::Driver;
 
 impl Driver {
@@ -31,11 +34,19 @@ impl Driver {
     /// The check of an endpoint is finished even if the caller stops waiting for it; then no further check
     /// begins. An error in the check of an endpoint is reported as one of its differences.
     pub async fn check(&self, which: &[String], repair: bool) -> Vec<Check> {
-        let checks = round::check(self, which, repair).await;
+        let task = if repair { Task::Repair } else { Task::Look };
+        let checks = round::run(self, which, task).await;
         if which.is_empty() {
             self.count_checks(&checks);
         }
         checks
+    }
+
+    /// Puts back what the host's rules have lost of the endpoints that `which` names as for
+    /// [`Driver::check`], or of all if it names none. The report has what was put back, and as faults what
+    /// is still missing. Neither the plugins' CHECK is run, nor the container looked at.
+    pub async fn reload(&self, which: &[String]) -> Vec<Check> {
+        round::run(self, which, Task::Reload).await
     }
 
     fn count_checks(&self, checks: &[Check]) {

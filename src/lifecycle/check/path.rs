@@ -55,14 +55,12 @@ async fn links(driver: &Driver, attachment: &Attachment) -> Result<Vec<Fault>> {
         // A missing link is reported elsewhere.
         let Some(link) = own.link(name).await? else { continue };
         if link.mtu < mtu {
-            faults.push(Fault::new(
-                format!(
-                    "interface {name} of the host takes packets of {} bytes, and the container sends up to \
-                     {mtu}: long ones are lost",
-                    link.mtu
-                ),
-                format!("ip link set {name} mtu {mtu}"),
-            ));
+            let what = format!(
+                "interface {name} of the host takes packets of {} bytes, and the container sends up to \
+                 {mtu}: long ones are lost",
+                link.mtu
+            );
+            faults.push(Fault::new(what, format!("ip link set {name} mtu {mtu}")).of_link(name));
         }
     }
     // The host does not route packets of others.
@@ -132,16 +130,19 @@ fn holder(folder: &Path, address: IpAddr) -> Result<Option<String>> {
     Ok(text.and_then(|text| Some(text.lines().next()?.trim().to_owned())))
 }
 
-/// Published ports that no rule translates to the container. Only the rules of `portmap` with `iptables`
-/// are known.
-fn ports(attachment: &Attachment, rules: &HostRules) -> Vec<Fault> {
-    let mut portmaps = attachment.list.plugins().iter();
-    let by_iptables = portmaps.any(|plugin| {
+/// Whether the rules that publish ports can be judged: those of `portmap` with `iptables` are known.
+pub(super) fn knows_ports(attachment: &Attachment) -> bool {
+    attachment.list.plugins().iter().any(|plugin| {
         let backend = plugin.get("backend").and_then(|backend| backend.as_str());
         plugin.plugin_type() == "portmap" && backend.unwrap_or("iptables") == "iptables"
-    });
+    })
+}
+
+/// Published ports that no rule translates to the container.
+pub(super) fn ports(attachment: &Attachment, rules: &HostRules) -> Vec<Fault> {
     let has_ipv4 = attachment.addresses().any(|address| address.is_ipv4());
-    if !(attachment.publishes() && by_iptables && has_ipv4) || rules.publish(Family::V4, attachment)
+    if !(attachment.publishes() && knows_ports(attachment) && has_ipv4)
+        || rules.publish(Family::V4, attachment)
     {
         return Vec::new();
     }

@@ -42,7 +42,7 @@ pub struct Check {
 
 /// What the plugins of a chain say to CHECK.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", tag = "is", content = "why")]
 pub enum ChainCheck {
     /// All is well.
     Ok,

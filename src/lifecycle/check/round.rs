@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::endpoint::Look;
 use super::report::{ChainCheck, Check, answers_to};
-use super::shared::Shared;
+use super::shared::{Shared, Task};
 use crate::cnm::EndpointId;
 use crate::lifecycle::driver::Driver;
 use crate::lifecycle::record::Attachment;
@@ -39,9 +39,9 @@ struct Waiting {
     joined: bool,
 }
 
-/// Checks the endpoints that `which` names, or all if it names none. Returns the checks in their order.
-pub(super) async fn check(driver: &Driver, which: &[String], repair: bool) -> Vec<Check> {
-    let round = Arc::new(Round::of(driver, which, repair));
+/// Works on the endpoints that `which` names, or on all if it names none. Returns the checks in their order.
+pub(super) async fn run(driver: &Driver, which: &[String], task: Task) -> Vec<Check> {
+    let round = Arc::new(Round::of(driver, which, task));
     let _abandon = round.abandoned.clone().drop_guard();
     let mut workers = Vec::new();
     for _ in 0..AT_A_TIME.min(round.waiting().len()) {
@@ -56,7 +56,7 @@ pub(super) async fn check(driver: &Driver, which: &[String], repair: bool) -> Ve
 }
 
 impl Round {
-    fn of(driver: &Driver, which: &[String], repair: bool) -> Self {
+    fn of(driver: &Driver, which: &[String], task: Task) -> Self {
         let mut ids = driver.endpoints.ids();
         ids.sort_by(|one, other| one.as_str().cmp(other.as_str()));
         let waiting = ids.into_iter().filter_map(|endpoint| {
@@ -75,7 +75,7 @@ impl Round {
         });
         Self {
             which: which.to_vec(),
-            shared: Shared::new(repair),
+            shared: Shared::new(task),
             waiting: Mutex::new(waiting.enumerate().collect()),
             done: Mutex::default(),
             abandoned: CancellationToken::new(),

@@ -10,10 +10,20 @@ use crate::lifecycle::driver::Driver;
 use crate::lifecycle::error::{Result, chain};
 use crate::netns;
 
+/// What is done with each endpoint of a round.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Task {
+    /// It is checked.
+    Look,
+    /// It is checked, what differs is put back, and it is checked again.
+    Repair,
+    /// What the host's rules have lost of it is put back.
+    Reload,
+}
+
 /// What is read once for all endpoints of a round.
 pub(super) struct Shared {
-    /// Whether to put back what is damaged.
-    pub(super) repair: bool,
+    pub(super) task: Task,
     /// The host's rules, as they were when the round began.
     rules: OnceCell<HostRules>,
     /// Pins that lay over other pins when the round began. A check has left each of them, or runs in
@@ -24,13 +34,8 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(repair: bool) -> Self {
-        Self {
-            repair,
-            rules: OnceCell::new(),
-            stacked: OnceCell::new(),
-            isolation: OnceCell::new(),
-        }
+    pub(super) fn new(task: Task) -> Self {
+        Self { task, rules: OnceCell::new(), stacked: OnceCell::new(), isolation: OnceCell::new() }
     }
 
     /// The host's rules when the first endpoint of this round was checked.
@@ -38,14 +43,19 @@ impl Shared {
         self.rules.get_or_init(HostRules::read).await
     }
 
-    /// Whether networks are isolated; after a repair this is checked again.
-    pub(super) async fn isolation(&self, driver: &Driver) -> std::result::Result<bool, String> {
+    /// Whether networks are isolated: as it was when this was first asked, or, where something may have been
+    /// put back, as it is now.
+    pub(super) async fn isolation(
+        &self,
+        driver: &Driver,
+        now: bool,
+    ) -> std::result::Result<bool, String> {
         let look = async || {
             let (isolation, own) = (&driver.isolation, &driver.interfaces.own);
             let whole = isolation.is_whole(&driver.networks, own).await;
             whole.map_err(|error| chain(&error))
         };
-        match self.repair {
+        match now {
             true => look().await,
             false => self.isolation.get_or_init(look).await.clone(),
         }

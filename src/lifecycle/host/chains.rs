@@ -224,6 +224,18 @@ impl Chains {
         Ok(self.runtime.del_capability(list, parameters, PORT_MAPPINGS, result).await?)
     }
 
+    /// Runs ADD of the plugins of one type behind the first one, on top of the chain's result.
+    pub(crate) async fn add_type(
+        &self,
+        list: &NetworkConfigList,
+        parameters: &cni::Attachment,
+        plugin_type: &str,
+        result: &AttachResult,
+    ) -> Result<()> {
+        let _turn = self.turns.beside_others(list.name()).await;
+        Ok(self.runtime.add_type(list, parameters, plugin_type, result).await?)
+    }
+
     /// Runs the chain's GC. No other verb of the conflist runs meanwhile, if the caller holds
     /// [`Chains::alone`].
     pub(crate) async fn gc(

@@ -10,6 +10,7 @@ mod isolation_nft;
 mod isolation_rules;
 pub(crate) mod kernels;
 mod lists;
+pub(crate) mod masked_again;
 pub(crate) mod masquerade;
 pub(crate) mod nat;
 pub(crate) mod nft;

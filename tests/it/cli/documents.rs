@@ -18,8 +18,8 @@ fn there_is_a_man_page_for_each_verb_and_a_completion_for_each_shell() {
     names.sort();
     for (name, words) in [
         ("_cnm-cni", "#compdef cnm-cni"),
-        ("cnm-cni.bash", "complete -F"),
-        ("cnm-cni.fish", "complete -c cnm-cni"),
+        ("cnm-cni.bash", "_clap_complete_cnm_cni"),
+        ("cnm-cni.fish", "--command cnm-cni"),
         ("cnm-cni.1", "cnm\\-cni\\-serve(1)"),
         ("cnm-cni-serve.1", "CNM_CNI_STATE_DIR"),
         ("cnm-cni-cni-add.1", "CNI_PATH"),

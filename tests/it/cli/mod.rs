@@ -1,9 +1,11 @@
 //! The command line, as a user has it: arguments and variables in; output and status out.
 
 mod cni;
+mod completions;
 mod documents;
 mod events;
 mod explain;
+mod progress;
 mod usage;
 mod validate;
 

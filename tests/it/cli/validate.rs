@@ -283,6 +283,14 @@ fn a_folder_in_the_place_of_a_file_is_reported_with_the_flag_that_takes_it() {
 }
 
 #[test]
+fn a_file_that_is_not_there_is_reported_with_its_path() {
+    let desk = Desk::with(&["a"]);
+    let said = desk.run(&["validate", "/nope/10-web.conflist"]);
+    let told = "cannot read /nope/10-web.conflist: No such file or directory";
+    assert!(said.status == 1 && said.stdout.contains(told), "{said:?}");
+}
+
+#[test]
 fn what_is_no_configuration_is_reported_by_its_kind() {
     let desk = Desk::with(&["a"]);
     let kinds = [

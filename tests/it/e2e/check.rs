@@ -76,7 +76,7 @@ fn damage_is_reported_and_repaired(suite: Suite) {
         assert!(repaired.contains("ok       repaired"), "{repaired}");
         answers("alice", page);
         let all = host.exec(&["cnm-cni", "check", "--format", "json"]);
-        assert!(all.contains(&endpoint) && all.contains("\"chain\": \"ok\""), "{all}");
+        assert!(all.contains(&endpoint) && all.contains("\"is\": \"ok\""), "{all}");
 
         // On a second network, which does not have the default route.
         host.docker(&["network", "connect", "other", "alice"]);

@@ -16,8 +16,10 @@
 //! | `restart` | started again while the removal of the last life is under way |
 //! | `lifecycle` | stop, start, restart, kill, rm; the driver restarted in between |
 //! | `check` | `cnm-cni check`, and `--repair` |
+//! | `reload` | what a reload of the host's firewall took away is put back |
 //! | `crash` | the driver killed at any point of a container's life |
 //! | `garbage` | DEL behind Docker's back: reuse at once, orphans, `cnm-cni gc` |
+//! | `graph` | the picture, in a real browser: `make test-graph` |
 //! | `fidelity` | a container gets what a pod gets, chain by chain |
 //! | `ipam` | every way to choose addresses, and that all of them reach the container |
 //! | `mac` | `--mac-address` |
@@ -53,6 +55,7 @@
 
 #![allow(clippy::print_stderr, reason = "the logs of a host whose test fails")]
 
+mod browser;
 mod host;
 mod leaks;
 mod readme;
@@ -74,6 +77,7 @@ mod demo;
 mod fidelity;
 mod flags;
 mod garbage;
+mod graph;
 mod install;
 mod internal;
 mod ipam;
@@ -96,6 +100,7 @@ mod pods;
 mod ports;
 mod reach;
 mod refusals;
+mod reload;
 mod restart;
 mod routed;
 mod several_hosts;

@@ -42,7 +42,7 @@ fn options<'o>(project: &'o str, service: &'o str) -> [String; 4] {
     ["--label".to_owned(), project, "--label".to_owned(), service]
 }
 
-fn site() -> Host {
+pub(super) fn site() -> Host {
     let host = Host::up(Suite::Forky);
     let front = conflist("front", 1, "");
     let back = conflist("back", 2, "");
@@ -73,6 +73,8 @@ fn docker_28_5_each_question_of_the_operator_is_answered_by_one_command() {
     let ask = |args: &[&str]| host.exec(&[&["cnm-cni"], args].concat());
 
     who_has_what(&host, &ask);
+    a_report_has_no_secret(&host);
+    a_shell_completes_what_there_is(&host);
     whether_the_gateway_answers(&host);
     for (damage, words) in [
         ("ip link set back0 down", "interface back0 of the host is down"),
@@ -153,6 +155,72 @@ fn who_has_what(host: &Host, ask: &dyn Fn(&[&str]) -> String) {
     let full = host.try_exec(&["cnm-cni", "status"]).unwrap_err();
     assert!(full.contains("pool 10.43.0.0/24 of conflist edge is full"), "{full}");
     assert!(full.contains("cnm-cni pools edge"), "{full}");
+}
+
+/// One file that can be given away.
+fn a_report_has_no_secret(host: &Host) {
+    const SECRET: &str = "hunter22";
+    let args = format!("cni.args.TOKEN={SECRET}");
+    host.docker(&[
+        "network",
+        "create",
+        "-d",
+        "cni",
+        "--ipam-driver",
+        "null",
+        "-o",
+        "conflist=front",
+        "-o",
+        &args,
+        "vpn",
+    ]);
+    host.run("vpn-1", "vpn", &[]);
+    host.write("/var/lib/cnm-cni/events.jsonl", &format!("{{\"error\": \"no {SECRET}\"}}\n"));
+    let told = host.exec(&["cnm-cni", "bundle", "-o", "/root/vpn.tar"]);
+    assert!(told.contains("check.json") && told.contains("left out: "), "{told}");
+    assert_eq!(host.exec(&["stat", "-c", "%a", "/root/vpn.tar"]), "600\n");
+    let all = host.exec(&["tar", "xOf", "/root/vpn.tar"]);
+    assert!(!all.contains(SECRET) && all.contains("\"TOKEN\"") && all.contains("no [hidden]"));
+    let names = host.exec(&["tar", "tf", "/root/vpn.tar"]);
+    for name in [
+        "versions/cnm-cni.json",
+        "driver/inventory.json",
+        "records/attachments/",
+        "records/networks/",
+        "journal/events.jsonl",
+        "conflists/20-back.conflist",
+        "host/iptables.txt",
+        "host/nftables.txt",
+        "docker/version.json",
+        "docker/info.json",
+        "check.json",
+        "doctor.txt",
+        // The host has no such settings, and that is no reason to stop.
+        "driver/settings.txt.error",
+    ] {
+        assert!(names.contains(&format!("cnm-cni-bundle/{name}")), "{name} of {names}");
+    }
+    let twice = host.try_exec(&["cnm-cni", "bundle", "-o", "/root/vpn.tar"]).unwrap_err();
+    assert!(twice.contains("cannot make /root/vpn.tar: File exists"), "{twice}");
+    host.exec(&["rm", "/var/lib/cnm-cni/events.jsonl"]);
+    host.remove(&["vpn-1"], &["vpn"]);
+}
+
+/// With bash's own completion, and real names.
+fn a_shell_completes_what_there_is(host: &Host) {
+    let completed = |line: &str| {
+        let words: Vec<&str> = line.split(' ').collect();
+        let script = format!(
+            "source <(cnm-cni completions bash); COMP_WORDS=({line}); COMP_CWORD={}; COMP_TYPE=9; \
+             _clap_complete_cnm_cni cnm-cni {} ''; printf '%s\\n' \"${{COMPREPLY[@]}}\"",
+            words.len() - 1,
+            words.last().unwrap()
+        );
+        host.exec(&["bash", "-c", &script]).split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(completed("cnm-cni show shop-d"), "shop-db-1");
+    assert_eq!(completed("cnm-cni ls --network e"), "edge");
+    assert_eq!(completed("cnm-cni pools bac"), "back");
 }
 
 /// Asked from inside of the container, on a host that has no `ping`.

@@ -211,9 +211,9 @@ fn offer(host: &Host, name: &str) {
 fn documents_are_below(host: &Host, prefix: &str, zsh: &str) {
     let share = format!("{prefix}/share");
     for (file, words) in [
-        ("bash-completion/completions/cnm-cni".to_owned(), "complete -F"),
+        ("bash-completion/completions/cnm-cni".to_owned(), "_clap_complete_cnm_cni"),
         (format!("{zsh}/_cnm-cni"), "#compdef cnm-cni"),
-        ("fish/vendor_completions.d/cnm-cni.fish".to_owned(), "complete -c cnm-cni"),
+        ("fish/vendor_completions.d/cnm-cni.fish".to_owned(), "--command cnm-cni"),
         ("man/man1/cnm-cni-serve.1*".to_owned(), "CNM_CNI_STATE_DIR"),
         ("doc/cnm-cni/examples/bridge.conflist".to_owned(), "portmap"),
     ] {
