@@ -28,7 +28,7 @@ help:
 	@echo 'make graph-picture  docs/graph.svg, drawn by cnm-cni of a test host'
 	@echo 'make lint           only format and lints'
 	@echo 'make audit          licences and sources of all that is built in, and what is known against it'
-	@echo 'make bench          the CNI engine beside libcni, and bursts of containers beside Docker'\''s own bridge'
+	@echo 'make bench          containers beside Docker'\''s own bridge, and the CNI engine beside libcni; BENCH=run: a part'
 	@echo 'make build          target/release/cnm-cni'
 	@echo 'make release        target/static/cnm-cni: it runs on any Linux; with man pages and completions'
 	@echo 'make install        that, and the systemd units, below PREFIX (/usr/local) and DESTDIR'
@@ -263,18 +263,27 @@ testbed:
 	$(SUDO) tests/testbed/host clean
 	tests/testbed/prometheus >/dev/null
 
-# The engine beside libcni, on a plugin that does nothing; and the driver beside Docker's own bridge, in a
-# test host. OLD=FILE puts another build of the driver beside this one. See benches/README.md.
+# Each part alone: `make bench BENCH=run`; on one Docker only: BENCH_ON=28.5. OLD=FILE puts another build of the
+# driver beside this one. See benches/README.md.
+BENCH ?= engine figures run burst many others
+BENCH_ON ?=
 OLD ?=
+WITH_DOCKERS = $(filter run burst many others,$(BENCH))
 bench:
+	$(call install,gcc libc6-dev)
+	$(if $(filter engine,$(BENCH)),$(MAKE) bench-engine)
+	$(if $(WITH_DOCKERS),$(call install,iptables $(TESTBED)))
+	$(if $(WITH_DOCKERS),BENCH='$(WITH_DOCKERS)' BENCH_ON='$(BENCH_ON)' $(RUNNER) cargo bench --locked --bench docker)
+	$(if $(OLD)$(filter figures,$(BENCH)),cargo build --locked --example fake-plugin)
+	$(if $(OLD)$(filter figures,$(BENCH)),cargo build --locked --release)
+	$(if $(filter figures,$(BENCH)),$(RUNNER) cargo bench --locked --bench figures -- $(CURDIR)/target/debug/examples/fake-plugin $(CURDIR)/target/release/cnm-cni)
+	$(if $(OLD),$(RUNNER) cargo bench --locked --bench beside -- $(CURDIR)/target/debug/examples/fake-plugin $(abspath $(OLD)) $(CURDIR)/target/release/cnm-cni)
+
+# The engine beside libcni, on a plugin that does nothing.
+.PHONY: bench-engine
+bench-engine:
 	$(call install,gcc libc6-dev golang-go golang-github-appc-cni-dev)
 	mkdir -p target/bench
 	gcc -O2 -static -Wall -o target/bench/nothing benches/nothing.c
 	GO111MODULE=off GOPATH=/usr/share/gocode go build -o target/bench/libcni benches/libcni/main.go
 	cargo bench --locked --bench engine -- $(CURDIR)/target/bench/nothing $(CURDIR)/target/bench/libcni
-	$(call install,iptables $(TESTBED))
-	$(RUNNER) cargo bench --locked --bench burst
-	cargo build --locked --example fake-plugin
-	cargo build --locked --release
-	$(RUNNER) cargo bench --locked --bench figures -- $(CURDIR)/target/debug/examples/fake-plugin $(CURDIR)/target/release/cnm-cni
-	$(if $(OLD),$(RUNNER) cargo bench --locked --bench beside -- $(CURDIR)/target/debug/examples/fake-plugin $(abspath $(OLD)) $(CURDIR)/target/release/cnm-cni)

@@ -1,0 +1,113 @@
+//! A test host with a network of each way, and commands in it whose time is taken.
+
+use std::collections::HashMap;
+use std::fs;
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::host::{Host, IMAGE, Suite, within};
+
+/// How a container gets its network. A further way of the driver's is a further variant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// None: what a container takes without.
+    None,
+    /// A user-defined network of Docker's bridge driver.
+    OwnBridge,
+    /// A network of the driver.
+    Cni,
+}
+
+impl Way {
+    pub(crate) const ALL: [Self; 3] = [Self::None, Self::OwnBridge, Self::Cni];
+    /// Those of the driver, each of which is compared to Docker's own bridge.
+    pub(crate) const OURS: [Self; 1] = [Self::Cni];
+    /// Those that have a network, in turns: each is first as often as the others.
+    pub(crate) fn networks(turn: usize) -> Vec<Self> {
+        let mut ways = [&[Self::OwnBridge], &Self::OURS[..]].concat();
+        let first = turn % ways.len();
+        ways.rotate_left(first);
+        ways
+    }
+
+    /// Its column; and its network's name, as `docker run --network` has it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::OwnBridge => "own",
+            Self::Cni => "cni",
+        }
+    }
+}
+
+/// How long a figure is measured at most.
+const LONGEST: Duration = Duration::from_secs(15 * 60);
+
+/// So many turns, or as many as begin in time: the table says how many there were.
+pub(crate) fn turns(most: usize) -> impl Iterator<Item = usize> {
+    let begin = Instant::now();
+    (0..most).take_while(move |_| begin.elapsed() < LONGEST)
+}
+
+/// The log of the driver.
+const LOG: &str = "/run/driver.log";
+
+/// Takes the time of one command: what a shell of the host sees.
+const TIMED: &str = r#"
+    timed() {
+        what=$1; shift
+        begin=$EPOCHREALTIME
+        "$@" >/dev/null
+        end=$EPOCHREALTIME
+        echo "$what=$((${end/./} - ${begin/./}))"
+    }
+    run="docker run -d --pull never"
+    image="IMAGE sleep 600"
+"#;
+
+/// A host.
+pub(crate) struct Site {
+    pub(crate) host: Host,
+}
+
+impl Site {
+    /// Starts a host with the driver on this conflist, and makes a network of each way.
+    pub(crate) fn up(suite: Suite, conflist: &str) -> Result<Self> {
+        let host = Host::up(suite);
+        host.write("/etc/cni/net.d/10-only.conflist", conflist);
+        host.start("cnm-cni", &["sh", "-c", &format!("exec cnm-cni serve >{LOG} 2>&1")]);
+        let socket = host.path("/run/docker/plugins/cni.sock");
+        let answers = || UnixStream::connect(&socket).is_ok();
+        ensure!(within(Duration::from_secs(10), answers), "the driver does not answer");
+        host.docker(&["network", "create", Way::OwnBridge.name()]);
+        host.create_network(Way::Cni.name(), None);
+        Ok(Self { host })
+    }
+
+    /// Runs a script of bash, with `timed WHAT COMMAND…`, `$run` and `$image`. Returns how many
+    /// milliseconds each WHAT took.
+    pub(crate) fn timed(&self, script: &str) -> Result<HashMap<String, f64>> {
+        let script = format!("{}{script}", TIMED.replace("IMAGE", IMAGE));
+        let said = self.host.try_exec(&["bash", "-euc", &script]);
+        let said = said.map_err(|error| anyhow::anyhow!("{script}: {error}"))?;
+        let lines = said.lines().filter_map(|line| line.split_once('='));
+        lines.map(|(what, us)| Ok((what.to_owned(), us.parse::<f64>()? / 1000.0))).collect()
+    }
+
+    /// Waits until nothing of removed containers is left: DEL runs behind Docker's back, and the next
+    /// turn shall not meet it.
+    pub(crate) fn wait_for_removals(&self) -> Result<()> {
+        let folder = self.host.path("/var/lib/cnm-cni/attachments");
+        let none = || fs::read_dir(&folder).is_ok_and(|mut records| records.next().is_none());
+        match within(Duration::from_secs(120), none) {
+            true => Ok(()),
+            false => bail!("containers cannot be removed"),
+        }
+    }
+
+    pub(crate) fn driver_log(&self) -> Result<String> {
+        fs::read_to_string(self.host.path(LOG)).context("the driver's log")
+    }
+}
