@@ -5,14 +5,13 @@ use std::sync::Arc;
 use super::background::{Background, Gate};
 use super::blocking::on_blocking_thread;
 use super::calls::watch;
-use super::check;
 use super::config::Config;
 use super::driver::Driver;
 use super::error::{Result, chain};
 use super::facts::Facts;
 use super::garbage::{collect, dockerds, start};
 use super::host::{Chains, Isolation, Lists};
-use super::interface::Interfaces;
+use super::interface::{Interfaces, lend};
 use super::ports::{Ports, Publisher};
 use super::record::{Attachment, Endpoints, Network, Networks, Records};
 use super::removal::Removals;
@@ -30,8 +29,11 @@ impl Driver {
         let opening = on_blocking_thread(move || Self::read(&for_reading));
         let (driver, interrupted) = opening.await?;
         driver.interfaces.clear_fresh().await?;
-        if let Err(error) = check::chain::end_interrupted(driver.interfaces.netns_dir()).await {
-            tracing::error!(error = chain(&error), "an interrupted check cannot be ended");
+        if let Err(error) = lend::end_interrupted(driver.interfaces.netns_dir()).await {
+            tracing::error!(
+                error = chain(&error),
+                "an interface that was lent to plugins cannot be taken back"
+            );
         }
         // A reboot, or a reload of the firewall, removes the rules.
         if let Err(error) = driver.isolate().await {
