@@ -100,6 +100,7 @@ install:
 	install -D --mode=644 target/documents/cnm-cni.fish $(share)/fish/vendor_completions.d/cnm-cni.fish
 	install -D --mode=644 --target-directory=$(share)/doc/cnm-cni/examples conflists/*
 	install -D --mode=644 --target-directory=$(share)/doc/cnm-cni/contrib contrib/*/*
+	install -D --mode=644 --target-directory=$(share)/doc/cnm-cni/examples/dhcp plugin-spec/dhcp/*
 	install -D --mode=644 --target-directory=$(DESTDIR)$(UNITS) plugin-spec/systemd/cnm-cni.s*
 	sed -i 's|/usr/bin/cnm-cni|$(PREFIX)/bin/cnm-cni|' $(DESTDIR)$(UNITS)/cnm-cni.service
 	[ -e $(DESTDIR)/etc/default/cnm-cni ] || \

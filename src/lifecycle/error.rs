@@ -107,6 +107,32 @@ pub enum Error {
         /// How long it was given.
         limit: Duration,
     },
+    /// There is no lease of a DHCP server.
+    #[error("conflist {conflist:?}: no lease: {why}: {cause}")]
+    NoLease {
+        /// The network configuration list.
+        conflist: String,
+        /// The reason, and what to do.
+        why: String,
+        /// The message of the plugin, or that it was too slow.
+        cause: Box<Self>,
+    },
+    /// The DHCP server gives another address to the container than it gave to ADD.
+    #[error(
+        "conflist {conflist:?}: the DHCP server leases {given} to the container now, and it has {had}: the \
+         server has forgotten that lease, or given it to another; start the container again"
+    )]
+    OtherLease {
+        /// The network configuration list.
+        conflist: String,
+        /// What ADD got.
+        had: String,
+        /// What the server gives now.
+        given: String,
+    },
+    /// A call of Docker's came before the DHCP server's answer.
+    #[error("no DHCP server had answered when Docker made another call for the endpoint")]
+    LeaseInterrupted,
     /// libcni's records cannot be listed.
     #[error(transparent)]
     Cache(#[from] cni::CacheError),
@@ -299,6 +325,7 @@ impl Error {
         match self {
             Self::Cni(error) if !error.needs_del() => Some(0),
             Self::Cni(error) => error.plugin().map(|failed| failed.position + 1),
+            Self::NoLease { cause, .. } => cause.plugins_run(),
             _ => None,
         }
     }
@@ -317,6 +344,7 @@ impl Error {
             | Self::State(_)
             | Self::Untrusted(_)
             | Self::TooSlow { .. }
+            | Self::NoLease { .. }
             | Self::FurtherLink { .. } => false,
             other => other.plugins_run() != Some(0),
         }

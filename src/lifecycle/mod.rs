@@ -25,8 +25,9 @@
 //! | `inventory` | all that the driver has, reported to the operator | `driver`, and what that may use |
 //! | `garbage` | what nobody will ask to be removed any more | `driver`, and what that may use |
 //! | `driver` | the driver, and the parts that it is made of | `removal`, and what that may use; `facts`, `config` |
-//! | `removal` | DEL in the background, again and again; what an orphan keeps from others | `ports`, `interface`, `history`, and what those may use |
+//! | `removal` | DEL in the background, again and again; what an orphan keeps from others | `ports`, `lease`, `history`, and what those may use |
 //! | `ports` | published ports: who holds which, and where they are published | `interface`, and what that may use |
+//! | `lease` | leases of `dhcp`, which follow the interface into the container | `interface`, and what that may use |
 //! | `interface` | the place of an interface, what ADD left, and restoring that | `host`, and what that may use |
 //! | `host` | the host's conflists and plugins, and its rules | `record`, `judgement`, and what those may use; `config` |
 //! | `history` | what the journal is told | `record`, and what that may use |
@@ -52,6 +53,7 @@ mod host;
 mod interface;
 pub mod inventory;
 mod judgement;
+mod lease;
 mod open;
 mod port_error;
 mod ports;

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use super::background::{Background, Gate};
 use super::blocking::on_blocking_thread;
 use super::calls::watch;
-use super::check;
 use super::config::Config;
 use super::driver::Driver;
 use super::error::{Result, chain};
@@ -13,7 +12,7 @@ use super::facts::Facts;
 use super::garbage::{collect, dockerds, start};
 use super::history::History;
 use super::host::{Chains, Isolation, Lists, masked_again};
-use super::interface::Interfaces;
+use super::interface::{Interfaces, lend};
 use super::ports::{Ports, Publisher};
 use super::record::{Attachment, Endpoints, Network, Networks, Records};
 use super::removal::Removals;
@@ -32,8 +31,11 @@ impl Driver {
         let opening = on_blocking_thread(move || Self::read(&for_reading));
         let (driver, interrupted) = opening.await?;
         driver.interfaces.clear_fresh().await?;
-        if let Err(error) = check::chain::end_interrupted(driver.interfaces.netns_dir()).await {
-            tracing::error!(error = chain(&error), "an interrupted check cannot be ended");
+        if let Err(error) = lend::end_interrupted(driver.interfaces.netns_dir()).await {
+            tracing::error!(
+                error = chain(&error),
+                "an interface that was lent to plugins cannot be taken back"
+            );
         }
         let Interfaces { own, .. } = &*driver.interfaces;
         if let Err(error) = masked_again::end_interrupted(own, driver.interfaces.netns_dir()).await

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use ipnet::{IpNet, IpSubnets, Ipv4Subnets, Ipv6Subnets};
 use serde_json::Value;
 
-use super::{DockersChoice, IP_RANGES, PORT_MAPPINGS, Refusal, ipam};
+use super::{DHCP, DockersChoice, IP_RANGES, PORT_MAPPINGS, Refusal, ipam};
 use crate::cni::{NetworkConfigList, PluginConfig, Version};
 use crate::cnm::{
     BRIDGE_NAME, BridgeOptions, ChainOptions, IpamData, MASQUERADE, NetworkOptions, Pool,
@@ -22,12 +22,7 @@ use crate::nearest::nearest;
 /// The first plugin whose work cannot, with what to do instead.
 pub fn carries_over(list: &NetworkConfigList) -> Result<(), Refusal> {
     for plugin in list.plugins() {
-        let reason_and_remedy = if plugin.ipam_type() == Some("dhcp") {
-            Some((
-                "its dhcp lease is renewed in the namespace that it was asked for in".to_owned(),
-                "use host-local with a range that the DHCP server leaves alone",
-            ))
-        } else if plugin.get("linkInContainer") == Some(&Value::Bool(true)) {
+        let reason_and_remedy = if plugin.get("linkInContainer") == Some(&Value::Bool(true)) {
             Some((
                 format!(
                     "linkInContainer has plugin {:?} look for its master there",
@@ -329,6 +324,12 @@ pub fn lease_folder(list: &NetworkConfigList) -> Option<PathBuf> {
     Some(Path::new(folder).join(list.name()))
 }
 
+/// Where the daemon of IPAM plugin `dhcp` listens; none if the chain's addresses come from another plugin.
+#[must_use]
+pub fn dhcp_socket(list: &NetworkConfigList) -> Option<&Path> {
+    list.plugins().iter().find_map(PluginConfig::dhcp_socket)
+}
+
 /// Whether the chain's addresses may be kept where nobody but its own plugins looks: by an IPAM that
 /// is none of the reference plugins, or in a chain that begins with none of them.
 #[must_use]
@@ -336,7 +337,7 @@ pub fn hides_leases(list: &NetworkConfigList) -> bool {
     const INTERFACES: [&str; 8] =
         ["bridge", "dummy", "host-device", "ipvlan", "macvlan", "ptp", "tap", "vlan"];
     match list.plugins().iter().find_map(|plugin| plugin.ipam_type()) {
-        Some(ipam) => !matches!(ipam, "host-local" | "static" | "dhcp"),
+        Some(ipam) => !matches!(ipam, "host-local" | "static" | DHCP),
         None => {
             let first = list.plugins().first();
             first.is_some_and(|first| !INTERFACES.contains(&first.plugin_type()))

@@ -26,8 +26,8 @@ pub use answers::{endpoint_interface, join_answer, widened};
 pub use arguments::{Arguments, arguments, kubernetes_args, port_mappings};
 pub use built_in::{built_in, is_own_name, own_name};
 pub use conflist::{
-    Prospects, TakesAddress, attaches, carries_over, declares, device, has_options, hides_leases,
-    lease_folder, masquerades, masters, prospects, publishes, serves,
+    Prospects, TakesAddress, attaches, carries_over, declares, device, dhcp_socket, has_options,
+    hides_leases, lease_folder, masquerades, masters, prospects, publishes, serves,
 };
 pub use mtu::with_mtu;
 pub use pools::{AddressPool, pools};
@@ -42,6 +42,9 @@ pub const PORT_MAPPINGS: &str = "portMappings";
 
 /// The capability of a plugin that takes the ranges of its addresses (CONVENTIONS.md).
 const IP_RANGES: &str = "ipRanges";
+
+/// The IPAM plugin that has addresses leased by a DHCP server.
+pub const DHCP: &str = PluginConfig::DHCP;
 
 fn ipam(list: &NetworkConfigList) -> Option<&Value> {
     list.plugins().iter().find_map(|plugin: &PluginConfig| plugin.get("ipam"))

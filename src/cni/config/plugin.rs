@@ -5,6 +5,7 @@
 //! sent.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -30,6 +31,9 @@ pub struct PluginConfig {
 impl PluginConfig {
     /// What stands for the interface's name in a sysctl of plugin `tuning`.
     pub const IF_NAME: &str = "IFNAME";
+
+    /// The reference plugin that has addresses leased by a DHCP server.
+    pub const DHCP: &str = "dhcp";
 
     /// Takes a plugin's object as it is.
     ///
@@ -58,6 +62,18 @@ impl PluginConfig {
     #[must_use]
     pub fn ipam_type(&self) -> Option<&str> {
         self.ipam_type.as_deref()
+    }
+
+    /// Where the daemon of IPAM plugin `dhcp` listens; none if another plugin chooses the addresses.
+    #[must_use]
+    pub fn dhcp_socket(&self) -> Option<&Path> {
+        const DEFAULT: &str = "/run/cni/dhcp.sock";
+        if self.ipam_type() != Some(Self::DHCP) {
+            return None;
+        }
+        let Some(Value::Object(ipam)) = self.get("ipam") else { return None };
+        let socket = lenient::get(ipam, "daemonSocketPath").and_then(Value::as_str);
+        Some(Path::new(socket.filter(|path| !path.is_empty()).unwrap_or(DEFAULT)))
     }
 
     /// The capabilities that the plugin declares as true.

@@ -12,6 +12,7 @@
 //! no two operations against each other's rules either: one at a time for a container, and
 //! GC alone on its network, is the caller's to see to.
 
+mod ipam;
 mod validate;
 
 pub use validate::{Unusable, ValidatedPlugin, Validation};

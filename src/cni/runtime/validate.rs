@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use ipnet::IpNet;
 use serde_json::json;
+use tokio::net::UnixStream;
 
 use crate::cni::config::delegate::{Delegate, NoSubnet};
 use crate::cni::exec::call::Call;
@@ -70,6 +71,20 @@ pub enum Unusable {
     /// The host's agent has not said which subnet the plugin is to use.
     #[error(transparent)]
     NoSubnet(#[from] NoSubnet),
+    /// The plugin's daemon does not answer.
+    #[error(
+        "the daemon of plugin {plugin} does not answer on {}: {reason}; start it: systemctl enable --now \
+         cni-dhcp.socket, or run 'dhcp daemon' of the plugins' folder",
+        socket.display()
+    )]
+    NoDaemon {
+        /// The plugin's type.
+        plugin: String,
+        /// Where it is to listen.
+        socket: PathBuf,
+        /// Why it cannot be reached.
+        reason: std::io::Error,
+    },
 }
 
 impl Unusable {
@@ -82,8 +97,8 @@ impl Unusable {
             Self::Failed(Error::Plugin(error)) => {
                 matches!(error.failure, Failure::NotFound(_) | Failure::Unstarted { .. })
             }
-            // flanneld may have its subnet by then.
-            Self::Failed(_) | Self::NoSubnet(_) => false,
+            // flanneld may have its subnet by then, and the daemon may run.
+            Self::Failed(_) | Self::NoSubnet(_) | Self::NoDaemon { .. } => false,
         }
     }
 }
@@ -176,7 +191,15 @@ impl Runtime {
             plugins.push(of_chain);
             for (runner, run) in runs(plugin, delegate.as_ref()) {
                 let ipam_of = Some(runner.to_owned());
-                plugins.push(ValidatedPlugin { ipam_of, ..self.validate_plugin(run, list).await });
+                let mut of_plugin = self.validate_plugin(run, list).await;
+                if let Some(socket) = plugin.dhcp_socket()
+                    && of_plugin.problem.is_none()
+                    && let Err(reason) = UnixStream::connect(socket).await
+                {
+                    let (plugin, socket) = (run.to_owned(), socket.to_owned());
+                    of_plugin.problem = Some(Unusable::NoDaemon { plugin, socket, reason });
+                }
+                plugins.push(ValidatedPlugin { ipam_of, ..of_plugin });
             }
         }
         let usable = plugins.iter().all(|plugin| plugin.problem.is_none());

@@ -17,6 +17,7 @@ use crate::lifecycle::garbage::dockerds;
 use crate::lifecycle::history::Asked;
 use crate::lifecycle::host::forward;
 use crate::lifecycle::interface::Fresh;
+use crate::lifecycle::lease;
 use crate::lifecycle::port_error::PortError;
 use crate::lifecycle::record::{Attachment, AttachmentId, Made, Network, Phase, Settings, Turn};
 use crate::lifecycle::removal::{Claims, waits};
@@ -169,7 +170,11 @@ impl Driver {
                 Ok(interface) => return Ok(interface),
                 Err(Failed { cause, result }) => {
                     let plugins_run = cause.plugins_run();
-                    (wanted.explained(cause), result, plugins_run)
+                    (
+                        lease::explained(&attachment.list, wanted.explained(cause)).await,
+                        result,
+                        plugins_run,
+                    )
                 }
             },
         };

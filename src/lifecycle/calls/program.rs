@@ -11,6 +11,7 @@ use crate::lifecycle::driver::Driver;
 use crate::lifecycle::error::chain;
 use crate::lifecycle::error::{Error, Result};
 use crate::lifecycle::history::Asked;
+use crate::lifecycle::lease;
 use crate::lifecycle::ports::publish::insisted_on;
 use crate::lifecycle::record::Attachment;
 use crate::lifecycle::removal::{Claims, waits};
@@ -131,12 +132,17 @@ impl Driver {
     }
 
     /// `NetworkDriver.Leave`: the container ends, or leaves the network. The interface is still inside;
-    /// Docker takes it out after this. What would stay in the namespace is removed now. A namespace that is
+    /// Docker takes it out after this. What would stay in the namespace is removed now, and what needs the
+    /// interface: the release of a lease. A namespace that is
     /// being destroyed may refuse that; Leave succeeds nevertheless.
     pub async fn leave(&self, request: EndpointRequest) {
         // Nobody waits for this removal, and many containers may leave at once.
         let slot = self.endpoints.lock(&request.endpoint_id).await;
         let Some(attachment) = slot.as_ref() else { return };
+        if let Err(error) = lease::release(&self.chains, attachment).await {
+            tracing::warn!(attachment = %attachment.id, error = chain(&error),
+                "its lease is not released, and runs out");
+        }
         if let Some(joined) = attachment.joined()
             && let Err(error) = self.interfaces.unsettle(joined).await
         {

@@ -11,7 +11,7 @@
 //! 1. until the interface has left the driver's namespace ([`Watch::wait_until_taken`]);
 //! 2. in the container's namespace, until Docker has set everything from the driver's answers
 //!    ([`Watch::wait_until_set_up`]). If the driver set it earlier, Docker would find its own work done, and fail;
-//! 3. and settles.
+//! 3. and settles; a lease of `dhcp` moves last ([`Watch::move_lease`]).
 //!
 //! A watch ends when the endpoint is settled, or when no container has it any more. After an error it logs
 //! and starts again. A driver that is started again starts the watches of the previous driver.
@@ -26,6 +26,7 @@ use crate::lifecycle::error::{Error, Result, chain};
 use crate::lifecycle::interface::announce;
 use crate::lifecycle::interface::change::Live;
 use crate::lifecycle::interface::place::Place;
+use crate::lifecycle::lease;
 use crate::lifecycle::record::{Attachment, AttachmentId, Joined, Settings};
 use crate::metrics::Step;
 use crate::netlink::{Events, Link, MAIN_TABLE, Netlink};
@@ -48,7 +49,13 @@ pub(crate) async fn settle(driver: &Driver, attachment: &mut Attachment) -> Resu
         Ok(Place::Sandbox(netlink, link)) => {
             let begun = Instant::now();
             let there = Live { path: joined.sandbox(), netlink: &netlink, link: &link };
-            match settle_there(driver, joined, &there, &Sysctls::new()).await {
+            let settled = async {
+                let users = settle_there(driver, joined, &there, &Sysctls::new()).await?;
+                // Docker waits for this call, and makes no other for the endpoint meanwhile.
+                lease::move_in(&driver.chains, joined, &there, std::future::pending()).await?;
+                Ok(users)
+            };
+            match settled.await {
                 Ok(users) => note_settled(driver, attachment, users, begun).await,
                 Err(error) => Err(error),
             }
@@ -126,6 +133,13 @@ pub(crate) fn begin_again(driver: &Driver) {
     }
 }
 
+/// What a watch has done.
+enum Done {
+    All,
+    /// The lease of the interface has yet to move. Also the settings that the user has decided.
+    AllButLease(Settings),
+}
+
 struct Watch {
     driver: Driver,
     endpoint: EndpointId,
@@ -155,16 +169,21 @@ impl Watch {
     async fn attempt(&self) -> Result<()> {
         self.wait_until_taken().await?;
         let Some(sandbox) = self.joined().await else { return Ok(()) };
-        match tokio::time::timeout(UNTIL_SET_UP, self.wait_until_set_up(&sandbox)).await {
-            Ok(settled) => settled,
+        let waited = tokio::time::timeout(UNTIL_SET_UP, self.wait_until_set_up(&sandbox));
+        let done = match waited.await {
+            Ok(done) => done?,
             // Docker has not set everything from the answers. Settle nevertheless.
-            Err(_) => match self.settle_if(|_| true, &Sysctls::new()).await? {
-                true => Ok(()),
-                false => Err(Error::InterfaceGone {
+            Err(_) => {
+                let done = self.settle_if(|_| true, &Sysctls::new()).await?;
+                done.ok_or_else(|| Error::InterfaceGone {
                     endpoint: self.endpoint.clone(),
                     if_name: self.if_name.clone(),
-                }),
-            },
+                })?
+            }
+        };
+        match done {
+            Done::All => Ok(()),
+            Done::AllButLease(users) => self.move_lease(users).await,
         }
     }
 
@@ -178,20 +197,23 @@ impl Watch {
     }
 
     /// Waits until Docker has set everything from the answers, and settles the rest.
-    async fn wait_until_set_up(&self, sandbox: &Path) -> Result<()> {
+    async fn wait_until_set_up(&self, sandbox: &Path) -> Result<Done> {
         let mut events = Events::in_netns(sandbox).await?;
         let set_before = self.set_namespace().await?;
         let mut last_event = Instant::now();
-        while !self.settle_if(|actual| actual.is_complete(), &set_before).await? {
+        let done = loop {
+            if let Some(done) = self.settle_if(|actual| actual.is_complete(), &set_before).await? {
+                break done;
+            }
             events.next().await?;
             last_event = Instant::now();
-        }
+        };
         tracing::info!(
             endpoint = self.endpoint.short(), attachment = %self.attachment,
             ms = last_event.elapsed().as_secs_f64() * 1000.0,
             "settled after Docker's last change"
         );
-        Ok(())
+        Ok(done)
     }
 
     /// Sets the chain's settings of the namespace, while Docker is still moving the interface. Docker sets
@@ -215,33 +237,57 @@ impl Watch {
         sandbox
     }
 
-    /// Settles the attachment if Docker's work is as `ready` wants it; true if there is
-    /// nothing more to wait for, and then this watch has ended.
+    /// Settles the attachment if Docker's work is as `ready` wants it; none if Docker has more to do. If all is
+    /// done, this watch has ended.
     async fn settle_if(
         &self,
         ready: impl Fn(&Progress) -> bool,
         set_before: &Sysctls,
-    ) -> Result<bool> {
+    ) -> Result<Option<Done>> {
         let mut slot = self.driver.endpoints.lock(&self.endpoint).await;
         let Some(joined) = self.unsettled(slot.as_ref()) else {
             self.end();
-            return Ok(true);
+            return Ok(Some(Done::All));
         };
         let Place::Sandbox(netlink, link) = self.driver.interfaces.locate(&joined).await? else {
-            return Ok(false);
+            return Ok(None);
         };
         if !ready(&Progress::of(joined, &netlink, &link).await?) {
-            return Ok(false);
+            return Ok(None);
         }
         let begun = Instant::now();
         let there = Live { path: joined.sandbox(), netlink: &netlink, link: &link };
         let users = settle_there(&self.driver, joined, &there, set_before).await?;
         if let Some(attachment) = slot.as_mut() {
             attachment.note(|joining| joining.users_follow = true);
+            if lease::is_leased(attachment) {
+                return Ok(Some(Done::AllButLease(users)));
+            }
             note_settled(&self.driver, attachment, users, begun).await?;
         }
         self.end();
-        Ok(true)
+        Ok(Some(Done::All))
+    }
+
+    /// Moves the lease of the interface into the container; then the attachment is settled. A server may take
+    /// long to answer, so a call of Docker's for the endpoint ends this.
+    async fn move_lease(&self, users: Settings) -> Result<()> {
+        let mut slot = self.driver.endpoints.lock(&self.endpoint).await;
+        let wanted = slot.wanted();
+        let begun = Instant::now();
+        if let Some(joined) = self.unsettled(slot.as_ref()) {
+            let Place::Sandbox(netlink, link) = self.driver.interfaces.locate(&joined).await?
+            else {
+                return Err(joined.gone());
+            };
+            let there = Live { path: joined.sandbox(), netlink: &netlink, link: &link };
+            lease::move_in(&self.driver.chains, joined, &there, wanted).await?;
+            if let Some(attachment) = slot.as_mut() {
+                note_settled(&self.driver, attachment, users, begun).await?;
+            }
+        }
+        self.end();
+        Ok(())
     }
 
     /// The attachment that this watch is for, if it has yet to be settled.

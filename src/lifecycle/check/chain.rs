@@ -1,25 +1,19 @@
 //! The chain's own CHECK.
 //!
-//! It gets the same parameters as ADD, although Docker has moved the interface and renamed it. During the
-//! call, the container's namespace is pinned at `CNI_NETNS`, over the staging namespace, and `CNI_IFNAME`
-//! is an alternative name of the interface. A driver that is killed meanwhile leaves both. The next driver
-//! removes them before it answers any call ([`end_interrupted`]), because otherwise Docker could not give
-//! the interface its name back.
-
-use std::path::Path;
+//! It gets the same parameters as ADD, although Docker has moved the interface and renamed it: the interface
+//! is lent to it ([`lend`]). A plugin whose addresses are leased by `dhcp` is left out, because its CHECK
+//! would ask the server for a further lease, and wait for it.
 
 use super::found::Found;
 use super::host::HostRules;
 use super::known;
 use super::report::ChainCheck;
 use crate::cni::{self, AttachResult, NetworkConfigList};
-use crate::lifecycle::blocking::on_blocking_thread;
 use crate::lifecycle::driver::Driver;
 use crate::lifecycle::error::chain;
 use crate::lifecycle::error::{Error, Result};
-use crate::lifecycle::record::{Attachment, AttachmentId};
-use crate::netlink::Netlink;
-use crate::netns;
+use crate::lifecycle::interface::lend;
+use crate::lifecycle::record::Attachment;
 
 /// The answer of the plugins.
 pub(super) struct Asked {
@@ -45,6 +39,14 @@ pub(super) async fn ask(
     tokio::pin!(wanted);
     let mut list = NetworkConfigList::clone(&attachment.list)
         .with_sysctls_of(&found.link.name, &found.users_sysctls());
+    let leased = list.plugins().iter().find(|plugin| plugin.dhcp_socket().is_some());
+    if let Some(plugin) = leased.map(|plugin| plugin.plugin_type().to_owned()) {
+        notes.push(format!(
+            "the CHECK of {plugin} is left out, because it has dhcp ask for a further lease; what it looks at is \
+             compared without it"
+        ));
+        list = list.without(&plugin);
+    }
     loop {
         let chain = match run(driver, attachment, found, &list, wanted.as_mut()).await? {
             Ok(()) => ChainCheck::Ok,
@@ -70,34 +72,11 @@ async fn run(
     list: &NetworkConfigList,
     wanted: impl Future<Output = ()>,
 ) -> Option<Result<()>> {
-    let (staging, parameters) = (&attachment.staging, &attachment.parameters);
-    if let Err(error) = lend(staging, found.joined.sandbox()).await {
-        return Some(Err(error));
-    }
     let checked = async {
-        if found.link.name != parameters.if_name {
-            found.netlink.add_altname(found.link.index, &parameters.if_name).await?;
-        }
         let result = as_it_was_made(attachment, found);
-        driver.chains.check(list, parameters, &result).await
+        driver.chains.check(list, &attachment.parameters, &result).await
     };
-    let checked = tokio::select! {
-        checked = checked => Some(checked),
-        // The plugin that runs is killed with all its children.
-        () = wanted => None,
-    };
-    let ended = end(staging, &parameters.if_name).await;
-    checked.map(|checked| checked.and(ended))
-}
-
-/// Pins the container's namespace over the staging one.
-async fn lend(staging: &Path, sandbox: &Path) -> Result<()> {
-    // Code that removes the pin must find another one below.
-    if netns::identity(staging)?.is_none() {
-        netns::create(staging).await?;
-    }
-    let (staging, sandbox) = (staging.to_owned(), sandbox.to_owned());
-    on_blocking_thread(move || Ok(netns::pin(netns::open(&sandbox)?, &staging)?)).await
+    lend::lent(attachment, &found.live(), checked, wanted).await
 }
 
 /// The result of ADD, changed to what the container has: the MAC and the MTU are the interface's own, and
@@ -126,27 +105,4 @@ fn as_it_was_made(attachment: &Attachment, found: &Found<'_>) -> AttachResult {
         }
     }
     result
-}
-
-/// Removes the alternative name and the pin.
-pub(super) async fn end(staging: &Path, if_name: &str) -> Result<()> {
-    // In this order: an extra pin shows that there may be an extra name.
-    let netlink = Netlink::in_netns(staging).await?;
-    if let Some(link) = netlink.link(if_name).await?.filter(|link| link.name != if_name) {
-        netlink.remove_altname(link.index, if_name).await?;
-    }
-    let staging = staging.to_owned();
-    // The unmount waits for other processors: some milliseconds.
-    on_blocking_thread(move || Ok(netns::unpin(&staging)?)).await
-}
-
-/// Ends the checks that a driver was killed in.
-pub(crate) async fn end_interrupted(netns_dir: &Path) -> Result<()> {
-    for staging in netns::stacked(netns_dir)? {
-        let id = staging.file_name().and_then(|name| name.to_str());
-        if let Some(id) = id.and_then(AttachmentId::parse) {
-            end(&staging, &id.if_name()).await?;
-        }
-    }
-    Ok(())
 }

@@ -11,9 +11,10 @@ use crate::lifecycle::driver::Driver;
 use crate::lifecycle::error::Result;
 use crate::lifecycle::error::chain as in_words;
 use crate::lifecycle::host::forward;
-use crate::lifecycle::interface::announce;
 use crate::lifecycle::interface::place::Place;
-use crate::lifecycle::record::Attachment;
+use crate::lifecycle::interface::{announce, lend};
+use crate::lifecycle::lease;
+use crate::lifecycle::record::{Attachment, Joined};
 use crate::netns;
 
 /// The check of one endpoint, which the caller holds.
@@ -57,8 +58,11 @@ impl<'l> Look<'l> {
     /// Checks everything, and changes nothing permanently.
     async fn look<W: Future<Output = ()>>(&self, wanted: impl Fn() -> W) -> Option<Check> {
         let mut check = Check::of(self.attachment);
+        let mut lease = None;
         match self.find().await {
             Ok(Ok(found)) => {
+                // Before the plugins are asked: it is to be seen as it was.
+                lease = self.lease(found.joined).await;
                 check.interface = Some(found.link.name.clone());
                 let rules = self.shared.rules().await;
                 let asked = chain::ask(self.driver, self.attachment, &found, rules, wanted());
@@ -73,6 +77,7 @@ impl<'l> Look<'l> {
         }
         if self.attachment.joined().is_some() {
             check.faults = self.on_the_host().await;
+            check.faults.extend(lease);
             check.differences.extend(check.faults.iter().map(ToString::to_string));
             let rules = self.shared.rules().await;
             check.faults.extend(path::faults(self.driver, self.attachment, rules).await);
@@ -90,6 +95,18 @@ impl<'l> Look<'l> {
         match differences.is_empty() || (self.joined && self.shared.task == Task::Look) {
             true => differences,
             false => host::differences(own, attachment, &host::HostRules::read().await).await,
+        }
+    }
+
+    /// Reports a lease that nobody renews.
+    async fn lease(&self, joined: Joined<'_>) -> Option<Fault> {
+        if !lease::is_leased(&joined) {
+            return None;
+        }
+        let fault = async { lease::fault(joined, &*self.shared.leases().await?).await };
+        match fault.await {
+            Ok(fault) => fault.map(|what| Fault::new(what, "cnm-cni check --repair")),
+            Err(error) => Some(Fault::without_remedy(in_words(&error))),
         }
     }
 
@@ -116,7 +133,7 @@ impl<'l> Look<'l> {
         // A check that could not be ended has left this pin. With it the interface would be found in
         // staging.
         if self.shared.is_stacked(driver, &attachment.staging).await? {
-            chain::end(&attachment.staging, &attachment.parameters.if_name).await?;
+            lend::end(&attachment.staging, &attachment.parameters.if_name).await?;
         }
         if attachment.removal().is_some() {
             return Ok(Err("its DEL has failed, and will be tried again"));
@@ -147,6 +164,8 @@ impl<'l> Look<'l> {
         if let Ok(found) = self.find().await? {
             found.desired(&found.dockers()).reconcile(&found.live()).await?;
             self.driver.interfaces.align_default_route(found.joined, false).await?;
+            let never = std::future::pending();
+            lease::move_in(&self.driver.chains, found.joined, &found.live(), never).await?;
             announce::soon(&self.driver.background, found.joined, &found.link);
         }
         self.driver.isolate().await?;

@@ -8,7 +8,7 @@
 //! All endpoints are checked in one [`round`], a few at a time: what is the same for all of them is read
 //! once, and an endpoint is held only while it is checked. A call of Docker's for it comes first.
 
-pub(crate) mod chain;
+mod chain;
 mod endpoint;
 mod fault;
 mod found;

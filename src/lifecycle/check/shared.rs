@@ -1,5 +1,7 @@
 //! What the checks of one round have in common.
 
+use std::borrow::Cow;
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use tokio::sync::OnceCell;
@@ -8,7 +10,8 @@ use super::host::HostRules;
 use crate::lifecycle::blocking::on_blocking_thread;
 use crate::lifecycle::driver::Driver;
 use crate::lifecycle::error::{Result, chain};
-use crate::netns;
+use crate::lifecycle::lease;
+use crate::netns::{self, Identity};
 
 /// What is done with each endpoint of a round.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,16 +34,34 @@ pub(super) struct Shared {
     stacked: OnceCell<Vec<PathBuf>>,
     /// Whether networks are isolated, as it was when this was first asked; or why that is unknown.
     isolation: OnceCell<std::result::Result<bool, String>>,
+    /// The namespaces in which leases of `dhcp` are kept, as it was when this was first asked.
+    leases: OnceCell<HashSet<Identity>>,
 }
 
 impl Shared {
     pub(super) fn new(task: Task) -> Self {
-        Self { task, rules: OnceCell::new(), stacked: OnceCell::new(), isolation: OnceCell::new() }
+        Self {
+            task,
+            rules: OnceCell::new(),
+            stacked: OnceCell::new(),
+            isolation: OnceCell::new(),
+            leases: OnceCell::new(),
+        }
     }
 
     /// The host's rules when the first endpoint of this round was checked.
     pub(super) async fn rules(&self) -> &HostRules {
         self.rules.get_or_init(HostRules::read).await
+    }
+
+    /// The namespaces in which leases are kept; after a repair this is looked at again.
+    pub(super) async fn leases(&self) -> Result<Cow<'_, HashSet<Identity>>> {
+        match self.task {
+            Task::Repair => Ok(Cow::Owned(lease::kept().await?)),
+            Task::Look | Task::Reload => {
+                Ok(Cow::Borrowed(self.leases.get_or_try_init(lease::kept).await?))
+            }
+        }
     }
 
     /// Whether networks are isolated: as it was when this was first asked, or, where something may have been

@@ -236,6 +236,34 @@ impl Chains {
         Ok(self.runtime.add_type(list, parameters, plugin_type, result).await?)
     }
 
+    /// Runs ADD of the chain's IPAM plugin alone, within the time limit for the whole chain.
+    pub(crate) async fn add_ipam(
+        &self,
+        list: &NetworkConfigList,
+        ipam: &str,
+        parameters: &cni::Attachment,
+    ) -> Result<Option<AttachResult>> {
+        let _turn = self.turns.beside_others(list.name()).await;
+        match timeout(self.add_within, self.runtime.add_ipam(list, ipam, parameters)).await {
+            Ok(ended) => Ok(ended?),
+            Err(_) => {
+                let conflist = list.name().to_owned();
+                Err(Error::TooSlow { conflist, limit: self.add_within })
+            }
+        }
+    }
+
+    /// Runs DEL of the chain's IPAM plugin alone.
+    pub(crate) async fn del_ipam(
+        &self,
+        list: &NetworkConfigList,
+        ipam: &str,
+        parameters: &cni::Attachment,
+    ) -> Result<()> {
+        let _turn = self.turns.beside_others(list.name()).await;
+        Ok(self.runtime.del_ipam(list, ipam, parameters).await?)
+    }
+
     /// Runs the chain's GC. No other verb of the conflist runs meanwhile, if the caller holds
     /// [`Chains::alone`].
     pub(crate) async fn gc(

@@ -3,6 +3,7 @@
 use super::{Removals, traces};
 use crate::lifecycle::error::{Error, Result, chain};
 use crate::lifecycle::host::masquerade;
+use crate::lifecycle::lease;
 use crate::lifecycle::ports::publish;
 use crate::lifecycle::record::Attachment;
 
@@ -16,6 +17,11 @@ impl Removals {
             return self.let_go(attachment).await;
         }
         let again = attachment.removal().is_some_and(|removal| !removal.is_first_attempt());
+        // Before the interface is taken out: if it is still in the container, nobody has called Leave.
+        if let Err(error) = lease::release(&self.chains, attachment).await {
+            tracing::warn!(attachment = %attachment.id, error = chain(&error),
+                "its lease is not released, and runs out");
+        }
         // In parallel: neither needs the other, and DEL begins after both.
         let (withdrawn, mut restored) = tokio::join!(
             self.withdrawals.withdraw(attachment.id),

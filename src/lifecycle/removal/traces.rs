@@ -14,9 +14,11 @@ use serde_json::Value;
 use crate::cni::PluginConfig;
 use crate::lifecycle::error;
 use crate::lifecycle::interface::Interfaces;
+use crate::lifecycle::lease;
 use crate::lifecycle::record::Attachment;
 use crate::netlink::Netlink;
 use crate::process::host;
+use crate::translate::DHCP;
 use crate::{netlink, netns, translate};
 
 /// Plugins whose traces are looked for below. What they make in the staging namespace is removed with it,
@@ -36,7 +38,7 @@ const KNOWN: [&str; 11] = [
 ];
 
 /// IPAM plugins whose traces are looked for below. `static` has none.
-const KNOWN_IPAM: [&str; 2] = ["host-local", "static"];
+const KNOWN_IPAM: [&str; 3] = ["host-local", "static", DHCP];
 
 /// Why it is unknown what is left.
 #[derive(Debug, thiserror::Error)]
@@ -69,6 +71,12 @@ pub(super) async fn left_by(
     let id = attachment.id.to_string();
     if let Some(lease) = lease(attachment, &id)? {
         return Ok(Some(lease));
+    }
+    // Its daemon has leases in memory alone.
+    if let Some(socket) = translate::dhcp_socket(&attachment.list)
+        && lease::answers(socket).await
+    {
+        return Ok(Some("whatever the daemon of plugin \"dhcp\" keeps".to_owned()));
     }
     if let Some(backup) = backup(attachment, &id)? {
         return Ok(Some(backup));

@@ -1,5 +1,7 @@
 //! What a Docker network on a conflist can do, and what it is refused.
 
+use std::path::Path;
+
 use serde_json::{Value, json};
 
 use super::*;
@@ -19,7 +21,6 @@ fn what_cannot_be_carried_over_is_refused_with_what_to_do_instead() {
         NetworkConfigList::parse(list.to_string().as_bytes()).unwrap()
     };
     for (plugin, remedy) in [
-        (json!({"type": "macvlan", "ipam": {"type": "dhcp"}}), "host-local"),
         (json!({"type": "vlan", "linkInContainer": true}), "a master on the host"),
         (json!({"type": "vrf", "vrfname": "red"}), "sbr"),
     ] {
@@ -27,6 +28,18 @@ fn what_cannot_be_carried_over_is_refused_with_what_to_do_instead() {
         assert!(text.contains(remedy) && text.contains("\"n\""), "{text}");
     }
     carries_over(&conflist(json!({"type": "macvlan", "linkInContainer": false}))).unwrap();
+    carries_over(&conflist(json!({"type": "macvlan", "ipam": {"type": "dhcp"}}))).unwrap();
+}
+
+#[test]
+fn the_daemon_of_dhcp_listens_where_the_conflist_says() {
+    let socket = |ipam: Value| dhcp_socket(&list(&ipam, &json!({}))).map(Path::to_owned);
+    let usual = Some("/run/cni/dhcp.sock".into());
+    assert_eq!(socket(json!({"type": "dhcp"})), usual);
+    assert_eq!(socket(json!({"type": "dhcp", "daemonSocketPath": ""})), usual);
+    let own = json!({"type": "dhcp", "daemonSocketPath": "/run/own.sock"});
+    assert_eq!(socket(own), Some("/run/own.sock".into()));
+    assert_eq!(socket(json!({"type": "host-local", "daemonSocketPath": "/run/own.sock"})), None);
 }
 
 #[test]

@@ -328,3 +328,32 @@ async fn l29_a_chain_of_the_first_version_works() {
     assert_eq!(result.ips[0].address, "10.0.0.2/8".parse().unwrap());
     assert_eq!(bench.calls()[0]["stdin"]["cniVersion"], "0.1.0");
 }
+
+#[tokio::test]
+async fn an_ipam_plugin_alone_gets_what_the_plugin_that_delegates_to_it_gives_it() {
+    let bench = Bench::with(&["first", "macvlan", "lease"]);
+    let fake = json!({"result": {"cniVersion": "1.0.0", "ips": [{"address": "10.0.0.2/8"}]}});
+    let list = bench.list(
+        "1.0.0",
+        json!([
+            {"type": "first"},
+            {"type": "macvlan", "master": "up0", "ipam": {"type": "lease", "own": 7}, "fake": fake},
+        ]),
+    );
+    let runtime = bench.runtime();
+    let result = runtime.add_ipam(&list, "lease", &attachment()).await.unwrap().unwrap();
+    assert_eq!(result.ips[0].address, "10.0.0.2/8".parse().unwrap());
+    runtime.del_ipam(&list, "lease", &attachment()).await.unwrap();
+    assert_eq!(bench.order(), ["ADD lease", "DEL lease"]);
+    for call in bench.calls() {
+        let stdin = &call["stdin"];
+        assert_eq!((&stdin["type"], &stdin["name"]), (&json!("macvlan"), &json!("net")));
+        assert_eq!((&stdin["ipam"]["own"], &stdin["prevResult"]), (&json!(7), &Value::Null));
+        assert_eq!(call["env"]["CNI_CONTAINERID"], "c1");
+        assert_eq!(call["env"]["CNI_NETNS"], "/some/netns");
+    }
+    // A chain that has addresses from elsewhere has nothing to run.
+    assert!(runtime.add_ipam(&list, "other", &attachment()).await.unwrap().is_none());
+    runtime.del_ipam(&list, "other", &attachment()).await.unwrap();
+    assert_eq!(bench.order().len(), 2);
+}

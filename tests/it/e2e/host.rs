@@ -46,8 +46,13 @@ impl Host {
     /// page is the container's host name.
     pub(super) fn up(suite: Suite) -> Self {
         let host = Self::made(suite, None);
-        fs::copy(BINARY, host.path("/usr/local/bin/cnm-cni")).unwrap();
+        host.install_binary();
         host
+    }
+
+    /// Copies the driver's binary into the host.
+    pub(super) fn install_binary(&self) {
+        fs::copy(BINARY, self.path("/usr/local/bin/cnm-cni")).unwrap();
     }
 
     /// Starts a host where systemd runs, with dockerd as its service, and the same image. The
@@ -271,6 +276,12 @@ impl Host {
     #[track_caller]
     pub(super) fn stop_dockerd(&self, signal: &str) {
         success(script(&["stop", &self.name, "dockerd", signal]));
+    }
+
+    /// Ends a daemon that [`Host::start`] has started, and waits until it has ended.
+    #[track_caller]
+    pub(super) fn stop(&self, label: &str, signal: &str) {
+        success(script(&["stop", &self.name, label, signal]));
     }
 
     /// What the driver has logged.

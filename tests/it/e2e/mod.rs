@@ -33,6 +33,7 @@
 //! | `names` | DNS, aliases, links, and what goes into `/etc` |
 //! | `compose` | `docker compose` |
 //! | `daemon` | dockerd restarted, killed; restart policies; the classic builder |
+//! | `dhcp` | addresses of a DHCP server; leases that live in the container |
 //! | `demo` | the tour of `make demo` |
 //! | `flags` | flags of Docker's that are little or nothing to a driver |
 //! | `install` | what is installed, and the driver replaced while containers run |
@@ -74,6 +75,7 @@ mod cri;
 mod daemon;
 mod defaults;
 mod demo;
+mod dhcp;
 mod fidelity;
 mod flags;
 mod garbage;
