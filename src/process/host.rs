@@ -62,13 +62,22 @@ pub(crate) async fn run(
     run_within(DEADLINE, name, arguments, stdin).await
 }
 
+/// Whether the host has a program of that name.
+pub(crate) fn is_there(name: &str) -> bool {
+    find(name, &path()).is_some()
+}
+
+fn path() -> OsString {
+    env::var_os("PATH").unwrap_or_else(|| DEFAULT_PATH.into())
+}
+
 async fn run_within(
     deadline: Duration,
     name: &str,
     arguments: &[&str],
     stdin: &[u8],
 ) -> Result<Option<Vec<u8>>, Failed> {
-    let path = env::var_os("PATH").unwrap_or_else(|| DEFAULT_PATH.into());
+    let path = path();
     let Some(program) = find(name, &path) else { return Ok(None) };
     Trust::Root.judge(&program)?;
     let env = [(OsString::from("PATH"), path), ("LC_ALL".into(), "C".into())];

@@ -7,7 +7,7 @@ use crate::lifecycle::calls::host_side;
 use crate::lifecycle::calls::watch;
 use crate::lifecycle::driver::Driver;
 use crate::lifecycle::error::{Error, Result, chain};
-use crate::lifecycle::host::{forward, side};
+use crate::lifecycle::host::side;
 use crate::lifecycle::interface::place::Place;
 use crate::lifecycle::record::{Attachment, Joined, Joining, Made, PhaseName};
 use crate::netns;
@@ -85,9 +85,9 @@ impl Driver {
         };
         let exempt = async {
             match first {
-                true => forward::exempt(attachment).await,
-                // The earlier Join has written the rules, or was about to when the driver ended.
-                false => forward::complete(attachment).await,
+                true => self.exemptions.exempt(attachment).await,
+                // The earlier Join has written it, or was about to when the driver ended.
+                false => self.exemptions.complete(attachment).await,
             }
         };
         let keep = async {
@@ -126,7 +126,7 @@ impl Driver {
         };
         if let Err(cause) = handed_over {
             let withdraw =
-                async { if first { forward::withdraw(attachment).await } else { Ok(()) } };
+                async { if first { self.exemptions.withdraw(attachment).await } else { Ok(()) } };
             let (kept, withdrawn) = tokio::join!(self.records.keep(attachment), withdraw);
             return Err(cause.undone(kept.and(withdrawn)));
         }

@@ -9,9 +9,9 @@
 use std::path::Path;
 
 use super::found::Found;
-use super::host::HostRules;
 use super::known;
 use super::report::ChainCheck;
+use super::rules::HostRules;
 use crate::cni::{self, AttachResult, NetworkConfigList};
 use crate::lifecycle::blocking::on_blocking_thread;
 use crate::lifecycle::driver::Driver;

@@ -9,6 +9,7 @@
 
 pub(crate) mod chain;
 mod endpoint;
+mod exemption;
 mod fault;
 mod found;
 mod host;
@@ -16,6 +17,7 @@ mod known;
 mod path;
 mod report;
 mod round;
+mod rules;
 mod shared;
 
 pub use fault::Fault;

@@ -75,7 +75,7 @@ impl Round {
         });
         Self {
             which: which.to_vec(),
-            shared: Shared::new(repair),
+            shared: Shared::new(driver, repair),
             waiting: Mutex::new(waiting.enumerate().collect()),
             done: Mutex::default(),
             abandoned: CancellationToken::new(),

@@ -1,19 +1,22 @@
 //! What the checks of one round have in common.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use tokio::sync::OnceCell;
 
-use super::host::HostRules;
+use super::rules::HostRules;
 use crate::lifecycle::blocking::on_blocking_thread;
 use crate::lifecycle::driver::Driver;
 use crate::lifecycle::error::{Result, chain};
+use crate::lifecycle::host::Exemptions;
 use crate::netns;
 
 /// What is read once for all endpoints of a round.
 pub(super) struct Shared {
     /// Whether to put back what is damaged.
     pub(super) repair: bool,
+    exemptions: Arc<Exemptions>,
     /// The host's rules, as they were when the round began.
     rules: OnceCell<HostRules>,
     /// Pins that lay over other pins when the round began. A check has left each of them, or runs in
@@ -24,9 +27,10 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(repair: bool) -> Self {
+    pub(super) fn new(driver: &Driver, repair: bool) -> Self {
         Self {
             repair,
+            exemptions: Arc::clone(&driver.exemptions),
             rules: OnceCell::new(),
             stacked: OnceCell::new(),
             isolation: OnceCell::new(),
@@ -35,7 +39,7 @@ impl Shared {
 
     /// The host's rules when the first endpoint of this round was checked.
     pub(super) async fn rules(&self) -> &HostRules {
-        self.rules.get_or_init(HostRules::read).await
+        self.rules.get_or_init(|| HostRules::read(&self.exemptions)).await
     }
 
     /// Whether networks are isolated; after a repair this is checked again.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Cell, Orphans, Withdrawals};
 use crate::lifecycle::background::{Background, Gate};
 use crate::lifecycle::error::{Result, chain};
-use crate::lifecycle::host::Chains;
+use crate::lifecycle::host::{Chains, Exemptions};
 use crate::lifecycle::interface::Interfaces;
 use crate::lifecycle::ports::Ports;
 use crate::lifecycle::record::{Attachment, Records};
@@ -26,6 +26,7 @@ pub(crate) struct Removals {
 impl Removals {
     pub(crate) fn new(
         chains: &Arc<Chains>,
+        exemptions: &Arc<Exemptions>,
         interfaces: &Arc<Interfaces>,
         ports: &Arc<Ports>,
         records: &Arc<Records>,
@@ -40,7 +41,7 @@ impl Removals {
             gate: gate.clone(),
             background: background.clone(),
             orphans: Orphans::default(),
-            withdrawals: Withdrawals::default(),
+            withdrawals: Withdrawals::new(exemptions),
         }
     }
 

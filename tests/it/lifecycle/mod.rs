@@ -6,6 +6,7 @@ mod built_in;
 mod check;
 mod collect;
 mod detach;
+mod forward;
 mod host;
 mod inventory;
 mod networks;
@@ -147,6 +148,7 @@ impl Bench {
         assert_eq!(files(&self.config.run_dir.join("netns")), [] as [PathBuf; 0], "pins");
         assert_eq!(sh("ls /sys/class/net").trim(), "lo", "interfaces");
         assert!(!rules().contains("cnm-cni"), "rules: {}", rules());
+        assert_eq!(table(), "", "the table of exemptions");
     }
 }
 
@@ -217,6 +219,13 @@ fn read<T: DeserializeOwned>(json: Value) -> T {
 /// The rules of both FORWARD chains.
 fn rules() -> String {
     sh("iptables -S FORWARD; ip6tables -S FORWARD")
+}
+
+/// The tables that exempt from the policy of FORWARD; nothing where there is none.
+fn table() -> String {
+    sh("for table in $(nft list tables inet | grep -o 'cnm_cni_forward.*'); do
+            nft list table inet $table
+        done")
 }
 
 fn files(folder: &std::path::Path) -> Vec<PathBuf> {
