@@ -182,7 +182,7 @@ picture:
 # The first test on a Docker makes the Debian folder that it needs.
 test-one:
 	$(if $(T),,$(error T is missing: a part of a test's name, as in 'make test-one T=e2e::mac::docker_28_5'))
-	$(call install,gcc libc6-dev iptables $(TESTBED))
+	$(call install,gcc libc6-dev iptables nftables $(TESTBED))
 	$(RUNNER) cargo $(if $(NEXTEST),nextest run,test) --locked $(T)
 
 test: lint testbed
@@ -238,7 +238,7 @@ mass: build testbed
 # The Debian folders of the test hosts; and what an interrupted run has left is taken away.
 .PHONY: testbed
 testbed:
-	$(call install,gcc libc6-dev iptables $(TESTBED))
+	$(call install,gcc libc6-dev iptables nftables $(TESTBED))
 	$(SUDO) tests/testbed/host prepare bookworm
 	$(SUDO) tests/testbed/host prepare trixie
 	$(SUDO) tests/testbed/host prepare forky
@@ -257,6 +257,7 @@ bench:
 	cargo bench --locked --bench engine -- $(CURDIR)/target/bench/nothing $(CURDIR)/target/bench/libcni
 	$(call install,iptables $(TESTBED))
 	$(RUNNER) cargo bench --locked --bench burst
+	$(RUNNER) cargo bench --locked --bench packets
 	$(if $(OLD),cargo build --locked --example fake-plugin)
 	$(if $(OLD),cargo build --locked --release)
 	$(if $(OLD),$(RUNNER) cargo bench --locked --bench beside -- $(CURDIR)/target/debug/examples/fake-plugin $(abspath $(OLD)) $(CURDIR)/target/release/cnm-cni)
