@@ -199,7 +199,7 @@ graph-picture:
 # The first test on a Docker makes the Debian folder that it needs.
 test-one:
 	$(if $(T),,$(error T is missing: a part of a test's name, as in 'make test-one T=e2e::mac::docker_28_5'))
-	$(call install,gcc libc6-dev iptables $(TESTBED))
+	$(call install,gcc libc6-dev iptables nftables $(TESTBED))
 	$(RUNNER) cargo $(if $(NEXTEST),nextest run,test) --locked $(T)
 
 test: lint testbed
@@ -255,7 +255,7 @@ mass: build testbed
 # The Debian folders of the test hosts, and Prometheus; and what an interrupted run has left is taken away.
 .PHONY: testbed
 testbed:
-	$(call install,gcc libc6-dev iptables $(TESTBED))
+	$(call install,gcc libc6-dev iptables nftables $(TESTBED))
 	$(SUDO) tests/testbed/host prepare bookworm
 	$(SUDO) tests/testbed/host prepare trixie
 	$(SUDO) tests/testbed/host prepare forky
@@ -266,7 +266,7 @@ testbed:
 
 # Each part alone: `make bench BENCH=run`; on one Docker only: BENCH_ON=28.5. OLD=FILE puts another build of the
 # driver beside this one. See benches/README.md.
-BENCH ?= engine figures run burst many others
+BENCH ?= engine figures packets run burst many others
 BENCH_ON ?=
 OLD ?=
 WITH_DOCKERS = $(filter run burst many others,$(BENCH))
@@ -275,6 +275,8 @@ bench:
 	$(if $(filter engine,$(BENCH)),$(MAKE) bench-engine)
 	$(if $(WITH_DOCKERS),$(call install,iptables $(TESTBED)))
 	$(if $(WITH_DOCKERS),BENCH='$(WITH_DOCKERS)' BENCH_ON='$(BENCH_ON)' $(RUNNER) cargo bench --locked --bench docker)
+	$(if $(filter packets,$(BENCH)),$(call install,iptables nftables $(TESTBED)))
+	$(if $(filter packets,$(BENCH)),$(RUNNER) cargo bench --locked --bench packets)
 	$(if $(OLD)$(filter figures,$(BENCH)),cargo build --locked --example fake-plugin)
 	$(if $(OLD)$(filter figures,$(BENCH)),cargo build --locked --release)
 	$(if $(filter figures,$(BENCH)),$(RUNNER) cargo bench --locked --bench figures -- $(CURDIR)/target/debug/examples/fake-plugin $(CURDIR)/target/release/cnm-cni)

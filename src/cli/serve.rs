@@ -112,6 +112,12 @@ pub(super) struct Args {
     #[arg(long, env = "CNM_CNI_NO_DOCKER", value_parser = BoolishValueParser::new())]
     no_docker: bool,
 
+    /// The bit of packets' marks by which containers are exempt from the FORWARD policy; another one if a
+    /// program of this host uses it
+    #[arg(long, value_name = "BIT", env = "CNM_CNI_FORWARD_MARK", default_value = "0x1000")]
+    #[arg(value_parser = one_bit)]
+    forward_mark: u32,
+
     /// Seconds that calls under way have to end, once the driver is stopped
     #[arg(long, value_name = "SECONDS", env = "CNM_CNI_DRAIN_TIMEOUT", default_value = "30")]
     #[arg(value_parser = seconds(ANY))]
@@ -122,6 +128,16 @@ pub(super) struct Args {
 /// driver was started.
 fn absolute_path() -> impl TypedValueParser<Value = PathBuf> {
     OsStringValueParser::new().try_map(std::path::absolute)
+}
+
+/// Reads a number with one bit, such as `0x1000` or `4096`.
+fn one_bit(text: &str) -> Result<u32, String> {
+    let number = match text.strip_prefix("0x") {
+        Some(digits) => u32::from_str_radix(digits, 16).ok(),
+        None => text.parse().ok(),
+    };
+    let bit = number.filter(|number| number.is_power_of_two());
+    bit.ok_or(format!("{text:?} is no number of 32 bits with one bit set, such as 0x1000"))
 }
 
 /// Reads deadlines such as `90` or `ADD=90,DEL=60`.
@@ -241,6 +257,7 @@ async fn serve(args: Args, listener: UnixListener) -> anyhow::Result<()> {
         most: Most { networks: args.max_networks, attachments: args.max_attachments },
         sync_delete: args.sync_delete,
         allow_writable: args.folders.trust() == Trust::Anybody,
+        forward_mark: args.forward_mark,
         collect_every: Some(args.gc_interval).filter(|interval| !interval.is_zero()),
         metrics: Arc::clone(&metrics),
         observers: Vec::new(),
@@ -319,6 +336,17 @@ impl Signals {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_mark_is_one_bit() {
+        for (text, bit) in [("0x1000", 0x1000), ("4096", 0x1000), ("1", 1), ("0x80000000", 1 << 31)]
+        {
+            assert_eq!(one_bit(text), Ok(bit));
+        }
+        for wrong in ["0", "3", "0x3000", "0x100000000", "", "-1", "1000h"] {
+            one_bit(wrong).unwrap_err();
+        }
+    }
 
     #[test]
     fn a_plugins_time_is_for_all_or_verb_by_verb() {

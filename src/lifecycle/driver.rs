@@ -7,7 +7,7 @@ use super::config::Most;
 use super::error::{Error, Result};
 use super::facts::Facts;
 use super::history::History;
-use super::host::{Chains, Isolation};
+use super::host::{Chains, Exemptions, Isolation};
 use super::interface::Interfaces;
 use super::ports::{Ports, Publisher};
 use super::record::{Endpoints, Inherited, Networks, Records, Unseen, Watched};
@@ -38,6 +38,7 @@ pub struct Driver {
     pub(crate) unseen: Arc<Unseen>,
     pub(crate) records: Arc<Records>,
     pub(crate) chains: Arc<Chains>,
+    pub(crate) exemptions: Arc<Exemptions>,
     pub(crate) isolation: Arc<Isolation>,
     pub(crate) interfaces: Arc<Interfaces>,
     pub(crate) ports: Arc<Ports>,

@@ -11,7 +11,7 @@ use super::error::{Result, chain};
 use super::facts::Facts;
 use super::garbage::{collect, dockerds, start};
 use super::history::History;
-use super::host::{Chains, Isolation, Lists, masked_again};
+use super::host::{Chains, Exemptions, Isolation, Lists, masked_again};
 use super::interface::{Interfaces, lend};
 use super::ports::{Ports, Publisher};
 use super::record::{Attachment, Endpoints, Network, Networks, Records};
@@ -47,6 +47,16 @@ impl Driver {
             tracing::error!(error = chain(&error), "networks may not be kept apart");
         }
         driver.tell_start(interrupted.len());
+        let exempting = driver.clone();
+        driver.background.spawn(async move {
+            let _pass = exempting.gate.enter().await;
+            if let Err(error) = exempting.exemptions.ensure().await {
+                tracing::error!(
+                    error = chain(&error),
+                    "containers may not be exempt from the FORWARD policy"
+                );
+            }
+        });
         start::remove(&driver, interrupted);
         driver.take_down_removed();
         watch::begin_again(&driver);
@@ -92,13 +102,22 @@ impl Driver {
         let records = Arc::new(Records::new(attachment_folder, on_record, background.clone()));
         let gate = Gate::new(config.limits.parallel);
         let chains = Arc::new(Chains::new(config, lists, Arc::new(history.clone())));
+        let exemptions = Arc::new(Exemptions::of(config, attachments.live.iter()));
         let interfaces = Arc::new(Interfaces::new(netns_dir, attachments.live.iter())?);
         let networks = Arc::new(Networks::new(network_folder, networks.records));
         let endpoints = Arc::new(Endpoints::holding(attachments.live));
         let publisher =
             Publisher::new(&ports, &networks, &endpoints, &interfaces, &records, &chains);
-        let removals =
-            Removals::new(&chains, &interfaces, &ports, &records, &history, &gate, &background);
+        let removals = Removals::new(
+            &chains,
+            &exemptions,
+            &interfaces,
+            &ports,
+            &records,
+            &history,
+            &gate,
+            &background,
+        );
         let driver = Self {
             facts: Arc::new(Facts::of(config)),
             boot_id: boot_id.into(),
@@ -106,6 +125,7 @@ impl Driver {
             most: config.most,
             sync_delete: config.sync_delete,
             networks,
+            exemptions,
             isolation: Arc::new(Isolation::of(&config.state_dir)),
             endpoints,
             inherited: Arc::default(),

@@ -62,6 +62,15 @@ pub(crate) async fn run(
     run_within(DEADLINE, name, arguments, stdin).await
 }
 
+/// Whether the host has a program of that name.
+pub(crate) fn is_there(name: &str) -> bool {
+    find(name, &path()).is_some()
+}
+
+fn path() -> OsString {
+    env::var_os("PATH").unwrap_or_else(|| DEFAULT_PATH.into())
+}
+
 /// The same, with less time.
 ///
 /// # Errors
@@ -72,7 +81,7 @@ pub(crate) async fn run_within(
     arguments: &[&str],
     stdin: &[u8],
 ) -> Result<Option<Vec<u8>>, Failed> {
-    let path = env::var_os("PATH").unwrap_or_else(|| DEFAULT_PATH.into());
+    let path = path();
     let Some(program) = find(name, &path) else { return Ok(None) };
     Trust::Root.judge(&program)?;
     let env = [(OsString::from("PATH"), path), ("LC_ALL".into(), "C".into())];

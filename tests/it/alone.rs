@@ -70,6 +70,7 @@ pub(crate) fn config(folder: &Path) -> Config {
         allow_writable: true,
         add_within: Duration::from_secs(60),
         most: Most::default(),
+        forward_mark: 0x1000,
         collect_every: None,
         metrics: Arc::default(),
         observers: Vec::new(),

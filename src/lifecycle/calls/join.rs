@@ -8,7 +8,7 @@ use crate::lifecycle::calls::watch;
 use crate::lifecycle::driver::Driver;
 use crate::lifecycle::error::{Error, Result, chain};
 use crate::lifecycle::history::Asked;
-use crate::lifecycle::host::{forward, side};
+use crate::lifecycle::host::side;
 use crate::lifecycle::interface::place::Place;
 use crate::lifecycle::record::{Attachment, Joined, Joining, Made, PhaseName};
 use crate::netns;
@@ -94,9 +94,9 @@ impl Driver {
         };
         let exempt = async {
             match first {
-                true => forward::exempt(attachment).await,
-                // The earlier Join has written the rules, or was about to when the driver ended.
-                false => forward::complete(attachment).await,
+                true => self.exemptions.exempt(attachment).await,
+                // The earlier Join has written it, or was about to when the driver ended.
+                false => self.exemptions.complete(attachment).await,
             }
         };
         let hand_over = async {
@@ -134,7 +134,7 @@ impl Driver {
         if let Err(cause) = handed_over.and(exempted).and(isolated) {
             let withdraw = async {
                 match first {
-                    true => forward::withdraw(attachment).await,
+                    true => self.exemptions.withdraw(attachment).await,
                     false => Ok(()),
                 }
             };

@@ -5,9 +5,9 @@
 //! would ask the server for a further lease, and wait for it.
 
 use super::found::Found;
-use super::host::HostRules;
 use super::known;
 use super::report::ChainCheck;
+use super::rules::HostRules;
 use crate::cni::{self, AttachResult, NetworkConfigList};
 use crate::lifecycle::driver::Driver;
 use crate::lifecycle::error::chain;

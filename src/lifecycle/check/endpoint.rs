@@ -5,12 +5,12 @@ use std::time::Instant;
 use super::fault::Fault;
 use super::found::Found;
 use super::report::Check;
+use super::rules::HostRules;
 use super::shared::{Shared, Task};
 use super::{chain, host, path};
 use crate::lifecycle::driver::Driver;
 use crate::lifecycle::error::Result;
 use crate::lifecycle::error::chain as in_words;
-use crate::lifecycle::host::forward;
 use crate::lifecycle::interface::place::Place;
 use crate::lifecycle::interface::{announce, lend};
 use crate::lifecycle::lease;
@@ -94,7 +94,10 @@ impl<'l> Look<'l> {
         let differences = host::differences(own, attachment, self.shared.rules().await).await;
         match differences.is_empty() || (self.joined && self.shared.task == Task::Look) {
             true => differences,
-            false => host::differences(own, attachment, &host::HostRules::read().await).await,
+            false => {
+                let rules = HostRules::read(&self.driver.exemptions).await;
+                host::differences(own, attachment, &rules).await
+            }
         }
     }
 
@@ -169,6 +172,6 @@ impl<'l> Look<'l> {
             announce::soon(&self.driver.background, found.joined, &found.link);
         }
         self.driver.isolate().await?;
-        forward::complete(self.attachment).await
+        self.driver.exemptions.complete(self.attachment).await
     }
 }

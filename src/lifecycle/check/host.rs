@@ -7,66 +7,15 @@
 
 use std::net::IpAddr;
 
-use ipnet::IpNet;
-
+use super::exemption;
 use super::fault::Fault;
+use super::rules::HostRules;
+use crate::lifecycle::error::Result;
 use crate::lifecycle::error::chain;
-use crate::lifecycle::error::{Error, Result};
-use crate::lifecycle::host::filter::{Filter, Kind, Packets};
-use crate::lifecycle::host::masquerade::Masquerade;
 use crate::lifecycle::host::side::setting;
-use crate::lifecycle::host::tables::{Family, Table};
-use crate::lifecycle::host::{forward, nft};
 use crate::lifecycle::record::{Attachment, HostLink, HostSide};
 use crate::netlink::Netlink;
 use crate::translate;
-
-/// The host's rules, read once for many endpoints.
-pub(super) struct HostRules {
-    filter: [Told<Option<Filter>>; 2],
-    masquerade: Masquerade,
-    /// Chains of nftables that see forwarded packets, in addition to those of `iptables`.
-    beside: Vec<nft::Chain>,
-}
-
-/// What was read, or why reading failed.
-type Told<T> = std::result::Result<T, String>;
-
-fn told<T>(read: Result<T>) -> Told<T> {
-    read.map_err(|error: Error| chain(&error))
-}
-
-impl HostRules {
-    pub(super) async fn read() -> Self {
-        let filter = async |family: Family| {
-            let listed = told(family.list(Table::Filter).await);
-            listed.map(|rules| rules.map(|rules| Filter::read(&rules)))
-        };
-        let (ipv4, ipv6, masquerade, beside) = tokio::join!(
-            filter(Family::V4),
-            filter(Family::V6),
-            Masquerade::read(),
-            nft::forward_chains()
-        );
-        let beside = beside.unwrap_or_else(|error| {
-            tracing::warn!(error = chain(&error), "rules of nftables are not judged");
-            Vec::new()
-        });
-        Self { filter: [ipv4, ipv6], masquerade, beside }
-    }
-
-    /// Whether rules of `iptables` translate published ports to the container.
-    pub(super) fn publish(&self, family: Family, attachment: &Attachment) -> bool {
-        self.masquerade.publishes(family, attachment.id)
-    }
-
-    fn of(&self, family: Family) -> &Told<Option<Filter>> {
-        match family {
-            Family::V4 => &self.filter[0],
-            Family::V6 => &self.filter[1],
-        }
-    }
-}
 
 /// What is wrong on the host, with the remedy.
 pub(super) async fn differences(
@@ -74,7 +23,7 @@ pub(super) async fn differences(
     attachment: &Attachment,
     rules: &HostRules,
 ) -> Vec<Fault> {
-    let mut differences = exemption(attachment, rules);
+    let mut differences = exemption::faults(attachment, rules);
     differences.extend(masquerade(attachment, rules));
     if let Some(side) = side_of(attachment) {
         match links(own, side).await {
@@ -117,77 +66,6 @@ const IP_FORWARD: &str = "net/ipv4/ip_forward";
 /// With dots, the usual form, unless a link's name has a dot.
 fn as_sysctl_takes_it(name: &str) -> String {
     if name.contains('.') { name.to_owned() } else { name.replace('/', ".") }
-}
-
-/// The rules that exempt the container from the FORWARD policy, and the rules before them.
-fn exemption(attachment: &Attachment, rules: &HostRules) -> Vec<Fault> {
-    let mut differences = Vec::new();
-    let links = side_of(attachment).map(|side| side.links.as_slice()).unwrap_or_default();
-    let link = links.last().map(|link| link.name.as_str());
-    for family in Family::BOTH {
-        let exemptions = forward::rules(attachment, family);
-        if exemptions.is_empty() {
-            continue;
-        }
-        let filter = match rules.of(family) {
-            Ok(filter) => filter,
-            Err(why) => {
-                differences.push(Fault::without_remedy(why.as_str()));
-                continue;
-            }
-        };
-        let program = family.program();
-        for exemption in exemptions.lines() {
-            let Some(packets) = packets_of(exemption, link, attachment.publishes()) else {
-                continue;
-            };
-            // Without the program nobody writes rules, and ours cannot exist.
-            if let Some(filter) = filter {
-                if !filter.has(exemption) {
-                    differences.push(Fault::without_remedy(format!(
-                        "rule {exemption:?} of the host is missing"
-                    )));
-                }
-                if let Some(rule) = filter.dropped_before(exemption, packets) {
-                    differences.push(Fault::new(
-                        format!(
-                            "rule {rule:?} of the host drops the container's packets before they come to \
-                             its exemption in FORWARD, which cannot count behind that rule; let the \
-                             policy of the chain drop instead"
-                        ),
-                        format!(
-                            "{program} {} && {program} -P FORWARD DROP",
-                            rule.replacen("-A ", "-D ", 1)
-                        ),
-                    ));
-                }
-            }
-            let dropping = rules.beside.iter().find(|chain| chain.drops(family, packets));
-            if let Some(chain) = dropping {
-                differences.push(Fault::new(
-                    format!(
-                        "chain {chain} of the host's nftables drops the container's packets, whatever \
-                         accepts them in FORWARD: the exemption cannot count beside it"
-                    ),
-                    chain.remedy(family, packets),
-                ));
-            }
-        }
-    }
-    let mut once = std::collections::HashSet::new();
-    differences.retain(|difference| once.insert(difference.to_string()));
-    differences
-}
-
-/// The packets that a rule of the exemption matches.
-fn packets_of<'p>(exemption: &str, link: Option<&'p str>, publishes: bool) -> Option<Packets<'p>> {
-    let received = if publishes { Kind::Received } else { Kind::Answers };
-    let (kind, rest) = match exemption.split_once(" -s ") {
-        Some((_, rest)) => (Kind::Sent, rest),
-        None => (received, exemption.split_once(" -d ")?.1),
-    };
-    let address: IpNet = rest.split(' ').next()?.parse().ok()?;
-    Some(Packets { address, kind, link })
 }
 
 /// The addresses that are to be masqueraded.

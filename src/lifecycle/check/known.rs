@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::host::HostRules;
+use super::rules::HostRules;
 use crate::cni::{self, Failure};
 use crate::lifecycle::error::Error;
 use crate::lifecycle::host::tables::Family;

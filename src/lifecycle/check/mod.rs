@@ -10,6 +10,7 @@
 
 mod chain;
 mod endpoint;
+mod exemption;
 mod fault;
 mod found;
 mod host;
@@ -18,6 +19,7 @@ mod path;
 mod reload;
 mod report;
 mod round;
+mod rules;
 mod shared;
 
 pub use fault::Fault;

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use super::fault::Fault;
-use super::host::HostRules;
+use super::rules::HostRules;
 use crate::lifecycle::blocking::on_blocking_thread;
 use crate::lifecycle::driver::Driver;
 use crate::lifecycle::error::{Result, chain};

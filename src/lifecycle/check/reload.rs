@@ -12,12 +12,13 @@
 
 use super::endpoint::Look;
 use super::fault::Fault;
-use super::host::{self, HostRules};
+use super::host;
 use super::path;
 use super::report::{ChainCheck, Check};
+use super::rules::HostRules;
 use crate::lifecycle::error::Result;
 use crate::lifecycle::error::chain as in_words;
-use crate::lifecycle::host::{forward, masked_again};
+use crate::lifecycle::host::masked_again;
 use crate::translate::PORT_MAPPINGS;
 
 /// The plugin that accepts an attachment's packets in chains of its own.
@@ -37,16 +38,20 @@ impl Look<'_> {
             return check;
         }
         // They may have changed since: some of them are for all.
-        let rules = HostRules::read().await;
+        let rules = self.rules_now().await;
         let before = self.lost(&rules, true).await;
         let failed = self.put_back(&rules, !before.is_empty()).await;
-        let mut after = self.lost(&HostRules::read().await, true).await;
+        let mut after = self.lost(&self.rules_now().await, true).await;
         check.repaired = before.iter().map(|fault| fault.what.clone()).collect();
         check.repaired.retain(|what| after.iter().all(|fault| fault.what != *what));
         after.extend(failed);
         check.differences = after.iter().map(ToString::to_string).collect();
         check.faults = after;
         check
+    }
+
+    async fn rules_now(&self) -> HostRules {
+        HostRules::read(&self.driver.exemptions).await
     }
 
     /// What is wrong on the host; with `now`, also the isolation as it is now.
@@ -79,7 +84,10 @@ impl Look<'_> {
         };
         if is_lost {
             note("the rules between networks", self.driver.isolate().await);
-            note("its exemption in FORWARD", forward::complete(self.attachment).await);
+            note(
+                "its exemption in FORWARD",
+                self.driver.exemptions.complete(self.attachment).await,
+            );
             note("masquerading", self.masquerade(rules).await);
         }
         note("its published ports", self.publish(rules).await);

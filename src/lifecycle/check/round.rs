@@ -75,7 +75,7 @@ impl Round {
         });
         Self {
             which: which.to_vec(),
-            shared: Shared::new(task),
+            shared: Shared::new(driver, task),
             waiting: Mutex::new(waiting.enumerate().collect()),
             done: Mutex::default(),
             abandoned: CancellationToken::new(),

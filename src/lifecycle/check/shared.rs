@@ -3,13 +3,15 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use tokio::sync::OnceCell;
 
-use super::host::HostRules;
+use super::rules::HostRules;
 use crate::lifecycle::blocking::on_blocking_thread;
 use crate::lifecycle::driver::Driver;
 use crate::lifecycle::error::{Result, chain};
+use crate::lifecycle::host::Exemptions;
 use crate::lifecycle::lease;
 use crate::netns::{self, Identity};
 
@@ -27,6 +29,7 @@ pub(super) enum Task {
 /// What is read once for all endpoints of a round.
 pub(super) struct Shared {
     pub(super) task: Task,
+    exemptions: Arc<Exemptions>,
     /// The host's rules, as they were when the round began.
     rules: OnceCell<HostRules>,
     /// Pins that lay over other pins when the round began. A check has left each of them, or runs in
@@ -39,9 +42,10 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(task: Task) -> Self {
+    pub(super) fn new(driver: &Driver, task: Task) -> Self {
         Self {
             task,
+            exemptions: Arc::clone(&driver.exemptions),
             rules: OnceCell::new(),
             stacked: OnceCell::new(),
             isolation: OnceCell::new(),
@@ -51,7 +55,7 @@ impl Shared {
 
     /// The host's rules when the first endpoint of this round was checked.
     pub(super) async fn rules(&self) -> &HostRules {
-        self.rules.get_or_init(HostRules::read).await
+        self.rules.get_or_init(|| HostRules::read(&self.exemptions)).await
     }
 
     /// The namespaces in which leases are kept; after a repair this is looked at again.

@@ -152,8 +152,9 @@ impl Driver {
         // Also records that cannot be read: their containers may run. Before the survey and after
         // it, since attachments come and go meanwhile.
         let mut on_record = self.records.ids().await?;
+        let own = &self.interfaces.aside;
         let mut survey =
-            Survey::take(&lists, self.interfaces.netns_dir(), &self.interfaces.aside).await?;
+            Survey::take(&lists, self.interfaces.netns_dir(), &self.exemptions, own).await?;
         on_record.extend(self.records.ids().await?);
         survey.stray_links.retain(|name| !on_record.iter().any(|id| id.if_name() == *name));
         let networks = self.networks.all();

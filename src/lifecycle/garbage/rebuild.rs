@@ -7,7 +7,6 @@ use crate::cni::NetworkConfigList;
 use crate::lifecycle::driver::Driver;
 use crate::lifecycle::error::Result;
 use crate::lifecycle::garbage::remains::Remains;
-use crate::lifecycle::host::forward;
 use crate::lifecycle::interface::staging;
 use crate::lifecycle::record::{Attachment, AttachmentId, Left, Phase, Turn};
 use crate::netlink::{Address, Netlink, Snapshot};
@@ -33,7 +32,7 @@ impl Driver {
             self.removals.in_turn(self.removals.begin(attachment)).await?;
         }
         if candidates.is_empty() {
-            forward::withdraw_all(id).await?;
+            self.exemptions.withdraw_of(&[id]).await?;
             if let Some(link) = self.interfaces.aside.link(&id.if_name()).await? {
                 self.interfaces.aside.delete_link(link.index).await?;
             }

@@ -18,7 +18,7 @@ use crate::cni::NetworkConfigList;
 use crate::lifecycle::blocking::on_blocking_thread;
 use crate::lifecycle::error::Result;
 use crate::lifecycle::files;
-use crate::lifecycle::host::forward;
+use crate::lifecycle::host::Exemptions;
 use crate::lifecycle::host::nat::{destinations_of, named_in, source_of};
 use crate::lifecycle::host::tables::{Family, Table};
 use crate::lifecycle::record::AttachmentId;
@@ -66,12 +66,13 @@ impl Survey {
     pub(crate) async fn take(
         lists: &[NetworkConfigList],
         netns_dir: &Path,
+        exemptions: &Exemptions,
         own: &Netlink,
     ) -> Result<Self> {
         let (lists, netns_dir) = (lists.to_vec(), netns_dir.to_owned());
         let mut survey = on_blocking_thread(move || Self::of_folders(&lists, &netns_dir)).await?;
-        for (id, address) in forward::marked().await? {
-            let remains = survey.note(id, format!("rule of FORWARD for {address}"));
+        for (id, address) in exemptions.marked().await? {
+            let remains = survey.note(id, format!("exemption of {address} in FORWARD"));
             remains.proven = true;
             remains.addresses.insert(address);
         }

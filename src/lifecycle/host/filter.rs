@@ -63,14 +63,25 @@ impl Filter {
         filter
     }
 
+    /// A rule of FORWARD that is as wanted.
+    pub(crate) fn find(&self, wanted: impl Fn(&str) -> bool) -> Option<&str> {
+        self.positions.keys().map(String::as_str).find(|rule| wanted(rule))
+    }
+
     /// Whether FORWARD has a rule with exactly this text.
     pub(crate) fn has(&self, rule: &str) -> bool {
         self.positions.contains_key(rule)
     }
 
-    /// The rule that drops all of these packets before they come to `exemption`.
-    pub(crate) fn dropped_before(&self, exemption: &str, packets: Packets<'_>) -> Option<&str> {
-        let end = self.positions.get(exemption).copied().unwrap_or(usize::MAX);
+    /// The rule that drops all of these packets before they come to `exemption`; to the end of FORWARD if
+    /// that is none, or not there.
+    pub(crate) fn dropped_before(
+        &self,
+        exemption: Option<&str>,
+        packets: Packets<'_>,
+    ) -> Option<&str> {
+        let position = exemption.and_then(|rule| self.positions.get(rule));
+        let end = position.copied().unwrap_or(usize::MAX);
         match self.fate(FORWARD, end, packets, DEEPEST) {
             Fate::Dropped(rule) => Some(rule),
             Fate::Accepted | Fate::Returned => None,
@@ -118,7 +129,7 @@ mod tests {
         let address = "10.22.0.5/32".parse().unwrap();
         [Kind::Sent, Kind::Received].map(|kind| {
             let packets = Packets { address, kind, link: Some("cni0") };
-            filter.dropped_before(EXEMPTION, packets).map(str::to_owned)
+            filter.dropped_before(Some(EXEMPTION), packets).map(str::to_owned)
         })
     }
 
@@ -181,7 +192,7 @@ mod tests {
         let filter = Filter::read(&rules.map(str::to_owned));
         let dropped = |kind| {
             let packets = Packets { address: "10.22.0.5/32".parse().unwrap(), kind, link: None };
-            filter.dropped_before(EXEMPTION, packets).is_some()
+            filter.dropped_before(Some(EXEMPTION), packets).is_some()
         };
         assert_eq!([Kind::Sent, Kind::Received, Kind::Answers].map(dropped), [true, true, false]);
     }
@@ -191,6 +202,6 @@ mod tests {
         let after: Vec<String> = [EXEMPTION, "-A FORWARD -j REJECT"].map(str::to_owned).into();
         let packets =
             Packets { address: "10.22.0.5/32".parse().unwrap(), kind: Kind::Sent, link: None };
-        assert_eq!(Filter::read(&after).dropped_before(EXEMPTION, packets), None);
+        assert_eq!(Filter::read(&after).dropped_before(Some(EXEMPTION), packets), None);
     }
 }

@@ -2,43 +2,60 @@
 //!
 //! Docker sets that policy to DROP. It also drops packets between two containers on one bridge, and packets
 //! to a published port. The reference `firewall` plugin would accept the former, but not the latter, and it
-//! puts its rules before all others. These rules are *appended*: the rules of an administrator, of Docker
-//! or of a network policy come first, and only the policy of the chain is overruled. Without a DROP policy
-//! they change nothing.
+//! puts its rules before all others. This exemption comes *last* in FORWARD: the rules of an administrator, of
+//! Docker or of a network policy come first, and only the policy of the chain is overruled. Without a DROP
+//! policy it changes nothing.
 //!
-//! ```text
-//! -A FORWARD -s ADDRESS                                           -j ACCEPT
-//! -A FORWARD -d ADDRESS --ctstate RELATED,ESTABLISHED,DNAT        -j ACCEPT
-//! ```
+//! What is accepted, for each address that ADD gave:
 //!
-//! With `-o forward=open` the second rule accepts all packets to the address, as for a pod: on a network
-//! that is routed from host to host, others open connections to it.
+//! | network | sent by the address | sent to it |
+//! |---|---|---|
+//! | any | everything | what belongs to a connection that was accepted, or translated to a published port |
+//! | `-o forward=open` | everything | everything, as for a pod that is routed from host to host |
+//! | `--internal` | to its own subnet | nothing more |
 //!
-//! On an `--internal` network only packets within the subnet are accepted, whatever routes a container
-//! makes for itself:
+//! A table of nftables looks an address up, which takes as long for one as for a thousand ([`table`]). But no
+//! table can overrule the policy of another one. So it only sets a bit in the mark of the packet, and one rule at
+//! the end of FORWARD accepts what has the bit. That rule stays as it is when containers come and go. It is
+//! written again, at the end, when a container joins after somebody has appended a rule of his own.
 //!
-//! ```text
-//! -A FORWARD -s ADDRESS -d SUBNET                                 -j ACCEPT
-//! ```
+//! On a host without `nft` each address has rules of its own in FORWARD, as with earlier versions of the driver
+//! ([`rules`]). Those that are found are replaced by the table where there is one. A host without `iptables` has
+//! no policy that was set by it: nothing is exempt there.
 //!
-//! Join writes the rules, in parallel to its other work: Docker creates the endpoints of one network one
-//! after another, but lets them join in parallel.
+//! Why not otherwise: rules that name a set of ipset cost as little, but a host whose saved rules name one does
+//! not restore any of them at boot, because the sets are not there yet; and many kernels have no ipset. Chains of
+//! `iptables` by the digits of an address cost more, and each program that reads the table would read
+//! hundreds of them.
 //!
-//! Each rule has a comment with the attachment's id, and is found again by it. The host's own
-//! `iptables-restore` writes the rules, as for Docker and the plugins ([`super::tables`]). A host without
-//! that program has no policy that was set by it.
+//! Join writes the exemption, in parallel to its other work: Docker creates the endpoints of one network one
+//! after another, but lets them join in parallel. Those that join while another one is at work have theirs
+//! written together.
 
-use std::collections::HashSet;
-use std::fmt::Write as _;
+mod element;
+mod rules;
+mod table;
+mod wanted;
+
+use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use ipnet::IpNet;
+pub(crate) use element::Element;
+use rules::{Aim, Has};
+pub(crate) use rules::{Mark, of_address};
+pub(crate) use table::Listing;
+use table::Table;
+use wanted::{Batch, Wanted};
 
-use super::tables::{Family, Listed, Table};
+use super::names::Names;
+use super::tables::{self, Family};
 use crate::cni::NetworkConfigList;
 use crate::cnm::Forward;
-use crate::lifecycle::error::Result;
+use crate::lifecycle::config::Config;
+use crate::lifecycle::error::{Result, chain};
 use crate::lifecycle::record::{Attachment, AttachmentId};
+use crate::process::host;
 
 const EXEMPT: &str = "exempt the container from the host's FORWARD policy";
 const WITHDRAW: &str = "withdraw the container's exemption from the host's FORWARD policy";
@@ -61,160 +78,288 @@ pub fn exempts_by_default(list: &NetworkConfigList) -> bool {
     applies(Forward::Auto, list)
 }
 
-/// Writes the rules for every address that ADD gave, if the attachment is to be exempt.
-pub(crate) async fn exempt(attachment: &Attachment) -> Result<()> {
-    let [v4, v6] = Family::BOTH.map(|family| rules(attachment, family));
-    // Both run to their end, so that neither writes rules after they were withdrawn.
-    let (v4, v6) = tokio::join!(Family::V4.apply(EXEMPT, &v4), Family::V6.apply(EXEMPT, &v6));
-    v4.and(v6)
+/// Whether the host may have something of an attachment's exemption.
+pub(crate) fn may_have(attachment: &Attachment) -> bool {
+    // An attachment that was found without its record may be exempt at any address.
+    attachment.forwarded && attachment.result().is_none_or(|result| !result.ips.is_empty())
 }
 
-/// Writes the rules again, unless all of them are there.
-pub(crate) async fn complete(attachment: &Attachment) -> Result<()> {
-    if !missing(attachment).await?.is_empty() {
-        // Rules that exist would exist twice.
-        withdraw(attachment).await?;
-        exempt(attachment).await?;
-    }
-    Ok(())
+/// Who is exempt, on this host and by this driver.
+#[derive(Debug)]
+pub(crate) struct Exemptions {
+    table: Table,
+    mark: Mark,
+    wanted: Mutex<Wanted>,
+    /// Held while the host is changed.
+    turn: tokio::sync::Mutex<Seen>,
 }
 
-/// The rules of an exempt attachment that are not there.
-pub(crate) async fn missing(attachment: &Attachment) -> Result<Vec<String>> {
-    let mut missing = Vec::new();
-    for family in Family::BOTH {
-        if !rules(attachment, family).is_empty() {
-            let present = family.list(Table::Forward).await?;
-            missing.extend(missing_of(attachment, family, &present));
+/// What the host has, as it was seen or made by this driver.
+#[derive(Debug, Default)]
+struct Seen {
+    /// The number of the latest change that the host has.
+    change: u64,
+    table: Known,
+    /// For each family, what FORWARD has; none if that is not known.
+    chains: [Option<Has>; 2],
+    /// It was said that there can be no table.
+    told: bool,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Known {
+    /// Nothing is known of it: it was made by an earlier driver, perhaps of another version.
+    #[default]
+    Nothing,
+    There,
+    Gone,
+}
+
+/// How thoroughly the host is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Look {
+    /// Only at what a change needs.
+    Little,
+    /// At everything.
+    Whole,
+}
+
+impl Exemptions {
+    /// Those of a driver that has these attachments.
+    pub(crate) fn of<'a>(
+        config: &Config,
+        attachments: impl Iterator<Item = &'a Attachment>,
+    ) -> Self {
+        let mut wanted = Wanted::default();
+        for attachment in attachments.filter(|attachment| attachment.joined().is_some()) {
+            wanted.add(attachment.id, &Element::of(attachment));
+        }
+        let (name, bit) = (Names::of(&config.state_dir).forward, config.forward_mark);
+        Self {
+            mark: Mark { table: name.clone(), bit },
+            table: Table { name, bit },
+            wanted: Mutex::new(wanted),
+            turn: tokio::sync::Mutex::default(),
         }
     }
-    Ok(missing)
-}
 
-/// The rules of an exempt attachment that are not among the current rules of that family. Where the host
-/// has no program for them, no rule can exist, and nothing is missing.
-fn missing_of(attachment: &Attachment, family: Family, present: &Listed) -> Vec<String> {
-    let Some(present) = present else { return Vec::new() };
-    let rules = rules(attachment, family);
-    let missing = rules.lines().filter(|rule| !present.iter().any(|present| present == rule));
-    missing.map(str::to_owned).collect()
-}
-
-/// An attachment that may have rules, and in which families.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Exempt {
-    pub(crate) id: AttachmentId,
-    ipv4: bool,
-    ipv6: bool,
-}
-
-impl Exempt {
-    /// None if the attachment has no rules.
-    pub(crate) fn of(attachment: &Attachment) -> Option<Self> {
-        let id = attachment.id;
-        let [ipv4, ipv6] = match attachment.result() {
-            Some(_) => Family::BOTH.map(|family| !rules(attachment, family).is_empty()),
-            // An attachment that was found without its record may have rules of both families.
-            None => [attachment.forwarded; 2],
-        };
-        (ipv4 || ipv6).then_some(Self { id, ipv4, ipv6 })
+    /// Makes an attachment's addresses exempt, if they are to be.
+    pub(crate) async fn exempt(&self, attachment: &Attachment) -> Result<()> {
+        self.add(attachment, Look::Little).await
     }
 
-    fn has(&self, family: Family) -> bool {
-        match family {
-            Family::V4 => self.ipv4,
-            Family::V6 => self.ipv6,
+    /// The same, and puts back everything of the exemptions that the host has lost.
+    pub(crate) async fn complete(&self, attachment: &Attachment) -> Result<()> {
+        self.add(attachment, Look::Whole).await
+    }
+
+    async fn add(&self, attachment: &Attachment, look: Look) -> Result<()> {
+        let elements = Element::of(attachment);
+        if elements.is_empty() {
+            return Ok(());
+        }
+        let change = self.wanted().add(attachment.id, &elements);
+        self.apply(change, look, EXEMPT).await
+    }
+
+    /// Puts back everything that the host has lost, and removes what an earlier driver left.
+    pub(crate) async fn ensure(&self) -> Result<()> {
+        self.apply(0, Look::Whole, EXEMPT).await
+    }
+
+    /// Ends the exemption of an attachment, if it has one.
+    pub(crate) async fn withdraw(&self, attachment: &Attachment) -> Result<()> {
+        match may_have(attachment) {
+            true => self.withdraw_of(&[attachment.id]).await,
+            false => Ok(()),
         }
     }
-}
 
-/// Removes the rules of an attachment, if it is exempt.
-pub(crate) async fn withdraw(attachment: &Attachment) -> Result<()> {
-    match Exempt::of(attachment) {
-        Some(exempt) => withdraw_of(&[exempt]).await,
-        None => Ok(()),
+    /// Ends the exemption of whatever has one of these ids.
+    pub(crate) async fn withdraw_of(&self, ids: &[AttachmentId]) -> Result<()> {
+        let change = self.wanted().remove(ids);
+        self.apply(change, Look::Little, WITHDRAW).await
     }
-}
 
-/// Removes all rules with the attachment's id.
-pub(crate) async fn withdraw_all(id: AttachmentId) -> Result<()> {
-    withdraw_of(&[Exempt { id, ipv4: true, ipv6: true }]).await
-}
-
-/// Removes the rules of these attachments: all rules of a family, or none.
-pub(crate) async fn withdraw_of(exempt: &[Exempt]) -> Result<()> {
-    let remove = async |family| {
-        let ids = exempt.iter().filter(|it| it.has(family)).map(|it| it.id);
-        remove(family, &ids.collect()).await
-    };
-    let (v4, v6) = tokio::join!(remove(Family::V4), remove(Family::V6));
-    v4.and(v6)
-}
-
-/// The attachments that have rules, with the addresses that they are for.
-pub(crate) async fn marked() -> Result<Vec<(AttachmentId, IpAddr)>> {
-    let mut marked = Vec::new();
-    for family in Family::BOTH {
-        let rules = family.list(Table::Forward).await?.unwrap_or_default();
-        marked.extend(rules.iter().filter_map(|rule| {
-            let address = rule.split_once("-s ").or_else(|| rule.split_once("-d "))?.1;
-            let address = address.split(['/', ' ']).next()?.parse().ok()?;
-            Some((bearer(rule)?, address))
-        }));
+    /// The attachments that are exempt on this host, with their addresses.
+    pub(crate) async fn marked(&self) -> Result<Vec<(AttachmentId, IpAddr)>> {
+        let listing = self.table.list().await.unwrap_or_else(|error| {
+            // As on a kernel without nftables, which has no table either.
+            tracing::debug!(error = chain(&error), "the table of exemptions is not read");
+            None
+        });
+        let elements = listing.unwrap_or_default().elements;
+        let of_table = elements
+            .into_iter()
+            .flat_map(|(element, ids)| ids.into_iter().map(move |id| (id, element.address())));
+        let mut marked: Vec<_> = of_table.collect();
+        for family in Family::BOTH {
+            let rules = family.list(tables::Table::Forward).await?.unwrap_or_default();
+            marked.extend(rules.iter().filter_map(|rule| rules::marked(rule)));
+        }
+        marked.sort_unstable();
+        marked.dedup();
+        Ok(marked)
     }
-    marked.dedup();
-    Ok(marked)
-}
 
-fn comment(id: AttachmentId) -> String {
-    format!("\"cnm-cni {id}\"")
-}
+    fn wanted(&self) -> MutexGuard<'_, Wanted> {
+        // Whole even if a holder panicked: every change is one step.
+        self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 
-/// The attachment that a rule belongs to.
-fn bearer(rule: &str) -> Option<AttachmentId> {
-    AttachmentId::parse(rule.split_once("\"cnm-cni ")?.1.split_once('"')?.0)
-}
+    /// Brings everything up to that change to the host. A change that another call has brought there, while this
+    /// one waited, needs nothing more.
+    async fn apply(&self, change: u64, look: Look, operation: &'static str) -> Result<()> {
+        let mut seen = self.turn.lock().await;
+        if seen.change >= change && look == Look::Little {
+            return Ok(());
+        }
+        // Without their programs nobody makes rules.
+        let programs = Family::BOTH.map(|family| host::is_there(family.program()));
+        if programs == [false; 2] {
+            return Ok(());
+        }
+        if look == Look::Whole {
+            seen.chains = Default::default();
+        }
+        let usable = self.look_at_table(&mut seen, look).await;
+        let batch = self.wanted().batch();
+        let by_table = usable && !self.wanted().is_empty() && self.write_table(&mut seen).await;
+        let [v4, v6] = &mut seen.chains;
+        let [has_v4, has_v6] = programs;
+        let (v4, v6) = tokio::join!(
+            self.write_chain((Family::V4, has_v4), v4, &batch, by_table, operation),
+            self.write_chain((Family::V6, has_v6), v6, &batch, by_table, operation),
+        );
+        // Both run to their end.
+        v4.and(v6)?;
+        // The rule goes before the table: without the table it would accept what others mark.
+        if usable && !by_table && seen.table != Known::Gone && self.wanted().is_empty() {
+            self.table.apply(&self.table.removal()).await?;
+            seen.table = Known::Gone;
+            self.wanted().unwritten();
+        }
+        self.wanted().forget(&batch);
+        seen.change = batch.change;
+        Ok(())
+    }
 
-/// An exempt attachment's rules for the addresses of one family that ADD gave. One line each, as `iptables
-/// -S` prints them, so that they are found again.
-pub(crate) fn rules(attachment: &Attachment, family: Family) -> String {
-    let ips = attachment.result().into_iter().flat_map(|result| &result.ips);
-    let addresses = ips
-        .map(|ip| ip.address)
-        .filter(|net| attachment.forwarded && Family::of(net.addr()) == family);
-    let comment = comment(attachment.id);
-    let states = match attachment.open {
-        true => "",
-        false => " -m conntrack --ctstate RELATED,ESTABLISHED,DNAT",
-    };
-    addresses.fold(String::new(), |mut rules, net| {
-        let (address, subnet) = (IpNet::from(net.addr()), net.trunc());
-        // Writing to a string cannot fail.
-        let _ = if attachment.internal {
-            writeln!(
-                rules,
-                "-A FORWARD -s {address} -d {subnet} -m comment --comment {comment} -j ACCEPT"
-            )
-        } else {
-            writeln!(
-                rules,
-                "-A FORWARD -s {address} -m comment --comment {comment} -j ACCEPT\n\
-                 -A FORWARD -d {address}{states} -m comment --comment {comment} -j ACCEPT"
-            )
+    /// Reads the table, if that is necessary. False if this host can have none.
+    async fn look_at_table(&self, seen: &mut Seen, look: Look) -> bool {
+        if look == Look::Little && seen.table != Known::Nothing {
+            return true;
+        }
+        match self.table.list().await {
+            Ok(Some(listing)) => {
+                let adopt = seen.table == Known::Nothing;
+                self.wanted().compare(&listing, adopt);
+                if !listing.exists {
+                    seen.table = Known::Gone;
+                } else if !listing.whole {
+                    seen.table = Known::Nothing;
+                }
+                true
+            }
+            Ok(None) => false,
+            Err(error) => {
+                seen.tell(&chain(&error));
+                false
+            }
+        }
+    }
+
+    /// Writes into the table what has changed, or the whole table, unless this driver has made it and it is there.
+    /// False if that cannot be done.
+    async fn write_table(&self, seen: &mut Seen) -> bool {
+        if seen.table == Known::There {
+            let batch = self.wanted().batch();
+            match self.table.apply(&self.table.changes(&batch.elements)).await {
+                Ok(true) => {
+                    self.wanted().written(&batch);
+                    return true;
+                }
+                Ok(false) => {}
+                // Others can remove the table, or change it.
+                Err(error) => tracing::debug!(error = chain(&error), "the table is made again"),
+            }
+        }
+        let (text, batch) = {
+            let mut wanted = self.wanted();
+            wanted.unwritten();
+            (self.table.whole(wanted.all()), wanted.batch())
         };
-        rules
-    })
+        seen.table = Known::Nothing;
+        match self.table.apply(&text).await {
+            Ok(true) => {
+                self.wanted().written(&batch);
+                seen.table = Known::There;
+                true
+            }
+            Ok(false) => false,
+            Err(error) => {
+                seen.tell(&chain(&error));
+                false
+            }
+        }
+    }
+
+    /// Writes into FORWARD what it has to have, and nothing if it has that.
+    async fn write_chain(
+        &self,
+        (family, has_program): (Family, bool),
+        seen: &mut Option<Has>,
+        batch: &Batch,
+        by_table: bool,
+        operation: &'static str,
+    ) -> Result<()> {
+        let mark = by_table && self.wanted().has(family);
+        let settled = |has: &Has| {
+            let known = has.bearers.is_disjoint(&batch.gone) && !batch.strangers;
+            has.mark == mark && !batch.adds(family) && known
+        };
+        if !has_program || seen.as_ref().is_some_and(settled) {
+            return Ok(());
+        }
+        let present = match seen.as_ref() {
+            Some(has) if !has.mark && has.bearers.is_empty() && !batch.strangers => Vec::new(),
+            _ => match family.list(tables::Table::Forward).await? {
+                Some(present) => present,
+                // A kernel without this family.
+                None => return Ok(()),
+            },
+        };
+        // Those that the table exempts need no rules of their own.
+        let (owners, rules) = match by_table {
+            true => (self.wanted().owners(), Vec::new()),
+            false => (BTreeSet::new(), self.wanted().rules(family)),
+        };
+        let gone = |id| batch.gone.contains(&id) || owners.contains(&id);
+        let (lines, has) = rules::changes(&self.mark, &present, &Aim { mark, rules, gone: &gone });
+        *seen = None;
+        family.apply(operation, &lines).await?;
+        *seen = Some(has);
+        Ok(())
+    }
+
+    /// How the host exempts, for many attachments.
+    pub(crate) async fn look(&self) -> Result<Option<Listing>> {
+        self.table.list().await
+    }
+
+    /// The rule of FORWARD that accepts what the table has marked.
+    pub(crate) fn mark(&self) -> &Mark {
+        &self.mark
+    }
 }
 
-/// Removes all rules of one family with one of these ids. If the host's program was uninstalled, the rules
-/// stay; garbage collection finds them once the program is back.
-async fn remove(family: Family, ids: &HashSet<AttachmentId>) -> Result<()> {
-    if ids.is_empty() {
-        return Ok(());
+impl Seen {
+    /// Says once why there is no table.
+    fn tell(&mut self, why: &str) {
+        if !std::mem::replace(&mut self.told, true) {
+            tracing::warn!(
+                error = why,
+                "nftables cannot be used: each container has rules of its own in FORWARD, which every packet passes"
+            );
+        }
     }
-    let rules = family.list(Table::Forward).await?.unwrap_or_default();
-    let removals = (rules.iter().filter(|rule| bearer(rule).is_some_and(|id| ids.contains(&id))))
-        .filter_map(|rule| rule.strip_prefix("-A "))
-        .fold(String::new(), |removals, rule| removals + "-D " + rule + "\n");
-    family.apply(WITHDRAW, &removals).await
 }

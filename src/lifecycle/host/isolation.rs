@@ -30,7 +30,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::docker_bridges::DockerBridges;
-use super::isolation_names::Names;
+use super::names::Names;
 use super::tables::{Family, Table};
 use super::{isolation_nft, isolation_rules};
 use crate::lifecycle::error::Result;

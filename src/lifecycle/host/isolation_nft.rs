@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::docker_bridges::DockerBridges;
-use super::isolation_names::Names;
+use super::names::Names;
 use crate::lifecycle::error::{Error, Result};
 use crate::lifecycle::record::Network;
 use crate::process::host;

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use ipnet::IpNet;
 
 use super::docker_bridges::DockerBridges;
-use super::isolation_names::Names;
+use super::names::Names;
 use super::tables::Family;
 use crate::lifecycle::record::Network;
 

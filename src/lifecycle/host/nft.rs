@@ -10,6 +10,7 @@ use std::net::IpAddr;
 use serde_json::Value;
 
 use super::filter::{Kind, Packets};
+use super::names::FORWARD_TABLE;
 use super::tables::Family;
 use crate::lifecycle::error::{Error, Result};
 use crate::process::host;
@@ -49,7 +50,9 @@ pub(crate) async fn forward_chains() -> Result<Vec<Chain>> {
         let (family, table, name) = (text("family"), text("table"), text("name"));
         let iptables =
             matches!(family.as_str(), "ip" | "ip6") && table == "filter" && name == "FORWARD";
-        if iptables || !matches!(family.as_str(), "ip" | "ip6" | "inet") {
+        // Its chains accept.
+        let exempting = table.starts_with(FORWARD_TABLE);
+        if iptables || exempting || !matches!(family.as_str(), "ip" | "ip6" | "inet") {
             continue;
         }
         let listed = list(&["list", "chain", &family, &table, &name]).await?;

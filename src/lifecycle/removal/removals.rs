@@ -6,7 +6,7 @@ use super::{Cell, Orphans, Withdrawals};
 use crate::lifecycle::background::{Background, Gate};
 use crate::lifecycle::error::{Result, chain};
 use crate::lifecycle::history::History;
-use crate::lifecycle::host::Chains;
+use crate::lifecycle::host::{Chains, Exemptions};
 use crate::lifecycle::interface::Interfaces;
 use crate::lifecycle::ports::Ports;
 use crate::lifecycle::record::{Attachment, Records};
@@ -26,8 +26,10 @@ pub(crate) struct Removals {
 }
 
 impl Removals {
+    #[allow(clippy::too_many_arguments, reason = "these are the parts that a removal goes through")]
     pub(crate) fn new(
         chains: &Arc<Chains>,
+        exemptions: &Arc<Exemptions>,
         interfaces: &Arc<Interfaces>,
         ports: &Arc<Ports>,
         records: &Arc<Records>,
@@ -44,7 +46,7 @@ impl Removals {
             gate: gate.clone(),
             background: background.clone(),
             orphans: Orphans::default(),
-            withdrawals: Withdrawals::default(),
+            withdrawals: Withdrawals::new(exemptions),
         }
     }
 

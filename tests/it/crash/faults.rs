@@ -156,7 +156,7 @@ fn after_a_reboot_with_dockerd_nothing_is_left() {
         machine.kill().await;
         // Namespaces, interfaces, rules and run-time files go; records and leases do not.
         sh(&format!(
-            "umount {0}/sandbox {0}/run/netns/*; rm -r {0}/sandbox {0}/run; iptables -F FORWARD",
+            "umount {0}/sandbox {0}/run/netns/*; rm -r {0}/sandbox {0}/run; nft flush ruleset",
             machine.folder.path().display()
         ));
         let boot_id = sh("cat /proc/sys/kernel/random/boot_id");
@@ -185,7 +185,7 @@ fn after_a_reboot_the_reference_plugins_give_everything_back() {
         for pin in pins {
             sh(&format!("umount {pin}; rm {pin}"));
         }
-        sh("ip link delete soak0; iptables -F FORWARD; iptables -t nat -F; iptables -t nat -X");
+        sh("ip link delete soak0; nft flush ruleset");
         let boot_id = sh("cat /proc/sys/kernel/random/boot_id");
         for record in files(&site.path("state/attachments")) {
             let text = fs::read_to_string(&record).unwrap();

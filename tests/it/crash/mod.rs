@@ -308,7 +308,9 @@ impl Machine {
         found.extend(
             files(Path::new("/sys/class/net")).into_iter().filter(|link| !link.ends_with("/lo")),
         );
-        let rules = sh("iptables -S FORWARD; ip6tables -S FORWARD");
+        let rules = sh(
+            "iptables -S FORWARD; ip6tables -S FORWARD; nft list tables | sed s/cnm_cni/cnm-cni/",
+        );
         found.extend(rules.lines().filter(|rule| rule.contains("cnm-cni")).map(str::to_owned));
         found
     }

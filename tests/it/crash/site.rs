@@ -220,6 +220,7 @@ impl Site {
             .filter(|rule| rule.contains("10.88.0.") || rule.contains(" id: "))
             .collect();
         assert_eq!(left, [] as [&str; 0]);
+        self.until("no table", || !sh("nft list tables").contains("cnm_cni")).await;
     }
 }
 

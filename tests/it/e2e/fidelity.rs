@@ -497,7 +497,8 @@ fn network(host: &Host, netns: &str) -> BTreeSet<String> {
         let line = anonymous(line, &addresses);
         // Not every nft shows the comments of iptables. Of plugins, FORWARD has one jump only.
         let by_nft = line.starts_with("host-rules nft") && line.contains(" filter FORWARD ");
-        match line.contains("cnm-cni ") || (by_nft && line.contains("addr IP")) {
+        let by_table = line.contains(" inet cnm_cni_forward");
+        match line.contains("cnm-cni ") || by_table || (by_nft && line.contains("mark")) {
             true => format!("{EXEMPTION} {line}"),
             false => line,
         }

@@ -7,7 +7,7 @@ use cnm_cni::lifecycle::{Error, Most};
 use serde_json::{Value, json};
 
 use super::host::replace;
-use super::{Bench, NETWORK, SANDBOX, files, read, rules, scripted};
+use super::{Bench, NETWORK, SANDBOX, files, read, rules, scripted, table};
 use crate::alone::{alone, sh};
 
 #[test]
@@ -321,14 +321,14 @@ fn the_forward_policy_is_overruled_by_the_last_rules_only() {
         let rules: Vec<_> = once.lines().collect();
         assert_eq!(rules[0], "-P FORWARD DROP");
         assert_eq!(rules[1], "-A FORWARD -s 192.0.2.1/32 -j DROP", "others come first");
-        assert!(rules[2].starts_with("-A FORWARD -s 10.22.3.7/32 "), "{rules:?}");
-        assert!(rules[3].contains("-d 10.22.3.7/32") && rules[3].contains("DNAT"), "{rules:?}");
-        assert!(rules.iter().any(|rule| rule.contains("fd00:22::7/128")), "{rules:?}");
+        assert!(rules[2].starts_with("-A FORWARD -m mark --mark 0x1000/0x1000 "), "{rules:?}");
+        assert_eq!(rules.iter().filter(|rule| rule.contains("cnm-cni")).count(), 2, "{rules:?}");
+        assert!(["10.22.3.7", "fd00:22::7"].iter().all(|ip| table().contains(ip)), "{}", table());
         bench.join("e1", SANDBOX).await.unwrap();
         assert_eq!(super::rules(), once, "of a Join that is repeated");
         sh("iptables -D FORWARD 2");
         bench.join("e1", SANDBOX).await.unwrap();
-        assert!(super::rules().contains("-s 10.22.3.7/32 "), "a rule that was lost");
+        assert_eq!(super::rules(), once, "a rule that was lost");
 
         bench.delete_endpoint("e1").await;
         bench.assert_nothing_is_left();
@@ -374,19 +374,23 @@ fn an_open_network_lets_in_new_connections_too_and_an_internal_one_none() {
             bench.driver.create_network(read(network)).await.unwrap();
         }
         for (network, expected) in [
+            ("n2", [("open4", "10.22.3.7 comment"), ("open6", "fd00:22::7 comment")]),
             (
-                "n2",
-                ["-A FORWARD -s 10.22.3.7/32 -m comment", "-A FORWARD -d 10.22.3.7/32 -m comment"],
+                "n3",
+                [("within4", "10.22.3.7 . 10.22.0.0/16"), ("within6", "fd00:22::7 . fd00:22::/64")],
             ),
-            ("n3", ["-A FORWARD -s 10.22.3.7/32 -d 10.22.0.0/16 -m comment", "fd00:22::/64"]),
         ] {
             let request = json!({"NetworkID": network, "EndpointID": "e1", "Interface": {}});
             bench.driver.create_endpoint(read(request)).await.unwrap();
             bench.restart().await;
             bench.join("e1", SANDBOX).await.unwrap();
-            let rules = rules();
-            assert!(expected.iter().all(|rule| rules.contains(rule)), "{network}: {rules}");
-            assert!(!rules.contains("DNAT"), "{network}: {rules}");
+            let table = table();
+            let sets: Vec<_> = table.split("\tset ").filter(|it| it.contains("elements")).collect();
+            assert_eq!(sets.len(), 2, "{network}: {table}");
+            for (set, element) in expected {
+                let there = |it: &&str| it.starts_with(set) && it.contains(element);
+                assert!(sets.iter().any(there), "{network}: {set}: {table}");
+            }
             bench.delete_endpoint("e1").await;
         }
         bench.assert_nothing_is_left();

@@ -31,7 +31,12 @@ fn what_has_no_record_is_removed_by_its_chain() {
         assert_eq!(found[0].what, format!("attachment {}", LOST.0));
         assert_eq!(found[0].outcome, Outcome::Garbage);
         let traces = found[0].found.join("\n");
-        for trace in ["lease ", "10.22.3.9", "rule of FORWARD", &format!("interface {}", LOST.1)] {
+        for trace in [
+            "lease ",
+            "10.22.3.9",
+            "exemption of 10.22.3.9 in FORWARD",
+            &format!("interface {}", LOST.1),
+        ] {
             assert!(traces.contains(trace), "{trace} is not in: {traces}");
         }
         assert!(lease.exists() && rules().contains(LOST.0), "a dry run touches nothing");

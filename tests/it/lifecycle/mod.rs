@@ -7,6 +7,7 @@ mod check;
 mod collect;
 mod detach;
 mod figures;
+mod forward;
 mod host;
 mod inventory;
 mod journal;
@@ -149,6 +150,7 @@ impl Bench {
         assert_eq!(files(&self.config.run_dir.join("netns")), [] as [PathBuf; 0], "pins");
         assert_eq!(sh("ls /sys/class/net").trim(), "lo", "interfaces");
         assert!(!rules().contains("cnm-cni"), "rules: {}", rules());
+        assert_eq!(table(), "", "the table of exemptions");
     }
 }
 
@@ -219,6 +221,13 @@ fn read<T: DeserializeOwned>(json: Value) -> T {
 /// The rules of both FORWARD chains.
 fn rules() -> String {
     sh("iptables -S FORWARD; ip6tables -S FORWARD")
+}
+
+/// The tables that exempt from the policy of FORWARD; nothing where there is none.
+fn table() -> String {
+    sh("for table in $(nft list tables inet | grep -o 'cnm_cni_forward.*'); do
+            nft list table inet $table
+        done")
 }
 
 fn files(folder: &std::path::Path) -> Vec<PathBuf> {

@@ -1,4 +1,4 @@
-//! What the rules that keep networks apart are called on the host.
+//! What a driver's own chains and tables are called on the host.
 
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
@@ -7,7 +7,10 @@ use std::path::Path;
 /// The state folder of a driver that was not told of another one.
 const USUAL: &str = "/var/lib/cnm-cni";
 
-/// The names of one driver's chains and table. A second driver on the host has other ones: each removes
+/// How the name begins of every table that exempts from the policy of FORWARD.
+pub(super) const FORWARD_TABLE: &str = "cnm_cni_forward";
+
+/// The names of one driver's chains and tables. A second driver on the host has other ones: each removes
 /// the rules that none of its networks asks for.
 #[derive(Debug)]
 pub(super) struct Names {
@@ -17,6 +20,8 @@ pub(super) struct Names {
     /// The first rule of FORWARD.
     pub(super) lead: String,
     pub(super) table: String,
+    /// The table that exempts from the policy of FORWARD.
+    pub(super) forward: String,
 }
 
 impl Names {
@@ -36,6 +41,7 @@ impl Names {
             received: format!("CNM-CNI-ISOLATE-IN{dash}"),
             lead: format!("-A FORWARD -j {sent}"),
             table: format!("cnm_cni{underscore}"),
+            forward: format!("{FORWARD_TABLE}{underscore}"),
             sent,
         }
     }
