@@ -32,7 +32,7 @@
 //! | `state` | `blocking`, `crash`, `durable`, `flock`, `trust` |
 //! | `flock` | `trust` |
 //! | `cni` | `process`, `durable`, `trust`, `plain`, `nearest`, `crash` |
-//! | `process` | `trust`, `plain`, `crash` |
+//! | `process` | `netns`, `trust`, `plain`, `crash` |
 //! | `netns` | `mounts`, `crash` |
 //! | `cnm` | `nearest` |
 //! | `blocking`, `durable`, `http`, `mounts`, `nearest`, `trust`, `plain`, `crash` (which is nothing in a release) | nobody |

@@ -249,6 +249,29 @@ pub enum Error {
         /// Its message.
         reason: String,
     },
+    /// Rules that the chain left in its namespace cannot be read, or not be put back.
+    #[error("cannot {operation}: {program}: {reason}")]
+    Netfilter {
+        /// What was tried.
+        operation: &'static str,
+        /// What was run for it.
+        program: &'static str,
+        /// Its message.
+        reason: String,
+    },
+    /// The program that would carry rules over is not installed.
+    #[error(
+        "the plugins left rules in the container's namespace, table {table}, and this host has no {program} \
+         to carry them over to the container; install the package {package}"
+    )]
+    NoNetfilterProgram {
+        /// One of the tables.
+        table: String,
+        /// The program.
+        program: &'static str,
+        /// Which package has it.
+        package: &'static str,
+    },
     /// A part of the host's state cannot be read, and so not be judged.
     #[error("cannot look at {}: {source}", path.display())]
     Unseen {
@@ -307,6 +330,7 @@ impl Error {
             | Self::State(_)
             | Self::Untrusted(_)
             | Self::TooSlow { .. }
+            | Self::NoNetfilterProgram { .. }
             | Self::FurtherLink { .. } => false,
             other => other.plugins_run() != Some(0),
         }

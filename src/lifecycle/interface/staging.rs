@@ -8,6 +8,7 @@ use crate::lifecycle::host::nat::Masqueraded;
 use crate::lifecycle::interface::Interfaces;
 use crate::lifecycle::interface::change::Live;
 use crate::lifecycle::interface::desired::Desired;
+use crate::lifecycle::interface::netfilter;
 use crate::lifecycle::interface::place::Place;
 use crate::lifecycle::record::Attachment;
 use crate::netlink::{Link, Netlink};
@@ -60,7 +61,12 @@ impl Interfaces {
             others_have_host_routes: false,
             default_routes: true,
         };
-        desired.reconcile(&Live { path, netlink: &staging, link: &link }).await
+        desired.reconcile(&Live { path, netlink: &staging, link: &link }).await?;
+        // The namespace still has them, unless it had to be made anew.
+        match attachment.netfilter() {
+            Some(netfilter) => netfilter::put(netfilter, path).await,
+            None => Ok(()),
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use ipnet::IpNet;
 use serde::Deserialize;
 
 use super::form_2::{AddForm, Form2, JoinForm, RemovalForm};
-use super::{AttachmentId, HostSide, PhaseName, Settings};
+use super::{AttachmentId, HostSide, Netfilter, PhaseName, Settings};
 use crate::cni::{self, AttachResult, NetworkConfigList};
 use crate::cnm::{EndpointId, EndpointInterface, NetworkId, PortBinding};
 use crate::netlink::Snapshot;
@@ -110,6 +110,7 @@ impl Form1 {
                 result: self.result,
                 snapshot,
                 settings: settings.flatten(),
+                netfilter: Netfilter::default(),
                 sandbox: self.sandbox,
                 host_side: self.host_side,
             });
@@ -130,6 +131,7 @@ impl Form1 {
         form.join = self.sandbox.map(|sandbox| JoinForm {
             sandbox,
             settings: settings.unwrap_or_default(),
+            netfilter: Netfilter::default(),
             users_follow,
             widened: self.widened,
             tables: self.tables,

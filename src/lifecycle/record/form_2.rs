@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 
 use super::phase::Stage;
 use super::{
-    Attachment, AttachmentId, HostSide, Joining, Left, Made, Phase, PhaseName, Removal, Settings,
-    Turn,
+    Attachment, AttachmentId, HostSide, Joining, Left, Made, Netfilter, Phase, PhaseName, Removal,
+    Settings, Turn,
 };
 use crate::cni::{self, AttachResult, NetworkConfigList};
 use crate::cnm::{EndpointId, EndpointInterface, NetworkId, PortBinding};
@@ -64,6 +64,8 @@ pub(super) struct AddForm {
 pub(super) struct JoinForm {
     pub(super) sandbox: PathBuf,
     pub(super) settings: Settings,
+    #[serde(default, skip_serializing_if = "Netfilter::is_empty")]
+    pub(super) netfilter: Netfilter,
     pub(super) users_follow: bool,
     pub(super) widened: u8,
     pub(super) tables: BTreeMap<u32, u32>,
@@ -86,6 +88,8 @@ pub(super) struct RemovalForm {
     pub(super) snapshot: Option<Snapshot>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) settings: Option<Settings>,
+    #[serde(default, skip_serializing_if = "Netfilter::is_empty")]
+    pub(super) netfilter: Netfilter,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) sandbox: Option<PathBuf>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -209,6 +213,7 @@ impl From<Joining> for JoinForm {
         Self {
             sandbox: joining.sandbox,
             settings: joining.settings,
+            netfilter: joining.netfilter,
             users_follow: joining.users_follow,
             widened: joining.widened,
             tables: joining.tables,
@@ -223,6 +228,7 @@ impl From<JoinForm> for Joining {
         Self {
             sandbox: form.sandbox,
             settings: form.settings,
+            netfilter: form.netfilter,
             users_follow: form.users_follow,
             widened: form.widened,
             tables: form.tables,
@@ -242,6 +248,7 @@ impl From<(Removal, Left)> for RemovalForm {
             result: left.result,
             snapshot: left.snapshot,
             settings: left.settings,
+            netfilter: left.netfilter,
             sandbox: left.sandbox,
             host_side: left.host_side,
         }
@@ -251,10 +258,10 @@ impl From<(Removal, Left)> for RemovalForm {
 impl From<RemovalForm> for (Removal, Left) {
     fn from(form: RemovalForm) -> Self {
         let RemovalForm { since, attempts, error, plugins_run, .. } = form;
-        let RemovalForm { result, snapshot, settings, sandbox, host_side, .. } = form;
+        let RemovalForm { result, snapshot, settings, netfilter, sandbox, host_side, .. } = form;
         (
             Removal { since, attempts, error, plugins_run },
-            Left { result, snapshot, settings, sandbox, host_side },
+            Left { result, snapshot, settings, netfilter, sandbox, host_side },
         )
     }
 }

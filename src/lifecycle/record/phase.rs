@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::{HostSide, Removal, Settings};
+use super::{HostSide, Netfilter, Removal, Settings};
 use crate::cni::AttachResult;
 use crate::cnm::EndpointInterface;
 use crate::netlink::Snapshot;
@@ -97,6 +97,8 @@ pub(crate) struct Joining {
     pub(crate) sandbox: PathBuf,
     /// Settings that the chain changed.
     pub(crate) settings: Settings,
+    /// Rules that the chain left in the namespace.
+    pub(crate) netfilter: Netfilter,
     /// Docker before version 28 started the container: the user's settings were set at about the time of
     /// settling, or later.
     pub(crate) users_follow: bool,
@@ -121,6 +123,8 @@ pub(crate) struct Left {
     pub(crate) snapshot: Option<Snapshot>,
     /// Settings that the chain changed; none before Join.
     pub(crate) settings: Option<Settings>,
+    /// Rules that the chain left in the namespace; none before Join.
+    pub(crate) netfilter: Netfilter,
     /// The container's namespace, or where it is held; none before Join.
     pub(crate) sandbox: Option<PathBuf>,
     /// What ADD left on the host; none if it could not be seen.
@@ -153,8 +157,9 @@ impl Left {
         let left =
             Self { result: Some(made.result), snapshot: Some(made.snapshot), ..Self::default() };
         match joining {
-            Some(Joining { settings, sandbox, host_side, .. }) => {
-                Self { settings: Some(settings), sandbox: Some(sandbox), host_side, ..left }
+            Some(Joining { settings, netfilter, sandbox, host_side, .. }) => {
+                let (settings, sandbox) = (Some(settings), Some(sandbox));
+                Self { settings, netfilter, sandbox, host_side, ..left }
             }
             None => left,
         }

@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use super::cri::Kubelet;
 use super::host::{Host, Suite, within};
 use super::leaks::Footprint;
+use super::netfilter::GUARD;
 use super::{and_on_docker_26_1, on_both_dockers};
 
 on_both_dockers! {
@@ -143,6 +144,10 @@ fn rows() -> Vec<Row> {
         row("bridge, tuning", json!([bridge(&dual), tuning])),
         row("bridge, sbr", json!([bridge(&single), {"type": "sbr"}])),
         row(
+            "bridge, rules inside",
+            json!([bridge(&single), {"type": "guard", "blocked": "10.210.0.1"}]),
+        ),
+        row(
             "bridge, portmap, bandwidth, firewall",
             json!([
             bridge(&dual), {"type": "portmap", "capabilities": {"portMappings": true}},
@@ -210,13 +215,14 @@ fn compare(
 }
 
 /// What is compared: the first word of each line. The last six are the host's side.
-const DIMENSIONS: [&str; 12] = [
+const DIMENSIONS: [&str; 13] = [
     "link",
     "address",
     "route",
     "rule",
     "neighbour",
     "sysctl",
+    "netfilter",
     "host-link",
     "host-address",
     "host-route",
@@ -290,6 +296,7 @@ const KEY: &str = "{{.NetworkSettings.SandboxKey}}";
 /// A host with the driver, and with devices for `macvlan` and `host-device`.
 fn host(suite: Suite) -> Host {
     let host = Host::up(suite);
+    host.write_program("/usr/lib/cni/guard", GUARD);
     make_devices(&host);
     // The first rule of a family makes its table.
     host.exec(&["ip6tables", "-P", "FORWARD", "ACCEPT"]);
@@ -409,6 +416,16 @@ const HOST_SIDE: &str = r#"
     done
 "#;
 
+/// The rules inside of a namespace: a line each, without those of Docker's DNS.
+const RULES_INSIDE: &str = r#"
+    for save in iptables-nft-save ip6tables-nft-save iptables-legacy-save ip6tables-legacy-save; do
+        $save 2>/dev/null | awk -v save=$save '
+            /^\*/ {table = $1} /^:.* DROP/ {print save, table, $1, $2} /^-A/ {print save, table, $0}'
+    done | grep -v -e DOCKER_ -e 127.0.0.11 || true
+    nft --stateless list ruleset inet |
+        awk '/^table/ {table = $3; chain = ""} /^\tchain/ {chain = $2} {print table, chain, $0}'
+"#;
+
 /// All that the kernel shows about the network of a namespace and of the host, a line each, without what
 /// must differ.
 fn network(host: &Host, netns: &str) -> BTreeSet<String> {
@@ -488,6 +505,9 @@ fn network(host: &Host, netns: &str) -> BTreeSet<String> {
     for setting in inside(settings).lines() {
         let (name, value) = setting.split_once(':').unwrap();
         lines.insert(format!("sysctl {name} {value}"));
+    }
+    for line in inside(RULES_INSIDE).lines() {
+        lines.insert(format!("netfilter {line}"));
     }
     let inside = lines.into_iter().map(|line| {
         replaced.iter().fold(line, |line, (from, to)| line.replace(&format!("{from:?}"), to))

@@ -8,6 +8,7 @@ mod collect;
 mod detach;
 mod host;
 mod inventory;
+mod netfilter;
 mod networks;
 mod orphans;
 mod phases;
