@@ -40,7 +40,7 @@ pub use link::Link;
 pub use mac::{InvalidMac, Mac};
 pub use neighbour::Neighbour;
 pub use nftables::{NftTable, nft_tables};
-pub use route::{MAIN_TABLE, Route};
+pub use route::{Attribute, MAIN_TABLE, NextHop, Route};
 pub use rule::{Family, Rule, RuleDetail};
 pub use snapshot::Snapshot;
 

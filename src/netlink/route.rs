@@ -1,19 +1,19 @@
 //! Routes.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+mod message;
+
+use std::net::IpAddr;
 
 use ipnet::IpNet;
 use rtnetlink::Handle;
 use rtnetlink::packet_core::{NLM_F_ACK, NLM_F_CREATE, NLM_F_REQUEST};
-use rtnetlink::packet_route::route::{
-    RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteMetric, RouteNextHop,
-    RouteNextHopFlags, RouteVia,
-};
+use rtnetlink::packet_route::route::{RouteAttribute, RouteMessage};
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 use serde::{Deserialize, Serialize};
 
 use super::session::Session;
-use super::{Error, Failure, Netlink, Turn, family_of, or_absent};
+use super::{Error, Failure, Netlink, Turn, or_absent};
+use message::{read, write};
 
 /// The table that routes are in by default (`RT_TABLE_MAIN`).
 pub const MAIN_TABLE: u32 = 254;
@@ -24,9 +24,6 @@ const BOOT: u8 = 3;
 /// `RTN_UNICAST`: a route to somewhere.
 const UNICAST: u8 = 1;
 
-/// `RTAX_MTU` as a bit of `RTAX_LOCK`: path MTU discovery may not lower it.
-const MTU_LOCK: u32 = 1 << 2;
-
 /// A route, with all that is needed to restore it: `ip route show table all`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Route {
@@ -34,10 +31,13 @@ pub struct Route {
     pub destination: IpNet,
     /// Routing table; see [`MAIN_TABLE`].
     pub table: u32,
-    /// The next hop; absent where the destination is on the link.
+    /// The next hop; absent where the destination is on the link, or there are several.
     pub gateway: Option<IpAddr>,
-    /// Index of the link that it leaves by, in the namespace it was read in.
+    /// Index of the link that it leaves by, in the namespace it was read in; absent if there are several next hops.
     pub link: Option<u32>,
+    /// The next hops of a route over several at once.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub next_hops: Vec<NextHop>,
     /// Source address that new connections prefer.
     pub source: Option<IpAddr>,
     /// Priority among routes to one destination: the lowest wins. 0 if unset; the kernel makes
@@ -65,9 +65,61 @@ pub struct Route {
     /// The gateway is taken to be on the link, whatever the addresses there.
     #[serde(default)]
     pub on_link: bool,
+    /// Further metrics (`RTAX_*`), as the window that TCP begins with.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub metrics: Vec<Attribute>,
+    /// Further attributes (`RTA_*`), as what packets are put into.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attributes: Vec<Attribute>,
+}
+
+/// One of the next hops of a route.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NextHop {
+    /// Its address; absent where the destination is on the link.
+    pub gateway: Option<IpAddr>,
+    /// Index of the link that it is on, in the namespace it was read in.
+    pub link: u32,
+    /// Its part of the packets, as one less than the weight.
+    pub hops: u8,
+    /// The gateway is taken to be on the link, whatever the addresses there.
+    pub on_link: bool,
+}
+
+/// An attribute that is handed on as it came.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attribute {
+    /// Its number, with the mark of what has attributes inside.
+    pub kind: u16,
+    /// Its bytes.
+    pub value: Vec<u8>,
 }
 
 impl Route {
+    /// The first of its gateways, or the only one.
+    #[must_use]
+    pub fn first_gateway(&self) -> Option<IpAddr> {
+        self.gateway.or_else(|| self.next_hops.iter().find_map(|hop| hop.gateway))
+    }
+
+    /// Whether packets leave by this link.
+    #[must_use]
+    pub fn leaves_by(&self, link: u32) -> bool {
+        self.link == Some(link) || self.next_hops.iter().any(|hop| hop.link == link)
+    }
+
+    /// The same route where one link has another index.
+    #[must_use]
+    pub fn with_link(&self, old: u32, new: u32) -> Self {
+        let renumbered = |link: u32| if link == old { new } else { link };
+        let mut route = self.clone();
+        route.link = route.link.map(renumbered);
+        for hop in &mut route.next_hops {
+            hop.link = renumbered(hop.link);
+        }
+        route
+    }
+
     /// A plain route in the main table, over `gateway` or on the link itself.
     #[must_use]
     pub fn new(destination: IpNet, gateway: Option<IpAddr>, link: u32) -> Self {
@@ -167,225 +219,5 @@ fn described(route: &Route) -> String {
     format!("the route to {}{over}{on}{table}", route.destination)
 }
 
-fn write(route: &Route) -> RouteMessage {
-    let mut message = RouteMessage::default();
-    message.header.address_family = family_of(route.destination.addr());
-    message.header.destination_prefix_length = route.destination.prefix_len();
-    message.header.tos = route.tos;
-    message.header.protocol = route.protocol.into();
-    message.header.scope = route.scope.into();
-    message.header.kind = route.kind.into();
-    if route.on_link {
-        message.header.flags = RouteFlags::Onlink;
-    }
-    // The header has room for one byte; the attribute is what counts.
-    message.header.table = u8::try_from(route.table).unwrap_or(RouteHeader::RT_TABLE_UNSPEC);
-
-    let attributes = &mut message.attributes;
-    attributes.push(RouteAttribute::Table(route.table));
-    if !route.is_default() {
-        let network = route.destination.network();
-        attributes.push(RouteAttribute::Destination(network.into()));
-    }
-    match (route.gateway, route.destination) {
-        (Some(IpAddr::V6(gateway)), IpNet::V4(_)) => {
-            attributes.push(RouteAttribute::Via(RouteVia::Inet6(gateway)));
-        }
-        (Some(gateway), _) => attributes.push(RouteAttribute::Gateway(gateway.into())),
-        (None, _) => {}
-    }
-    attributes.extend(route.link.map(RouteAttribute::Oif));
-    attributes.extend(route.source.map(|ip| RouteAttribute::PrefSource(ip.into())));
-    if route.metric != 0 {
-        attributes.push(RouteAttribute::Priority(route.metric));
-    }
-    let mut metrics = Vec::new();
-    if route.mtu_locked {
-        metrics.push(RouteMetric::Lock(MTU_LOCK));
-    }
-    metrics.extend(route.mtu.map(RouteMetric::Mtu));
-    metrics.extend(route.advmss.map(RouteMetric::Advmss));
-    if !metrics.is_empty() {
-        attributes.push(RouteAttribute::Metrics(metrics));
-    }
-    message
-}
-
-/// The route of a message. One over several gateways, as the kernel makes it of IPv6 routes that
-/// differ in nothing else, is one for each: added so, they become the same again. (Of IPv4 routes
-/// that are made over several gateways at once, the first counts then.)
-fn read(message: RouteNetlinkMessage, family: AddressFamily) -> Option<Vec<Route>> {
-    let RouteNetlinkMessage::NewRoute(message) = message else { return None };
-    let header = message.header;
-    if header.address_family != family {
-        return None;
-    }
-    let mut destination = match family {
-        AddressFamily::Inet6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-        _ => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-    };
-    let mut next_hops = None;
-    let mut route = Route {
-        table: header.table.into(),
-        scope: header.scope.into(),
-        protocol: header.protocol.into(),
-        kind: header.kind.into(),
-        tos: header.tos,
-        on_link: header.flags.contains(RouteFlags::Onlink),
-        ..Route::default()
-    };
-    for attribute in message.attributes {
-        match attribute {
-            RouteAttribute::Destination(address) => destination = ip(address)?,
-            RouteAttribute::Table(table) => route.table = table,
-            RouteAttribute::Gateway(_) | RouteAttribute::Via(_) => {
-                route.gateway = gateway(&attribute)
-            }
-            RouteAttribute::Oif(index) => route.link = Some(index),
-            RouteAttribute::PrefSource(address) => route.source = ip(address),
-            RouteAttribute::Priority(metric) => route.metric = metric,
-            RouteAttribute::MultiPath(hops) => next_hops = Some(hops),
-            RouteAttribute::Metrics(metrics) => {
-                for metric in metrics {
-                    match metric {
-                        RouteMetric::Mtu(mtu) => route.mtu = Some(mtu),
-                        RouteMetric::Advmss(size) => route.advmss = Some(size),
-                        RouteMetric::Lock(bits) => route.mtu_locked = bits & MTU_LOCK != 0,
-                        _ => {}
-                    }
-                }
-            }
-            _ => {}
-        }
-    }
-    route.destination = IpNet::new(destination, header.destination_prefix_length).ok()?;
-    let Some(next_hops) = next_hops else { return Some(vec![route]) };
-    let over = |hop: RouteNextHop| Route {
-        gateway: hop.attributes.iter().find_map(gateway),
-        link: Some(hop.interface_index),
-        on_link: hop.flags.contains(RouteNextHopFlags::Onlink),
-        ..route.clone()
-    };
-    Some(next_hops.into_iter().map(over).collect())
-}
-
-fn gateway(attribute: &RouteAttribute) -> Option<IpAddr> {
-    match attribute {
-        RouteAttribute::Gateway(address) => ip(address.clone()),
-        RouteAttribute::Via(RouteVia::Inet(address)) => Some((*address).into()),
-        RouteAttribute::Via(RouteVia::Inet6(address)) => Some((*address).into()),
-        _ => None,
-    }
-}
-
-fn ip(address: RouteAddress) -> Option<IpAddr> {
-    match address {
-        RouteAddress::Inet(address) => Some(address.into()),
-        RouteAddress::Inet6(address) => Some(address.into()),
-        _ => None,
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::super::tests::{ip, reachable, with_veth};
-    use super::*;
-
-    #[tokio::test]
-    async fn routes_are_restored_as_they_were() {
-        let (pinned, netlink, index) = with_veth().await;
-        ip(&pinned.path, "addr add 10.0.0.2/24 dev one");
-        ip(&pinned.path, "addr add fd00:1::2/64 dev one nodad");
-        reachable(&netlink, index).await;
-        let before = [
-            ip(&pinned.path, "-d -4 route show table all"),
-            ip(&pinned.path, "-d -6 route show table all"),
-        ];
-        let kernels = netlink.routes(index).await.unwrap();
-        for route in [
-            "default via 10.0.0.1 dev one",
-            "10.1.0.0/16 via 10.0.0.1 dev one metric 100 src 10.0.0.2",
-            "10.1.0.0/16 via 10.0.0.3 dev one metric 200 mtu 1400 advmss 1300",
-            "10.2.0.0/16 dev one scope link mtu lock 1380",
-            "10.3.0.0/16 via 169.254.1.1 dev one onlink",
-            "10.4.0.0/16 dev one table 1000 proto static",
-            "10.5.0.0/16 dev one table 100 tos 0x10",
-            "10.6.0.0/16 via inet6 fe80::1 dev one",
-            "default via 10.0.0.1 dev one table 100 proto 99",
-            "local 10.7.0.1 dev one table 100",
-            "fd00:2::/64 via fd00:1::1 dev one metric 50 mtu 1400",
-            "default via fd00:1::1 dev one",
-            "fd00:3::/64 dev one table 1000 src fd00:1::2",
-            "fd00:4::1 via fe80::1 dev one onlink proto static",
-        ] {
-            ip(&pinned.path, &format!("route add {route}"));
-        }
-        let shown = || {
-            [
-                ip(&pinned.path, "-d -4 route show table all"),
-                ip(&pinned.path, "-d -6 route show table all"),
-            ]
-        };
-        let full = shown();
-        assert_ne!(full, before);
-        let routes = netlink.routes(index).await.unwrap();
-        let stored = serde_json::to_string(&routes).unwrap();
-        assert_eq!(serde_json::from_str::<Vec<Route>>(&stored).unwrap(), routes);
-        let added: Vec<_> = routes.iter().filter(|route| !kernels.contains(route)).collect();
-        assert_eq!(added.len(), 14);
-        assert_eq!(added.iter().filter(|route| route.is_default()).count(), 3);
-
-        for route in &added {
-            netlink.remove_route(route).await.unwrap();
-            netlink.remove_route(route).await.unwrap();
-        }
-        assert_eq!(shown(), before);
-        for route in &added {
-            netlink.add_route(route).await.unwrap();
-            assert!(netlink.add_route(route).await.unwrap_err().is_exists());
-            netlink.replace_route(route).await.unwrap();
-        }
-        assert_eq!(shown(), full);
-        assert_eq!(netlink.routes(index).await.unwrap(), routes);
-    }
-
-    #[tokio::test]
-    async fn only_the_routes_of_the_link_are_read_and_all_when_asked() {
-        let (pinned, netlink, index) = with_veth().await;
-        ip(&pinned.path, "route add 10.1.0.0/16 dev one");
-        ip(&pinned.path, "route add 10.2.0.0/16 dev two");
-        ip(&pinned.path, "route add blackhole 10.3.0.0/16");
-        let of_one = netlink.routes(index).await.unwrap();
-        assert!(of_one.iter().all(|route| route.link == Some(index)), "{of_one:?}");
-        let to = |routes: &[Route], net: &str| {
-            let net: IpNet = net.parse().unwrap();
-            routes.iter().any(|route| route.destination == net)
-        };
-        assert!(to(&of_one, "10.1.0.0/16") && !to(&of_one, "10.2.0.0/16"));
-        let all = netlink.all_routes().await.unwrap();
-        assert!(["10.1.0.0/16", "10.2.0.0/16", "10.3.0.0/16"].iter().all(|net| to(&all, net)));
-        let refusing = all.iter().find(|route| route.kind == 6).unwrap().clone();
-        netlink.remove_route(&refusing).await.unwrap();
-        netlink.add_route(&refusing).await.unwrap();
-        assert_eq!(netlink.all_routes().await.unwrap(), all);
-    }
-
-    #[tokio::test]
-    async fn a_gateway_outside_the_subnet_is_reached_over_a_route_on_the_link() {
-        let (pinned, netlink, index) = with_veth().await;
-        ip(&pinned.path, "addr add 10.0.0.2/32 dev one");
-        let gateway = "169.254.1.1".parse().unwrap();
-        let default = Route::new("0.0.0.0/0".parse().unwrap(), Some(gateway), index);
-        assert!(netlink.add_route(&default).await.is_err());
-        let on_link = Route::new("169.254.1.1/32".parse().unwrap(), None, index);
-        netlink.add_route(&on_link).await.unwrap();
-        netlink.add_route(&default).await.unwrap();
-        let said = ip(&pinned.path, "route show");
-        assert_eq!(
-            said.lines().map(str::trim).collect::<Vec<_>>(),
-            ["default via 169.254.1.1 dev one", "169.254.1.1 dev one scope link"]
-        );
-        let routes = netlink.routes(index).await.unwrap();
-        assert!(routes.contains(&default) && routes.contains(&on_link), "{routes:?}");
-    }
-}
+mod tests;

@@ -107,7 +107,7 @@ impl Made {
         let mut defaults: Vec<&Route> =
             routes.filter(|route| route.is_default() && route.table == MAIN_TABLE).collect();
         defaults.sort_by_key(|route| route.metric);
-        defaults.into_iter().filter_map(|route| route.gateway).collect()
+        defaults.into_iter().filter_map(Route::first_gateway).collect()
     }
 }
 

@@ -125,7 +125,7 @@ impl Joined<'_> {
         let on_link = (left.into_iter())
             .flat_map(|snapshot| &snapshot.routes)
             .filter(|route| route.table == MAIN_TABLE && route.is_default() && is_usable(route))
-            .filter(|route| route.gateway.is_none() && !has_gateway(route))
+            .filter(|route| route.first_gateway().is_none() && !has_gateway(route))
             .map(|route| Route { link: Some(link.index), ..route.clone() });
         (over_gateway.into_iter().chain(on_link))
             .map(|route| Route { metric: BEHIND_DOCKERS, ..route })
