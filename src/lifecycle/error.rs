@@ -137,12 +137,22 @@ pub enum Error {
     },
     /// The chain made more links in the container's namespace than its interface.
     #[error(
-        "conflist {conflist:?} left a further interface {name:?} in the container's namespace, \
-         which Docker cannot carry over; use a chain that makes one interface"
+        "conflist {conflist:?} left a further interface {name:?} in the container's namespace, which cannot be \
+         carried over to a container: {reason}"
     )]
     FurtherLink {
         /// The network configuration list.
         conflist: String,
+        /// The link's name.
+        name: String,
+        /// Why it cannot.
+        reason: String,
+    },
+    /// A further link is lost.
+    #[error(
+        "the further interface {name} that the chain has made is gone: somebody removed or renamed it"
+    )]
+    FurtherGone {
         /// The link's name.
         name: String,
     },

@@ -10,7 +10,7 @@ use crate::lifecycle::error::Result;
 use crate::lifecycle::error::chain as in_words;
 use crate::lifecycle::host::forward;
 use crate::lifecycle::interface::place::Place;
-use crate::lifecycle::interface::{announce, netfilter};
+use crate::lifecycle::interface::{announce, further, netfilter};
 use crate::lifecycle::record::Attachment;
 use crate::netns;
 
@@ -135,6 +135,7 @@ impl<'l> Look<'l> {
     async fn repair(&self) -> Result<()> {
         if let Ok(found) = self.find().await? {
             found.desired(&found.dockers()).reconcile(&found.live()).await?;
+            further::bring(found.joined, &found.netlink).await?;
             let rules = found.joined.netfilter_there(&found.link);
             netfilter::put(&rules, found.joined.sandbox()).await?;
             self.driver.interfaces.align_default_route(found.joined, false).await?;

@@ -6,6 +6,7 @@ pub(crate) mod change;
 mod default_route;
 pub(crate) mod desired;
 mod fresh;
+pub(crate) mod further;
 mod interfaces;
 pub(crate) mod netfilter;
 pub(crate) mod place;

@@ -57,7 +57,7 @@ impl Interfaces {
 
 /// A handle on the namespace at `path`; none if there is no namespace, or not any more: a container may end
 /// meanwhile.
-async fn inside(path: &Path) -> Result<Option<Netlink>> {
+pub(super) async fn inside(path: &Path) -> Result<Option<Netlink>> {
     if netns::identity(path)?.is_none() {
         return Ok(None);
     }

@@ -8,8 +8,8 @@ use crate::lifecycle::host::nat::Masqueraded;
 use crate::lifecycle::interface::Interfaces;
 use crate::lifecycle::interface::change::Live;
 use crate::lifecycle::interface::desired::Desired;
-use crate::lifecycle::interface::netfilter;
 use crate::lifecycle::interface::place::Place;
+use crate::lifecycle::interface::{further, netfilter};
 use crate::lifecycle::record::Attachment;
 use crate::netlink::{Link, Netlink};
 use crate::{netns, translate};
@@ -36,6 +36,8 @@ impl Interfaces {
             }
             Place::Nowhere => Netlink::in_netns(path).await?,
         };
+        further::take_back(attachment).await?;
+        further::restore(attachment, &staging).await?;
         // Before ADD has succeeded there is nothing to put back.
         let Some(snapshot) = attachment.snapshot() else { return Ok(()) };
         let mut wanted = Cow::Borrowed(&snapshot.addresses);

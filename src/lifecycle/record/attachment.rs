@@ -12,8 +12,8 @@ use crate::cnm::{EndpointId, NetworkId, PortBinding};
 use crate::lifecycle::error::{Error, Result};
 use crate::lifecycle::record::phase::OutOfTurn;
 use crate::lifecycle::record::{
-    AttachmentId, HostSide, Joining, Left, Made, Netfilter, Phase, PhaseName, Removal, Settings,
-    Turn,
+    AttachmentId, Further, HostSide, Joining, Left, Made, Netfilter, Phase, PhaseName, Removal,
+    Settings, Turn,
 };
 use crate::netlink::Snapshot;
 use crate::translate::PORT_MAPPINGS;
@@ -187,6 +187,15 @@ impl Attachment {
             (Some(made), _) => Some(&made.snapshot),
             (_, Some((_, left))) => left.snapshot.as_ref(),
             (None, None) => None,
+        }
+    }
+
+    /// The further links that ADD made.
+    pub(crate) fn further(&self) -> &[Further] {
+        match (self.phase.made(), self.phase.deleting()) {
+            (Some(made), _) => &made.further,
+            (_, Some((_, left))) => &left.further,
+            (None, None) => &[],
         }
     }
 

@@ -109,6 +109,7 @@ impl Form1 {
                 plugins_run,
                 result: self.result,
                 snapshot,
+                further: Vec::new(),
                 settings: settings.flatten(),
                 netfilter: Netfilter::default(),
                 sandbox: self.sandbox,
@@ -122,7 +123,7 @@ impl Form1 {
         };
         form.add = match (self.result, self.interface) {
             (Some(result), Some(Interface1 { answer, told, snapshot, users, .. })) => {
-                Some(AddForm { result, answer, told, snapshot, users })
+                Some(AddForm { result, answer, told, snapshot, further: Vec::new(), users })
             }
             (None, None) => None,
             (Some(_), None) => return Err(half("what ADD answered", "the interface")),

@@ -35,7 +35,7 @@ pub(crate) use phase::{Joining, Left, Made, Phase};
 pub(crate) use records::Records;
 pub(crate) use removal::Removal;
 pub use reread::reread_record;
-pub(crate) use settings::Settings;
+pub(crate) use settings::{Further, Settings};
 pub(crate) use turn::Turn;
 pub(crate) use unseen::Unseen;
 pub(crate) use watched::Watched;

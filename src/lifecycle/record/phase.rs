@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::{HostSide, Netfilter, Removal, Settings};
+use super::{Further, HostSide, Netfilter, Removal, Settings};
 use crate::cni::AttachResult;
 use crate::cnm::EndpointInterface;
 use crate::netlink::Snapshot;
@@ -86,6 +86,8 @@ pub(crate) struct Made {
     pub(crate) told: Vec<IpNet>,
     /// The interface as it was in the staging namespace, and all that belongs to it.
     pub(crate) snapshot: Snapshot,
+    /// Further links that ADD made in that namespace.
+    pub(crate) further: Vec<Further>,
     /// Settings that the user has decided; in the container they take precedence over the chain's.
     pub(crate) users: Settings,
 }
@@ -121,6 +123,8 @@ pub(crate) struct Left {
     pub(crate) result: Option<AttachResult>,
     /// The interface as ADD left it; none if nobody has looked at it.
     pub(crate) snapshot: Option<Snapshot>,
+    /// Further links that ADD made.
+    pub(crate) further: Vec<Further>,
     /// Settings that the chain changed; none before Join.
     pub(crate) settings: Option<Settings>,
     /// Rules that the chain left in the namespace; none before Join.
@@ -154,8 +158,9 @@ impl Joining {
 
 impl Left {
     fn of(made: Made, joining: Option<Joining>) -> Self {
-        let left =
-            Self { result: Some(made.result), snapshot: Some(made.snapshot), ..Self::default() };
+        let Made { result, snapshot, further, .. } = made;
+        let (result, snapshot) = (Some(result), Some(snapshot));
+        let left = Self { result, snapshot, further, ..Self::default() };
         match joining {
             Some(Joining { settings, netfilter, sandbox, host_side, .. }) => {
                 let (settings, sandbox) = (Some(settings), Some(sandbox));

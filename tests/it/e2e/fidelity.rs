@@ -74,7 +74,7 @@ fn times_settled(log: &str) -> Vec<f64> {
 }
 
 /// Differences that Docker decides; prefixes of lines.
-const DOCKERS_OWN: [&str; 7] = [
+const DOCKERS_OWN: [&str; 8] = [
     // The driver's exemption from the policy that Docker gives FORWARD.
     EXEMPTION,
     // Docker lets every process of a container bind low ports and send pings.
@@ -85,6 +85,7 @@ const DOCKERS_OWN: [&str; 7] = [
     "sysctl ipv6/conf/all/disable_ipv6 ",
     "sysctl ipv6/conf/default/disable_ipv6 ",
     IPV6_OFF,
+    "sysctl ipv6/conf/side0/disable_ipv6 ",
     // The default route of the main table is Docker's: `sbr` would remove it.
     r#"route {"type":"unicast","dst":"default","gateway":"10.210.0.1","dev":"eth0","table":"main""#,
 ];
@@ -115,6 +116,8 @@ fn rows() -> Vec<Row> {
     let dual = json!({"type": "host-local",
         "ranges": [[{"subnet": "10.210.0.0/24"}], [{"subnet": "fd00:d2::/64"}]],
         "routes": [{"dst": "0.0.0.0/0"}, {"dst": "::/0"}, {"dst": "10.96.0.0/12"}]});
+    let alone = json!({"type": "host-local", "ranges": [[{"subnet": "fd00:d2::/64"}]],
+                       "routes": [{"dst": "::/0"}]});
     let twice = json!({"type": "host-local",
         "ranges": [[{"subnet": "10.210.0.0/24"}], [{"subnet": "10.211.0.0/24"}],
                    [{"subnet": "fd00:d2::/64"}], [{"subnet": "fd00:d3::/64"}]],
@@ -134,6 +137,7 @@ fn rows() -> Vec<Row> {
     vec![
         row("bridge, one range", json!([bridge(&single)])),
         row("bridge, dual stack", json!([bridge(&dual)])),
+        row("bridge, IPv6 alone", json!([bridge(&alone)])),
         row("bridge, two ranges a family", json!([plain(&twice)])),
         row("bridge, static", json!([bridge(&fixed)])),
         row("ptp, one range", json!([{"type": "ptp", "ipMasq": true, "ipam": single}])),
@@ -144,8 +148,8 @@ fn rows() -> Vec<Row> {
         row("bridge, tuning", json!([bridge(&dual), tuning])),
         row("bridge, sbr", json!([bridge(&single), {"type": "sbr"}])),
         row(
-            "bridge, rules inside",
-            json!([bridge(&single), {"type": "guard", "blocked": "10.210.0.1"}]),
+            "bridge, rules and a link inside",
+            json!([bridge(&single), {"type": "guard", "blocked": "10.210.0.1", "link": "side0"}]),
         ),
         row(
             "bridge, portmap, bandwidth, firewall",
@@ -437,16 +441,20 @@ fn network(host: &Host, netns: &str) -> BTreeSet<String> {
     let mut lines = BTreeSet::new();
     let mut replaced = Vec::new();
     let mut addresses = Vec::new();
-    for link in json("ip -d -j address show dev eth0") {
+    for link in json("ip -d -j address") {
+        let name = text(&link, "ifname");
+        if name != "eth0" && name != "side0" {
+            continue;
+        }
         replaced.push((text(&link, "address"), "MAC".to_owned()));
         for (position, address) in link["addr_info"].as_array().unwrap().iter().enumerate() {
-            let name = if address["scope"] == "link" {
+            let alias = if address["scope"] == "link" {
                 "LINKLOCAL".into()
             } else {
                 format!("IP{position}")
             };
-            addresses.push((text(address, "local"), name.clone()));
-            replaced.push((text(address, "local"), name));
+            addresses.push((text(address, "local"), alias.clone()));
+            replaced.push((text(address, "local"), alias));
         }
         let attributes = [
             "mtu",
@@ -463,9 +471,9 @@ fn network(host: &Host, netns: &str) -> BTreeSet<String> {
             "num_tx_queues",
         ];
         for attribute in attributes {
-            lines.insert(format!("link {attribute} {}", link[attribute]));
+            lines.insert(format!("link {name} {attribute} {}", link[attribute]));
         }
-        lines.insert(format!("link kind {}", link["linkinfo"]["info_kind"]));
+        lines.insert(format!("link {name} kind {}", link["linkinfo"]["info_kind"]));
         for address in link["addr_info"].as_array().unwrap() {
             let mut address = address.clone();
             // The lifetime is unlimited; and how an address was added does not matter.
@@ -473,7 +481,7 @@ fn network(host: &Host, netns: &str) -> BTreeSet<String> {
             {
                 address.as_object_mut().unwrap().remove(key);
             }
-            lines.insert(format!("address {address}"));
+            lines.insert(format!("address {name} {address}"));
         }
     }
     for family in ["-4", "-6"] {

@@ -1,4 +1,5 @@
-//! Rules that a chain writes inside of the container's namespace: they hold in the container.
+//! What a chain makes inside of the container's namespace beside the interface: rules of netfilter, which hold in
+//! the container, a further link, and a route over several gateways.
 
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ fn guarded(name: &str, subnet: &str) -> String {
         r#"{{"cniVersion": "1.0.0", "name": "{name}", "plugins": [
             {{"type": "bridge", "bridge": "{name}0", "isDefaultGateway": true, "ipMasq": true,
               "ipam": {{"type": "host-local", "ranges": [[{{"subnet": "{subnet}.0/24"}}]]}}}},
-            {{"type": "guard", "blocked": "{subnet}.1"}}]}}"#
+            {{"type": "guard", "blocked": "{subnet}.1", "link": "{name}-side"}}]}}"#
     )
 }
 
@@ -43,7 +44,7 @@ fn scene(host: &Host) {
     of_one_network_stay_when_another_leaves(host);
     without_nft_no_container_starts(host);
 
-    // DEL finds them even if its namespace has to be made anew.
+    // DEL finds all of it, even if its namespace has to be made anew.
     let orphans = || host.exec(&["cnm-cni", "orphans", "--format", "json"]);
     assert!(within(Duration::from_secs(10), || orphans().trim() == "[]"), "{}", orphans());
     host.exec(&["rm", "-f", "/run/guard.del"]);
@@ -53,7 +54,8 @@ fn scene(host: &Host) {
     let found = || host.try_exec(&["cat", "/run/guard.del"]).unwrap_or_default();
     let all = || {
         let found = found();
-        ["iifname \"cni", "-A OUTPUT -o cni", "-d 224.0.0.0/4"].iter().all(|it| found.contains(it))
+        let says = ["iifname \"cni", "-A OUTPUT -o cni", "-d 224.0.0.0/4", "172.99.0.2/30"];
+        says.iter().all(|it| found.contains(it))
     };
     assert!(within(Duration::from_secs(10), all), "DEL found {}", found());
     host.remove(&["bob"], &["web"]);
@@ -82,6 +84,13 @@ fn are_in_force(host: &Host) {
     host.ping("alice", "bob").unwrap();
     let dropped = inside(host, "alice", "nft list counter inet guard kept-out");
     assert!(!dropped.contains("packets 0 "), "{dropped}");
+    let network = inside(host, "alice", "ip address show dev web-side; ip route");
+    let wanted = [
+        "172.99.0.2/30",
+        "198.18.99.0/24 via 172.99.0.1 dev web-side",
+        "10.99.0.8 dev eth0 weight 2",
+    ];
+    assert!(wanted.iter().all(|it| network.contains(it)), "{network}");
     let policy = inside(host, "alice", "ip6tables-legacy -S FORWARD");
     assert!(policy.starts_with("-P FORWARD DROP"), "{policy}");
     assert_eq!(inside(host, "alice", "iptables-nft -S | grep -c GUARD").trim(), "3");
@@ -120,7 +129,9 @@ fn of_one_network_stay_when_another_leaves(host: &Host) {
     let both = inside(host, "alice", all);
     assert!(both.contains("iifname \"eth1\" jump web") && both.contains("10.98.0.1"), "{both}");
     host.exec(&["cnm-cni", "check", "alice"]);
+    assert!(inside(host, "alice", "ip -o link").contains("more-side"));
     host.docker(&["network", "disconnect", "more", "alice"]);
+    assert!(!inside(host, "alice", "ip -o link").contains("more-side"));
     let after = inside(host, "alice", all);
     // A set stays as long as its table.
     let without_sets = |rules: &str| {

@@ -6,6 +6,7 @@ mod built_in;
 mod check;
 mod collect;
 mod detach;
+mod further;
 mod host;
 mod inventory;
 mod netfilter;

@@ -528,17 +528,6 @@ fn what_a_container_did_to_its_interface_does_not_disturb_del() {
     });
 }
 
-#[test]
-fn a_further_interface_cannot_be_carried_over() {
-    alone(async {
-        let add = "ip link add second type veth peer name third";
-        let bench = Bench::with(json!([scripted(json!({"commands": [add]}))])).await;
-        let error = bench.create_endpoint("e1").await.unwrap_err().to_string();
-        assert!(error.contains("further interface"), "{error}");
-        bench.assert_nothing_is_left();
-    });
-}
-
 /// Compares line by line, so that a difference can be read.
 #[track_caller]
 fn pretty(actual: &str, wanted: &str) {

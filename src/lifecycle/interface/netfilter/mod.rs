@@ -11,7 +11,7 @@ mod xtables;
 
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::lifecycle::error::{Error, Result};
 use crate::lifecycle::record::Netfilter;
@@ -30,8 +30,7 @@ const OF_IPTABLES: [&str; 5] = ["filter", "nat", "mangle", "raw", "security"];
 /// There are rules, and the program that lists them fails, or is not installed.
 pub(crate) async fn read(netns: &Path) -> Result<Netfilter> {
     let nft = async { Ok(nft_tables(netns).await?) };
-    let (nft, v4, v6) =
-        tokio::try_join!(nft, legacy(netns, "ip_tables_names"), legacy(netns, "ip6_tables_names"))?;
+    let (nft, [v4, v6]) = tokio::try_join!(nft, legacy(netns))?;
     let mut nft: Vec<String> = nft.iter().map(|it| format!("{} {}", it.family, it.name)).collect();
     let mut parts = Vec::new();
     for program in Program::ALL {
@@ -213,14 +212,16 @@ fn has_iptables_rules(table: &Table) -> bool {
     rules.any(|rule| rule.contains("xt match ") || rule.contains("xt target "))
 }
 
-/// The tables of the old variant of `iptables`: the kernel has a file with their names.
-async fn legacy(netns: &Path, file: &'static str) -> Result<Vec<String>> {
-    let path = PathBuf::from("/proc/thread-self/net").join(file);
-    let read = {
-        let path = path.clone();
-        netns::run_in(netns, move || fs::read_to_string(path)).await?
-    };
-    match read {
+/// The tables of the old variant of `iptables`, and of `ip6tables`: the kernel has a file with their names.
+async fn legacy(netns: &Path) -> Result<[Vec<String>; 2]> {
+    let read = || ["ip_tables_names", "ip6_tables_names"].map(names);
+    let [v4, v6] = netns::run_in(netns, read).await?;
+    Ok([v4?, v6?])
+}
+
+fn names(file: &str) -> Result<Vec<String>> {
+    let path = Path::new("/proc/thread-self/net").join(file);
+    match fs::read_to_string(&path) {
         Ok(names) => Ok(names.lines().map(str::to_owned).collect()),
         // The kernel does not know them, or not yet.
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
