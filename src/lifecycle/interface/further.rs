@@ -5,8 +5,7 @@
 
 use super::change::Live;
 use super::desired::{Desired, has_ipv6};
-use super::place::inside;
-use super::staging::stage;
+use super::place::{inside, stage};
 use crate::lifecycle::error::{Error, Result};
 use crate::lifecycle::record::{Attachment, Further, Joined, Settings};
 use crate::netlink::{Link, Netlink};

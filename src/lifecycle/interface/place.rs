@@ -55,6 +55,14 @@ impl Interfaces {
     }
 }
 
+/// Makes the staging namespace, unless it exists.
+pub(crate) async fn stage(path: &Path) -> Result<()> {
+    if netns::identity(path)?.is_none() {
+        netns::create(path).await?;
+    }
+    Ok(())
+}
+
 /// A handle on the namespace at `path`; none if there is no namespace, or not any more: a container may end
 /// meanwhile.
 pub(super) async fn inside(path: &Path) -> Result<Option<Netlink>> {

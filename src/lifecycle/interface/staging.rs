@@ -1,14 +1,13 @@
 //! The staging namespace: ADD and DEL run on it, and find the interface there.
 
 use std::borrow::Cow;
-use std::path::Path;
 
 use crate::lifecycle::error::{Error, Result};
 use crate::lifecycle::host::nat::Masqueraded;
 use crate::lifecycle::interface::Interfaces;
 use crate::lifecycle::interface::change::Live;
 use crate::lifecycle::interface::desired::Desired;
-use crate::lifecycle::interface::place::Place;
+use crate::lifecycle::interface::place::{Place, stage};
 use crate::lifecycle::interface::{further, netfilter};
 use crate::lifecycle::record::Attachment;
 use crate::netlink::{Link, Netlink};
@@ -70,14 +69,6 @@ impl Interfaces {
             None => Ok(()),
         }
     }
-}
-
-/// Makes the staging namespace, unless it exists.
-pub(crate) async fn stage(path: &Path) -> Result<()> {
-    if netns::identity(path)?.is_none() {
-        netns::create(path).await?;
-    }
-    Ok(())
 }
 
 /// Moves the interface from the container's namespace into staging, under its CNI name.

@@ -10,7 +10,7 @@ use rtnetlink::packet_route::route::{
 };
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 
-use super::{Attribute, NextHop, Route};
+use super::form::{Attribute, NextHop, Route};
 use crate::netlink::family_of;
 
 /// `RTAX_MTU` as a bit of `RTAX_LOCK`: path MTU discovery may not lower it.

@@ -1,3 +1,5 @@
+use ipnet::IpNet;
+
 use super::*;
 use crate::netlink::tests::{ip, reachable, with_veth};
 

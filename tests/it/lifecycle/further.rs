@@ -56,13 +56,13 @@ fn further_links_come_along_and_go_back_before_del() {
             match docker_is_28 {
                 true => {
                     bench.enter("e1").await;
+                    // As Docker may, where it knows no IPv6 address.
+                    inside("sysctl -q -w net.ipv6.conf.default.disable_ipv6=1");
                     bench.program("e1").await.unwrap();
                 }
                 false => {
                     let name = bench.join("e1", SANDBOX).await.unwrap().interface_name.src_name;
                     make_sandbox();
-                    // As Docker before version 26 does where it knows no IPv6 address.
-                    inside("sysctl -q -w net.ipv6.conf.default.disable_ipv6=1");
                     as_docker_moves_it(&name);
                     let record = || std::fs::read_to_string(&bench.records()[0]).unwrap();
                     until(|| record().contains("Settled")).await;
