@@ -116,8 +116,6 @@ fn rows() -> Vec<Row> {
     let dual = json!({"type": "host-local",
         "ranges": [[{"subnet": "10.210.0.0/24"}], [{"subnet": "fd00:d2::/64"}]],
         "routes": [{"dst": "0.0.0.0/0"}, {"dst": "::/0"}, {"dst": "10.96.0.0/12"}]});
-    let alone = json!({"type": "host-local", "ranges": [[{"subnet": "fd00:d2::/64"}]],
-                       "routes": [{"dst": "::/0"}]});
     let twice = json!({"type": "host-local",
         "ranges": [[{"subnet": "10.210.0.0/24"}], [{"subnet": "10.211.0.0/24"}],
                    [{"subnet": "fd00:d2::/64"}], [{"subnet": "fd00:d3::/64"}]],
@@ -137,7 +135,6 @@ fn rows() -> Vec<Row> {
     vec![
         row("bridge, one range", json!([bridge(&single)])),
         row("bridge, dual stack", json!([bridge(&dual)])),
-        row("bridge, IPv6 alone", json!([bridge(&alone)])),
         row("bridge, two ranges a family", json!([plain(&twice)])),
         row("bridge, static", json!([bridge(&fixed)])),
         row("ptp, one range", json!([{"type": "ptp", "ipMasq": true, "ipam": single}])),
