@@ -35,7 +35,7 @@
 //! | `journal` | `cnm`, `plain`, `trust` |
 //! | `flock` | `trust` |
 //! | `cni` | `process`, `durable`, `trust`, `plain`, `nearest`, `crash` |
-//! | `process` | `trust`, `plain`, `crash` |
+//! | `process` | `netns`, `trust`, `plain`, `crash` |
 //! | `netns` | `mounts`, `crash` |
 //! | `cnm` | `nearest` |
 //! | `blocking`, `durable`, `http`, `mounts`, `nearest`, `trust`, `plain`, `crash` (which is nothing in a release) | nobody |

@@ -163,12 +163,22 @@ pub enum Error {
     },
     /// The chain made more links in the container's namespace than its interface.
     #[error(
-        "conflist {conflist:?} left a further interface {name:?} in the container's namespace, \
-         which Docker cannot carry over; use a chain that makes one interface"
+        "conflist {conflist:?} left a further interface {name:?} in the container's namespace, which cannot be \
+         carried over to a container: {reason}"
     )]
     FurtherLink {
         /// The network configuration list.
         conflist: String,
+        /// The link's name.
+        name: String,
+        /// Why it cannot.
+        reason: String,
+    },
+    /// A further link is lost.
+    #[error(
+        "the further interface {name} that the chain has made is gone: somebody removed or renamed it"
+    )]
+    FurtherGone {
         /// The link's name.
         name: String,
     },
@@ -285,6 +295,29 @@ pub enum Error {
         /// Its message.
         reason: String,
     },
+    /// Rules that the chain left in its namespace cannot be read, or not be put back.
+    #[error("cannot {operation}: {program}: {reason}")]
+    Netfilter {
+        /// What was tried.
+        operation: &'static str,
+        /// What was run for it.
+        program: &'static str,
+        /// Its message.
+        reason: String,
+    },
+    /// The program that would carry rules over is not installed.
+    #[error(
+        "the plugins left rules in the container's namespace, table {table}, and this host has no {program} \
+         to carry them over to the container; install the package {package}"
+    )]
+    NoNetfilterProgram {
+        /// One of the tables.
+        table: String,
+        /// The program.
+        program: &'static str,
+        /// Which package has it.
+        package: &'static str,
+    },
     /// A part of the host's state cannot be read, and so not be judged.
     #[error("cannot look at {}: {source}", path.display())]
     Unseen {
@@ -345,6 +378,7 @@ impl Error {
             | Self::Untrusted(_)
             | Self::TooSlow { .. }
             | Self::NoLease { .. }
+            | Self::NoNetfilterProgram { .. }
             | Self::FurtherLink { .. } => false,
             other => other.plugins_run() != Some(0),
         }

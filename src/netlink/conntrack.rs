@@ -1,19 +1,13 @@
-//! The kernel's list of connections (ctnetlink, linux/netfilter/nfnetlink_conntrack.h).
-//!
-//! rtnetlink knows nothing of it. One verb on it is needed, and so few of its words that they are
-//! written here, over a plain socket of the library below rtnetlink. Numbers in attributes are in network byte order; those in headers are the machine's.
+//! The kernel's list of connections (ctnetlink, linux/netfilter/nfnetlink_conntrack.h): one verb on it.
 
-use std::io;
 use std::net::IpAddr;
 
-use nix::errno::Errno;
-use nix::libc::MSG_DONTWAIT;
 use rtnetlink::packet_core::{
-    NLA_F_NESTED, NLA_TYPE_MASK, NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR,
+    NLA_F_NESTED, NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR,
 };
-use rtnetlink::sys::protocols::NETLINK_NETFILTER;
-use rtnetlink::sys::{Socket, SocketAddr};
+use rtnetlink::sys::Socket;
 
+use super::nfnetlink::{HEADERS, acknowledged, attribute, datagram, find, message, messages, open};
 use super::{Error, Failure, HOST};
 
 /// `NFNL_SUBSYS_CTNETLINK`, in the upper byte of a message's type.
@@ -31,10 +25,6 @@ const CTA_IP_V4_SRC: u16 = 1;
 const CTA_IP_V6_SRC: u16 = 3;
 const CTA_PROTO_NUM: u16 = 1;
 
-/// The headers before the attributes: `nlmsghdr`, and `nfgenmsg` behind it.
-const NLMSGHDR: usize = 16;
-const HEADERS: usize = NLMSGHDR + 4;
-
 const UDP: u8 = 17;
 
 /// Forgets every UDP flow that is answered from one of these addresses, in this process's
@@ -42,9 +32,7 @@ const UDP: u8 = 17;
 pub async fn forget_udp_to(addresses: Vec<IpAddr>) -> Result<usize, Error> {
     let object = format!("UDP flows to {addresses:?}");
     let work = tokio::task::spawn_blocking(move || {
-        let mut socket = Socket::new(NETLINK_NETFILTER)?;
-        socket.bind_auto()?;
-        socket.connect(&SocketAddr::new(0, 0))?;
+        let socket = open()?;
         let mut flows = Vec::new();
         for (family, ours) in [
             (nix::libc::AF_INET as u8, addresses.iter().any(IpAddr::is_ipv4)),
@@ -98,7 +86,7 @@ fn udp_flow(message: &[u8], family: u8, to: &[IpAddr]) -> Option<Flow> {
     if protocol != UDP || !to.contains(&source) {
         return None;
     }
-    let mut name = attribute(CTA_TUPLE_ORIG, find(attributes, CTA_TUPLE_ORIG)?);
+    let mut name = attribute(CTA_TUPLE_ORIG | NLA_F_NESTED, find(attributes, CTA_TUPLE_ORIG)?);
     if let Some(zone) = find(attributes, CTA_ZONE) {
         name.extend(attribute(CTA_ZONE, zone));
     }
@@ -124,69 +112,4 @@ fn forget(socket: &Socket, flow: &Flow) -> Result<(), Failure> {
         }
     }
     Ok(())
-}
-
-/// The error number in an acknowledgement. What has gone meanwhile is forgotten as well.
-fn acknowledged(message: &[u8]) -> Result<(), Failure> {
-    let code = message.get(NLMSGHDR..).and_then(|rest| rest.first_chunk().copied());
-    match code.map(i32::from_ne_bytes) {
-        Some(0) => Ok(()),
-        Some(code) if Errno::from_raw(-code) == Errno::ENOENT => Ok(()),
-        Some(code) => Err(Failure::Refused { errno: Errno::from_raw(-code), reason: None }),
-        None => Err(Failure::NoAnswer),
-    }
-}
-
-fn datagram(socket: &Socket) -> Result<Vec<u8>, Failure> {
-    let mut buffer = Vec::with_capacity(32 * 1024);
-    match socket.recv(&mut buffer, MSG_DONTWAIT) {
-        Ok(_) => Ok(buffer),
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(Failure::NoAnswer),
-        Err(error) => Err(error.into()),
-    }
-}
-
-/// The messages of a datagram, each with its type, whole.
-fn messages(mut datagram: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
-    std::iter::from_fn(move || {
-        let length = u32::from_ne_bytes(*datagram.first_chunk()?) as usize;
-        let kind = u16::from_ne_bytes(*datagram.get(4..)?.first_chunk()?);
-        let message = datagram.get(..length).filter(|message| message.len() >= NLMSGHDR)?;
-        datagram = datagram.get(length.next_multiple_of(4)..).unwrap_or_default();
-        Some((kind, message))
-    })
-}
-
-fn find(mut attributes: &[u8], kind: u16) -> Option<&[u8]> {
-    loop {
-        let length = usize::from(u16::from_ne_bytes(*attributes.first_chunk()?));
-        let found = u16::from_ne_bytes(*attributes.get(2..)?.first_chunk()?) & NLA_TYPE_MASK;
-        let value = attributes.get(4..length)?;
-        if found == kind {
-            return Some(value);
-        }
-        attributes = attributes.get(length.next_multiple_of(4)..)?;
-    }
-}
-
-fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
-    let mark = if kind == CTA_TUPLE_ORIG { NLA_F_NESTED } else { 0 };
-    // The values are the kernel's own, and so no longer than an attribute can be.
-    let length = (value.len() + 4) as u16;
-    let mut bytes = [length.to_ne_bytes(), (kind | mark).to_ne_bytes()].concat();
-    bytes.extend(value);
-    bytes.resize(bytes.len().next_multiple_of(4), 0);
-    bytes
-}
-
-fn message(kind: u16, flags: u16, family: u8, attributes: &[u8]) -> Vec<u8> {
-    let length = (HEADERS + attributes.len()) as u32;
-    let mut bytes = length.to_ne_bytes().to_vec();
-    bytes.extend(kind.to_ne_bytes());
-    bytes.extend(flags.to_ne_bytes());
-    // Sequence number and port: one request at a time is under way on the socket.
-    bytes.extend([0; 8]);
-    bytes.extend([family, 0, 0, 0]);
-    bytes.extend(attributes);
-    bytes
 }

@@ -24,6 +24,8 @@ mod events;
 mod link;
 mod mac;
 mod neighbour;
+mod nfnetlink;
+mod nftables;
 mod route;
 mod rule;
 mod session;
@@ -37,7 +39,8 @@ pub use events::Events;
 pub use link::Link;
 pub use mac::{InvalidMac, Mac};
 pub use neighbour::Neighbour;
-pub use route::{MAIN_TABLE, Route};
+pub use nftables::{NftTable, nft_tables};
+pub use route::{Attribute, MAIN_TABLE, NextHop, Route};
 pub use rule::{Family, Rule, RuleDetail};
 pub use snapshot::Snapshot;
 

@@ -5,7 +5,7 @@
 use std::env;
 use std::ffi::OsString;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::time::Duration;
 
@@ -59,7 +59,20 @@ pub(crate) async fn run(
     arguments: &[&str],
     stdin: &[u8],
 ) -> Result<Option<Vec<u8>>, Failed> {
-    run_within(DEADLINE, name, arguments, stdin).await
+    run_within(DEADLINE, None, name, arguments, stdin).await
+}
+
+/// The same in the network namespace at `netns`.
+///
+/// # Errors
+/// There is no such namespace, or as [`run`].
+pub(crate) async fn run_in(
+    netns: &Path,
+    name: &str,
+    arguments: &[&str],
+    stdin: &[u8],
+) -> Result<Option<Vec<u8>>, Failed> {
+    run_within(DEADLINE, Some(netns), name, arguments, stdin).await
 }
 
 /// Whether the host has a program of that name.
@@ -77,6 +90,7 @@ fn path() -> OsString {
 /// As [`run`].
 pub(crate) async fn run_within(
     deadline: Duration,
+    netns: Option<&Path>,
     name: &str,
     arguments: &[&str],
     stdin: &[u8],
@@ -93,6 +107,7 @@ pub(crate) async fn run_within(
         stdin,
         deadline,
         max_stdout: MAX_STDOUT,
+        netns,
     };
     let run = process.run().await;
     match run.outcome {
@@ -124,9 +139,11 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
+    use crate::netns;
+    use crate::netns::tests::Pinned;
 
     async fn shell(script: &str, stdin: &str) -> Result<Option<Vec<u8>>, Failed> {
-        run_within(Duration::from_millis(500), "sh", &["-c", script], stdin.as_bytes()).await
+        run_within(Duration::from_millis(500), None, "sh", &["-c", script], stdin.as_bytes()).await
     }
 
     #[tokio::test]
@@ -136,6 +153,22 @@ mod tests {
         let error = shell("echo 'no chain' >&2; exit 3", "").await.unwrap_err();
         assert_eq!(error.to_string(), "no chain");
         assert!(matches!(error, Failed::Exit { status, .. } if status.code() == Some(3)));
+    }
+
+    #[tokio::test]
+    async fn it_runs_in_the_namespace_that_is_named_and_this_process_stays_in_its_own() {
+        let pinned = Pinned::new().await;
+        let seen = async |netns: Option<&Path>| {
+            let arguments = ["-c", "readlink /proc/self/ns/net"];
+            run_within(DEADLINE, netns, "sh", &arguments, b"").await.unwrap().unwrap()
+        };
+        let ours = std::fs::read_link("/proc/self/ns/net").unwrap();
+        let there = netns::identity(&pinned.path).unwrap().unwrap().ino;
+        let named = format!("net:[{there}]\n");
+        assert_eq!(seen(Some(&pinned.path)).await, named.as_bytes());
+        assert_eq!(seen(None).await, format!("{}\n", ours.display()).as_bytes());
+        let error = run_in(Path::new("/nowhere"), "sh", &[], b"").await.unwrap_err();
+        assert!(error.to_string().contains("no network namespace at /nowhere"), "{error}");
     }
 
     #[tokio::test]
@@ -169,7 +202,7 @@ mod tests {
     #[tokio::test]
     async fn one_that_writes_without_end_is_killed() {
         let deadline = Duration::from_secs(60);
-        let error = run_within(deadline, "cat", &["/dev/zero"], b"").await.unwrap_err();
+        let error = run_within(deadline, None, "cat", &["/dev/zero"], b"").await.unwrap_err();
         assert!(matches!(error, Failed::TooMuchOutput), "{error}");
     }
 

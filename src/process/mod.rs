@@ -18,9 +18,10 @@ use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStdin, Command};
+use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use crate::crash;
+use crate::{crash, netns};
 
 #[allow(dead_code, reason = "the commit that runs iptables by it takes this line away")]
 pub(crate) mod host;
@@ -59,6 +60,8 @@ pub(crate) struct Process<'a> {
     pub(crate) deadline: Duration,
     /// How many bytes it may write to standard output.
     pub(crate) max_stdout: usize,
+    /// Path of the network namespace that it runs in; none for that of this process.
+    pub(crate) netns: Option<&'a Path>,
 }
 
 /// What came of it.
@@ -99,6 +102,32 @@ impl Process<'_> {
 
     /// Starts it. An executable that is just being replaced is busy for a moment.
     async fn start(&self) -> io::Result<Child> {
+        let mut pause = BUSY_PAUSE;
+        for _ in 1..BUSY_TRIES {
+            match self.spawn().await {
+                Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy => {
+                    sleep(pause).await;
+                    pause *= 2;
+                }
+                started => return started,
+            }
+        }
+        self.spawn().await
+    }
+
+    /// A child begins in the network namespace of the thread that starts it.
+    async fn spawn(&self) -> io::Result<Child> {
+        let mut command = self.command();
+        let Some(netns) = self.netns else { return command.spawn() };
+        let runtime = Handle::current();
+        let spawned = netns::run_in(netns, move || {
+            let _here = runtime.enter();
+            command.spawn()
+        });
+        spawned.await.map_err(io::Error::other)?
+    }
+
+    fn command(&self) -> Command {
         let mut command = Command::new(self.file);
         command
             .arg0(self.program)
@@ -111,17 +140,7 @@ impl Process<'_> {
             .process_group(0)
             // Makes tokio reap what is dropped; the group is killed by `Group`.
             .kill_on_drop(true);
-        let mut pause = BUSY_PAUSE;
-        for _ in 1..BUSY_TRIES {
-            match command.spawn() {
-                Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy => {
-                    sleep(pause).await;
-                    pause *= 2;
-                }
-                started => return started,
-            }
-        }
-        command.spawn()
+        command
     }
 
     async fn attend(
@@ -289,6 +308,7 @@ mod tests {
             stdin: b"go\n",
             deadline: Duration::from_secs(10),
             max_stdout: 100,
+            netns: None,
         };
         let run = process.run().await;
         fs::write("/proc/self/oom_score_adj", before).unwrap();

@@ -32,7 +32,8 @@ pub fn carries_over(list: &NetworkConfigList) -> Result<(), Refusal> {
             ))
         } else if plugin.plugin_type() == "vrf" {
             Some((
-                "plugin \"vrf\" makes a second interface, and Docker moves one".to_owned(),
+                "plugin \"vrf\" makes a device that the kernel does not move to another network namespace"
+                    .to_owned(),
                 "use a routing table of its own, as plugin \"sbr\" makes it",
             ))
         } else {

@@ -162,6 +162,7 @@ impl Plugins {
             stdin: call.stdin,
             deadline: self.limits.deadline(call.verb),
             max_stdout: self.limits.output,
+            netns: None,
         };
         // The semaphore is never closed, so a turn always comes.
         let _turn = self.turns.acquire().await.ok();

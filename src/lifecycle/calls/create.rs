@@ -327,7 +327,8 @@ impl Driver {
     ) -> Result<Made> {
         let staging = Netlink::in_netns(&attachment.staging).await?;
         let link = self.made_as_wanted(attachment, &staging, wanted).await?;
-        let snapshot = self.interfaces.snapshot(attachment, &staging, link, fresh).await?;
+        let (snapshot, further) =
+            self.interfaces.snapshot(attachment, &staging, link, fresh).await?;
         let answer = translate::endpoint_interface(
             &attachment.list,
             wanted.interface,
@@ -338,7 +339,7 @@ impl Driver {
         )?;
         let told = wanted.interface.addresses().chain(answer.addresses()).collect();
         let users = Settings { link: wanted.sysctls.clone(), ..Settings::default() };
-        Ok(Made { result, answer, told, snapshot, users })
+        Ok(Made { result, answer, told, snapshot, further, users })
     }
 
     /// Finds the interface that ADD made, and makes sure that it is as Docker decided. Setting MAC or MTU

@@ -9,6 +9,7 @@ use crate::lifecycle::driver::Driver;
 use crate::lifecycle::error::{Error, Result, chain};
 use crate::lifecycle::history::Asked;
 use crate::lifecycle::host::side;
+use crate::lifecycle::interface::netfilter;
 use crate::lifecycle::interface::place::Place;
 use crate::lifecycle::record::{Attachment, Joined, Joining, Made, PhaseName};
 use crate::netns;
@@ -112,8 +113,17 @@ impl Driver {
                     false => Ok(None),
                 }
             };
-            let (side, settings) = tokio::join!(side, settings);
+            let rules = async {
+                match first {
+                    true => netfilter::read(&attachment.staging).await.map(Some),
+                    false => Ok(None),
+                }
+            };
+            let (side, settings, rules) = tokio::join!(side, settings, rules);
             joining.host_side = side;
+            if let Some(rules) = rules? {
+                joining.netfilter = rules;
+            }
             if let Some(settings) = settings? {
                 joining.settings = settings;
             }

@@ -146,7 +146,7 @@ impl Driver {
         if let Some(joined) = attachment.joined()
             && let Err(error) = self.interfaces.unsettle(joined).await
         {
-            tracing::warn!(error = chain(&error), "rules may be left in the container");
+            tracing::warn!(error = chain(&error), "rules or links may be left in the container");
         }
         self.publisher.forget_published_elsewhere(attachment).await;
     }

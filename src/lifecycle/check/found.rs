@@ -11,6 +11,7 @@ use crate::cnm::JoinResponse;
 use crate::lifecycle::error::Result;
 use crate::lifecycle::interface::change::Live;
 use crate::lifecycle::interface::desired::Desired;
+use crate::lifecycle::interface::{further, netfilter};
 use crate::lifecycle::record::{Joined, Settings};
 use crate::netlink::{Link, Netlink, Route, Snapshot};
 use crate::sysctl::{self, Scope};
@@ -33,7 +34,16 @@ impl Found<'_> {
     pub(super) async fn differences(&self) -> Result<Vec<String>> {
         let changes = self.desired(&self.dockers()).differences(&self.live()).await?;
         let words: Vec<String> = changes.iter().map(ToString::to_string).collect();
-        Ok(words.iter().flat_map(|words| words.lines()).map(str::to_owned).collect())
+        let (netfilter, path) = (self.joined.netfilter_there(&self.link), self.joined.sandbox());
+        let rules = netfilter::differences(&netfilter, path).await?;
+        let further = further::differences(self.joined, &self.netlink).await?;
+        Ok(words
+            .iter()
+            .chain(&rules)
+            .chain(&further)
+            .flat_map(|words| words.lines())
+            .map(str::to_owned)
+            .collect())
     }
 
     pub(super) fn live(&self) -> Live<'_> {

@@ -7,7 +7,7 @@ use crate::cni::NetworkConfigList;
 use crate::lifecycle::driver::Driver;
 use crate::lifecycle::error::Result;
 use crate::lifecycle::garbage::remains::Remains;
-use crate::lifecycle::interface::staging;
+use crate::lifecycle::interface::{place, staging};
 use crate::lifecycle::record::{Attachment, AttachmentId, Left, Phase, Turn};
 use crate::netlink::{Address, Netlink, Snapshot};
 use crate::translate::PORT_MAPPINGS;
@@ -66,7 +66,7 @@ impl Driver {
     ) -> Result<Snapshot> {
         let staging = self.interfaces.staging(id);
         let if_name = id.if_name();
-        staging::stage(&staging).await?;
+        place::stage(&staging).await?;
         if let Some(link) = self.interfaces.aside.link(&if_name).await? {
             self.interfaces.aside.move_to(link.index, &netns::open(&staging)?).await?;
         }

@@ -4,34 +4,41 @@ use crate::lifecycle::error::{Error, Result};
 use crate::lifecycle::host::kernels::forget_the_kernels;
 use crate::lifecycle::interface::Interfaces;
 use crate::lifecycle::interface::fresh::Fresh;
-use crate::lifecycle::record::{Attachment, Made, Settings};
-use crate::netlink::{Netlink, Snapshot};
+use crate::lifecycle::record::{Attachment, Further, Made, Settings};
+use crate::netlink::{Link, Netlink, Snapshot};
 use crate::sysctl;
 use crate::sysctl::{Scope, Sysctls};
 
 impl Interfaces {
     /// Reads by netlink what ADD left in the staging namespace, without what the kernel puts into every
-    /// namespace.
+    /// namespace: the interface, and further links.
     ///
     /// # Errors
-    /// The chain left another link there, which Docker cannot take.
+    /// The chain left a further link there that cannot be carried over.
     pub(crate) async fn snapshot(
         &self,
         attachment: &Attachment,
         staging: &Netlink,
         index: u32,
         fresh: &Fresh,
-    ) -> Result<Snapshot> {
+    ) -> Result<(Snapshot, Vec<Further>)> {
         let mut snapshot = staging.snapshot(index).await?;
-        let further = snapshot.further_links.iter().map(|link| &link.name);
-        if let Some(name) = further.into_iter().find(|name| !fresh.links.contains(name)) {
-            return Err(Error::FurtherLink {
-                conflist: attachment.list.name().to_owned(),
-                name: name.clone(),
-            });
+        let mut further = Vec::new();
+        for link in snapshot.further_links.iter().filter(|link| !fresh.has(&link.name)) {
+            if let Some(reason) = stays(link) {
+                let (conflist, name) = (attachment.list.name().to_owned(), link.name.clone());
+                return Err(Error::FurtherLink { conflist, name, reason });
+            }
+            let mut snapshot = staging.snapshot(link.index).await?;
+            forget_the_kernels(&mut snapshot);
+            // They are the namespace's, and kept with the interface.
+            snapshot.rules.clear();
+            let scope = Scope::Link(link.name.clone());
+            let settings = sysctl::read(&attachment.staging, &scope).await?;
+            further.push(Further { snapshot, settings: changed(settings, &fresh.settings.link) });
         }
         forget_the_kernels(&mut snapshot);
-        Ok(snapshot)
+        Ok((snapshot, further))
     }
 
     /// Reads the settings that the chain has changed: at the first Join, while the interface is still in
@@ -63,6 +70,29 @@ impl Interfaces {
             link: changed(link, &fresh.link),
             namespace: changed(namespace, &fresh.namespace),
         })
+    }
+}
+
+/// Why a further link cannot be carried over to a container; none if it can.
+fn stays(link: &Link) -> Option<String> {
+    const DOCKERS: &str = "eth";
+    /// The kernel does not move these to another namespace, and what they connect would have to be connected
+    /// again there.
+    const BOUND: [&str; 7] = ["bridge", "vrf", "bond", "team", "openvswitch", "hsr", "batadv"];
+    let kind = link.kind.as_deref().unwrap_or("device");
+    let numbered = link.name.strip_prefix(DOCKERS);
+    match () {
+        () if BOUND.contains(&kind) => {
+            Some(format!("the kernel does not move a {kind} to another network namespace"))
+        }
+        () if link.controller.is_some() => {
+            Some(format!("the {kind} belongs to another link, which it would lose on the way"))
+        }
+        () if numbered.is_some_and(|it| it.parse::<u32>().is_ok()) => Some(
+            "its name is one of those that Docker gives to interfaces, eth0, eth1 and so on"
+                .to_owned(),
+        ),
+        () => None,
     }
 }
 

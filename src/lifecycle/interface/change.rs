@@ -122,7 +122,8 @@ impl fmt::Display for InWords<'_> {
             true => f.write_str("default")?,
             false => write!(f, "{}", route.destination)?,
         }
-        if let Some(gateway) = route.gateway {
+        let gateways = route.next_hops.iter().filter_map(|hop| hop.gateway);
+        for gateway in route.gateway.into_iter().chain(gateways) {
             write!(f, " via {gateway}")?;
         }
         if route.metric != 0 {

@@ -161,18 +161,18 @@ impl Desired<'_> {
     }
 
     fn routes(&self, actual: &Actual) -> Vec<Change> {
-        let link = Some(actual.link.index);
-        let own: Vec<&Route> = actual.routes.iter().filter(|route| route.link == link).collect();
+        let (made, link) = (self.snapshot.link.index, actual.link.index);
+        let own: Vec<&Route> = actual.routes.iter().filter(|it| it.leaves_by(link)).collect();
         let mut desired: Vec<Route> = (self.snapshot.routes.iter())
             .filter(|route| self.settles(route))
             .filter(|route| !(self.others_have_host_routes && is_host_route(route)))
-            .map(|route| Route { link, ..route.clone() })
+            .map(|route| route.with_link(made, link))
             .collect();
         // Of several IPv4 routes to one destination the first counts, so it is put before the others. For
         // IPv6 they are one route over several gateways, in any order.
         desired.reverse();
         // A gateway is reachable only once a route to it exists.
-        desired.sort_by_key(|route| route.gateway.is_some());
+        desired.sort_by_key(|route| route.first_gateway().is_some());
         let has_company = |route: &Route| {
             desired.iter().filter(|desired| same_route(desired, route)).nth(1).is_some()
         };
@@ -248,7 +248,7 @@ fn same_route(one: &Route, other: &Route) -> bool {
 
 /// Whether the route leads to one address on the link itself, such as a gateway's.
 fn is_host_route(route: &Route) -> bool {
-    route.gateway.is_none()
+    route.first_gateway().is_none()
         && route.table == MAIN_TABLE
         && route.destination.prefix_len() == route.destination.max_prefix_len()
 }

@@ -6,8 +6,10 @@ pub(crate) mod change;
 mod default_route;
 pub(crate) mod desired;
 mod fresh;
+pub(crate) mod further;
 mod interfaces;
 pub(crate) mod lend;
+pub(crate) mod netfilter;
 pub(crate) mod place;
 #[cfg(test)]
 mod properties;

@@ -55,9 +55,17 @@ impl Interfaces {
     }
 }
 
+/// Makes the staging namespace, unless it exists.
+pub(crate) async fn stage(path: &Path) -> Result<()> {
+    if netns::identity(path)?.is_none() {
+        netns::create(path).await?;
+    }
+    Ok(())
+}
+
 /// A handle on the namespace at `path`; none if there is no namespace, or not any more: a container may end
 /// meanwhile.
-async fn inside(path: &Path) -> Result<Option<Netlink>> {
+pub(super) async fn inside(path: &Path) -> Result<Option<Netlink>> {
     if netns::identity(path)?.is_none() {
         return Ok(None);
     }

@@ -28,7 +28,7 @@ use ipnet::IpNet;
 use crate::cnm::{EndpointId, JoinResponse, NetworkId};
 use crate::lifecycle::error::{Error, Result};
 use crate::lifecycle::host::kernels::own_rules;
-use crate::lifecycle::record::{Attachment, Joined, Made};
+use crate::lifecycle::record::{Attachment, Joined, Made, Netfilter};
 use crate::netlink::{MAIN_TABLE, Route, Snapshot};
 use crate::sysctl::Sysctls;
 use crate::translate::{self, PORT_MAPPINGS};
@@ -50,6 +50,8 @@ struct Told {
     tables: Vec<u32>,
     /// The settings of the namespace that its chain has made.
     settings: Sysctls,
+    /// The rules that its chain has left.
+    netfilter: Netfilter,
     /// Whether it can publish ports after ADD.
     adds_ports: bool,
 }
@@ -105,7 +107,7 @@ impl Made {
         let mut defaults: Vec<&Route> =
             routes.filter(|route| route.is_default() && route.table == MAIN_TABLE).collect();
         defaults.sort_by_key(|route| route.metric);
-        defaults.into_iter().filter_map(|route| route.gateway).collect()
+        defaults.into_iter().filter_map(Route::first_gateway).collect()
     }
 }
 
@@ -188,6 +190,12 @@ impl Sandboxes {
             .any(|other| other.settings.get(setting).is_some_and(|theirs| theirs == value))
     }
 
+    /// The rules that the chains of the other endpoints in the sandbox have left. A rule that names an
+    /// interface is nobody else's.
+    pub(crate) fn netfilter_beside(&self, joined: Joined<'_>) -> Vec<Netfilter> {
+        others(&self.told(), joined).map(|other| other.netfilter.clone()).collect()
+    }
+
     /// The other endpoints of the attachment's sandbox that can publish ports after ADD.
     pub(crate) fn publishers_beside(&self, joined: Joined<'_>) -> Vec<EndpointId> {
         let told = self.told();
@@ -212,6 +220,7 @@ impl Sandboxes {
             addresses: joined.made.told.clone(),
             tables: tables.map(|table| joined.in_sandbox(table)).collect(),
             settings: joined.joining.settings.namespace.clone(),
+            netfilter: joined.joining.netfilter.clone(),
             adds_ports: joined.list.adds(PORT_MAPPINGS) && !joined.internal,
         };
         self.told().insert(joined.endpoint.clone(), told);

@@ -15,7 +15,8 @@ use crate::lifecycle::interface::Interfaces;
 use crate::lifecycle::interface::change::Live;
 use crate::lifecycle::interface::desired::{Desired, has_ipv6};
 use crate::lifecycle::interface::place::Place;
-use crate::lifecycle::record::{Joined, Settings};
+use crate::lifecycle::interface::{further, netfilter};
+use crate::lifecycle::record::{Joined, Netfilter, Settings};
 use crate::netlink::{Link, MAIN_TABLE, Netlink, Route};
 use crate::sysctl::{self, Scope, Sysctls};
 
@@ -50,7 +51,12 @@ impl Interfaces {
             others_have_host_routes: joined.joining.widened > 0,
             default_routes: false,
         };
-        desired.reconcile(live).await?;
+        // Both end before an error is returned: an undo must not run beside them.
+        let netfilter = joined.netfilter_there(live.link);
+        let (put, reconciled) =
+            tokio::join!(netfilter::put(&netfilter, live.path), desired.reconcile(live));
+        put.and(reconciled)?;
+        further::bring(joined, live.netlink).await?;
         self.align_default_route(joined, false).await?;
         if self.sandboxes.is_shared(joined) {
             remove_default_routes_that_docker_has(live.netlink).await?;
@@ -70,19 +76,25 @@ impl Interfaces {
         Ok(wanted)
     }
 
-    /// Removes the rules that were added to the container's namespace: unlike everything else, the kernel
-    /// does not remove them with the interface.
+    /// Takes back from the container's namespace what the kernel does not remove with the interface: further links,
+    /// and rules.
     pub(crate) async fn unsettle(&self, joined: Joined<'_>) -> Result<()> {
+        let taken = further::take_back(&joined).await;
+        self.remove_rules(joined).await.and(taken)
+    }
+
+    async fn remove_rules(&self, joined: Joined<'_>) -> Result<()> {
         // Some may exist although settling has failed.
         let snapshot = joined.snapshot();
-        if own_rules(&snapshot, "").next().is_none() {
+        if own_rules(&snapshot, "").next().is_none() && joined.joining.netfilter.is_empty() {
             return Ok(());
         }
         let Place::Sandbox(netlink, link) = self.locate(&joined).await? else { return Ok(()) };
         for rule in own_rules(&snapshot, &link.name) {
             netlink.remove_rule(&rule).await?;
         }
-        Ok(())
+        let others = self.sandboxes.netfilter_beside(joined);
+        netfilter::remove(&joined.netfilter_there(&link), &others, joined.sandbox()).await
     }
 }
 
@@ -92,6 +104,11 @@ impl Interfaces {
 const BEHIND_DOCKERS: u32 = 1025;
 
 impl Joined<'_> {
+    /// The rules that the chain left, for the interface as it is called in the container.
+    pub(crate) fn netfilter_there(&self, link: &Link) -> Netfilter {
+        self.joining.netfilter.renamed(&self.parameters.if_name, &link.name)
+    }
+
     /// The default routes that Docker does not make, for a container where no network has one. There are
     /// two kinds. The IPv6 default route: Docker before version 28 looks only for IPv4 gateways when it
     /// chooses the network for the default routes. A default route without a gateway: Docker's protocol
@@ -114,7 +131,7 @@ impl Joined<'_> {
         let on_link = (left.into_iter())
             .flat_map(|snapshot| &snapshot.routes)
             .filter(|route| route.table == MAIN_TABLE && route.is_default() && is_usable(route))
-            .filter(|route| route.gateway.is_none() && !has_gateway(route))
+            .filter(|route| route.first_gateway().is_none() && !has_gateway(route))
             .map(|route| Route { link: Some(link.index), ..route.clone() });
         (over_gateway.into_iter().chain(on_link))
             .map(|route| Route { metric: BEHIND_DOCKERS, ..route })

@@ -1,14 +1,14 @@
 //! The staging namespace: ADD and DEL run on it, and find the interface there.
 
 use std::borrow::Cow;
-use std::path::Path;
 
 use crate::lifecycle::error::{Error, Result};
 use crate::lifecycle::host::nat::Masqueraded;
 use crate::lifecycle::interface::Interfaces;
 use crate::lifecycle::interface::change::Live;
 use crate::lifecycle::interface::desired::Desired;
-use crate::lifecycle::interface::place::Place;
+use crate::lifecycle::interface::place::{Place, stage};
+use crate::lifecycle::interface::{further, netfilter};
 use crate::lifecycle::record::Attachment;
 use crate::netlink::{Link, Netlink};
 use crate::{netns, translate};
@@ -35,6 +35,8 @@ impl Interfaces {
             }
             Place::Nowhere => Netlink::in_netns(path).await?,
         };
+        further::take_back(attachment).await?;
+        further::restore(attachment, &staging).await?;
         // Before ADD has succeeded there is nothing to put back.
         let Some(snapshot) = attachment.snapshot() else { return Ok(()) };
         let mut wanted = Cow::Borrowed(&snapshot.addresses);
@@ -60,16 +62,13 @@ impl Interfaces {
             others_have_host_routes: false,
             default_routes: true,
         };
-        desired.reconcile(&Live { path, netlink: &staging, link: &link }).await
+        desired.reconcile(&Live { path, netlink: &staging, link: &link }).await?;
+        // The namespace still has them, unless it had to be made anew.
+        match attachment.netfilter() {
+            Some(netfilter) => netfilter::put(netfilter, path).await,
+            None => Ok(()),
+        }
     }
-}
-
-/// Makes the staging namespace, unless it exists.
-pub(crate) async fn stage(path: &Path) -> Result<()> {
-    if netns::identity(path)?.is_none() {
-        netns::create(path).await?;
-    }
-    Ok(())
 }
 
 /// Moves the interface from the container's namespace into staging, under its CNI name.

@@ -12,7 +12,8 @@ use crate::cnm::{EndpointId, NetworkId, PortBinding};
 use crate::lifecycle::error::{Error, Result};
 use crate::lifecycle::record::phase::OutOfTurn;
 use crate::lifecycle::record::{
-    AttachmentId, HostSide, Joining, Left, Made, Phase, PhaseName, Removal, Settings, Turn,
+    AttachmentId, Further, HostSide, Joining, Left, Made, Netfilter, Phase, PhaseName, Removal,
+    Settings, Turn,
 };
 use crate::netlink::Snapshot;
 use crate::translate::PORT_MAPPINGS;
@@ -189,11 +190,29 @@ impl Attachment {
         }
     }
 
+    /// The further links that ADD made.
+    pub(crate) fn further(&self) -> &[Further] {
+        match (self.phase.made(), self.phase.deleting()) {
+            (Some(made), _) => &made.further,
+            (_, Some((_, left))) => &left.further,
+            (None, None) => &[],
+        }
+    }
+
     /// Settings that the chain changed; none before Join.
     pub(crate) fn settings(&self) -> Option<&Settings> {
         match (self.phase.joining(), self.phase.deleting()) {
             (Some((_, joining)), _) => Some(&joining.settings),
             (_, Some((_, left))) => left.settings.as_ref(),
+            (None, None) => None,
+        }
+    }
+
+    /// Rules that the chain left in the namespace; none before Join.
+    pub(crate) fn netfilter(&self) -> Option<&Netfilter> {
+        match (self.phase.joining(), self.phase.deleting()) {
+            (Some((_, joining)), _) => Some(&joining.netfilter),
+            (_, Some((_, left))) => Some(&left.netfilter),
             (None, None) => None,
         }
     }

@@ -12,7 +12,7 @@ use ipnet::IpNet;
 use serde::Deserialize;
 
 use super::form_2::{AddForm, Form2, JoinForm, RemovalForm};
-use super::{AttachmentId, HostSide, PhaseName, Settings};
+use super::{AttachmentId, HostSide, Netfilter, PhaseName, Settings};
 use crate::cni::{self, AttachResult, NetworkConfigList};
 use crate::cnm::{EndpointId, EndpointInterface, NetworkId, PortBinding};
 use crate::netlink::Snapshot;
@@ -109,7 +109,9 @@ impl Form1 {
                 plugins_run,
                 result: self.result,
                 snapshot,
+                further: Vec::new(),
                 settings: settings.flatten(),
+                netfilter: Netfilter::default(),
                 sandbox: self.sandbox,
                 host_side: self.host_side,
             });
@@ -121,7 +123,7 @@ impl Form1 {
         };
         form.add = match (self.result, self.interface) {
             (Some(result), Some(Interface1 { answer, told, snapshot, users, .. })) => {
-                Some(AddForm { result, answer, told, snapshot, users })
+                Some(AddForm { result, answer, told, snapshot, further: Vec::new(), users })
             }
             (None, None) => None,
             (Some(_), None) => return Err(half("what ADD answered", "the interface")),
@@ -130,6 +132,7 @@ impl Form1 {
         form.join = self.sandbox.map(|sandbox| JoinForm {
             sandbox,
             settings: settings.unwrap_or_default(),
+            netfilter: Netfilter::default(),
             users_follow,
             widened: self.widened,
             tables: self.tables,

@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 
 use super::phase::Stage;
 use super::{
-    Attachment, AttachmentId, HostSide, Joining, Left, Made, Phase, PhaseName, Removal, Settings,
-    Turn,
+    Attachment, AttachmentId, Further, HostSide, Joining, Left, Made, Netfilter, Phase, PhaseName,
+    Removal, Settings, Turn,
 };
 use crate::cni::{self, AttachResult, NetworkConfigList};
 use crate::cnm::{EndpointId, EndpointInterface, NetworkId, PortBinding};
@@ -55,6 +55,8 @@ pub(super) struct AddForm {
     pub(super) answer: EndpointInterface,
     pub(super) told: Vec<IpNet>,
     pub(super) snapshot: Snapshot,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) further: Vec<Further>,
     #[serde(default, skip_serializing_if = "Settings::is_empty")]
     pub(super) users: Settings,
 }
@@ -64,6 +66,8 @@ pub(super) struct AddForm {
 pub(super) struct JoinForm {
     pub(super) sandbox: PathBuf,
     pub(super) settings: Settings,
+    #[serde(default, skip_serializing_if = "Netfilter::is_empty")]
+    pub(super) netfilter: Netfilter,
     pub(super) users_follow: bool,
     pub(super) widened: u8,
     pub(super) tables: BTreeMap<u32, u32>,
@@ -84,8 +88,12 @@ pub(super) struct RemovalForm {
     pub(super) result: Option<AttachResult>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) snapshot: Option<Snapshot>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) further: Vec<Further>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) settings: Option<Settings>,
+    #[serde(default, skip_serializing_if = "Netfilter::is_empty")]
+    pub(super) netfilter: Netfilter,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) sandbox: Option<PathBuf>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -193,14 +201,14 @@ fn contradiction(phase: PhaseName, has: [bool; 3]) -> String {
 }
 
 impl From<Made> for AddForm {
-    fn from(Made { result, answer, told, snapshot, users }: Made) -> Self {
-        Self { result, answer, told, snapshot, users }
+    fn from(Made { result, answer, told, snapshot, further, users }: Made) -> Self {
+        Self { result, answer, told, snapshot, further, users }
     }
 }
 
 impl From<AddForm> for Made {
-    fn from(AddForm { result, answer, told, snapshot, users }: AddForm) -> Self {
-        Self { result, answer, told, snapshot, users }
+    fn from(AddForm { result, answer, told, snapshot, further, users }: AddForm) -> Self {
+        Self { result, answer, told, snapshot, further, users }
     }
 }
 
@@ -209,6 +217,7 @@ impl From<Joining> for JoinForm {
         Self {
             sandbox: joining.sandbox,
             settings: joining.settings,
+            netfilter: joining.netfilter,
             users_follow: joining.users_follow,
             widened: joining.widened,
             tables: joining.tables,
@@ -223,6 +232,7 @@ impl From<JoinForm> for Joining {
         Self {
             sandbox: form.sandbox,
             settings: form.settings,
+            netfilter: form.netfilter,
             users_follow: form.users_follow,
             widened: form.widened,
             tables: form.tables,
@@ -241,7 +251,9 @@ impl From<(Removal, Left)> for RemovalForm {
             plugins_run: removal.plugins_run,
             result: left.result,
             snapshot: left.snapshot,
+            further: left.further,
             settings: left.settings,
+            netfilter: left.netfilter,
             sandbox: left.sandbox,
             host_side: left.host_side,
         }
@@ -251,10 +263,11 @@ impl From<(Removal, Left)> for RemovalForm {
 impl From<RemovalForm> for (Removal, Left) {
     fn from(form: RemovalForm) -> Self {
         let RemovalForm { since, attempts, error, plugins_run, .. } = form;
-        let RemovalForm { result, snapshot, settings, sandbox, host_side, .. } = form;
+        let RemovalForm { result, snapshot, further, .. } = form;
+        let RemovalForm { settings, netfilter, sandbox, host_side, .. } = form;
         (
             Removal { since, attempts, error, plugins_run, refused: false },
-            Left { result, snapshot, settings, sandbox, host_side },
+            Left { result, snapshot, further, settings, netfilter, sandbox, host_side },
         )
     }
 }

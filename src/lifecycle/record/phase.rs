@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::{HostSide, Removal, Settings};
+use super::{Further, HostSide, Netfilter, Removal, Settings};
 use crate::cni::AttachResult;
 use crate::cnm::EndpointInterface;
 use crate::netlink::Snapshot;
@@ -86,6 +86,8 @@ pub(crate) struct Made {
     pub(crate) told: Vec<IpNet>,
     /// The interface as it was in the staging namespace, and all that belongs to it.
     pub(crate) snapshot: Snapshot,
+    /// Further links that ADD made in that namespace.
+    pub(crate) further: Vec<Further>,
     /// Settings that the user has decided; in the container they take precedence over the chain's.
     pub(crate) users: Settings,
 }
@@ -97,6 +99,8 @@ pub(crate) struct Joining {
     pub(crate) sandbox: PathBuf,
     /// Settings that the chain changed.
     pub(crate) settings: Settings,
+    /// Rules that the chain left in the namespace.
+    pub(crate) netfilter: Netfilter,
     /// Docker before version 28 started the container: the user's settings were set at about the time of
     /// settling, or later.
     pub(crate) users_follow: bool,
@@ -119,8 +123,12 @@ pub(crate) struct Left {
     pub(crate) result: Option<AttachResult>,
     /// The interface as ADD left it; none if nobody has looked at it.
     pub(crate) snapshot: Option<Snapshot>,
+    /// Further links that ADD made.
+    pub(crate) further: Vec<Further>,
     /// Settings that the chain changed; none before Join.
     pub(crate) settings: Option<Settings>,
+    /// Rules that the chain left in the namespace; none before Join.
+    pub(crate) netfilter: Netfilter,
     /// The container's namespace, or where it is held; none before Join.
     pub(crate) sandbox: Option<PathBuf>,
     /// What ADD left on the host; none if it could not be seen.
@@ -150,11 +158,13 @@ impl Joining {
 
 impl Left {
     fn of(made: Made, joining: Option<Joining>) -> Self {
-        let left =
-            Self { result: Some(made.result), snapshot: Some(made.snapshot), ..Self::default() };
+        let Made { result, snapshot, further, .. } = made;
+        let (result, snapshot) = (Some(result), Some(snapshot));
+        let left = Self { result, snapshot, further, ..Self::default() };
         match joining {
-            Some(Joining { settings, sandbox, host_side, .. }) => {
-                Self { settings: Some(settings), sandbox: Some(sandbox), host_side, ..left }
+            Some(Joining { settings, netfilter, sandbox, host_side, .. }) => {
+                let (settings, sandbox) = (Some(settings), Some(sandbox));
+                Self { settings, netfilter, sandbox, host_side, ..left }
             }
             None => left,
         }

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::netlink::Snapshot;
 use crate::sysctl::Sysctls;
 
 /// Settings that a chain or the user has changed, below `/proc/sys/net`.
@@ -9,6 +10,16 @@ use crate::sysctl::Sysctls;
 pub(crate) struct Settings {
     pub(crate) link: Sysctls,
     pub(crate) namespace: Sysctls,
+}
+
+/// A further link that a chain made in its namespace, beside the interface.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Further {
+    /// The link as it was in the staging namespace, and all that belongs to it.
+    pub(crate) snapshot: Snapshot,
+    /// Settings of the link that the chain changed.
+    #[serde(default, skip_serializing_if = "Sysctls::is_empty")]
+    pub(crate) settings: Sysctls,
 }
 
 impl Settings {

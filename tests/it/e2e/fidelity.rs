@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use super::cri::Kubelet;
 use super::host::{Host, Suite, within};
 use super::leaks::Footprint;
+use super::netfilter::GUARD;
 use super::{and_on_docker_26_1, on_both_dockers};
 
 on_both_dockers! {
@@ -73,7 +74,7 @@ fn times_settled(log: &str) -> Vec<f64> {
 }
 
 /// Differences that Docker decides; prefixes of lines.
-const DOCKERS_OWN: [&str; 7] = [
+const DOCKERS_OWN: [&str; 8] = [
     // The driver's exemption from the policy that Docker gives FORWARD.
     EXEMPTION,
     // Docker lets every process of a container bind low ports and send pings.
@@ -84,6 +85,7 @@ const DOCKERS_OWN: [&str; 7] = [
     "sysctl ipv6/conf/all/disable_ipv6 ",
     "sysctl ipv6/conf/default/disable_ipv6 ",
     IPV6_OFF,
+    "sysctl ipv6/conf/side0/disable_ipv6 ",
     // The default route of the main table is Docker's: `sbr` would remove it.
     r#"route {"type":"unicast","dst":"default","gateway":"10.210.0.1","dev":"eth0","table":"main""#,
 ];
@@ -142,6 +144,10 @@ fn rows() -> Vec<Row> {
         Row { only_forky: true, ..row("tap", json!([{"type": "tap", "ipam": single}])) },
         row("bridge, tuning", json!([bridge(&dual), tuning])),
         row("bridge, sbr", json!([bridge(&single), {"type": "sbr"}])),
+        row(
+            "bridge, rules and a link inside",
+            json!([bridge(&single), {"type": "guard", "blocked": "10.210.0.1", "link": "side0"}]),
+        ),
         row(
             "bridge, portmap, bandwidth, firewall",
             json!([
@@ -210,13 +216,14 @@ fn compare(
 }
 
 /// What is compared: the first word of each line. The last six are the host's side.
-const DIMENSIONS: [&str; 12] = [
+const DIMENSIONS: [&str; 13] = [
     "link",
     "address",
     "route",
     "rule",
     "neighbour",
     "sysctl",
+    "netfilter",
     "host-link",
     "host-address",
     "host-route",
@@ -290,6 +297,7 @@ const KEY: &str = "{{.NetworkSettings.SandboxKey}}";
 /// A host with the driver, and with devices for `macvlan` and `host-device`.
 fn host(suite: Suite) -> Host {
     let host = Host::up(suite);
+    host.write_program("/usr/lib/cni/guard", GUARD);
     make_devices(&host);
     // The first rule of a family makes its table.
     host.exec(&["ip6tables", "-P", "FORWARD", "ACCEPT"]);
@@ -409,6 +417,16 @@ const HOST_SIDE: &str = r#"
     done
 "#;
 
+/// The rules inside of a namespace: a line each, without those of Docker's DNS.
+const RULES_INSIDE: &str = r#"
+    for save in iptables-nft-save ip6tables-nft-save iptables-legacy-save ip6tables-legacy-save; do
+        $save 2>/dev/null | awk -v save=$save '
+            /^\*/ {table = $1} /^:.* DROP/ {print save, table, $1, $2} /^-A/ {print save, table, $0}'
+    done | grep -v -e DOCKER_ -e 127.0.0.11 || true
+    nft --stateless list ruleset inet |
+        awk '/^table/ {table = $3; chain = ""} /^\tchain/ {chain = $2} {print table, chain, $0}'
+"#;
+
 /// All that the kernel shows about the network of a namespace and of the host, a line each, without what
 /// must differ.
 fn network(host: &Host, netns: &str) -> BTreeSet<String> {
@@ -420,16 +438,20 @@ fn network(host: &Host, netns: &str) -> BTreeSet<String> {
     let mut lines = BTreeSet::new();
     let mut replaced = Vec::new();
     let mut addresses = Vec::new();
-    for link in json("ip -d -j address show dev eth0") {
+    for link in json("ip -d -j address") {
+        let name = text(&link, "ifname");
+        if name != "eth0" && name != "side0" {
+            continue;
+        }
         replaced.push((text(&link, "address"), "MAC".to_owned()));
         for (position, address) in link["addr_info"].as_array().unwrap().iter().enumerate() {
-            let name = if address["scope"] == "link" {
+            let alias = if address["scope"] == "link" {
                 "LINKLOCAL".into()
             } else {
                 format!("IP{position}")
             };
-            addresses.push((text(address, "local"), name.clone()));
-            replaced.push((text(address, "local"), name));
+            addresses.push((text(address, "local"), alias.clone()));
+            replaced.push((text(address, "local"), alias));
         }
         let attributes = [
             "mtu",
@@ -446,9 +468,9 @@ fn network(host: &Host, netns: &str) -> BTreeSet<String> {
             "num_tx_queues",
         ];
         for attribute in attributes {
-            lines.insert(format!("link {attribute} {}", link[attribute]));
+            lines.insert(format!("link {name} {attribute} {}", link[attribute]));
         }
-        lines.insert(format!("link kind {}", link["linkinfo"]["info_kind"]));
+        lines.insert(format!("link {name} kind {}", link["linkinfo"]["info_kind"]));
         for address in link["addr_info"].as_array().unwrap() {
             let mut address = address.clone();
             // The lifetime is unlimited; and how an address was added does not matter.
@@ -456,7 +478,7 @@ fn network(host: &Host, netns: &str) -> BTreeSet<String> {
             {
                 address.as_object_mut().unwrap().remove(key);
             }
-            lines.insert(format!("address {address}"));
+            lines.insert(format!("address {name} {address}"));
         }
     }
     for family in ["-4", "-6"] {
@@ -488,6 +510,9 @@ fn network(host: &Host, netns: &str) -> BTreeSet<String> {
     for setting in inside(settings).lines() {
         let (name, value) = setting.split_once(':').unwrap();
         lines.insert(format!("sysctl {name} {value}"));
+    }
+    for line in inside(RULES_INSIDE).lines() {
+        lines.insert(format!("netfilter {line}"));
     }
     let inside = lines.into_iter().map(|line| {
         replaced.iter().fold(line, |line, (from, to)| line.replace(&format!("{from:?}"), to))

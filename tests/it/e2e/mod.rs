@@ -24,6 +24,7 @@
 //! | `ipam` | every way to choose addresses, and that all of them reach the container |
 //! | `mac` | `--mac-address` |
 //! | `neighbours` | a container is found at once where it was found before |
+//! | `netfilter` | rules that a chain writes inside of the container's namespace |
 //! | `networks` | several networks on one container; gateway and ports move |
 //! | `internal` | `--internal` |
 //! | `ipv6` | chains that give IPv6 addresses alone |
@@ -92,6 +93,7 @@ mod mass;
 mod metrics;
 mod names;
 mod neighbours;
+mod netfilter;
 mod networks;
 mod operations;
 mod options;

@@ -68,7 +68,7 @@ pub(super) const PROGRAMS: [(&str, &str, &[&str]); 13] = [
 
 /// Runs a program.
 pub(super) fn program(redaction: &Redaction, name: &str, program: &str, args: &[&str]) -> Item {
-    let run = answer_of(host::run_within(PATIENCE, program, args, b""));
+    let run = answer_of(host::run_within(PATIENCE, None, program, args, b""));
     let content = match run {
         Err(error) => Err(error.to_string()),
         Ok(Err(failed)) => Err(failed.to_string()),
