@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::cni::Limits;
+use crate::cnm::SpareCount;
 
 /// Where the driver finds and keeps its files, and how long a plugin may take.
 #[derive(Debug, Clone)]
@@ -28,6 +29,9 @@ pub struct Config {
     pub most: Most,
     /// How often to look for garbage; none for never.
     pub collect_every: Option<Duration>,
+    /// How many attachments a network has ready that no container has yet, if its options do not say so.
+    /// With 0 there are none, whatever the options say.
+    pub spares: SpareCount,
 }
 
 /// How much a driver takes on, so that a caller that runs wild does not fill the host.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::attach::Maker;
 use super::background::{Background, Gate};
 use super::config::Most;
 use super::error::Result;
@@ -11,6 +12,7 @@ use super::interface::Interfaces;
 use super::ports::{Ports, Publisher};
 use super::record::{Endpoints, Inherited, Networks, Records, Unseen, Watched};
 use super::removal::Removals;
+use super::spares::Spares;
 
 /// The driver: every method of the remote driver protocol, without the wire.
 ///
@@ -24,6 +26,7 @@ pub struct Driver {
     pub(crate) facts: Arc<Facts>,
     /// The kernel's id of the current boot.
     pub(crate) boot_id: Arc<str>,
+    pub(crate) maker: Arc<Maker>,
     pub(crate) most: Most,
     /// Whether DeleteEndpoint is answered only once DEL has run.
     pub(crate) sync_delete: bool,
@@ -39,6 +42,7 @@ pub struct Driver {
     pub(crate) ports: Arc<Ports>,
     pub(crate) publisher: Arc<Publisher>,
     pub(crate) removals: Arc<Removals>,
+    pub(crate) spares: Arc<Spares>,
     /// Held while garbage is collected.
     pub(crate) collecting: Arc<tokio::sync::Mutex<()>>,
     pub(crate) gate: Gate,

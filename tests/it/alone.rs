@@ -6,6 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use cnm_cni::cni::Limits;
+use cnm_cni::cnm::SpareCount;
 use cnm_cni::lifecycle::{Config, Most};
 
 /// Set in the copy of the test that runs inside.
@@ -70,6 +71,7 @@ pub(crate) fn config(folder: &Path) -> Config {
         add_within: Duration::from_secs(60),
         most: Most::default(),
         collect_every: None,
+        spares: SpareCount::Number(0),
     }
 }
 

@@ -20,6 +20,7 @@ Columns:
   DOCKER   of Docker's containers on this driver
   OTHERS   of other runtimes on the same conflist: kubelet's, podman's; ? where only the IPAM plugin knows
   ORPHANS  of containers that are gone: 'cnm-cni orphans' and 'cnm-cni gc' give them back
+  SPARES   of attachments that are ready for the next containers; they give way to whoever needs one
   FREE     what is left
 
 Examples:
@@ -64,6 +65,7 @@ pub(super) struct Fill {
     /// None if only the IPAM plugin knows.
     others: Option<u64>,
     orphans: u64,
+    spares: u64,
     pub(super) free: u64,
 }
 
@@ -71,7 +73,7 @@ pub(super) struct Fill {
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Holder {
     pub(super) address: IpAddr,
-    /// `docker`, `orphan` or `other`.
+    /// `docker`, `spare`, `orphan` or `other`.
     pub(super) owner: &'static str,
     #[serde(flatten)]
     names: Named,
@@ -119,6 +121,7 @@ pub(super) fn fills(known: &Known) -> Vec<Fill> {
                 of("docker"),
                 others,
                 of("orphan"),
+                of("spare"),
             ));
         }
     }
@@ -136,8 +139,17 @@ pub(super) fn fills(known: &Known) -> Vec<Fill> {
             let name = known.network_name(network).to_owned();
             // Docker gives these addresses, and only to its containers.
             let others = Some(0);
-            let fill = Fill::new(&network.conflist, Some(name), &pool, of(false), others, of(true));
-            fills.push(fill);
+            // A spare would have an address that Docker does not know.
+            let (docker, orphans, spares) = (of(false), of(true), 0);
+            fills.push(Fill::new(
+                &network.conflist,
+                Some(name),
+                &pool,
+                docker,
+                others,
+                orphans,
+                spares,
+            ));
         }
     }
     fills
@@ -151,23 +163,24 @@ impl Fill {
         docker: u64,
         others: Option<u64>,
         orphans: u64,
+        spares: u64,
     ) -> Self {
-        let used = docker + others.unwrap_or(0) + orphans;
+        let used = docker + others.unwrap_or(0) + orphans + spares;
         let free = pool.size.saturating_sub(used);
         let (conflist, pool) = (conflist.to_owned(), pool.clone());
-        Self { conflist, network_name, pool, used, docker, others, orphans, free }
+        Self { conflist, network_name, pool, used, docker, others, orphans, spares, free }
     }
 
     /// Whether a new container may get no address, soon or already.
     pub(super) fn is_short(&self) -> bool {
-        self.free.saturating_mul(10) < self.pool.size
+        (self.free + self.spares).saturating_mul(10) < self.pool.size
     }
 }
 
 /// Who has which address of a conflist, in their order.
 pub(super) fn holders(known: &Known, conflist: &Conflist) -> Vec<Holder> {
-    let by_id: HashMap<&str, &Attachment> =
-        known.inventory.attachments.iter().map(|it| (it.attachment.as_str(), it)).collect();
+    let all = || known.inventory.attachments.iter().chain(&known.inventory.spares);
+    let by_id: HashMap<&str, &Attachment> = all().map(|it| (it.attachment.as_str(), it)).collect();
     let mut holders: Vec<Holder> = match &conflist.leases {
         Some(leases) => (leases.iter())
             .map(|lease| {
@@ -190,8 +203,7 @@ pub(super) fn holders(known: &Known, conflist: &Conflist) -> Vec<Holder> {
             })
             .collect(),
         None => {
-            let of_conflist = known.inventory.attachments.iter();
-            let of_conflist = of_conflist.filter(|it| it.conflist == conflist.conflist);
+            let of_conflist = all().filter(|it| it.conflist == conflist.conflist);
             let held = of_conflist.flat_map(|attachment| {
                 attachment.addresses.iter().map(move |address| Holder {
                     address: address.addr(),
@@ -209,7 +221,11 @@ pub(super) fn holders(known: &Known, conflist: &Conflist) -> Vec<Holder> {
 }
 
 fn owner(attachment: &Attachment) -> &'static str {
-    if attachment.phase == Phase::Deleting { "orphan" } else { "docker" }
+    match attachment.phase {
+        Phase::Deleting => "orphan",
+        Phase::Spare => "spare",
+        _ => "docker",
+    }
 }
 
 /// Whether a lease has an attachment's id and the interface's name that follows from it.
@@ -221,7 +237,7 @@ fn is_ours(container_id: &str, if_name: Option<&str>) -> bool {
 /// A line for each pool.
 pub(super) fn table(fills: &[Fill]) -> Table {
     let head = ["CONFLIST", "POOL", "SIZE", "USED", "DOCKER", "OTHERS", "ORPHANS", "FREE"];
-    let mut table = Table::new(head).and_wide(["FIRST", "LAST", "GATEWAY", "NETWORK"]);
+    let mut table = Table::new(head).and_wide(["SPARES", "FIRST", "LAST", "GATEWAY", "NETWORK"]);
     for fill in fills {
         table.row([
             fill.conflist.as_str().into(),
@@ -232,6 +248,7 @@ pub(super) fn table(fills: &[Fill]) -> Table {
             fill.others.map_or("?".to_owned(), |it| it.to_string()).into(),
             Cell::from(fill.orphans.to_string()),
             Cell::from(count(fill.free)).bad_if(fill.is_short()),
+            fill.spares.to_string().into(),
             fill.pool.first.to_string().into(),
             fill.pool.last.to_string().into(),
             or_none(fill.pool.gateway),

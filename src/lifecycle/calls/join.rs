@@ -83,11 +83,21 @@ impl Driver {
             tracing::warn!(attachment = %attachment.id, error = chain(error),
                 "what it has on the host is not known, and will not be checked");
         };
+        // What a spare needs was seen, and its rules were written, before anybody asked for it.
+        let ahead = attachment.ahead();
+        if let Some(ahead) = ahead {
+            joining.settings = ahead.settings.clone();
+            joining.host_side = ahead.host_side.clone();
+        }
+        let is_spare = ahead.is_some();
+        let looks = first && !is_spare;
         let exempt = async {
-            match first {
-                true => forward::exempt(attachment).await,
+            match () {
+                () if looks => forward::exempt(attachment).await,
+                // They are compared with the host's afterwards: see `crate::lifecycle::spares`.
+                () if is_spare => Ok(()),
                 // The earlier Join has written the rules, or was about to when the driver ended.
-                false => forward::complete(attachment).await,
+                () => forward::complete(attachment).await,
             }
         };
         let keep = async {
@@ -98,7 +108,7 @@ impl Driver {
                 }
             };
             let settings = async {
-                match first {
+                match looks {
                     true => self.interfaces.read_settings(attachment, made).await.map(Some),
                     false => Ok(None),
                 }
@@ -113,7 +123,7 @@ impl Driver {
         };
         let isolate = async {
             match self.networks.get(&attachment.network) {
-                Ok(network) if network.is_isolated() => self.isolate().await,
+                Ok(network) if network.is_isolated() && !is_spare => self.isolate().await,
                 _ => Ok(()),
             }
         };
@@ -121,12 +131,12 @@ impl Driver {
         // run to their end, so that an undo does not run beside a step.
         let (kept, exempted, isolated) = tokio::join!(keep, exempt, isolate);
         let handed_over = match kept.and(exempted).and(isolated) {
-            Ok(()) => self.hand_over(&joined).await,
+            Ok(()) => self.hand_over(&joined, is_spare).await,
             failed => failed,
         };
         if let Err(cause) = handed_over {
             let withdraw =
-                async { if first { forward::withdraw(attachment).await } else { Ok(()) } };
+                async { if looks { forward::withdraw(attachment).await } else { Ok(()) } };
             let (kept, withdrawn) = tokio::join!(self.records.keep(attachment), withdraw);
             return Err(cause.undone(kept.and(withdrawn)));
         }
@@ -140,7 +150,11 @@ impl Driver {
     }
 
     /// Moves the interface to where Docker looks for it, unless it is there or in the container already.
-    async fn hand_over(&self, attachment: &Attachment) -> Result<()> {
+    async fn hand_over(&self, attachment: &Attachment, is_spare: bool) -> Result<()> {
+        let if_name = &attachment.parameters.if_name;
+        if is_spare && self.interfaces.own.link(if_name).await?.is_some() {
+            return Ok(());
+        }
         match self.interfaces.locate(attachment).await? {
             Place::Staging(staging, link) => {
                 Ok(staging.move_to(link.index, &netns::own()?).await?)

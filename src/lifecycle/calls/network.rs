@@ -13,6 +13,7 @@ use crate::lifecycle::driver::Driver;
 use crate::lifecycle::error::{Error, Result};
 use crate::lifecycle::judgement::{Plan, Wishes, isolated_subnets, routed};
 use crate::lifecycle::record::Network;
+use crate::lifecycle::removal::waits;
 use crate::netlink::Netlink;
 use crate::translate::{self, Refusal};
 
@@ -63,6 +64,7 @@ impl Driver {
             };
             return Err(cause.undone(undone));
         }
+        self.spares.look_soon();
         Ok(())
     }
 
@@ -74,15 +76,25 @@ impl Driver {
     pub async fn delete_network(&self, request: DeleteNetworkRequest) -> Result<()> {
         let id = request.network_id;
         let Ok(network) = self.networks.get(&id) else { return Ok(()) };
-        if network.own_chain.is_none() {
-            self.networks.remove(&id).await?;
-            return if network.is_isolated() { self.isolate().await } else { Ok(()) };
-        }
-        let remove = |network: &mut Network| !std::mem::replace(&mut network.removed, true);
-        self.networks.change(&id, remove).await?;
         let driver = self.clone();
-        let down = self.background.spawn(async move { driver.take_down(&network).await });
-        // Its last attachments may be in removal.
+        let down = if network.own_chain.is_none() {
+            self.networks.remove(&id).await?;
+            if network.is_isolated() {
+                self.isolate().await?;
+            }
+            self.background.spawn(async move {
+                let spares = driver.spares.end(&network.id).await;
+                waits::gone(spares, waits::limit()).await;
+            })
+        } else {
+            let remove = |network: &mut Network| !std::mem::replace(&mut network.removed, true);
+            self.networks.change(&id, remove).await?;
+            self.background.spawn(async move {
+                driver.spares.end(&network.id).await;
+                driver.take_down(&network).await;
+            })
+        };
+        // Its spares, and its last attachments, may be in removal.
         drop(timeout(PATIENCE, down).await);
         Ok(())
     }

@@ -7,6 +7,7 @@ mod default_route;
 pub(crate) mod desired;
 mod fresh;
 mod interfaces;
+mod park;
 pub(crate) mod place;
 #[cfg(test)]
 mod properties;

@@ -1,0 +1,81 @@
+//! Which spares are there, and how their networks have been used.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+
+use tokio::time::Instant;
+
+use super::count::Usage;
+use crate::cnm::{EndpointId, NetworkId};
+use crate::lifecycle::record::Spare;
+
+/// A network's spares, the oldest first, and what is known of it.
+#[derive(Debug, Default)]
+pub(super) struct Shelf {
+    pub(super) spares: VecDeque<Spare>,
+    pub(super) usage: Usage,
+    /// None is made before: the last one could not be made, or was in somebody's way.
+    pub(super) not_before: Option<Instant>,
+    /// The endpoints that have claimed one since the host's rules were read.
+    pub(super) claimed: Vec<EndpointId>,
+}
+
+/// The shelves of all networks.
+#[derive(Debug, Default)]
+pub(super) struct Shelves(HashMap<NetworkId, Shelf>);
+
+impl Shelves {
+    /// With the spares that were found on disk.
+    pub(super) fn of(left: Vec<Spare>) -> Self {
+        let mut shelves = Self::default();
+        for spare in left {
+            shelves.shelf(&spare.network.clone()).spares.push_back(spare);
+        }
+        let now = Instant::now();
+        for shelf in shelves.0.values_mut() {
+            shelf.usage = Usage::with(shelf.spares.len(), now);
+        }
+        shelves
+    }
+
+    pub(super) fn shelf(&mut self, network: &NetworkId) -> &mut Shelf {
+        self.0.entry(network.clone()).or_default()
+    }
+
+    /// Every spare.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Spare> {
+        self.0.values().flat_map(|shelf| &shelf.spares)
+    }
+
+    /// How many spares there are.
+    pub(super) fn waiting(&self) -> usize {
+        self.0.values().map(|shelf| shelf.spares.len()).sum()
+    }
+
+    /// How many spares other networks of that conflist have.
+    pub(super) fn of_others(&self, network: &NetworkId, conflist: &str) -> usize {
+        let others = self.0.iter().filter(|(id, _)| *id != network);
+        let spares = others.flat_map(|(_, shelf)| &shelf.spares);
+        spares.filter(|spare| spare.list.name() == conflist).count()
+    }
+
+    /// Takes every spare that is `unwanted`.
+    pub(super) fn take_all(&mut self, unwanted: impl Fn(&Spare) -> bool) -> Vec<Spare> {
+        let mut taken = Vec::new();
+        for shelf in self.0.values_mut() {
+            let (gone, stay) = shelf.spares.drain(..).partition(&unwanted);
+            shelf.spares = stay;
+            taken.extend::<VecDeque<_>>(gone);
+        }
+        taken
+    }
+
+    /// The endpoints that have claimed a spare since this was asked the last time.
+    pub(super) fn take_claimed(&mut self) -> Vec<EndpointId> {
+        self.0.values_mut().flat_map(|shelf| shelf.claimed.drain(..)).collect()
+    }
+
+    /// Forgets what is known of networks that do not exist any more. Their spares are gone.
+    pub(super) fn keep_only(&mut self, networks: &HashSet<NetworkId>) {
+        self.0.retain(|id, shelf| networks.contains(id) || !shelf.spares.is_empty());
+    }
+}
