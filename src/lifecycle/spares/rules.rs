@@ -35,11 +35,12 @@ impl Spares {
         drop(pass);
         let suspects: Vec<AttachmentId> =
             self.shelves().all().filter(|spare| !rules.are_whole(spare)).map(|it| it.id).collect();
-        let mut lost = self.shelves().take_all(|spare| suspects.contains(&spare.id));
+        let lost = self.shelves().take_all(|spare| suspects.contains(&spare.id));
         let mut unwanted = Vec::new();
-        for spare in lost.drain(..) {
+        for spare in lost {
             // A host without a program for these rules has none, and lacks none.
-            match rules.masquerades(&spare) && forward::missing(&spare).await?.is_empty() {
+            let exempt = forward::missing(&spare).await.is_ok_and(|missing| missing.is_empty());
+            match exempt && rules.masquerades(&spare) {
                 true => self.shelves().shelf(&spare.network.clone()).spares.push_back(spare),
                 false => unwanted.push(spare),
             }

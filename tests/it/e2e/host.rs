@@ -215,7 +215,13 @@ impl Host {
     /// Starts the driver on a socket, and waits until it answers.
     #[track_caller]
     pub(super) fn start_driver_on(&self, socket: &str) {
-        self.start("cnm-cni", &["cnm-cni", "serve", "--socket", socket]);
+        let driver = ["cnm-cni", "serve", "--socket", socket];
+        match spares() {
+            Some(variable) => {
+                self.start("cnm-cni", &[&["env", &variable], &driver[..]].concat());
+            }
+            None => self.start("cnm-cni", &driver),
+        }
         let answers = || UnixStream::connect(self.path(socket)).is_ok();
         assert!(within(Duration::from_secs(10), answers), "the driver does not answer on {socket}");
     }
@@ -224,7 +230,10 @@ impl Host {
     #[track_caller]
     pub(super) fn begin_driver(&self, crash_at: &str) {
         let variable = format!("CNM_CNI_CRASH_AT={crash_at}");
-        success(script(&["start", &self.name, "cnm-cni", "env", &variable, "cnm-cni", "serve"]));
+        let spares = spares();
+        let start = ["start", &self.name, "cnm-cni", "env", &variable];
+        let driver = ["cnm-cni", "serve"];
+        success(script(&[&start[..], spares.as_deref().as_slice(), &driver].concat()));
         let answers = || UnixStream::connect(self.path(SOCKET)).is_ok();
         assert!(
             within(Duration::from_secs(10), || answers() || !self.driver_runs()),
@@ -271,6 +280,11 @@ impl Host {
     pub(super) fn stop_driver(&self, signal: &str) {
         success(script(&["stop", &self.name, "cnm-cni", signal]));
     }
+}
+
+/// How many spares the drivers of all hosts are to have, as a variable of theirs: `CNM_CNI_SPARES=0 make e2e`.
+fn spares() -> Option<String> {
+    std::env::var("CNM_CNI_SPARES").ok().map(|spares| format!("CNM_CNI_SPARES={spares}"))
 }
 
 impl Drop for Host {

@@ -97,6 +97,7 @@ mod refusals;
 mod restart;
 mod routed;
 mod several_hosts;
+mod spares;
 mod troubleshooting;
 mod two_hosts;
 

@@ -7,7 +7,7 @@ use cnm_cni::cnm::SpareCount;
 use cnm_cni::lifecycle::{Collection, Driver};
 use serde_json::{Value, json};
 
-use super::{Bench, NETWORK, gone, inside, make_sandbox, read, scripted, sh, until};
+use super::{Bench, NETWORK, gone, inside, read, scripted, sh, until};
 use crate::alone::alone;
 
 const ONE: SpareCount = SpareCount::Number(1);
@@ -240,6 +240,10 @@ fn an_option_of_the_network_says_how_many() {
             refusal.to_string().contains("spares=65: expected a number from 0 to 64"),
             "{refusal}"
         );
+        let mut pinned = with("3");
+        pinned["IPv4Data"] = json!([{"Pool": "10.22.0.0/16"}]);
+        let refusal = bench.driver.create_network(read(pinned)).await.unwrap_err();
+        assert!(refusal.to_string().contains("--ipam-driver null"), "{refusal}");
         bench.driver.create_network(read(with("3"))).await.unwrap();
         until(|| bench.spares().len() == 3).await;
         bench.driver.delete_network(read(json!({"NetworkID": "n2"}))).await.unwrap();
