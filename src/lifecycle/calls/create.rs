@@ -77,9 +77,8 @@ impl Driver {
         let wanted = Wanted::of(network, options, interface)?;
         let list = self.chains.ready(network).await?;
         let told = Told::of(network, list, options, interface)?;
-        if spares::may_serve(&told, options, interface)
-            && let Some(spare) = self.spares.take(network, &told, endpoint).await
-        {
+        let may_have_spare = spares::may_serve(&told, options, interface);
+        if may_have_spare && let Some(spare) = self.spares.take(network, &told, endpoint).await {
             return self.claim(slot, spare, endpoint, options).await;
         }
         let attachment = self.intend(network, told, endpoint, options)?;
@@ -89,7 +88,12 @@ impl Driver {
             Err(failed) => Err(failed.noted_in(attachment)),
         };
         match staged {
-            Ok(()) => Ok(attachment.made()?.answer.clone()),
+            Ok(()) => {
+                if may_have_spare {
+                    self.spares.missed(network);
+                }
+                Ok(attachment.made()?.answer.clone())
+            }
             Err(cause) => Err(cause.undone(self.removals.detach(slot).await)),
         }
     }

@@ -40,11 +40,19 @@ impl Spares {
         if self.wanted(network) == SpareCount::Number(0) {
             return None;
         }
-        let found = loop {
+        loop {
             let next = self.shelves().shelf(&network.id).spares.pop_front();
-            let Some(spare) = next else { break None };
+            let spare = next?;
             match self.fault(&spare, told).await {
-                Ok(None) => break Some(spare),
+                Ok(None) => {
+                    let mut shelves = self.shelves();
+                    let shelf = shelves.shelf(&network.id);
+                    shelf.usage.start(true, Instant::now());
+                    shelf.claimed.push(endpoint.clone());
+                    drop(shelves);
+                    self.look_soon();
+                    return Some(spare);
+                }
                 Ok(Some(fault)) => {
                     tracing::info!(attachment = %spare.id, fault = fault.words(),
                         "a spare cannot be used");
@@ -60,15 +68,13 @@ impl Spares {
                     self.remove_soon(vec![spare]).await;
                 }
             }
-        };
-        {
-            let mut shelves = self.shelves();
-            let shelf = shelves.shelf(&network.id);
-            shelf.usage.start(found.is_some(), Instant::now());
-            shelf.claimed.extend(found.as_ref().map(|_| endpoint.clone()));
         }
+    }
+
+    /// Notes that an attachment was made for an endpoint which could have had a spare.
+    pub(crate) fn missed(&self, network: &Network) {
+        self.shelves().shelf(&network.id).usage.start(false, Instant::now());
         self.look_soon();
-        found
     }
 
     /// Why the spare is not what its ADD would make now; none if it is.

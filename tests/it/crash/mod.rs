@@ -49,6 +49,8 @@ struct Machine {
     flags: Vec<String>,
     /// The network has a spare before the container starts.
     spare: bool,
+    /// The driver lists its crash points, and passes all of them.
+    lists: bool,
 }
 
 impl Machine {
@@ -94,6 +96,7 @@ impl Machine {
             dockerd,
             flags,
             spare: false,
+            lists: false,
         }
     }
 
@@ -107,7 +110,9 @@ impl Machine {
 
     /// Waits until the network has a spare, or cannot have one.
     async fn has_a_spare(&mut self) {
-        let deadline = Instant::now() + Duration::from_secs(4);
+        // After a crash there may be none for a minute: what it left may be in the way.
+        let limit = if self.lists { PATIENCE * 3 } else { Duration::from_secs(4) };
+        let deadline = Instant::now() + limit;
         while !self.path("cni.sock").exists() || !self.is_ready() {
             if Connection::try_open(&self.path("cni.sock")).await.is_none() {
                 self.buried().await;
@@ -142,6 +147,7 @@ impl Machine {
         };
         self.driver = Some(driver);
         self.log = log;
+        self.lists = crash_at == Some("list");
         self.doomed = crash_at.is_some_and(|point| point != "list");
     }
 

@@ -212,10 +212,21 @@ impl Host {
         self.start_driver_on(SOCKET);
     }
 
+    /// The same, without spares.
+    #[track_caller]
+    pub(super) fn start_driver_without_spares(&self) {
+        self.start_driver_with(SOCKET, &["--spares=0"]);
+    }
+
     /// Starts the driver on a socket, and waits until it answers.
     #[track_caller]
     pub(super) fn start_driver_on(&self, socket: &str) {
-        let driver = ["cnm-cni", "serve", "--socket", socket];
+        self.start_driver_with(socket, &[]);
+    }
+
+    #[track_caller]
+    fn start_driver_with(&self, socket: &str, flags: &[&str]) {
+        let driver = [&["cnm-cni", "serve", "--socket", socket], flags].concat();
         match spares() {
             Some(variable) => {
                 self.start("cnm-cni", &[&["env", &variable], &driver[..]].concat());

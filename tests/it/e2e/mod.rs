@@ -175,6 +175,16 @@ fn on_a_host(suite: Suite, files: &[ConfFile<'_>], scene: impl Fn(&Host)) {
     leaves_nothing(&host, scene);
 }
 
+/// The same without spares, where the scene counts leases that several runtimes have.
+fn on_a_host_without_spares(suite: Suite, files: &[ConfFile<'_>], scene: impl Fn(&Host)) {
+    let host = Host::up(suite);
+    for (name, text) in files {
+        host.write(&format!("/etc/cni/net.d/{name}"), text);
+    }
+    host.start_driver_without_spares();
+    leaves_nothing(&host, scene);
+}
+
 /// Plays `scene` twice, and fails if the second time leaves anything behind.
 ///
 /// Twice, because plugins share some things by design and keep them: the bridge, their empty
