@@ -180,8 +180,12 @@ fn after_a_reboot_the_reference_plugins_give_everything_back() {
         let mut driver = site.start().await;
         site.make_network().await;
         Life::begin(&site, ENDPOINT).await.unwrap();
-        // The container's lease, and that of the spare for the next one.
-        site.until("a spare is ready", || site.leases().len() == 2).await;
+        // Beside the container there is a spare for the next one.
+        let records = || files(&site.path("state/attachments")).into_iter();
+        let is_spare = |file: &String| {
+            fs::read_to_string(file).is_ok_and(|text| text.contains("\"phase\":\"Spare\""))
+        };
+        site.until("a spare is on record", || records().any(|file| is_spare(&file))).await;
         driver.kill().await.unwrap();
         let pins = files(&site.path("run/netns")).into_iter().chain(files(&site.path("sandboxes")));
         for pin in pins {
