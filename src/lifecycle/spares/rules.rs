@@ -3,6 +3,8 @@
 
 use std::collections::HashSet;
 
+use tokio::time::Instant;
+
 use super::Spares;
 use crate::cnm::EndpointId;
 use crate::lifecycle::error::{Result, chain};
@@ -19,10 +21,13 @@ struct Rules {
 impl Spares {
     /// Writes the FORWARD rules again that endpoints of spares lack, and removes spares that lack rules.
     pub(super) async fn look_at_rules(&self) {
-        let claimed = self.shelves().take_claimed();
-        if claimed.is_empty() && self.waiting() == 0 {
-            return;
-        }
+        let claimed = {
+            let (mut shelves, now) = (self.shelves(), Instant::now());
+            if !shelves.is_comparison_due(now) {
+                return;
+            }
+            shelves.take_claimed()
+        };
         if let Err(error) = self.compare_rules(claimed).await {
             tracing::warn!(error = chain(&error), "the rules of spares cannot be compared");
         }
@@ -55,7 +60,9 @@ impl Spares {
         if claimed.is_empty() {
             return Ok(());
         }
-        self.parts.isolation.ensure(&self.parts.networks, &self.parts.interfaces.aside).await?;
+        if self.parts.networks.all().iter().any(|network| network.is_isolated()) {
+            self.parts.isolation.ensure(&self.parts.networks, &self.parts.interfaces.aside).await?;
+        }
         for endpoint in claimed {
             let slot = self.parts.endpoints.lock_after_calls(&endpoint).await;
             let Some(attachment) = slot.as_ref().and_then(|slot| slot.as_ref()) else { continue };
