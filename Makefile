@@ -232,6 +232,7 @@ test-arm64: deb plugin
 # Prints the table; docs/fidelity.md explains it.
 fidelity: testbed
 	$(RUNNER) cargo test --locked --test it e2e::fidelity:: -- --nocapture --test-threads=1
+	$(RUNNER) env CNM_CNI_SPARES=0 cargo test --locked --test it e2e::fidelity:: -- --nocapture --test-threads=1
 
 # Prints a table for each backend.
 hosts: testbed
@@ -240,6 +241,7 @@ hosts: testbed
 # Two minutes for each Docker, half that for the rest.
 crash: testbed
 	$(RUNNER) cargo test --locked --test it crash:: -- --include-ignored --nocapture --skip soak
+	$(RUNNER) env CNM_CNI_SPARES=0 cargo test --locked --test it e2e::crash:: -- --include-ignored --nocapture
 
 # As it is released, for the memory; CNM_CNI_SEED=N repeats a run.
 soak: export CNM_CNI_SOAK ?= 2000

@@ -10,6 +10,7 @@ Options of a network, which 'docker network create --help' cannot tell (-o KEY=V
   forward=auto|always|open|never
                               exempt its containers from a FORWARD chain that drops; open: and let new
                               connections to them in
+  spares=NUMBER|auto          how many attachments are ready before a container asks, 0 to 64
   com.docker.network.driver.mtu=BYTES, or mtu=BYTES
   cni.args.KEY=VALUE          a pair of CNI_ARGS
   cni.capability.NAME=JSON    an argument for the plugins that declare that capability

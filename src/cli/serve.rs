@@ -17,6 +17,7 @@ use super::folders::Folders;
 use super::seconds::{ANY, SOME, seconds};
 use super::{activation, host_root, network_options};
 use crate::cni::{Limits, Trust};
+use crate::cnm::SpareCount;
 use crate::docker::{Docker, Wanted};
 use crate::follower;
 use crate::lifecycle::{Config, Driver, Most};
@@ -117,6 +118,12 @@ pub(super) struct Args {
     #[arg(long, value_name = "BIT", env = "CNM_CNI_FORWARD_MARK", default_value = "0x1000")]
     #[arg(value_parser = one_bit)]
     forward_mark: u32,
+
+    /// How many attachments each network has ready before a container asks: a number up to 64, or
+    /// auto for as many as were needed lately, as long as they are few beside the conflist's
+    /// addresses. A network's own option (-o spares=N) takes precedence, but for 0, which ends all
+    #[arg(long, value_name = "NUMBER", env = "CNM_CNI_SPARES", default_value = "auto")]
+    spares: SpareCount,
 
     /// Seconds that calls under way have to end, once the driver is stopped
     #[arg(long, value_name = "SECONDS", env = "CNM_CNI_DRAIN_TIMEOUT", default_value = "30")]
@@ -258,6 +265,7 @@ async fn serve(args: Args, listener: UnixListener) -> anyhow::Result<()> {
         sync_delete: args.sync_delete,
         allow_writable: args.folders.trust() == Trust::Anybody,
         forward_mark: args.forward_mark,
+        spares: args.spares,
         collect_every: Some(args.gc_interval).filter(|interval| !interval.is_zero()),
         metrics: Arc::clone(&metrics),
         observers: Vec::new(),

@@ -9,6 +9,7 @@ use crate::nearest::{ALIKE, alike, most_alike};
 pub(super) const CONFLIST: &str = "conflist";
 pub(super) const FORWARD: &str = "forward";
 pub(super) const ISOLATE: &str = "isolate";
+pub(super) const SPARES: &str = "spares";
 pub(super) const IP: &str = "ip";
 pub(super) const ARGS: &str = "cni.args.";
 pub(super) const CAPABILITY: &str = "cni.capability.";
@@ -28,8 +29,8 @@ pub(super) const GATEWAY_MODE_V4: &str = "com.docker.network.bridge.gateway_mode
 pub(super) const GATEWAY_MODE_V6: &str = "com.docker.network.bridge.gateway_mode_ipv6";
 pub(super) const SYSCTLS: &str = "com.docker.network.endpoint.sysctls";
 
-const KNOWN: &str = "conflist, forward, isolate, ip, cni.args.KEY=VALUE, cni.capability.NAME=JSON, \
-                     com.docker.network.driver.mtu";
+const KNOWN: &str = "conflist, forward, isolate, spares, ip, cni.args.KEY=VALUE, \
+                     cni.capability.NAME=JSON, com.docker.network.driver.mtu";
 
 /// What begins so is Docker's, unless it is one of its drivers'.
 const DOCKERS: &str = "com.docker.network.";
@@ -137,7 +138,7 @@ impl InvalidOption {
             (IP, Place::Network) => {
                 Self::Elsewhere { key: owned, whose: "a container's", not: "a network's" }
             }
-            (CONFLIST | FORWARD | ISOLATE, Place::Endpoint) => {
+            (CONFLIST | FORWARD | ISOLATE | SPARES, Place::Endpoint) => {
                 Self::Elsewhere { key: owned, whose: "a network's", not: "a container's" }
             }
             _ => match way(key) {
@@ -178,6 +179,7 @@ fn nearest_key(key: &str, least: f64) -> Option<&'static str> {
         (CONFLIST, alike(key, CONFLIST)),
         (FORWARD, alike(key, FORWARD)),
         (ISOLATE, alike(key, ISOLATE)),
+        (SPARES, alike(key, SPARES)),
         (IP, alike(key, IP)),
         (MTU, alike(key, MTU)),
         ("cni.args.KEY", alike(of_chain, ARGS)),

@@ -12,6 +12,7 @@ mod network;
 mod options;
 mod ports;
 mod sandbox;
+mod spares;
 mod values;
 
 pub use endpoint::{
@@ -31,6 +32,7 @@ pub use sandbox::{
     InterfaceName, JoinRequest, JoinResponse, ProgramExternalConnectivityRequest, RouteType,
     StaticRoute,
 };
+pub use spares::{MOST_SPARES, SpareCount};
 
 use serde::{Deserialize, Deserializer};
 

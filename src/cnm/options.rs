@@ -5,6 +5,7 @@
 //! | `conflist` | network `-o` | name of the network configuration list |
 //! | `forward` | network `-o` | `auto`, `always`, `open` or `never`: see [`Forward`] |
 //! | `isolate` | network `-o` | `true` or `false`: whether other networks' containers are kept away |
+//! | `spares` | network `-o` | how many attachments are ready before a container asks: see [`SpareCount`] |
 //! | `com.docker.network.driver.mtu`, `mtu` | network `-o`, endpoint `--driver-opt` | MTU of the container's interface |
 //! | `com.docker.network.bridge.…` | network `-o` | what Docker's bridge driver does by it, where the built-in network can: see [`BridgeOptions`] |
 //! | `cni.args.KEY` | network `-o`, endpoint `--driver-opt` | one pair of `CNI_ARGS` |
@@ -23,10 +24,10 @@ use serde_json::{Map, Value};
 
 use super::keys::{
     self, ARGS, BRIDGE_NAME, CAPABILITY, CONFLIST, FORWARD, GATEWAY_MODE_V4, GATEWAY_MODE_V6,
-    HOST_BINDING, IP, ISOLATE, InvalidOption, MASQUERADE, MTU, PORTMAP, Place, SHORT_MTU, SYSCTLS,
-    TALK, invalid,
+    HOST_BINDING, IP, ISOLATE, InvalidOption, MASQUERADE, MTU, PORTMAP, Place, SHORT_MTU, SPARES,
+    SYSCTLS, TALK, invalid,
 };
-use super::{PortBinding, values};
+use super::{PortBinding, SpareCount, values};
 
 /// `-o` options of a network, and Docker's own labels beside them.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -46,6 +47,9 @@ pub struct NetworkOptions {
     pub disable_ipv4: bool,
     /// Whether the containers are kept apart from those of other networks; none leaves it to the chain.
     pub isolate: Option<bool>,
+    /// How many attachments are ready before a container asks; none leaves it to the driver.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub spares: Option<SpareCount>,
     /// What the user says of the built-in network's bridge.
     pub bridge: BridgeOptions,
     /// What every attachment of the network passes to its plugins.
@@ -156,6 +160,11 @@ impl NetworkOptions {
                         .map_err(|_| invalid(key, text, "expected auto, always, open or never"))?;
                 }
                 ISOLATE => read.isolate = Some(switch(key, text)?),
+                SPARES => {
+                    let count =
+                        text.parse().map_err(|reason: String| invalid(key, text, &reason))?;
+                    read.spares = Some(count);
+                }
                 MTU | SHORT_MTU => read.mtu = Some(mtu(key, text)?),
                 _ if read.bridge.takes(key, text)? => {}
                 _ if read.chain.takes(key, text)? => {}

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::cni::{Limits, Observer};
+use crate::cnm::SpareCount;
 use crate::metrics::Metrics;
 
 /// Where the driver finds and keeps its files, and how long a plugin may take.
@@ -36,6 +37,9 @@ pub struct Config {
     pub metrics: Arc<Metrics>,
     /// Who is told of each run of a plugin, beside the log and `metrics`.
     pub observers: Vec<Arc<dyn Observer>>,
+    /// How many attachments a network has ready that no container has yet, if its options do not say so.
+    /// With 0 there are none, whatever the options say.
+    pub spares: SpareCount,
 }
 
 /// How much a driver takes on, so that a caller that runs wild does not fill the host.

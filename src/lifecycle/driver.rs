@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::attach::Maker;
 use super::background::{Background, Gate};
 use super::config::Most;
 use super::error::{Error, Result};
@@ -12,6 +13,7 @@ use super::interface::Interfaces;
 use super::ports::{Ports, Publisher};
 use super::record::{Endpoints, Inherited, Networks, Records, Unseen, Watched};
 use super::removal::Removals;
+use super::spares::Spares;
 use crate::journal::Journal;
 use crate::metrics::Metrics;
 
@@ -28,6 +30,7 @@ pub struct Driver {
     /// The kernel's id of the current boot.
     pub(crate) boot_id: Arc<str>,
     pub(crate) history: History,
+    pub(crate) maker: Arc<Maker>,
     pub(crate) most: Most,
     /// Whether DeleteEndpoint is answered only once DEL has run.
     pub(crate) sync_delete: bool,
@@ -47,6 +50,7 @@ pub struct Driver {
     pub(crate) metrics: Arc<Metrics>,
     /// Held while figures are gathered.
     pub(crate) scraping: Arc<tokio::sync::Mutex<()>>,
+    pub(crate) spares: Arc<Spares>,
     /// Held while garbage is collected.
     pub(crate) collecting: Arc<tokio::sync::Mutex<()>>,
     pub(crate) gate: Gate,

@@ -363,6 +363,16 @@ impl Error {
         }
     }
 
+    /// Whether the chain's ADD itself has failed: perhaps for want of what a spare has.
+    pub(crate) fn is_of_the_chain(&self) -> bool {
+        match self {
+            Self::Undo { call, .. } => call.is_of_the_chain(),
+            Self::NotAvailable { .. } => true,
+            Self::Cni(_) => self.plugins_run() != Some(0),
+            _ => false,
+        }
+    }
+
     /// Whether this error may come from a conflict with another endpoint. A wait would not help against a
     /// mistake in Docker's request, the conflist or this host.
     pub(crate) fn may_be_a_conflict(&self) -> bool {

@@ -10,7 +10,7 @@ use nix::net::if_::if_nametoindex;
 
 use super::error::{Error, Result};
 use crate::cni::{ConfDir, ConfigError, NetworkConfigList, Runtime, Validation};
-use crate::cnm::{ChainOptions, IpamData, NetworkId, NetworkOptions, Pool};
+use crate::cnm::{ChainOptions, IpamData, NetworkId, NetworkOptions, Pool, SpareCount};
 use crate::netlink::Netlink;
 use crate::translate::{self, Prospects, Refusal};
 
@@ -85,7 +85,7 @@ pub async fn judge(
         None => [translate::serves(list, &[], &ChainOptions::default()), Ok(())],
     };
     let of_list = [translate::attaches(list), translate::carries_over(list), masters(list)];
-    let all = of_list.into_iter().chain(fits);
+    let all = of_list.into_iter().chain(fits).chain(wishes.map(spares));
     let refusals = all.filter_map(std::result::Result::err).collect();
     Judgement { validation: runtime.validate(list).await, prospects, refusals }
 }
@@ -93,6 +93,15 @@ pub async fn judge(
 /// Judges a network as CreateNetwork does, before Docker has asked for anything.
 pub async fn judge_conflist(runtime: &Runtime, list: &NetworkConfigList) -> Judgement {
     judge(runtime, list, None).await
+}
+
+/// Whether containers could have the spares that are asked for.
+fn spares(wishes: Wishes<'_>) -> std::result::Result<(), Refusal> {
+    let of_docker = wishes.pools.iter().any(|data| matches!(data.pool, Pool::Subnet(_)));
+    match wishes.options.spares {
+        Some(count @ SpareCount::Number(1..)) if of_docker => Err(Refusal::Spares { count }),
+        _ => Ok(()),
+    }
 }
 
 /// Whether the host has the parent interfaces and bridges of the chain.

@@ -8,9 +8,14 @@
 //!        │                      │       the interface                │
 //!   ┌────▼───┐  ADD ok   ┌──────▼─┐    ┌────────┐    ┌─────────┐    ┌──▼───────┐ DEL ok
 //!   │ Adding ├──────────▶│ Staged ├───▶│ Joined ├───▶│ Settled ├───▶│ Deleting ├──────▶ gone
-//!   └────┬───┘           └────────┘    └────────┘    └─────────┘    └──▲───────┘
+//!   └────┬───┘           └───▲────┘    └────────┘    └─────────┘    └──▲───────┘
+//!        │  ADD ok,      ┌───┴────┐                                    │
+//!        ├──────────────▶│ Spare  ├──── nobody needs it ───────────────┤
+//!        │  ahead        └────────┘                                    │
 //!        └──── a step fails, or a crash: undo ─────────────────────────┘
 //! ```
+//!
+//! A spare is made before Docker asks, and CreateEndpoint claims it ([`spares`]).
 //!
 //! Two rules make it safe. Every intent is on disk first: the intent to create before ADD begins, the
 //! result of ADD before Docker gets it, and the intent to delete before DEL begins. So after a crash the
@@ -24,7 +29,9 @@
 //! | `check` | the chain's CHECK in a live container, what it and the host have of what ADD left, and repair | `driver`, and what that may use |
 //! | `inventory` | all that the driver has, reported to the operator | `driver`, and what that may use |
 //! | `garbage` | what nobody will ask to be removed any more | `driver`, and what that may use |
-//! | `driver` | the driver, and the parts that it is made of | `removal`, and what that may use; `facts`, `config` |
+//! | `driver` | the driver, and the parts that it is made of | `spares`, and what that may use; `facts`, `config` |
+//! | `spares` | attachments that are made ahead of time | `attach`, `removal`, and what those may use |
+//! | `attach` | making an attachment: what its chain is told, ADD, what ADD made | `lease`, and what that may use |
 //! | `removal` | DEL in the background, again and again; what an orphan keeps from others | `ports`, `lease`, `history`, and what those may use |
 //! | `ports` | published ports: who holds which, and where they are published | `interface`, and what that may use |
 //! | `lease` | leases of `dhcp`, which follow the interface into the container | `interface`, and what that may use |
@@ -38,6 +45,7 @@
 //! | `facts` | what is reported to the operator about the driver itself | `config` |
 //! | `background`, `config`, `port_error` | tasks and their gate; what the operator decides; why a port cannot be published | nobody |
 
+mod attach;
 mod background;
 mod blocking;
 mod calls;
@@ -59,6 +67,7 @@ mod port_error;
 mod ports;
 mod record;
 mod removal;
+mod spares;
 
 pub use calls::explain::{Explanation, explain};
 pub use check::{ChainCheck, Check, Fault};

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::attach::Maker;
 use super::background::{Background, Gate};
 use super::blocking::on_blocking_thread;
 use super::calls::watch;
@@ -16,6 +17,8 @@ use super::interface::{Interfaces, lend};
 use super::ports::{Ports, Publisher};
 use super::record::{Attachment, Endpoints, Network, Networks, Records};
 use super::removal::Removals;
+use super::spares::{self, Parts, Spares};
+use crate::cnm::SpareCount;
 use crate::journal::Journal;
 use crate::state::Folder;
 
@@ -60,6 +63,10 @@ impl Driver {
         start::remove(&driver, interrupted);
         driver.take_down_removed();
         watch::begin_again(&driver);
+        if config.spares != SpareCount::Number(0) {
+            driver.background.spawn(spares::keep(Arc::clone(&driver.spares)));
+            driver.spares.look_soon();
+        }
         if let Some(interval) = config.collect_every {
             driver.background.spawn(collect::at_intervals(driver.clone(), interval));
         }
@@ -96,15 +103,18 @@ impl Driver {
             networks.records.iter().map(|network| network.id.clone()),
         );
         let ports = Arc::new(Ports::of(attachments.records.iter()));
+        let networks = Arc::new(Networks::new(network_folder, networks.records));
+        let keeps_spares = config.spares != SpareCount::Number(0);
+        let attachments = start::part(attachments.records, &boot_id, |spare| {
+            keeps_spares && networks.get(&spare.network).is_ok()
+        });
         let background = Background::default();
-        let attachments = start::part(attachments.records, &boot_id);
         let on_record = attachments.live.iter().chain(&attachments.interrupted);
         let records = Arc::new(Records::new(attachment_folder, on_record, background.clone()));
         let gate = Gate::new(config.limits.parallel);
         let chains = Arc::new(Chains::new(config, lists, Arc::new(history.clone())));
         let exemptions = Arc::new(Exemptions::of(config, attachments.live.iter()));
         let interfaces = Arc::new(Interfaces::new(netns_dir, attachments.live.iter())?);
-        let networks = Arc::new(Networks::new(network_folder, networks.records));
         let endpoints = Arc::new(Endpoints::holding(attachments.live));
         let publisher =
             Publisher::new(&ports, &networks, &endpoints, &interfaces, &records, &chains);
@@ -118,15 +128,32 @@ impl Driver {
             &gate,
             &background,
         );
+        let (boot_id, removals) = (Arc::from(boot_id), Arc::new(removals));
+        let maker = Arc::new(Maker::new(&boot_id, &chains, &interfaces, &records));
+        let isolation = Arc::new(Isolation::of(&config.state_dir));
+        let parts = Parts {
+            maker: Arc::clone(&maker),
+            chains: Arc::clone(&chains),
+            exemptions: Arc::clone(&exemptions),
+            isolation: Arc::clone(&isolation),
+            interfaces: Arc::clone(&interfaces),
+            records: Arc::clone(&records),
+            networks: Arc::clone(&networks),
+            endpoints: Arc::clone(&endpoints),
+            removals: Arc::clone(&removals),
+            gate: gate.clone(),
+            background: background.clone(),
+        };
         let driver = Self {
             facts: Arc::new(Facts::of(config)),
-            boot_id: boot_id.into(),
+            boot_id,
             history,
+            maker,
             most: config.most,
             sync_delete: config.sync_delete,
             networks,
             exemptions,
-            isolation: Arc::new(Isolation::of(&config.state_dir)),
+            isolation,
             endpoints,
             inherited: Arc::default(),
             watched: Arc::default(),
@@ -136,7 +163,8 @@ impl Driver {
             interfaces,
             ports,
             publisher: Arc::new(publisher),
-            removals: Arc::new(removals),
+            spares: Arc::new(Spares::new(config, parts, attachments.spares)),
+            removals,
             metrics: Arc::clone(&config.metrics),
             scraping: Arc::default(),
             collecting: Arc::default(),

@@ -5,9 +5,7 @@ use serde_json::{Map, Value, json};
 use super::conflist::{declares, gives, host_local_ranges};
 use super::{IP_RANGES, Refusal, ipam};
 use crate::cni::NetworkConfigList;
-use crate::cnm::{
-    ChainOptions, EndpointId, EndpointInterface, EndpointOptions, IpamData, Pool, PortBinding,
-};
+use crate::cnm::{ChainOptions, EndpointInterface, EndpointOptions, IpamData, Pool, PortBinding};
 
 /// What a chain's plugins get besides their configuration.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -135,12 +133,14 @@ pub(super) fn ip_ranges(pools: &[IpamData]) -> Vec<Vec<Value>> {
 }
 
 /// What a chain that was made for Kubernetes asks for. There is no pod, so these name the
-/// endpoint: the values stay the same from ADD to DEL, and differ between endpoints.
+/// attachment: the values stay the same from ADD to DEL, and differ between attachments.
 #[must_use]
-pub fn kubernetes_args(endpoint: &EndpointId, container_id: &str) -> [(String, String); 3] {
+pub fn kubernetes_args(container_id: &str) -> [(String, String); 3] {
+    // As long as Docker shows an id.
+    let short = container_id.get(..12).unwrap_or(container_id);
     [
         ("K8S_POD_NAMESPACE", "docker".to_owned()),
-        ("K8S_POD_NAME", format!("endpoint-{}", endpoint.short())),
+        ("K8S_POD_NAME", format!("attachment-{short}")),
         ("K8S_POD_INFRA_CONTAINER_ID", container_id.to_owned()),
     ]
     .map(|(key, value)| (key.to_owned(), value))

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use crate::cni::Version;
+use crate::cnm::SpareCount;
 
 /// A subnet for Docker's IPAM, of which it chooses only what a conflist gives; shown as the flags of
 /// `docker network create`.
@@ -190,6 +191,16 @@ pub enum Refusal {
         conflist: String,
         /// The other network.
         network: String,
+    },
+    /// Spares that no container could have.
+    #[error(
+        "option spares={count}: Docker's IPAM names the address of each container, and no attachment that is \
+         made before has it; add --ipam-driver null, so that the conflist chooses the addresses, or leave \
+         the option out"
+    )]
+    Spares {
+        /// How many are asked for.
+        count: SpareCount,
     },
     /// An option for a plugin that is not there.
     #[error(

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cnm_cni::cni::Limits;
+use cnm_cni::cnm::SpareCount;
 use cnm_cni::lifecycle::{Config, Most};
 
 /// Set in the copy of the test that runs inside.
@@ -74,6 +75,7 @@ pub(crate) fn config(folder: &Path) -> Config {
         collect_every: None,
         metrics: Arc::default(),
         observers: Vec::new(),
+        spares: SpareCount::Number(0),
     }
 }
 

@@ -146,7 +146,12 @@ impl Known {
         Row { names, state: state(attachment), attachment }
     }
 
-    /// All attachments.
+    /// All spares: attachments that no container has yet.
+    pub(super) fn spares(&self) -> impl Iterator<Item = Row<'_>> {
+        self.inventory.spares.iter().map(|spare| self.row(spare))
+    }
+
+    /// All attachments that containers have, or had.
     pub(super) fn rows(&self) -> impl Iterator<Item = Row<'_>> {
         self.inventory.attachments.iter().map(|attachment| self.row(attachment))
     }
@@ -185,10 +190,11 @@ impl Known {
     }
 }
 
-/// The state of an attachment, in a word: up, starting, removing, or orphan once its DEL has failed.
+/// The state of an attachment, in a word: spare, starting, up, removing, or orphan once its DEL has failed.
 pub(super) fn state(attachment: &Attachment) -> &'static str {
     let failed = attachment.removal.as_ref().is_some_and(|removal| removal.error.is_some());
     match attachment.phase {
+        Phase::Spare => "spare",
         Phase::Adding | Phase::Staged => "starting",
         Phase::Joined | Phase::Settled => "up",
         Phase::Deleting if failed => "orphan",

@@ -21,6 +21,7 @@ Examples:
   cnm-cni ls                          # who has what
   cnm-cni ls --network web -q         # the containers on a network, for other commands
   cnm-cni ls --orphans                # what Docker has let go of, and is not removed yet
+  cnm-cni ls --spares                 # what is ready for the next containers
   cnm-cni ls -w                       # again and again, until Ctrl-C
   cnm-cni ls --format json | jq -r '.[] | [.container, .addresses[0]] | @tsv'
 
@@ -42,6 +43,10 @@ pub(in crate::cli) struct Args {
     #[arg(long)]
     orphans: bool,
 
+    /// Only the spares: attachments that were made ahead of time, and that no container has yet
+    #[arg(long, conflicts_with = "orphans")]
+    spares: bool,
+
     #[command(flatten)]
     watch: Watch,
 
@@ -60,8 +65,7 @@ pub(in crate::cli) fn run(args: &Args, outer: &Wanted) -> anyhow::Result<()> {
             let name = row.names.container.as_ref();
             name.unwrap_or(&row.attachment.attachment).clone()
         });
-        let below =
-            if rows.is_empty() { "No container is on a network of this driver.\n" } else { "" };
+        let below = if rows.is_empty() { none(args.spares) } else { "" };
         args.listing.print(&rows, names, || table(&rows, Timestamp::now()), below)
     })
 }
@@ -80,13 +84,23 @@ impl Args {
                 Some(networks)
             }
         };
-        let rows = known.rows().filter(|row| {
+        let all: Vec<Row<'k>> =
+            if self.spares { known.spares().collect() } else { known.rows().collect() };
+        let rows = all.into_iter().filter(|row| {
             let on_network = of_network.as_ref().is_none_or(|networks| {
                 networks.iter().any(|network| network.network == row.attachment.network)
             });
             on_network && (!self.orphans || row.attachment.phase == Phase::Deleting)
         });
         Ok(rows.collect())
+    }
+}
+
+/// What is said if there is nothing to list.
+fn none(spares: bool) -> &'static str {
+    match spares {
+        true => "No network of this driver has a spare.\n",
+        false => "No container is on a network of this driver.\n",
     }
 }
 

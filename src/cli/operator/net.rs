@@ -17,6 +17,7 @@ Columns:
   DEVICE      the bridge, or the interface below, that they are put on
   POOLS       the addresses that they are given
   CONTAINERS  how many are on it
+  SPARES      how many attachments are ready for the next ones
 
 Examples:
   cnm-cni net                         # all networks
@@ -57,6 +58,8 @@ pub(super) struct Row<'k> {
     pools: Vec<String>,
     /// The names of the containers on it; their endpoints' ids if the names are unknown.
     containers: Vec<String>,
+    /// How many attachments are ready for the next ones.
+    spares: usize,
     /// Whether the conflist still exists.
     pub(super) usable: bool,
 }
@@ -120,6 +123,9 @@ impl<'k> Row<'k> {
                     None => it.endpoint.short().to_owned(),
                 })
                 .collect(),
+            spares: (known.inventory.spares.iter())
+                .filter(|spare| spare.network == network.network)
+                .count(),
             usable: conflist.is_some(),
         }
     }
@@ -157,6 +163,7 @@ impl<'k> Row<'k> {
             self.network.options.iter().map(|(k, v)| format!("{k}={v}")).collect();
         tell("options", &or_stroke(&options));
         tell("containers", &or_stroke(&self.containers));
+        tell("spares", &self.spares.to_string());
         text
     }
 }
@@ -168,7 +175,7 @@ fn or_stroke(all: &[String]) -> String {
 /// A line for each network.
 pub(super) fn table(rows: &[Row<'_>]) -> Table {
     let mut table = Table::new(["NETWORK", "CONFLIST", "DEVICE", "POOLS", "CONTAINERS"])
-        .and_wide(["ID", "FILE", "PLUGINS", "IPAM", "OPTIONS"]);
+        .and_wide(["ID", "FILE", "PLUGINS", "IPAM", "OPTIONS", "SPARES"]);
     for row in rows {
         let options = row.network.options.iter().map(|(key, value)| format!("{key}={value}"));
         table.row([
@@ -182,6 +189,7 @@ pub(super) fn table(rows: &[Row<'_>]) -> Table {
             or_none(row.usable.then(|| row.plugins.join(" "))),
             or_none(row.ipam),
             Cell::lines(options),
+            row.spares.to_string().into(),
         ]);
     }
     table

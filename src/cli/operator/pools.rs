@@ -21,6 +21,7 @@ Columns:
   DOCKER   of Docker's containers on this driver
   OTHERS   of other runtimes on the same conflist: kubelet's, podman's; ? where only the IPAM plugin knows
   ORPHANS  of containers that are gone: 'cnm-cni orphans' and 'cnm-cni gc' give them back
+  SPARES   of attachments that are ready for the next containers; they give way to whoever needs one
   FREE     what is left
 
 Examples:
@@ -65,6 +66,7 @@ pub(super) struct Fill {
     /// None if only the IPAM plugin knows.
     others: Option<u64>,
     orphans: u64,
+    spares: u64,
     pub(super) free: u64,
 }
 
@@ -116,6 +118,7 @@ pub(super) fn fills(known: &Known) -> Vec<Fill> {
                 docker: fill.docker,
                 others: fill.others,
                 orphans: fill.orphans,
+                spares: fill.spares,
             }
         })
         .collect()
@@ -124,13 +127,13 @@ pub(super) fn fills(known: &Known) -> Vec<Fill> {
 impl Fill {
     /// Whether a new container may get no address, soon or already.
     pub(super) fn is_short(&self) -> bool {
-        self.free.saturating_mul(10) < self.pool.size
+        (self.free + self.spares).saturating_mul(10) < self.pool.size
     }
 }
 
 /// Who has which address of a conflist, in their order.
 pub(super) fn holders(known: &Known, conflist: &Conflist) -> Vec<Holder> {
-    let attachments = known.inventory.attachments.iter();
+    let attachments = known.inventory.attachments.iter().chain(&known.inventory.spares);
     let by_id: HashMap<&str, &Attachment> =
         attachments.map(|it| (it.attachment.as_str(), it)).collect();
     let holders = inventory::holders(conflist, &held(known)).into_iter();
@@ -149,13 +152,14 @@ pub(super) fn holders(known: &Known, conflist: &Conflist) -> Vec<Holder> {
 }
 
 fn held(known: &Known) -> Vec<Held<'_>> {
-    known.inventory.attachments.iter().map(Held::by).collect()
+    let Inventory { attachments, spares, .. } = &known.inventory;
+    attachments.iter().chain(spares).map(Held::by).collect()
 }
 
 /// A line for each pool.
 pub(super) fn table(fills: &[Fill]) -> Table {
     let head = ["CONFLIST", "POOL", "SIZE", "USED", "DOCKER", "OTHERS", "ORPHANS", "FREE"];
-    let mut table = Table::new(head).and_wide(["FIRST", "LAST", "GATEWAY", "NETWORK"]);
+    let mut table = Table::new(head).and_wide(["SPARES", "FIRST", "LAST", "GATEWAY", "NETWORK"]);
     for fill in fills {
         table.row([
             fill.conflist.as_str().into(),
@@ -166,6 +170,7 @@ pub(super) fn table(fills: &[Fill]) -> Table {
             fill.others.map_or("?".to_owned(), |it| it.to_string()).into(),
             Cell::from(fill.orphans.to_string()),
             Cell::from(count(fill.free)).bad_if(fill.is_short()),
+            fill.spares.to_string().into(),
             fill.pool.first.to_string().into(),
             fill.pool.last.to_string().into(),
             or_none(fill.pool.gateway),
@@ -187,6 +192,7 @@ pub(super) fn owners(holders: &[Holder]) -> Table {
     for holder in holders {
         let owner = match holder.owner {
             Owner::Docker => "docker",
+            Owner::Spare => "spare",
             Owner::Orphan => "orphan",
             Owner::Other => "another runtime",
         };

@@ -98,7 +98,7 @@ impl Args {
 
 /// The attachments that a thing belongs to.
 pub(super) fn found<'k>(known: &'k Known, thing: &Thing) -> Vec<&'k Attachment> {
-    let all = known.inventory.attachments.iter();
+    let all = known.inventory.attachments.iter().chain(&known.inventory.spares);
     match thing {
         Thing::Address(address) => {
             all.filter(|it| it.addresses.iter().any(|net| net.addr() == *address)).collect()

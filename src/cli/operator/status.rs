@@ -57,6 +57,7 @@ struct Counts {
     starting: usize,
     removing: usize,
     orphan: usize,
+    spare: usize,
 }
 
 pub(in crate::cli) fn run(args: &Args, outer: &Wanted) -> anyhow::Result<ExitCode> {
@@ -71,7 +72,8 @@ pub(in crate::cli) fn run(args: &Args, outer: &Wanted) -> anyhow::Result<ExitCod
 
 impl<'k> Status<'k> {
     pub(super) fn of(known: &'k Known, plugins: Vec<plugins::Row>, now: Timestamp) -> Self {
-        let mut attachments = Counts::default();
+        let spare = known.inventory.spares.len();
+        let mut attachments = Counts { spare, ..Counts::default() };
         for attachment in &known.inventory.attachments {
             match state(attachment) {
                 "up" => attachments.up += 1,
@@ -102,7 +104,7 @@ impl<'k> Status<'k> {
             ),
             None => "does not answer".to_owned(),
         };
-        let Counts { up, starting, removing, orphan } = self.attachments;
+        let Counts { up, starting, removing, orphan, spare } = self.attachments;
         let docker = if self.docker { "answers" } else { "does not answer" };
         // Writing to a string cannot fail.
         let _ = write!(
@@ -111,7 +113,8 @@ impl<'k> Status<'k> {
             line(&format!("driver       {driver}")),
             line(&format!("docker       {docker}")),
             line(&format!(
-                "attachments  up {up}, starting {starting}, removing {removing}, orphans {orphan}"
+                "attachments  up {up}, starting {starting}, removing {removing}, orphans {orphan}, \
+                 spares {spare}"
             )),
         );
         let style = format.style();

@@ -1,66 +1,23 @@
-//! CreateEndpoint: a chain's ADD, run in a staging namespace.
-//!
-//! Docker wants the addresses before it names the container's namespace. So the chain runs
-//! in a namespace of ours; Join hands the interface over.
+//! CreateEndpoint: a chain's ADD, run in a staging namespace, unless a spare is there.
 
-use std::net::IpAddr;
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
-use crate::cni::{AttachResult, NetworkConfigList};
 use crate::cnm::{
     CreateEndpointRequest, CreateEndpointResponse, EndpointId, EndpointInterface, EndpointOptions,
-    Forward, PortBinding,
+    PortBinding,
 };
+use crate::crash;
+use crate::lifecycle::attach::{Told, Wanted};
 use crate::lifecycle::driver::Driver;
 use crate::lifecycle::error::{Error, Result};
 use crate::lifecycle::garbage::dockerds;
 use crate::lifecycle::history::Asked;
-use crate::lifecycle::host::forward;
-use crate::lifecycle::interface::Fresh;
-use crate::lifecycle::lease;
 use crate::lifecycle::port_error::PortError;
-use crate::lifecycle::record::{Attachment, AttachmentId, Made, Network, Phase, Settings, Turn};
+use crate::lifecycle::record::{Attachment, Made, Network, Spare};
 use crate::lifecycle::removal::{Claims, waits};
+use crate::lifecycle::spares;
 use crate::metrics::Step;
-use crate::netlink::{Mac, Netlink};
-use crate::sysctl::Sysctls;
 use crate::translate::PORT_MAPPINGS;
-use crate::{cni, netns, translate};
-
-/// What Docker has decided about an interface, in addition to what the chain is given.
-struct Wanted<'w> {
-    interface: &'w EndpointInterface,
-    /// The interface's MAC, parsed; none leaves the choice to the chain.
-    mac: Option<Mac>,
-    /// The interface's MTU in bytes; none leaves the choice to the chain.
-    mtu: Option<u32>,
-    /// The addresses of the `ip` option.
-    ips: &'w [IpAddr],
-    /// The interface's settings that the user has decided.
-    sysctls: &'w Sysctls,
-}
-
-/// An attachment that could not be made.
-struct Failed {
-    cause: Error,
-    /// The result of ADD, if it has succeeded: DEL gets it.
-    result: Option<AttachResult>,
-}
-
-impl Wanted<'_> {
-    /// The chain's error, with a remedy if Docker's choice is the cause.
-    fn explained(&self, error: Error) -> Error {
-        /// The message of host-local, in every version.
-        const TAKEN: &str = "is not available in range set";
-        let Error::Cni(refusal) = error else { return error };
-        let said = refusal.to_string();
-        let mut addresses = self.interface.addresses().map(|net| net.addr());
-        match addresses.find(|ip| said.contains(&format!("{ip} {TAKEN}"))) {
-            Some(address) => Error::NotAvailable { address, refusal: Box::new(refusal) },
-            None => Error::Cni(refusal),
-        }
-    }
-}
 
 impl Driver {
     /// `NetworkDriver.CreateEndpoint`: makes the attachment, and answers with its addresses and its MAC. A
@@ -99,11 +56,15 @@ impl Driver {
         }
         let claims = Claims::of_request(&request, &network.conflist, &options);
         dockerds::evict_inherited(self, &claims).await;
+        self.spares.give_way(&claims).await;
         self.removals.wait_for(&claims, waits::limit()).await?;
-        let going = self.removals.going(&network.conflist);
+        let mut going = self.removals.going(&network.conflist);
         let made = self.make(&mut slot, &network, &options, &request, asked).await;
+        // One of these orphans may still have what this endpoint needs; or a spare, which nobody needs.
+        if made.as_ref().is_err_and(Error::is_of_the_chain) {
+            going.extend(self.spares.give_up(&network.conflist).await);
+        }
         let interface = match made {
-            // One of these orphans may still have what this endpoint needs.
             Err(cause) if !going.is_empty() && cause.may_be_a_conflict() => {
                 let limit = waits::limit();
                 let remaining = waits::gone(going, limit).await;
@@ -150,96 +111,79 @@ impl Driver {
         asked: &mut Asked,
     ) -> Result<EndpointInterface> {
         let _ahead = self.gate.ahead(&request.endpoint_id);
-        let interface = &request.interface;
-        let mac = interface.mac_address.as_deref().map(str::parse).transpose()?;
-        let mtu = options.mtu.or(network.options.mtu);
-        let (ips, sysctls) = (&options.ips, &options.sysctls);
-        let wanted = Wanted { interface, mac, mtu, ips, sysctls };
+        let (endpoint, interface) = (&request.endpoint_id, &request.interface);
+        let wanted = Wanted::of(network, options, interface)?;
         let list = self.chains.ready(network).await?;
-        let list = match mtu {
-            Some(mtu) => translate::with_mtu(list, mtu)?,
-            None => list,
-        };
-        let endpoint = request.endpoint_id.clone();
-        let attachment = self.intend(network, list, endpoint, options, interface)?;
+        let told = Told::of(network, list, options, interface)?;
+        let may_have_spare = spares::may_serve(&told, options, interface);
+        if may_have_spare && let Some(spare) = self.spares.take(network, &told).await {
+            return self.claim(slot, spare, endpoint, options).await;
+        }
+        let attachment = self.intend(network, told, endpoint, options)?;
         asked.attachments.push(attachment.id.to_string());
         let attachment = slot.insert(attachment);
-        let (cause, result, plugins_run) = match self.prepare(attachment).await {
-            Err(cause) => (cause, None, Some(0)),
-            Ok(()) => match self.attach(attachment, &wanted).await {
-                Ok(interface) => return Ok(interface),
-                Err(Failed { cause, result }) => {
-                    let plugins_run = cause.plugins_run();
-                    (
-                        lease::explained(&attachment.list, wanted.explained(cause)).await,
-                        result,
-                        plugins_run,
-                    )
-                }
-            },
+        let staged = match self.maker.add(attachment, &wanted).await {
+            Ok(made) => self.stage(attachment, made).await,
+            Err(failed) => Err(failed.noted_in(attachment)),
         };
-        attachment.begin_removal_with(|removal, left| {
-            removal.plugins_run = plugins_run;
-            removal.refused = true;
-            left.result = result;
-        });
-        Err(cause.undone(self.removals.detach(slot).await))
+        match staged {
+            Ok(()) => {
+                if may_have_spare {
+                    self.spares.missed(network);
+                }
+                Ok(attachment.made()?.answer.clone())
+            }
+            Err(cause) => Err(cause.undone(self.removals.detach(slot).await)),
+        }
     }
 
-    /// Decides what the chain gets; changes nothing.
+    /// Records what ADD made.
+    async fn stage(&self, attachment: &mut Attachment, made: Made) -> Result<()> {
+        attachment.stage(made)?;
+        self.records.keep(attachment).await
+    }
+
+    /// Gives the endpoint a spare. Its ports are published when it joins.
+    async fn claim(
+        &self,
+        slot: &mut Option<Attachment>,
+        spare: Spare,
+        endpoint: &EndpointId,
+        options: &EndpointOptions,
+    ) -> Result<EndpointInterface> {
+        let attachment = slot.insert(spare.claim(endpoint.clone())?);
+        let claimed = async {
+            attachment.ports = self.hold_for_join(attachment, &options.ports)?;
+            crash::point(format_args!("spare: claim"));
+            self.records.keep(attachment).await?;
+            crash::point(format_args!("spare: claimed"));
+            attachment.made().map(|made| made.answer.clone())
+        };
+        match claimed.await {
+            Ok(answer) => {
+                tracing::info!(attachment = %attachment.id, endpoint = endpoint.short(),
+                    "the endpoint gets a spare");
+                Ok(answer)
+            }
+            Err(cause) => Err(cause.undone(self.removals.detach(slot).await)),
+        }
+    }
+
+    /// Decides what the chain gets; changes nothing but who holds the ports.
     fn intend(
         &self,
         network: &Network,
-        list: NetworkConfigList,
-        endpoint: EndpointId,
+        mut told: Told,
+        endpoint: &EndpointId,
         options: &EndpointOptions,
-        interface: &EndpointInterface,
     ) -> Result<Attachment> {
         let most = self.most.attachments;
         if self.endpoints.count() + self.removals.count() > most {
             return Err(Error::TooMany { what: "attachments", most, flag: "--max-attachments" });
         }
-        let mut arguments = translate::arguments(
-            &list,
-            &network.options.chain,
-            options,
-            interface,
-            &network.pools,
-        )?;
-        let list = arguments.applied_to(list);
         // The last step that can fail: the caller of a made attachment has to release its ports.
-        let ports = self.hold_ports(network, &list, &endpoint, &options.ports, &mut arguments)?;
-        let id = AttachmentId::new();
-        let staging = self.interfaces.staging(id);
-        for (key, value) in translate::kubernetes_args(&endpoint, &id.to_string()) {
-            // The user's own settings take precedence.
-            if !arguments.args.iter().any(|(present, _)| *present == key) {
-                arguments.args.push((key, value));
-            }
-        }
-        Ok(Attachment {
-            id,
-            made: Some(SystemTime::now()),
-            network: network.id.clone(),
-            endpoint,
-            boot_id: self.boot_id.to_string(),
-            parameters: cni::Attachment {
-                container_id: id.to_string(),
-                netns: Some(staging.clone()),
-                if_name: id.if_name(),
-                args: arguments.args,
-                capability_args: arguments.capabilities,
-            },
-            internal: network.options.internal,
-            forwarded: forward::applies(network.options.forward, &list),
-            open: network.options.forward == Forward::Open,
-            list: self.chains.share(list),
-            ports,
-            staging,
-            is_gateway: false,
-            phase: Phase::adding(),
-            turn: Turn::default(),
-        })
+        let ports = self.hold_ports(network, &mut told, endpoint, &options.ports)?;
+        Ok(self.maker.intend(network, told, Some(endpoint.clone()), ports))
     }
 
     /// Takes the host ports, and has the chain publish them. Another endpoint with the same ports may be of
@@ -247,29 +191,21 @@ impl Driver {
     fn hold_ports(
         &self,
         network: &Network,
-        list: &NetworkConfigList,
+        told: &mut Told,
         endpoint: &EndpointId,
         asked: &[PortBinding],
-        arguments: &mut translate::Arguments,
     ) -> Result<Vec<PortBinding>> {
-        if asked.is_empty() {
+        if asked.is_empty() || publishes_nothing(endpoint, network.options.internal) {
             return Ok(Vec::new());
         }
-        if network.options.internal {
-            tracing::info!(
-                endpoint = endpoint.short(),
-                "no port is published: the network is internal"
-            );
-            return Ok(Vec::new());
-        }
-        if !list.declares(PORT_MAPPINGS) {
+        if !told.list.declares(PORT_MAPPINGS) {
             // Perhaps another network of the container publishes them. This is known only when the endpoint
             // gets the gateway.
             return Ok(asked.to_vec());
         }
         let may_be_had = self.ports.may_be_had(&network.id, asked);
         // Ports that cannot be published later are published now, if they are free.
-        let held = match may_be_had && list.adds(PORT_MAPPINGS) {
+        let held = match may_be_had && told.list.adds(PORT_MAPPINGS) {
             true => None,
             false => match self.ports.hold(endpoint, &network.id, asked) {
                 Err(PortError::Held { .. }) if may_be_had => None,
@@ -277,103 +213,38 @@ impl Driver {
             },
         };
         let Some(ports) = held else {
-            arguments.capabilities.remove(PORT_MAPPINGS);
+            told.publish_nothing();
             return Ok(asked.to_vec());
         };
-        let mappings = translate::port_mappings(&ports);
-        arguments.capabilities.insert(PORT_MAPPINGS.to_owned(), mappings);
+        told.publish(&ports);
         Ok(ports)
     }
 
-    /// Records what is about to be done, and makes the staging namespace.
-    async fn prepare(&self, attachment: &Attachment) -> Result<()> {
-        // Steps that do not need each other run in parallel, here and below. Both of a pair end before an
-        // error is returned: an undo must not run beside a step.
-        let (kept, made) =
-            tokio::join!(self.records.keep(attachment), netns::create(&attachment.staging));
-        kept?;
-        Ok(made?)
-    }
-
-    /// Makes the attachment. After an error the caller undoes what was done.
-    async fn attach(
+    /// Takes the host ports for a spare's endpoint. They are published once Docker names the container:
+    /// the joins of a network run in parallel, and this call does not.
+    fn hold_for_join(
         &self,
-        attachment: &mut Attachment,
-        wanted: &Wanted<'_>,
-    ) -> std::result::Result<EndpointInterface, Failed> {
-        // The first attachment reads a fresh namespace in parallel to its ADD, for the comparison.
-        let (result, fresh) = tokio::join!(
-            self.chains.add(&attachment.list, &attachment.parameters),
-            self.interfaces.fresh()
+        attachment: &Attachment,
+        asked: &[PortBinding],
+    ) -> Result<Vec<PortBinding>> {
+        let Attachment { endpoint, network, list, internal, .. } = attachment;
+        if asked.is_empty() || publishes_nothing(endpoint, *internal) {
+            return Ok(Vec::new());
+        }
+        match list.declares(PORT_MAPPINGS) && !self.ports.may_be_had(network, asked) {
+            true => Ok(self.ports.hold(endpoint, network, asked)?),
+            false => Ok(asked.to_vec()),
+        }
+    }
+}
+
+/// Whether the network's containers publish no ports.
+fn publishes_nothing(endpoint: &EndpointId, internal: bool) -> bool {
+    if internal {
+        tracing::info!(
+            endpoint = endpoint.short(),
+            "no port is published: the network is internal"
         );
-        let result = result.map_err(|cause| Failed { cause, result: None })?;
-        let staged = async {
-            let made = self.observe(attachment, wanted, result.clone(), fresh?).await?;
-            let answer = made.answer.clone();
-            attachment.stage(made)?;
-            self.records.keep(attachment).await?;
-            Ok(answer)
-        };
-        staged.await.map_err(|cause| Failed { cause, result: Some(result) })
     }
-
-    /// Reads what ADD made, and translates it to the answer for Docker.
-    async fn observe(
-        &self,
-        attachment: &Attachment,
-        wanted: &Wanted<'_>,
-        result: AttachResult,
-        fresh: &Fresh,
-    ) -> Result<Made> {
-        let staging = Netlink::in_netns(&attachment.staging).await?;
-        let link = self.made_as_wanted(attachment, &staging, wanted).await?;
-        let (snapshot, further) =
-            self.interfaces.snapshot(attachment, &staging, link, fresh).await?;
-        let answer = translate::endpoint_interface(
-            &attachment.list,
-            wanted.interface,
-            wanted.ips,
-            &result,
-            &attachment.parameters.if_name,
-            snapshot.link.mac.map(|mac| mac.to_string()),
-        )?;
-        let told = wanted.interface.addresses().chain(answer.addresses()).collect();
-        let users = Settings { link: wanted.sysctls.clone(), ..Settings::default() };
-        Ok(Made { result, answer, told, snapshot, further, users })
-    }
-
-    /// Finds the interface that ADD made, and makes sure that it is as Docker decided. Setting MAC or MTU
-    /// afterwards would be wrong, because plugins derive other things from them. Returns the interface's
-    /// index in staging.
-    async fn made_as_wanted(
-        &self,
-        attachment: &Attachment,
-        staging: &Netlink,
-        wanted: &Wanted<'_>,
-    ) -> Result<u32> {
-        let if_name = &attachment.parameters.if_name;
-        let Some(link) = staging.link(if_name).await? else {
-            return Err(Error::NoInterface {
-                conflist: attachment.list.name().to_owned(),
-                if_name: if_name.clone(),
-            });
-        };
-        let other = |wanted: String, made: String, remedy: &'static str| {
-            let conflist = attachment.list.name().to_owned();
-            Err(Error::OtherInterface { conflist, wanted, made, remedy })
-        };
-        if let Some(mac) = wanted.mac.filter(|mac| link.mac != Some(*mac)) {
-            let made = link.mac.map_or("none".to_owned(), |mac| mac.to_string());
-            return other(
-                format!("MAC {mac}"),
-                made,
-                "let plugin \"tuning\" set it, or choose none",
-            );
-        }
-        if let Some(mtu) = wanted.mtu.filter(|mtu| *mtu != link.mtu) {
-            let made = link.mtu.to_string();
-            return other(format!("MTU {mtu}"), made, "set it in the conflist");
-        }
-        Ok(link.index)
-    }
+    internal
 }

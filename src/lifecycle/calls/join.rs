@@ -93,11 +93,22 @@ impl Driver {
             tracing::warn!(attachment = %attachment.id, error = chain(error),
                 "what it has on the host is not known, and will not be checked");
         };
+        // What a spare needs was seen, and its rules were written, before anybody asked for it.
+        let ahead = attachment.ahead();
+        if let Some(ahead) = ahead {
+            joining.settings = ahead.settings.clone();
+            joining.netfilter = ahead.netfilter.clone();
+            joining.host_side = ahead.host_side.clone();
+        }
+        let is_spare = ahead.is_some();
+        let looks = first && !is_spare;
         let exempt = async {
-            match first {
-                true => self.exemptions.exempt(attachment).await,
+            match () {
+                () if looks => self.exemptions.exempt(attachment).await,
+                // The host is looked at afterwards: see `crate::lifecycle::spares`.
+                () if is_spare => Ok(()),
                 // The earlier Join has written it, or was about to when the driver ended.
-                false => self.exemptions.complete(attachment).await,
+                () => self.exemptions.complete(attachment).await,
             }
         };
         let hand_over = async {
@@ -108,13 +119,13 @@ impl Driver {
                 }
             };
             let settings = async {
-                match first {
+                match looks {
                     true => self.interfaces.read_settings(attachment, made).await.map(Some),
                     false => Ok(None),
                 }
             };
             let rules = async {
-                match first {
+                match looks {
                     true => netfilter::read(&attachment.staging).await.map(Some),
                     false => Ok(None),
                 }
@@ -130,11 +141,11 @@ impl Driver {
             joined.join(joining)?;
             // Before the interface moves: so its settings are on record, wherever a crash leaves it.
             self.records.keep(&joined).await?;
-            self.hand_over(&joined).await
+            self.hand_over(&joined, is_spare).await
         };
         let isolate = async {
             match self.networks.get(&attachment.network) {
-                Ok(network) if network.is_isolated() => self.isolate().await,
+                Ok(network) if network.is_isolated() && !is_spare => self.isolate().await,
                 _ => Ok(()),
             }
         };
@@ -143,13 +154,13 @@ impl Driver {
         let (handed_over, exempted, isolated) = tokio::join!(hand_over, exempt, isolate);
         if let Err(cause) = handed_over.and(exempted).and(isolated) {
             let withdraw = async {
-                match first {
+                match looks {
                     true => self.exemptions.withdraw(attachment).await,
                     false => Ok(()),
                 }
             };
             let give_back = async {
-                match first {
+                match looks {
                     true => self.give_back(attachment).await,
                     false => Ok(()),
                 }
@@ -179,7 +190,11 @@ impl Driver {
     }
 
     /// Moves the interface to where Docker looks for it, unless it is there or in the container already.
-    async fn hand_over(&self, attachment: &Attachment) -> Result<()> {
+    async fn hand_over(&self, attachment: &Attachment, is_spare: bool) -> Result<()> {
+        let if_name = &attachment.parameters.if_name;
+        if is_spare && self.interfaces.own.link(if_name).await?.is_some() {
+            return Ok(());
+        }
         match self.interfaces.locate(attachment).await? {
             Place::Staging(staging, link) => {
                 Ok(staging.move_to(link.index, &netns::own()?).await?)

@@ -14,6 +14,7 @@ use crate::lifecycle::error::{Error, Result};
 use crate::lifecycle::history::Asked;
 use crate::lifecycle::judgement::{Plan, Wishes, isolated_subnets, routed};
 use crate::lifecycle::record::Network;
+use crate::lifecycle::removal::waits;
 use crate::netlink::Netlink;
 use crate::translate::{self, Refusal};
 
@@ -87,22 +88,34 @@ impl Driver {
         if before.is_none_or(|before| before.removed) {
             self.history.network_created(asked, &*self.networks.get(&request.network_id)?);
         }
+        self.spares.look_soon();
         Ok(())
     }
 
     async fn remove_network(&self, id: NetworkId) -> Result<()> {
         let Ok(network) = self.networks.get(&id) else { return Ok(()) };
-        if network.own_chain.is_none() {
-            self.networks.remove(&id).await?;
-            self.history.network_removed(&network);
-            return if network.is_isolated() { self.isolate().await } else { Ok(()) };
-        }
-        let remove = |network: &mut Network| !std::mem::replace(&mut network.removed, true);
-        self.networks.change(&id, remove).await?;
-        self.history.network_removed(&network);
+        let ended = Arc::clone(&network);
         let driver = self.clone();
-        let down = self.background.spawn(async move { driver.take_down(&network).await });
-        // Its last attachments may be in removal.
+        let down = if network.own_chain.is_none() {
+            self.networks.remove(&id).await?;
+            self.history.network_removed(&ended);
+            if network.is_isolated() {
+                self.isolate().await?;
+            }
+            self.background.spawn(async move {
+                let spares = driver.spares.end(&network.id).await;
+                waits::gone(spares, waits::limit()).await;
+            })
+        } else {
+            let remove = |network: &mut Network| !std::mem::replace(&mut network.removed, true);
+            self.networks.change(&id, remove).await?;
+            self.history.network_removed(&ended);
+            self.background.spawn(async move {
+                driver.spares.end(&network.id).await;
+                driver.take_down(&network).await;
+            })
+        };
+        // Its spares, and its last attachments, may be in removal.
         drop(timeout(PATIENCE, down).await);
         Ok(())
     }

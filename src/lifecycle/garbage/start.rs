@@ -5,15 +5,29 @@ use std::fs;
 
 use crate::lifecycle::driver::Driver;
 use crate::lifecycle::error::{Error, Result};
-use crate::lifecycle::record::{Attachment, PhaseName};
+use crate::lifecycle::record::{Attachment, PhaseName, Spare};
 
-/// Separates the attachments that continue from those that were interrupted.
-pub(crate) fn part(attachments: Vec<Attachment>, boot_id: &str) -> Parted {
+/// Separates the attachments that continue from those that were interrupted. A spare continues if somebody
+/// `keeps` it.
+pub(crate) fn part(
+    attachments: Vec<Attachment>,
+    boot_id: &str,
+    keeps: impl Fn(&Attachment) -> bool,
+) -> Parted {
     let mut parted = Parted::default();
-    for mut attachment in attachments {
-        let Some(reason) = interrupted(&attachment, boot_id) else {
-            parted.live.push(attachment);
-            continue;
+    for attachment in attachments {
+        let reason = interrupted(&attachment, boot_id);
+        let (mut attachment, reason) = match (reason, Spare::found(attachment)) {
+            (None, Ok(spare)) if keeps(&spare) => {
+                parted.spares.push(spare);
+                continue;
+            }
+            (None, Ok(spare)) => (spare.given_up(), "it is a spare that nobody needs"),
+            (None, Err(attachment)) => {
+                parted.live.push(attachment);
+                continue;
+            }
+            (Some(reason), found) => (found.map_or_else(|it| it, Spare::given_up), reason),
         };
         tracing::info!(attachment = %attachment.id, endpoint = attachment.endpoint.short(), reason,
             "removing the attachment");
@@ -27,6 +41,8 @@ pub(crate) fn part(attachments: Vec<Attachment>, boot_id: &str) -> Parted {
 #[derive(Debug, Default)]
 pub(crate) struct Parted {
     pub(crate) live: Vec<Attachment>,
+    /// That no endpoint has.
+    pub(crate) spares: Vec<Spare>,
     /// To be removed.
     pub(crate) interrupted: Vec<Attachment>,
 }
@@ -36,7 +52,7 @@ fn interrupted(attachment: &Attachment, boot_id: &str) -> Option<&'static str> {
     match attachment.phase.name() {
         PhaseName::Adding => Some("its ADD was interrupted"),
         PhaseName::Deleting => Some("its DEL was interrupted, or failed"),
-        PhaseName::Staged | PhaseName::Joined | PhaseName::Settled => {
+        PhaseName::Spare | PhaseName::Staged | PhaseName::Joined | PhaseName::Settled => {
             (attachment.boot_id != boot_id).then_some("the host has been booted since")
         }
     }

@@ -10,6 +10,7 @@ pub(crate) mod further;
 mod interfaces;
 pub(crate) mod lend;
 pub(crate) mod netfilter;
+mod park;
 pub(crate) mod place;
 #[cfg(test)]
 mod properties;

@@ -21,7 +21,7 @@ pub struct Attachment {
     pub if_name: String,
     /// Docker's network.
     pub network: NetworkId,
-    /// The endpoint in Docker.
+    /// The endpoint in Docker; the attachment's id stands here if no endpoint has it, as for a spare.
     pub endpoint: EndpointId,
     /// The conflist that attached it.
     pub conflist: String,
@@ -58,6 +58,8 @@ pub struct Attachment {
 pub enum Phase {
     /// ADD runs.
     Adding,
+    /// It was made ahead of time, and no endpoint has it yet.
+    Spare,
     /// ADD has succeeded; the interface is not in the container yet.
     Staged,
     /// Docker was given the interface.
@@ -143,6 +145,7 @@ impl From<record::PhaseName> for Phase {
     fn from(phase: record::PhaseName) -> Self {
         match phase {
             record::PhaseName::Adding => Self::Adding,
+            record::PhaseName::Spare => Self::Spare,
             record::PhaseName::Staged => Self::Staged,
             record::PhaseName::Joined => Self::Joined,
             record::PhaseName::Settled => Self::Settled,

@@ -43,6 +43,9 @@ pub struct Inventory {
     pub networks: Vec<Network>,
     /// The attachments, the oldest first.
     pub attachments: Vec<Attachment>,
+    /// The attachments that were made ahead of time, and that no container has yet; the oldest first.
+    #[serde(default)]
+    pub spares: Vec<Attachment>,
     /// The conflists that networks can use, by the names of their files; then networks' own chains.
     pub conflists: Vec<Conflist>,
     /// What is wrong with files that contain no usable conflist, a sentence each.
@@ -75,7 +78,10 @@ impl Inventory {
         attachments.sort_by(|one, other| {
             (one.made, &one.attachment).cmp(&(other.made, &other.attachment))
         });
-        Ok(Self { version: VERSION, driver: None, networks, attachments, conflists, problems })
+        let (spares, attachments) =
+            attachments.into_iter().partition(|attachment| attachment.phase == Phase::Spare);
+        let (version, driver) = (VERSION, None);
+        Ok(Self { version, driver, networks, attachments, spares, conflists, problems })
     }
 }
 

@@ -61,6 +61,9 @@ fn options(record: &record::Network) -> BTreeMap<String, String> {
     if let Some(isolate) = options.isolate {
         told.insert("isolate".to_owned(), isolate.to_string());
     }
+    if let Some(spares) = options.spares {
+        told.insert("spares".to_owned(), spares.to_string());
+    }
     if let Some(name) = &options.bridge.name {
         told.insert(BRIDGE_NAME.to_owned(), name.clone());
     }

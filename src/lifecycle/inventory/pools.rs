@@ -18,6 +18,8 @@ pub enum Owner {
     Docker,
     /// An attachment whose container is gone.
     Orphan,
+    /// A spare: an attachment that no container has yet.
+    Spare,
     /// Another runtime.
     Other,
 }
@@ -49,7 +51,11 @@ impl<'a> Held<'a> {
             conflist: &attachment.conflist,
             network: &attachment.network,
             addresses: &attachment.addresses,
-            owner: if attachment.phase == Phase::Deleting { Owner::Orphan } else { Owner::Docker },
+            owner: match attachment.phase {
+                Phase::Deleting => Owner::Orphan,
+                Phase::Spare => Owner::Spare,
+                _ => Owner::Docker,
+            },
         }
     }
 }
@@ -82,13 +88,15 @@ pub struct Fill {
     pub others: Option<u64>,
     /// How many orphans have.
     pub orphans: u64,
+    /// How many spares have.
+    pub spares: u64,
 }
 
 impl Fill {
     /// How many are taken.
     #[must_use]
     pub fn used(&self) -> u64 {
-        self.docker + self.others.unwrap_or(0) + self.orphans
+        self.docker + self.others.unwrap_or(0) + self.orphans + self.spares
     }
 
     /// How many are left.
@@ -119,6 +127,7 @@ pub fn fills(conflists: &[Conflist], networks: &[Network], held: &[Held<'_>]) ->
                 docker: of(Owner::Docker),
                 others: conflist.leases.is_some().then(|| of(Owner::Other)),
                 orphans: of(Owner::Orphan),
+                spares: of(Owner::Spare),
             });
         }
     }
@@ -142,6 +151,7 @@ pub fn fills(conflists: &[Conflist], networks: &[Network], held: &[Held<'_>]) ->
                 // Docker gives these addresses, and only to its containers.
                 others: Some(0),
                 orphans: of(Owner::Orphan),
+                spares: of(Owner::Spare),
                 pool,
             });
         }

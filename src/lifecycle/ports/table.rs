@@ -75,7 +75,7 @@ impl Ports {
     }
 
     /// Takes the ports that an endpoint asks for, all or none, and returns them: where Docker leaves a
-    /// choice, a free port is chosen.
+    /// choice, a free port is chosen. An endpoint may ask for the ports that it has.
     ///
     /// # Errors
     /// Somebody else has one of them, or the kernel refuses it.
@@ -89,6 +89,10 @@ impl Ports {
             return Ok(Vec::new());
         }
         let mut holders = self.holders();
+        if let Some(own) = holders.get(endpoint).filter(|own| own.ports == asked) {
+            // It has them already, and its own sockets would be in the way.
+            return Ok(own.ports.clone());
+        }
         let (mut holds, mut settled) = (Vec::<Hold>::new(), Vec::new());
         let held = holders.values().flat_map(|holder| &holder.holds);
         let (mut files, most) = (held.map(Hold::files).sum(), most_files());

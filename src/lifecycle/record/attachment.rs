@@ -12,8 +12,8 @@ use crate::cnm::{EndpointId, NetworkId, PortBinding};
 use crate::lifecycle::error::{Error, Result};
 use crate::lifecycle::record::phase::OutOfTurn;
 use crate::lifecycle::record::{
-    AttachmentId, Further, HostSide, Joining, Left, Made, Netfilter, Phase, PhaseName, Removal,
-    Settings, Turn,
+    Ahead, AttachmentId, Further, HostSide, Joining, Left, Made, Netfilter, Phase, PhaseName,
+    Removal, Settings, Turn,
 };
 use crate::netlink::Snapshot;
 use crate::translate::PORT_MAPPINGS;
@@ -25,6 +25,8 @@ pub(crate) struct Attachment {
     /// When it was made. Records of version 0.1.0 leave that to the id.
     pub(crate) made: Option<SystemTime>,
     pub(crate) network: NetworkId,
+    /// The endpoint that has it. If there is none, the attachment's own id stands here: for a spare, and
+    /// for what was found without its record. Docker knows no such endpoint.
     pub(crate) endpoint: EndpointId,
     /// The boot in which ADD ran: interfaces and namespaces do not survive a reboot.
     pub(crate) boot_id: String,
@@ -81,6 +83,29 @@ impl Attachment {
     /// It was not running.
     pub(crate) fn stage(&mut self, made: Made) -> Result<()> {
         self.change(|phase| phase.stage(made))
+    }
+
+    /// ADD has succeeded, ahead of time.
+    ///
+    /// # Errors
+    /// It was not running.
+    pub(super) fn keep_ready(&mut self, made: Made, ahead: Ahead) -> Result<()> {
+        self.change(|phase| phase.keep_ready(made, ahead))
+    }
+
+    /// An endpoint claims the spare.
+    ///
+    /// # Errors
+    /// It is none, or none any more.
+    pub(super) fn claim(&mut self, endpoint: EndpointId) -> Result<()> {
+        self.change(Phase::claim)?;
+        self.endpoint = endpoint;
+        Ok(())
+    }
+
+    /// Whether an endpoint of Docker's has it, or had it.
+    pub(crate) fn has_endpoint(&self) -> bool {
+        self.endpoint != self.id.without_dashes()
     }
 
     /// Docker is given the interface, perhaps once more.
@@ -199,12 +224,17 @@ impl Attachment {
         }
     }
 
-    /// Settings that the chain changed; none before Join.
+    /// What was found out ahead for a spare, until Join has used it.
+    pub(crate) fn ahead(&self) -> Option<&Ahead> {
+        self.phase.ahead()
+    }
+
+    /// Settings that the chain changed; none if nobody has looked at them.
     pub(crate) fn settings(&self) -> Option<&Settings> {
         match (self.phase.joining(), self.phase.deleting()) {
             (Some((_, joining)), _) => Some(&joining.settings),
             (_, Some((_, left))) => left.settings.as_ref(),
-            (None, None) => None,
+            (None, None) => self.ahead().map(|ahead| &ahead.settings),
         }
     }
 
@@ -226,12 +256,12 @@ impl Attachment {
         }
     }
 
-    /// What ADD left on the host; none if it could not be seen, or before Join has looked at it.
+    /// What ADD left on the host; none if it could not be seen, or if nobody has looked at it.
     pub(crate) fn host_side(&self) -> Option<&HostSide> {
         match (self.phase.joining(), self.phase.deleting()) {
             (Some((_, joining)), _) => joining.host_side.as_ref(),
             (_, Some((_, left))) => left.host_side.as_ref(),
-            (None, None) => None,
+            (None, None) => self.ahead()?.host_side.as_ref(),
         }
     }
 

@@ -84,7 +84,7 @@ impl Form1 {
             id: self.id,
             made: self.made,
             network: self.network,
-            endpoint: self.endpoint,
+            endpoint: Some(self.endpoint),
             phase: self.phase,
             boot_id: self.boot_id,
             list: self.list,
@@ -96,6 +96,7 @@ impl Form1 {
             open: self.open,
             is_gateway: self.is_gateway,
             add: None,
+            ahead: None,
             join: None,
             removal: None,
         };

@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 
 use super::phase::Stage;
 use super::{
-    Attachment, AttachmentId, Further, HostSide, Joining, Left, Made, Netfilter, Phase, PhaseName,
-    Removal, Settings, Turn,
+    Ahead, Attachment, AttachmentId, Further, HostSide, Joining, Left, Made, Netfilter, Phase,
+    PhaseName, Removal, Settings, Turn,
 };
 use crate::cni::{self, AttachResult, NetworkConfigList};
 use crate::cnm::{EndpointId, EndpointInterface, NetworkId, PortBinding};
@@ -26,7 +26,9 @@ pub(crate) struct Form2 {
     pub(super) id: AttachmentId,
     pub(super) made: Option<SystemTime>,
     pub(super) network: NetworkId,
-    pub(super) endpoint: EndpointId,
+    /// None for a spare, and for what was found without its record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) endpoint: Option<EndpointId>,
     pub(super) phase: PhaseName,
     pub(super) boot_id: String,
     pub(super) list: Arc<NetworkConfigList>,
@@ -37,9 +39,12 @@ pub(crate) struct Form2 {
     pub(super) forwarded: bool,
     pub(super) open: bool,
     pub(super) is_gateway: bool,
-    /// From Staged to Settled.
+    /// From Spare or Staged to Settled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) add: Option<AddForm>,
+    /// Spare, and Staged if it was a spare.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) ahead: Option<AheadForm>,
     /// Joined and Settled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) join: Option<JoinForm>,
@@ -59,6 +64,16 @@ pub(super) struct AddForm {
     pub(super) further: Vec<Further>,
     #[serde(default, skip_serializing_if = "Settings::is_empty")]
     pub(super) users: Settings,
+}
+
+/// See [`Ahead`].
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct AheadForm {
+    pub(super) settings: Settings,
+    #[serde(default, skip_serializing_if = "Netfilter::is_empty")]
+    pub(super) netfilter: Netfilter,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) host_side: Option<HostSide>,
 }
 
 /// See [`Joining`].
@@ -103,10 +118,16 @@ pub(super) struct RemovalForm {
 impl Form2 {
     pub(super) fn of(attachment: Attachment) -> Self {
         let phase = attachment.phase.name();
-        let (mut add, mut join, mut removal) = (None, None, None);
+        let endpoint = attachment.has_endpoint().then_some(attachment.endpoint);
+        let (mut add, mut ahead, mut join, mut removal) = (None, None, None, None);
         match attachment.phase.0 {
             Stage::Adding => {}
-            Stage::Staged(made) => add = Some(made.into()),
+            Stage::Spare(made, found) => {
+                (add, ahead) = (Some(made.into()), Some(found.into()));
+            }
+            Stage::Staged(made, found) => {
+                (add, ahead) = (Some(made.into()), found.map(Into::into));
+            }
             Stage::Joined(made, joining) | Stage::Settled(made, joining) => {
                 (add, join) = (Some(made.into()), Some(joining.into()));
             }
@@ -116,7 +137,7 @@ impl Form2 {
             id: attachment.id,
             made: attachment.made,
             network: attachment.network,
-            endpoint: attachment.endpoint,
+            endpoint,
             phase,
             boot_id: attachment.boot_id,
             list: attachment.list,
@@ -128,6 +149,7 @@ impl Form2 {
             open: attachment.open,
             is_gateway: attachment.is_gateway,
             add,
+            ahead,
             join,
             removal,
         }
@@ -138,31 +160,46 @@ impl Form2 {
     /// # Errors
     /// Its parts do not fit its phase.
     pub(super) fn into_attachment(self) -> Result<Attachment, String> {
-        let stage = match (self.phase, self.add, self.join, self.removal) {
-            (PhaseName::Adding, None, None, None) => Stage::Adding,
-            (PhaseName::Staged, Some(add), None, None) => Stage::Staged(add.into()),
-            (PhaseName::Joined, Some(add), Some(join), None) => {
+        let stage = match (self.phase, self.add, self.ahead, self.join, self.removal) {
+            (PhaseName::Adding, None, None, None, None) => Stage::Adding,
+            (PhaseName::Spare, Some(add), Some(ahead), None, None) => {
+                Stage::Spare(add.into(), ahead.into())
+            }
+            (PhaseName::Staged, Some(add), ahead, None, None) => {
+                Stage::Staged(add.into(), ahead.map(Into::into))
+            }
+            (PhaseName::Joined, Some(add), None, Some(join), None) => {
                 Stage::Joined(add.into(), join.into())
             }
-            (PhaseName::Settled, Some(add), Some(join), None) => {
+            (PhaseName::Settled, Some(add), None, Some(join), None) => {
                 Stage::Settled(add.into(), join.into())
             }
-            (PhaseName::Deleting, None, None, Some(removal)) => {
+            (PhaseName::Deleting, None, None, None, Some(removal)) => {
                 let (removal, left) = removal.into();
                 Stage::Deleting(removal, left)
             }
-            (phase, add, join, removal) => {
+            (phase, add, ahead, join, removal) => {
                 return Err(contradiction(
                     phase,
-                    [add.is_some(), join.is_some(), removal.is_some()],
+                    [add.is_some(), ahead.is_some(), join.is_some(), removal.is_some()],
                 ));
             }
         };
+        match (self.phase, &self.endpoint) {
+            (PhaseName::Spare, Some(_)) => {
+                return Err("it contradicts itself: it is a spare, and an endpoint has it".into());
+            }
+            (PhaseName::Staged | PhaseName::Joined | PhaseName::Settled, None) => {
+                let phase = self.phase;
+                return Err(format!("it contradicts itself: it is {phase}, and has no endpoint"));
+            }
+            _ => {}
+        }
         Ok(Attachment {
             id: self.id,
             made: self.made,
             network: self.network,
-            endpoint: self.endpoint,
+            endpoint: self.endpoint.unwrap_or_else(|| self.id.without_dashes()),
             boot_id: self.boot_id,
             list: self.list,
             parameters: self.parameters,
@@ -178,16 +215,23 @@ impl Form2 {
     }
 }
 
-/// The error that the parts of a record do not fit its phase. The parts are `add`, `join` and `removal`.
-fn contradiction(phase: PhaseName, has: [bool; 3]) -> String {
+/// The error that the parts of a record do not fit its phase. The parts are `add`, `ahead`, `join` and
+/// `removal`.
+fn contradiction(phase: PhaseName, has: [bool; 4]) -> String {
     let goes_with = match phase {
-        PhaseName::Adding => [false; 3],
-        PhaseName::Staged => [true, false, false],
-        PhaseName::Joined | PhaseName::Settled => [true, true, false],
-        PhaseName::Deleting => [false, false, true],
+        PhaseName::Adding => [false; 4],
+        PhaseName::Spare => [true, true, false, false],
+        PhaseName::Staged => [true, false, false, false],
+        PhaseName::Joined | PhaseName::Settled => [true, false, true, false],
+        PhaseName::Deleting => [false, false, false, true],
     };
-    let in_words = |parts: [bool; 3]| {
-        let named = ["what ADD made", "what Join decided", "how its removal goes"];
+    let in_words = |parts: [bool; 4]| {
+        let named = [
+            "what ADD made",
+            "what was found out ahead",
+            "what Join decided",
+            "how its removal goes",
+        ];
         let named =
             named.into_iter().zip(parts).filter_map(|(name, is_there)| is_there.then_some(name));
         let named: Vec<&str> = named.collect();
@@ -209,6 +253,18 @@ impl From<Made> for AddForm {
 impl From<AddForm> for Made {
     fn from(AddForm { result, answer, told, snapshot, further, users }: AddForm) -> Self {
         Self { result, answer, told, snapshot, further, users }
+    }
+}
+
+impl From<Ahead> for AheadForm {
+    fn from(Ahead { settings, netfilter, host_side }: Ahead) -> Self {
+        Self { settings, netfilter, host_side }
+    }
+}
+
+impl From<AheadForm> for Ahead {
+    fn from(AheadForm { settings, netfilter, host_side }: AheadForm) -> Self {
+        Self { settings, netfilter, host_side }
     }
 }
 

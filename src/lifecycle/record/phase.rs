@@ -22,7 +22,9 @@ use crate::netlink::Snapshot;
 pub enum PhaseName {
     /// ADD runs. An attachment that the driver finds in this phase at its start was interrupted.
     Adding,
-    /// ADD has succeeded; the interface is in the staging namespace.
+    /// ADD has succeeded, and no endpoint has the attachment yet: it was made ahead of time.
+    Spare,
+    /// ADD has succeeded, for an endpoint that no container has yet.
     Staged,
     /// Docker was given the interface.
     Joined,
@@ -34,14 +36,15 @@ pub enum PhaseName {
 
 impl PhaseName {
     /// All phases, in the order of a container's life.
-    pub const ALL: [Self; 5] =
-        [Self::Adding, Self::Staged, Self::Joined, Self::Settled, Self::Deleting];
+    pub const ALL: [Self; 6] =
+        [Self::Adding, Self::Spare, Self::Staged, Self::Joined, Self::Settled, Self::Deleting];
 
     /// The phases that may follow this one.
     #[must_use]
     pub fn next(self) -> &'static [Self] {
         match self {
-            Self::Adding => &[Self::Staged, Self::Deleting],
+            Self::Adding => &[Self::Spare, Self::Staged, Self::Deleting],
+            Self::Spare => &[Self::Staged, Self::Deleting],
             Self::Staged => &[Self::Joined, Self::Deleting],
             // Docker repeats a Join whose answer it did not get.
             Self::Joined => &[Self::Joined, Self::Settled, Self::Deleting],
@@ -69,7 +72,9 @@ pub(crate) struct Phase(pub(super) Stage);
 )]
 pub(super) enum Stage {
     Adding,
-    Staged(Made),
+    Spare(Made, Ahead),
+    /// An attachment that was a spare keeps what was found out ahead, for Join.
+    Staged(Made, Option<Ahead>),
     Joined(Made, Joining),
     Settled(Made, Joining),
     Deleting(Removal, Left),
@@ -90,6 +95,17 @@ pub(crate) struct Made {
     pub(crate) further: Vec<Further>,
     /// Settings that the user has decided; in the container they take precedence over the chain's.
     pub(crate) users: Settings,
+}
+
+/// What Join needs to know, and was found out for a spare before an endpoint claimed it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Ahead {
+    /// Settings that the chain changed.
+    pub(crate) settings: Settings,
+    /// Rules that the chain left in the namespace.
+    pub(crate) netfilter: Netfilter,
+    /// What ADD left on the host; none if it could not be seen.
+    pub(crate) host_side: Option<HostSide>,
 }
 
 /// What Join decided for the container's namespace, and what was observed there since.
@@ -125,7 +141,7 @@ pub(crate) struct Left {
     pub(crate) snapshot: Option<Snapshot>,
     /// Further links that ADD made.
     pub(crate) further: Vec<Further>,
-    /// Settings that the chain changed; none before Join.
+    /// Settings that the chain changed; none if nobody has looked at them.
     pub(crate) settings: Option<Settings>,
     /// Rules that the chain left in the namespace; none before Join.
     pub(crate) netfilter: Netfilter,
@@ -157,17 +173,27 @@ impl Joining {
 }
 
 impl Left {
-    fn of(made: Made, joining: Option<Joining>) -> Self {
+    fn of(made: Made) -> Self {
         let Made { result, snapshot, further, .. } = made;
         let (result, snapshot) = (Some(result), Some(snapshot));
-        let left = Self { result, snapshot, further, ..Self::default() };
-        match joining {
-            Some(Joining { settings, netfilter, sandbox, host_side, .. }) => {
-                let (settings, sandbox) = (Some(settings), Some(sandbox));
-                Self { settings, netfilter, sandbox, host_side, ..left }
+        Self { result, snapshot, further, ..Self::default() }
+    }
+
+    fn of_staged(made: Made, ahead: Option<Ahead>) -> Self {
+        let left = Self::of(made);
+        match ahead {
+            Some(Ahead { settings, netfilter, host_side }) => {
+                Self { settings: Some(settings), netfilter, host_side, ..left }
             }
             None => left,
         }
+    }
+
+    fn of_joined(made: Made, joining: Joining) -> Self {
+        let Joining { settings, netfilter, sandbox, host_side, .. } = joining;
+        let left = Self::of(made);
+        let (settings, sandbox) = (Some(settings), Some(sandbox));
+        Self { settings, netfilter, sandbox, host_side, ..left }
     }
 }
 
@@ -185,7 +211,8 @@ impl Phase {
     pub(crate) fn name(&self) -> PhaseName {
         match self.0 {
             Stage::Adding => PhaseName::Adding,
-            Stage::Staged(_) => PhaseName::Staged,
+            Stage::Spare(..) => PhaseName::Spare,
+            Stage::Staged(..) => PhaseName::Staged,
             Stage::Joined(..) => PhaseName::Joined,
             Stage::Settled(..) => PhaseName::Settled,
             Stage::Deleting(..) => PhaseName::Deleting,
@@ -198,7 +225,33 @@ impl Phase {
     /// It was not running.
     pub(super) fn stage(&mut self, made: Made) -> Result<(), OutOfTurn> {
         match self.0 {
-            Stage::Adding => self.0 = Stage::Staged(made),
+            Stage::Adding => self.0 = Stage::Staged(made, None),
+            _ => return Err(self.out_of_turn(PhaseName::Staged)),
+        }
+        Ok(())
+    }
+
+    /// ADD has succeeded, ahead of time.
+    ///
+    /// # Errors
+    /// It was not running.
+    pub(super) fn keep_ready(&mut self, made: Made, ahead: Ahead) -> Result<(), OutOfTurn> {
+        match self.0 {
+            Stage::Adding => self.0 = Stage::Spare(made, ahead),
+            _ => return Err(self.out_of_turn(PhaseName::Spare)),
+        }
+        Ok(())
+    }
+
+    /// An endpoint claims the spare.
+    ///
+    /// # Errors
+    /// It is none, or none any more.
+    pub(super) fn claim(&mut self) -> Result<(), OutOfTurn> {
+        match &self.0 {
+            Stage::Spare(made, ahead) => {
+                self.0 = Stage::Staged(made.clone(), Some(ahead.clone()));
+            }
             _ => return Err(self.out_of_turn(PhaseName::Staged)),
         }
         Ok(())
@@ -210,7 +263,7 @@ impl Phase {
     /// There is no interface, or not any more.
     pub(super) fn join(&mut self, joining: Joining) -> Result<(), OutOfTurn> {
         match &self.0 {
-            Stage::Staged(made) | Stage::Joined(made, _) | Stage::Settled(made, _) => {
+            Stage::Staged(made, _) | Stage::Joined(made, _) | Stage::Settled(made, _) => {
                 self.0 = Stage::Joined(made.clone(), joining);
             }
             _ => return Err(self.out_of_turn(PhaseName::Joined)),
@@ -237,9 +290,10 @@ impl Phase {
     pub(super) fn delete<T>(&mut self, note: impl FnOnce(&mut Removal, &mut Left) -> T) -> T {
         let (mut removal, mut left) = match std::mem::replace(&mut self.0, Stage::Adding) {
             Stage::Adding => (Removal::begun_now(), Left::default()),
-            Stage::Staged(made) => (Removal::begun_now(), Left::of(made, None)),
+            Stage::Spare(made, ahead) => (Removal::begun_now(), Left::of_staged(made, Some(ahead))),
+            Stage::Staged(made, ahead) => (Removal::begun_now(), Left::of_staged(made, ahead)),
             Stage::Joined(made, joining) | Stage::Settled(made, joining) => {
-                (Removal::begun_now(), Left::of(made, Some(joining)))
+                (Removal::begun_now(), Left::of_joined(made, joining))
             }
             Stage::Deleting(removal, left) => (removal, left),
         };
@@ -252,11 +306,23 @@ impl Phase {
         OutOfTurn { from: self.name(), to }
     }
 
-    /// What ADD made, while the endpoint exists as far as Docker is concerned.
+    /// What ADD made, until it is to be deleted.
     pub(super) fn made(&self) -> Option<&Made> {
         match &self.0 {
-            Stage::Staged(made) | Stage::Joined(made, _) | Stage::Settled(made, _) => Some(made),
+            Stage::Spare(made, _)
+            | Stage::Staged(made, _)
+            | Stage::Joined(made, _)
+            | Stage::Settled(made, _) => Some(made),
             Stage::Adding | Stage::Deleting(..) => None,
+        }
+    }
+
+    /// What was found out ahead, until Join has used it.
+    pub(super) fn ahead(&self) -> Option<&Ahead> {
+        match &self.0 {
+            Stage::Spare(_, ahead) => Some(ahead),
+            Stage::Staged(_, ahead) => ahead.as_ref(),
+            Stage::Adding | Stage::Joined(..) | Stage::Settled(..) | Stage::Deleting(..) => None,
         }
     }
 
@@ -264,14 +330,14 @@ impl Phase {
     pub(super) fn joining(&self) -> Option<(&Made, &Joining)> {
         match &self.0 {
             Stage::Joined(made, joining) | Stage::Settled(made, joining) => Some((made, joining)),
-            Stage::Adding | Stage::Staged(_) | Stage::Deleting(..) => None,
+            Stage::Adding | Stage::Spare(..) | Stage::Staged(..) | Stage::Deleting(..) => None,
         }
     }
 
     pub(super) fn joining_mut(&mut self) -> Option<&mut Joining> {
         match &mut self.0 {
             Stage::Joined(_, joining) | Stage::Settled(_, joining) => Some(joining),
-            Stage::Adding | Stage::Staged(_) | Stage::Deleting(..) => None,
+            Stage::Adding | Stage::Spare(..) | Stage::Staged(..) | Stage::Deleting(..) => None,
         }
     }
 
@@ -285,66 +351,4 @@ impl Phase {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::lifecycle::record::tests::attachment;
-
-    /// One method of a phase, and the phase that it leads to.
-    type Transition = (PhaseName, fn(&mut Phase, &Made) -> Result<(), OutOfTurn>);
-
-    const TRANSITIONS: [Transition; 4] = [
-        (PhaseName::Staged, |phase, made| phase.stage(made.clone())),
-        (PhaseName::Joined, |phase, _| phase.join(Joining::at("/run/sandbox".into()))),
-        (PhaseName::Settled, |phase, made| phase.settle(made.users.clone())),
-        (PhaseName::Deleting, |phase, _| {
-            phase.delete(|_, _| ());
-            Ok(())
-        }),
-    ];
-
-    #[test]
-    fn a_phase_is_followed_by_those_in_the_table_and_by_no_other() {
-        let staged = attachment(PhaseName::Staged);
-        let made = staged.phase.made().unwrap();
-        for from in PhaseName::ALL {
-            for (to, transition) in &TRANSITIONS {
-                let mut phase = attachment(from).phase;
-                assert_eq!(phase.name(), from);
-                let outcome = transition(&mut phase, made);
-                // An attachment that is already to be deleted stays so.
-                let stays = (from, *to) == (PhaseName::Deleting, PhaseName::Deleting);
-                match from.next().contains(to) || stays {
-                    true => assert_eq!((outcome, phase.name()), (Ok(()), *to)),
-                    false => {
-                        let refusal = Err(OutOfTurn { from, to: *to });
-                        assert_eq!((outcome, phase.name()), (refusal, from));
-                    }
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn what_a_removal_has_to_take_back_is_what_the_phase_before_it_had() {
-        for (from, made, joined) in [
-            (PhaseName::Adding, false, false),
-            (PhaseName::Staged, true, false),
-            (PhaseName::Joined, true, true),
-            (PhaseName::Settled, true, true),
-        ] {
-            let before = attachment(from);
-            let mut phase = before.phase.clone();
-            phase.delete(|removal, _| removal.attempts = 3);
-            // A second time: the removal does not start anew.
-            phase.delete(|_, _| ());
-            let (removal, left) = phase.deleting().unwrap();
-            assert_eq!(removal.attempts, 3, "{from}");
-            assert_eq!((left.result.is_some(), left.snapshot.is_some()), (made, made), "{from}");
-            assert_eq!((left.settings.is_some(), left.sandbox.is_some()), (joined, joined));
-            assert_eq!(left.sandbox.as_deref(), before.sandbox(), "{from}");
-            assert_eq!(left.result.as_ref(), before.result(), "{from}");
-            assert_eq!(left.host_side.as_ref(), before.host_side(), "{from}");
-            assert_eq!(left.host_side.is_some(), joined, "{from}");
-        }
-    }
-}
+mod tests;

@@ -12,6 +12,12 @@ use crate::state::{decode, encode};
 /// The folders of what version 0.1.0 wrote, what the last one of version 1 did, and version 2.
 const VERSIONS: [&str; 3] = ["0.1.0", "1", "2"];
 
+/// The phases that a version knows.
+fn phases_of(version: &str) -> impl Iterator<Item = PhaseName> {
+    let has_spares = version == "2";
+    PhaseName::ALL.into_iter().filter(move |phase| has_spares || *phase != PhaseName::Spare)
+}
+
 /// The record of an attachment in that phase.
 fn written(version: &str, phase: PhaseName) -> Value {
     let name = phase.to_string().to_lowercase();
@@ -32,11 +38,13 @@ pub(crate) fn attachment(phase: PhaseName) -> Attachment {
 #[test]
 fn a_record_of_every_version_and_phase_is_read_as_what_it_says() {
     for version in VERSIONS {
-        for name in PhaseName::ALL {
+        for name in phases_of(version) {
             let told = format!("{name} of {version}");
             let attachment = read(&written(version, name)).expect(&told);
             assert_eq!(attachment.phase.name(), name, "{told}");
-            assert_eq!(attachment.endpoint.as_str(), "e1", "{told}");
+            let is_spare = name == PhaseName::Spare;
+            assert_eq!(attachment.has_endpoint(), !is_spare, "{told}");
+            assert!(is_spare || attachment.endpoint.as_str() == "e1", "{told}");
             assert_eq!(attachment.list.name(), "k8snet", "{told}");
             assert_eq!(attachment.parameters.if_name, attachment.id.if_name(), "{told}");
             assert!(attachment.made.or(attachment.id.made()).is_some(), "{told}");
@@ -48,16 +56,16 @@ fn a_record_of_every_version_and_phase_is_read_as_what_it_says() {
             let snapshot = attachment.snapshot().map(|snapshot| snapshot.link.name.clone());
             assert_eq!(snapshot, was_added.then(|| attachment.id.if_name()), "{told}");
 
-            let has_joined = was_added && name != PhaseName::Staged;
+            let has_joined = was_added && !is_spare && name != PhaseName::Staged;
             let sandbox = attachment.sandbox().and_then(std::path::Path::to_str);
             match (name, sandbox) {
                 // Where the container's namespace is held, or was.
                 (PhaseName::Deleting, Some(_)) => {}
                 _ => assert_eq!(sandbox, has_joined.then_some("/run/sandbox"), "{told}"),
             }
-            assert_eq!(attachment.settings().is_some(), has_joined, "{told}");
+            assert_eq!(attachment.settings().is_some(), has_joined || is_spare, "{told}");
             // Version 0.1.0 did not look.
-            let looked = has_joined && version != "0.1.0";
+            let looked = is_spare || (has_joined && version != "0.1.0");
             assert_eq!(attachment.host_side().is_some(), looked, "{told}");
             let removal = attachment.removal().map(|removal| removal.attempts);
             assert_eq!(removal, (name == PhaseName::Deleting).then_some(1), "{told}");
@@ -73,7 +81,7 @@ fn version_2_is_written_and_says_all_that_was_read() {
         serde_json::from_slice(&encode(attachment).unwrap()).unwrap()
     };
     for version in VERSIONS {
-        for name in PhaseName::ALL {
+        for name in phases_of(version) {
             let record = written(version, name);
             let again = write(&read(&record).unwrap());
             assert_eq!(again["version"], 2);
@@ -144,6 +152,11 @@ fn a_record_that_contradicts_itself_is_refused_with_what_is_the_matter() {
         assert!(refusal.contains("is Joined has what ADD made and what Join decided"), "{refusal}");
     }
     // A phase of a later version.
-    let refusal = refusal("2", Staged, "phase", Some("Spare"));
-    assert!(refusal.contains("unknown variant `Spare`"), "{refusal}");
+    let unknown = refusal("2", Staged, "phase", Some("Parked"));
+    assert!(unknown.contains("unknown variant `Parked`"), "{unknown}");
+    // A spare is nobody's, and everything else is somebody's.
+    let owned = refusal("2", PhaseName::Spare, "endpoint", Some("e1"));
+    assert!(owned.contains("it is a spare, and an endpoint has it"), "{owned}");
+    let unowned = refusal("2", Staged, "endpoint", None);
+    assert!(unowned.contains("it is Staged, and has no endpoint"), "{unowned}");
 }

@@ -55,6 +55,11 @@ impl Claims {
         }
     }
 
+    /// Whether an address or a MAC is asked for.
+    pub(crate) fn name_something(&self) -> bool {
+        !self.addresses.is_empty() || self.mac.is_some()
+    }
+
     pub(crate) fn of_attachment(attachment: &Attachment) -> Self {
         Self {
             endpoint: attachment.endpoint.clone(),

@@ -15,6 +15,7 @@ pub use operator::Retried;
 pub use orphans::{Orphan, orphans};
 
 pub(crate) use claims::Claims;
-use orphans::{Cell, Orphans};
+pub(crate) use orphans::Cell;
+use orphans::Orphans;
 pub(crate) use removals::Removals;
 use withdrawals::Withdrawals;

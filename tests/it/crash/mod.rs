@@ -47,6 +47,10 @@ struct Machine {
     lost: Vec<String>,
     dockerd: Dockerd,
     flags: Vec<String>,
+    /// The network has a spare before the container starts.
+    spare: bool,
+    /// The driver lists its crash points, and passes all of them.
+    lists: bool,
 }
 
 impl Machine {
@@ -91,7 +95,46 @@ impl Machine {
             lost: Vec::new(),
             dockerd,
             flags,
+            spare: false,
+            lists: false,
         }
+    }
+
+    /// The same, with a spare on the network before the container starts.
+    async fn with_a_spare() -> Self {
+        let mut machine = Self::new(&Value::Null).await;
+        machine.flags.push("--spares=1".to_owned());
+        machine.spare = true;
+        machine
+    }
+
+    /// Waits until the network has a spare, or cannot have one.
+    async fn has_a_spare(&mut self) {
+        // After a crash there may be none for a minute: what it left may be in the way.
+        let limit = if self.lists { PATIENCE * 3 } else { Duration::from_secs(4) };
+        let deadline = Instant::now() + limit;
+        while !self.path("cni.sock").exists() || !self.is_ready() {
+            if Connection::try_open(&self.path("cni.sock")).await.is_none() {
+                self.buried().await;
+                self.start_next().await;
+            }
+            if Instant::now() > deadline {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Whether a spare is on record, with its interface where Docker takes it.
+    fn is_ready(&self) -> bool {
+        let records = files(&self.path("state/attachments")).into_iter();
+        let records = records.filter_map(|file| fs::read(file).ok());
+        let records = records.filter_map(|text| serde_json::from_slice::<Value>(&text).ok());
+        let mut spares = records.filter(|record| record["record"]["phase"] == "Spare");
+        spares.any(|record| {
+            let if_name = record["record"]["parameters"]["if_name"].as_str().unwrap();
+            Path::new("/proc/sys/net/ipv4/conf").join(if_name).exists()
+        })
     }
 
     /// Starts the driver, which is to die at this crash point, or to list them.
@@ -104,6 +147,7 @@ impl Machine {
         };
         self.driver = Some(driver);
         self.log = log;
+        self.lists = crash_at == Some("list");
         self.doomed = crash_at.is_some_and(|point| point != "list");
     }
 
@@ -220,6 +264,9 @@ impl Machine {
         let program = with(json!({"Options": ports}));
 
         self.network = self.network || self.succeeds("CreateNetwork", &network).await;
+        if self.network && self.spare {
+            self.has_a_spare().await;
+        }
         self.endpoint = self.network && self.succeeds("CreateEndpoint", &endpoint).await;
         self.joined = self.endpoint && self.succeeds("Join", &join).await;
         self.joined

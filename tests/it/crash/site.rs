@@ -31,6 +31,8 @@ pub(super) struct Site {
     /// Who has which address now.
     addresses: Mutex<HashMap<String, ()>>,
     next: AtomicUsize,
+    /// How many attachments the driver is to make ahead of time.
+    spares: &'static str,
     /// Calls whose answer Docker never got.
     pub(super) lost: AtomicUsize,
 }
@@ -51,7 +53,12 @@ impl Site {
         let plugins = Path::new(&cache).join("cnm-cni/testbed/forky/usr/lib/cni");
         assert!(plugins.join("bridge").exists(), "{}: see make test", plugins.display());
         let (addresses, next, lost) = Default::default();
-        Self { folder, plugins, addresses, next, lost }
+        Self { folder, plugins, addresses, next, spares: "--spares=auto", lost }
+    }
+
+    /// The same without spares, which are not counted by who counts leases.
+    pub(super) async fn without_spares() -> Self {
+        Self { spares: "--spares=0", ..Self::new().await }
     }
 
     fn command(&self) -> Command {
@@ -70,7 +77,7 @@ impl Site {
     pub(super) async fn start(&self) -> Child {
         let log = fs::File::options().create(true).append(true).open(self.path("log")).unwrap();
         let mut command = self.command();
-        command.args(["serve", "--gc-interval=0"]).stderr(log);
+        command.args(["serve", "--gc-interval=0", self.spares]).stderr(log);
         for (flag, name) in [("state-dir", "state"), ("run-dir", "run"), ("socket", "cni.sock")] {
             command.arg(format!("--{flag}={}", self.path(name).display()));
         }
@@ -208,6 +215,9 @@ impl Site {
     /// Fails unless nothing of any container is left, once what was lost has been collected.
     pub(super) async fn nothing_is_left(&self) {
         self.collect().await;
+        // Its spares end with it.
+        let removed = self.call("DeleteNetwork", &json!({"NetworkID": NETWORK})).await.unwrap();
+        assert_eq!(removed.body, json!({}));
         let records = || files(&self.path("state/attachments"));
         self.until("no records", || records().is_empty()).await;
         assert_eq!(self.leases(), [] as [String; 0]);

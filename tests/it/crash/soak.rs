@@ -99,7 +99,7 @@ fn a_thousand_attachments_need_little_memory() {
 fn two_runtimes_share_a_conflist() {
     alone(async {
         let each = number("CNM_CNI_SOAK").map_or(10, |_| 100);
-        let site = Arc::new(Site::new().await);
+        let site = Arc::new(Site::without_spares().await);
         let mut driver = site.start().await;
         site.make_network().await;
         let mut beginning = Vec::new();

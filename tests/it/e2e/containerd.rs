@@ -5,7 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::host::{Host, IMAGE, Suite, within};
-use super::{on_a_host, on_both_dockers};
+use super::{on_a_host_without_spares, on_both_dockers};
 
 on_both_dockers! {
     containers_of_both_come_and_go_at_once_and_leave_each_other_alone,
@@ -43,7 +43,7 @@ fn containers_of_both_come_and_go_at_once_and_leave_each_other_alone(suite: Suit
     // GC came with CNI 1.1.0, which the older containerd and plugins do not support.
     let version = if suite == Suite::Forky { "1.1.0" } else { "1.0.0" };
     let conflist = CONFLIST.replace("VERSION", version);
-    on_a_host(suite, &[("10-shared.conflist", &conflist)], |host| {
+    on_a_host_without_spares(suite, &[("10-shared.conflist", &conflist)], |host| {
         install(host);
         host.create_network("web", None);
         let names = ["c0", "c1", "c2", "c3"];

@@ -229,10 +229,27 @@ impl Host {
         self.start_driver_on(SOCKET);
     }
 
+    /// The same, without spares.
+    #[track_caller]
+    pub(super) fn start_driver_without_spares(&self) {
+        self.start_driver_with(SOCKET, &["--spares=0"]);
+    }
+
     /// Starts the driver on a socket, and waits until it answers.
     #[track_caller]
     pub(super) fn start_driver_on(&self, socket: &str) {
-        self.start("cnm-cni", &["cnm-cni", "serve", "--socket", socket]);
+        self.start_driver_with(socket, &[]);
+    }
+
+    #[track_caller]
+    fn start_driver_with(&self, socket: &str, flags: &[&str]) {
+        let driver = [&["cnm-cni", "serve", "--socket", socket], flags].concat();
+        match spares() {
+            Some(variable) => {
+                self.start("cnm-cni", &[&["env", &variable], &driver[..]].concat());
+            }
+            None => self.start("cnm-cni", &driver),
+        }
         let answers = || UnixStream::connect(self.path(socket)).is_ok();
         assert!(within(Duration::from_secs(10), answers), "the driver does not answer on {socket}");
     }
@@ -241,7 +258,9 @@ impl Host {
     #[track_caller]
     pub(super) fn begin_driver(&self, crash_at: &str) {
         let variable = format!("CNM_CNI_CRASH_AT={crash_at}");
-        success(script(&["start", &self.name, "cnm-cni", "env", &variable, "cnm-cni", "serve"]));
+        let start = ["start", &self.name, "cnm-cni", "env", &variable];
+        // With spares, which are made beside everything else, the points would be others each time.
+        success(script(&[&start[..], &["cnm-cni", "serve", "--spares=0"]].concat()));
         let answers = || UnixStream::connect(self.path(SOCKET)).is_ok();
         assert!(
             within(Duration::from_secs(10), || answers() || !self.driver_runs()),
@@ -294,6 +313,11 @@ impl Host {
     pub(super) fn stop_driver(&self, signal: &str) {
         success(script(&["stop", &self.name, "cnm-cni", signal]));
     }
+}
+
+/// How many spares the drivers of all hosts are to have, as a variable of theirs: `CNM_CNI_SPARES=0 make e2e`.
+fn spares() -> Option<String> {
+    std::env::var("CNM_CNI_SPARES").ok().map(|spares| format!("CNM_CNI_SPARES={spares}"))
 }
 
 impl Drop for Host {

@@ -108,6 +108,7 @@ mod reload;
 mod restart;
 mod routed;
 mod several_hosts;
+mod spares;
 mod troubleshooting;
 mod two_hosts;
 
@@ -182,6 +183,16 @@ fn on_a_host(suite: Suite, files: &[ConfFile<'_>], scene: impl Fn(&Host)) {
         host.write(&format!("/etc/cni/net.d/{name}"), text);
     }
     host.start_driver();
+    leaves_nothing(&host, scene);
+}
+
+/// The same without spares, where the scene counts leases that several runtimes have.
+fn on_a_host_without_spares(suite: Suite, files: &[ConfFile<'_>], scene: impl Fn(&Host)) {
+    let host = Host::up(suite);
+    for (name, text) in files {
+        host.write(&format!("/etc/cni/net.d/{name}"), text);
+    }
+    host.start_driver_without_spares();
     leaves_nothing(&host, scene);
 }
 

@@ -125,18 +125,14 @@ fn plugins_made_for_kubernetes_get_names_that_last(suite: Suite) {
         host.docker(&[&create[..], &["-o", "cni.args.K8S_POD_NAMESPACE=mine", "web"]].concat());
         host.run("alice", "name=web,driver-opt=cni.args.colour=blue", &[]);
         let told = fs::read_to_string(host.path("/run/routed-plugin.args")).unwrap();
-        let endpoint = host.endpoint("alice", "web");
-        let id = &endpoint["EndpointID"].as_str().unwrap()[..12];
         let pairs: Vec<_> = told.trim().split(';').collect();
-        for pair in [
-            "IgnoreUnknown=1",
-            "K8S_POD_NAMESPACE=mine",
-            "colour=blue",
-            &format!("K8S_POD_NAME=endpoint-{id}"),
-        ] {
+        for pair in ["IgnoreUnknown=1", "K8S_POD_NAMESPACE=mine", "colour=blue"] {
             assert!(pairs.contains(&pair), "no {pair} in {told}");
         }
-        assert!(pairs.iter().any(|pair| pair.starts_with("K8S_POD_INFRA_CONTAINER_ID=")), "{told}");
+        let id = pairs.iter().find_map(|pair| pair.strip_prefix("K8S_POD_INFRA_CONTAINER_ID="));
+        let id = id.unwrap_or_else(|| panic!("no id in {told}"));
+        let name = format!("K8S_POD_NAME=attachment-{}", &id[..12]);
+        assert!(pairs.contains(&&*name), "no {name} in {told}");
         host.remove(&["alice"], &["web"]);
     });
 }
@@ -154,7 +150,7 @@ fn an_unknown_option_is_refused_with_those_that_are_known(suite: Suite) {
             ("Conflist=x", "did you mean \"conflist\"?"),
             (
                 "theirs=x",
-                "option \"theirs\" is unknown; known are conflist, forward, isolate, ip, ",
+                "option \"theirs\" is unknown; known are conflist, forward, isolate, spares, ip, ",
             ),
             (
                 "com.docker.network.driver.mut=1400",

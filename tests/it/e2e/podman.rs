@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::host::{Host, IMAGE, Suite, answers, within};
-use super::{ConfFile, on_a_host};
+use super::{ConfFile, on_a_host, on_a_host_without_spares};
 
 /// How long the removal of orphans may take.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -61,7 +61,7 @@ const STORAGE_CONF: &str = r#"
 
 #[test]
 fn containers_of_both_come_and_go_at_once_and_leave_each_other_alone() {
-    on_a_host(Suite::Podman, &[SHARED], |host| {
+    on_a_host_without_spares(Suite::Podman, &[SHARED], |host| {
         install(host);
         host.create_network("web", Some("shared"));
         let names: Vec<String> = (0..EACH).map(|number| format!("c{number}")).collect();

@@ -25,7 +25,7 @@ fn pods_and_containers_share_a_conflist_and_leave_each_other_alone(suite: Suite)
     host.write_program("/usr/lib/cni/recorder", RECORDER);
     let conflist = PODS.1.replace(r#""type": "bridge""#, r#""type": "recorder""#);
     host.write("/etc/cni/net.d/10-pods.conflist", &conflist);
-    host.start_driver();
+    host.start_driver_without_spares();
     let kubelet = Kubelet::start(&host);
     kubelet.knows(&conflist);
     // `portmap` may fail if two make the shared chains at the same time.

@@ -17,7 +17,7 @@ use std::time::Duration;
 use super::host::{Host, Suite, answers, bullseye, within};
 use super::leaks::{Footprint, LIMIT};
 use super::readme::{FOLDER, Steps};
-use super::{ConfFile, PODS, on_a_host, on_both_dockers};
+use super::{ConfFile, PODS, on_a_host_without_spares, on_both_dockers};
 
 const FLANNELD: &str = include_str!("../../testbed/flanneld");
 pub(super) const CONFLIST: &str = include_str!("../../../conflists/flannel.conflist");
@@ -326,7 +326,7 @@ fn another_host_reaches_a_container_of_an_open_network() {
 /// If flanneld does not masquerade, the plugin lets `bridge` do so, and its configuration does not show
 /// this.
 fn flannel_that_masquerades_itself_outlives_lost_rules_and_lost_records(suite: Suite) {
-    on_a_host(suite, &[("10-flannel.conflist", CONFLIST)], |host| {
+    on_a_host_without_spares(suite, &[("10-flannel.conflist", CONFLIST)], |host| {
         install(&bullseye().join("usr/lib/cni/flannel"), host, "/opt/cni/bin/flannel");
         host.write(
             "/run/flannel/subnet.env",
@@ -357,7 +357,7 @@ fn flannel_that_masquerades_itself_outlives_lost_rules_and_lost_records(suite: S
         let before = kept();
         host.stop_driver("KILL");
         host.exec(&["sh", "-c", "rm /var/lib/cnm-cni/attachments/*"]);
-        host.start_driver();
+        host.start_driver_without_spares();
         let found = collect();
         assert!(found.contains("10.244.21.") && kept() == before, "{found}");
         answers("alice", || host.get("http://127.0.0.1:8080/"));
@@ -374,7 +374,7 @@ pub(super) const WEAVE: ConfFile<'_> =
     ("10-weave.conflist", include_str!("../../../conflists/weave.conflist"));
 
 fn a_plugin_in_the_manner_of_weave_attaches_ten_at_once(suite: Suite) {
-    on_a_host(suite, &[WEAVE], |host| {
+    on_a_host_without_spares(suite, &[WEAVE], |host| {
         host.write_program("/opt/cni/bin/weave-net", WEAVE_LIKE);
         let create = ["network", "create", "-d", "cni", "--ipam-driver", "null"];
         host.docker(
@@ -407,7 +407,7 @@ fn a_plugin_in_the_manner_of_weave_attaches_ten_at_once(suite: Suite) {
             || host.exec(&["cnm-cni", "gc", "--format", "wide", "--apply", "--grace", "0"]);
         host.stop_driver("KILL");
         host.exec(&["sh", "-c", "rm /var/lib/cnm-cni/attachments/*"]);
-        host.start_driver();
+        host.start_driver_without_spares();
         let (names, kept) = (names.iter().map(String::as_str).collect::<Vec<_>>(), collect());
         assert_eq!((kept.matches("has its address").count(), leases()), (10, 10), "{kept}");
         host.docker(&[&["rm", "-f"], &names[..9]].concat());

@@ -273,7 +273,8 @@ fn the_users_arguments_reach_the_plugins() {
         let call: Value = bench.calls().remove(0);
         let id = call["env"]["CNI_CONTAINERID"].as_str().unwrap();
         let kubernetes = format!(
-            "K8S_POD_NAMESPACE=docker;K8S_POD_NAME=endpoint-e1;K8S_POD_INFRA_CONTAINER_ID={id}"
+            "K8S_POD_NAMESPACE=docker;K8S_POD_NAME=attachment-{};K8S_POD_INFRA_CONTAINER_ID={id}",
+            &id[..12]
         );
         assert_eq!(
             call["env"]["CNI_ARGS"],

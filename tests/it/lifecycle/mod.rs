@@ -23,13 +23,14 @@ mod removal;
 mod rules;
 mod scale;
 mod settle;
+mod spares;
 
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use cnm_cni::cnm::{CreateEndpointRequest, CreateEndpointResponse, JoinResponse};
+use cnm_cni::cnm::{CreateEndpointRequest, CreateEndpointResponse, JoinResponse, SpareCount};
 use cnm_cni::lifecycle::{Config, Driver, Error};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -89,6 +90,26 @@ impl Bench {
     async fn restart(&mut self) {
         self.driver = Driver::open(self.config.clone()).await.unwrap();
         self.driver.drain().await;
+    }
+
+    /// Starts the driver again, which is to have so many spares, and waits for the first.
+    async fn with_spares(&mut self, count: SpareCount) {
+        self.driver.drain().await;
+        self.config.spares = count;
+        self.driver = Driver::open(self.config.clone()).await.unwrap();
+        until(|| !self.spares().is_empty()).await;
+    }
+
+    /// The ids of the spares that are ready: their interfaces have arrived where Docker takes them.
+    fn spares(&self) -> Vec<String> {
+        let records = self.records().into_iter().filter_map(|file| fs::read(file).ok());
+        let records = records.filter_map(|text| serde_json::from_slice::<Value>(&text).ok());
+        let spares = records.filter(|record| {
+            let if_name = record["record"]["parameters"]["if_name"].as_str().unwrap();
+            record["record"]["phase"] == "Spare"
+                && Path::new("/proc/sys/net/ipv4/conf").join(if_name).exists()
+        });
+        spares.map(|record| record["record"]["id"].as_str().unwrap().to_owned()).collect()
     }
 
     async fn create_endpoint(&self, id: &str) -> Result<CreateEndpointResponse, Error> {

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::io::Write;
 use std::sync::{Arc, Mutex};
 
+use cnm_cni::cnm::SpareCount;
 use cnm_cni::lifecycle::{Collection, Driver, PhaseName};
 use serde_json::{Value, json};
 use tracing_subscriber::filter::LevelFilter;
@@ -54,7 +55,7 @@ async fn call(bench: &mut Bench, call: &str) {
 
 /// Brings an endpoint into a phase, by Docker's calls.
 async fn bring(bench: &mut Bench, phase: PhaseName) {
-    if phase == PhaseName::Adding {
+    if matches!(phase, PhaseName::Adding | PhaseName::Spare) {
         return;
     }
     bench.create_endpoint("e1").await.unwrap();
@@ -101,6 +102,16 @@ fn every_call_in_every_phase_leads_to_a_phase_that_the_table_has() {
         // What ends an ADD in the middle.
         bench.write_conflist(json!([scripted(json!({"ADD": {"exit": 1}}))]));
         bench.create_endpoint("e1").await.unwrap_err();
+        clear(&mut bench).await;
+        // A spare is made, and claimed; the next one is given up.
+        bench.write_conflist(json!([scripted(json!({}))]));
+        bench.with_spares(SpareCount::Number(1)).await;
+        bench.create_endpoint("e1").await.unwrap();
+        bench.delete_endpoint("e1").await;
+        until(|| bench.spares().len() == 1).await;
+        bench.driver.drain().await;
+        bench.config.spares = SpareCount::Number(0);
+        bench.restart().await;
         clear(&mut bench).await;
         bench.assert_nothing_is_left();
 

@@ -104,8 +104,9 @@ fn l22_plugins_made_for_kubernetes_get_the_names_of_a_pod() {
         let env = |call: usize, key: &str| calls[call]["env"][key].as_str().unwrap();
         let id = env(0, "CNI_CONTAINERID");
         let expected = format!(
-            "IgnoreUnknown=1;K8S_POD_NAMESPACE=docker;K8S_POD_NAME=endpoint-e1;\
-             K8S_POD_INFRA_CONTAINER_ID={id}"
+            "IgnoreUnknown=1;K8S_POD_NAMESPACE=docker;K8S_POD_NAME=attachment-{};\
+             K8S_POD_INFRA_CONTAINER_ID={id}",
+            &id[..12]
         );
         assert_eq!(env(0, "CNI_ARGS"), expected);
         assert_eq!(env(1, "CNI_ARGS"), expected, "DEL");

@@ -1,0 +1,198 @@
+//! Runs ADD, and reads what it made.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use super::{Told, Wanted};
+use crate::cni::AttachResult;
+use crate::cnm::{EndpointId, Forward, PortBinding};
+use crate::lifecycle::error::{Error, Result};
+use crate::lifecycle::host::{Chains, forward};
+use crate::lifecycle::interface::{Fresh, Interfaces};
+use crate::lifecycle::lease;
+use crate::lifecycle::record::{
+    Attachment, AttachmentId, Made, Network, Phase, Records, Settings, Turn,
+};
+use crate::netlink::Netlink;
+use crate::{netns, translate};
+
+/// Makes attachments.
+#[derive(Debug)]
+pub(crate) struct Maker {
+    /// The kernel's id of the current boot.
+    boot_id: Arc<str>,
+    chains: Arc<Chains>,
+    interfaces: Arc<Interfaces>,
+    records: Arc<Records>,
+}
+
+/// An attachment that could not be made.
+pub(crate) struct Failed {
+    pub(crate) cause: Error,
+    /// The result of ADD, if it has succeeded: DEL gets it.
+    pub(crate) result: Option<AttachResult>,
+    /// How many plugins of the chain have run, if that is known.
+    pub(crate) plugins_run: Option<usize>,
+}
+
+impl Failed {
+    fn of(cause: Error, wanted: &Wanted<'_>, result: Option<AttachResult>) -> Self {
+        let plugins_run = cause.plugins_run();
+        Self { cause: wanted.explained(cause), result, plugins_run }
+    }
+
+    /// Notes with the attachment that it is to be removed, and what is left of it. Returns the cause.
+    pub(crate) fn noted_in(self, attachment: &mut Attachment) -> Error {
+        attachment.begin_removal_with(|removal, left| {
+            removal.plugins_run = self.plugins_run;
+            removal.refused = true;
+            left.result = self.result;
+        });
+        self.cause
+    }
+}
+
+impl Maker {
+    pub(crate) fn new(
+        boot_id: &Arc<str>,
+        chains: &Arc<Chains>,
+        interfaces: &Arc<Interfaces>,
+        records: &Arc<Records>,
+    ) -> Self {
+        Self {
+            boot_id: Arc::clone(boot_id),
+            chains: Arc::clone(chains),
+            interfaces: Arc::clone(interfaces),
+            records: Arc::clone(records),
+        }
+    }
+
+    /// An attachment of which nothing exists yet: of that endpoint, or of none.
+    pub(crate) fn intend(
+        &self,
+        network: &Network,
+        told: Told,
+        endpoint: Option<EndpointId>,
+        ports: Vec<PortBinding>,
+    ) -> Attachment {
+        let id = AttachmentId::new();
+        let staging = self.interfaces.staging(id);
+        Attachment {
+            id,
+            made: Some(SystemTime::now()),
+            network: network.id.clone(),
+            endpoint: endpoint.unwrap_or_else(|| id.without_dashes()),
+            boot_id: self.boot_id.to_string(),
+            parameters: told.parameters(id, staging.clone()),
+            internal: network.options.internal,
+            forwarded: forward::applies(network.options.forward, &told.list),
+            open: network.options.forward == Forward::Open,
+            list: self.chains.share(told.list),
+            ports,
+            staging,
+            is_gateway: false,
+            phase: Phase::adding(),
+            turn: Turn::default(),
+        }
+    }
+
+    /// Runs the attachment's ADD in a new staging namespace, and reads what it made. After an error the
+    /// caller undoes what was done.
+    pub(crate) async fn add(
+        &self,
+        attachment: &Attachment,
+        wanted: &Wanted<'_>,
+    ) -> std::result::Result<Made, Failed> {
+        if let Err(cause) = self.prepare(attachment).await {
+            return Err(Failed { cause, result: None, plugins_run: Some(0) });
+        }
+        // The first attachment reads a fresh namespace in parallel to its ADD, for the comparison.
+        let (result, fresh) = tokio::join!(
+            self.chains.add(&attachment.list, &attachment.parameters),
+            self.interfaces.fresh()
+        );
+        let result = match result {
+            Ok(result) => result,
+            Err(cause) => {
+                let failed = Failed::of(cause, wanted, None);
+                let cause = lease::explained(&attachment.list, failed.cause).await;
+                return Err(Failed { cause, ..failed });
+            }
+        };
+        let made = match fresh {
+            Ok(fresh) => self.observe(attachment, wanted, result.clone(), fresh).await,
+            Err(cause) => Err(cause),
+        };
+        made.map_err(|cause| Failed::of(cause, wanted, Some(result)))
+    }
+
+    /// Records what is about to be done, and makes the staging namespace.
+    async fn prepare(&self, attachment: &Attachment) -> Result<()> {
+        // Steps that do not need each other run in parallel, here and below. Both of a pair end before an
+        // error is returned: an undo must not run beside a step.
+        let (kept, made) =
+            tokio::join!(self.records.keep(attachment), netns::create(&attachment.staging));
+        kept?;
+        Ok(made?)
+    }
+
+    /// Reads what ADD made, and translates it to the answer for Docker.
+    async fn observe(
+        &self,
+        attachment: &Attachment,
+        wanted: &Wanted<'_>,
+        result: AttachResult,
+        fresh: &Fresh,
+    ) -> Result<Made> {
+        let staging = Netlink::in_netns(&attachment.staging).await?;
+        let link = self.made_as_wanted(attachment, &staging, wanted).await?;
+        let (snapshot, further) =
+            self.interfaces.snapshot(attachment, &staging, link, fresh).await?;
+        let answer = translate::endpoint_interface(
+            &attachment.list,
+            wanted.interface,
+            wanted.ips,
+            &result,
+            &attachment.parameters.if_name,
+            snapshot.link.mac.map(|mac| mac.to_string()),
+        )?;
+        let told = wanted.interface.addresses().chain(answer.addresses()).collect();
+        let users = Settings { link: wanted.sysctls.clone(), ..Settings::default() };
+        Ok(Made { result, answer, told, snapshot, further, users })
+    }
+
+    /// Finds the interface that ADD made, and makes sure that it is as Docker decided. Setting MAC or MTU
+    /// afterwards would be wrong, because plugins derive other things from them. Returns the interface's
+    /// index in staging.
+    async fn made_as_wanted(
+        &self,
+        attachment: &Attachment,
+        staging: &Netlink,
+        wanted: &Wanted<'_>,
+    ) -> Result<u32> {
+        let if_name = &attachment.parameters.if_name;
+        let Some(link) = staging.link(if_name).await? else {
+            return Err(Error::NoInterface {
+                conflist: attachment.list.name().to_owned(),
+                if_name: if_name.clone(),
+            });
+        };
+        let other = |wanted: String, made: String, remedy: &'static str| {
+            let conflist = attachment.list.name().to_owned();
+            Err(Error::OtherInterface { conflist, wanted, made, remedy })
+        };
+        if let Some(mac) = wanted.mac.filter(|mac| link.mac != Some(*mac)) {
+            let made = link.mac.map_or("none".to_owned(), |mac| mac.to_string());
+            return other(
+                format!("MAC {mac}"),
+                made,
+                "let plugin \"tuning\" set it, or choose none",
+            );
+        }
+        if let Some(mtu) = wanted.mtu.filter(|mtu| *mtu != link.mtu) {
+            let made = link.mtu.to_string();
+            return other(format!("MTU {mtu}"), made, "set it in the conflist");
+        }
+        Ok(link.index)
+    }
+}

@@ -1,0 +1,99 @@
+//! Which endpoint may have a spare, and whether that is still as ADD left it.
+//!
+//! An endpoint may have one if it asks for nothing that ADD would have had to know. Published ports are no
+//! obstacle: the plugins that declare them publish them alone, as when the gateway moves.
+
+use tokio::time::Instant;
+
+use super::{Spares, make};
+use crate::cnm::{EndpointInterface, EndpointOptions, SpareCount};
+use crate::lifecycle::attach::Told;
+use crate::lifecycle::error::{Result, chain};
+use crate::lifecycle::record::{Network, Spare};
+use crate::translate::PORT_MAPPINGS;
+
+/// Whether a spare can be what is asked for.
+pub(crate) fn may_serve(
+    told: &Told,
+    options: &EndpointOptions,
+    interface: &EndpointInterface,
+) -> bool {
+    let besides_ports = EndpointOptions { ports: Vec::new(), ..options.clone() };
+    // Only ADD could publish them.
+    let too_late = !options.ports.is_empty()
+        && told.list.declares(PORT_MAPPINGS)
+        && !told.list.adds(PORT_MAPPINGS);
+    besides_ports == EndpointOptions::default()
+        && *interface == EndpointInterface::default()
+        && !too_late
+}
+
+impl Spares {
+    /// Takes a spare of the network for an endpoint; none if there is none. A spare that is not what its
+    /// ADD would make now is removed in the background.
+    pub(crate) async fn take(&self, network: &Network, told: &Told) -> Option<Spare> {
+        if self.wanted(network) == SpareCount::Number(0) {
+            return None;
+        }
+        loop {
+            let next = self.shelves().shelf(&network.id).spares.pop_front();
+            let spare = next?;
+            match self.fault(&spare, told).await {
+                Ok(None) => {
+                    let mut shelves = self.shelves();
+                    let shelf = shelves.shelf(&network.id);
+                    shelf.usage.start(true, Instant::now());
+                    shelf.claimed = true;
+                    drop(shelves);
+                    self.look_soon();
+                    return Some(spare);
+                }
+                Ok(Some(fault)) => {
+                    tracing::info!(attachment = %spare.id, fault = fault.words(),
+                        "a spare cannot be used");
+                    if fault == Fault::Host {
+                        // Who has changed it may change the next one too.
+                        self.rest(&network.id, make::FIRST_REST);
+                    }
+                    self.remove_soon(vec![spare]).await;
+                }
+                Err(error) => {
+                    tracing::warn!(attachment = %spare.id, error = chain(&error),
+                        "a spare cannot be used");
+                    self.remove_soon(vec![spare]).await;
+                }
+            }
+        }
+    }
+
+    /// Notes that an attachment was made for an endpoint which could have had a spare.
+    pub(crate) fn missed(&self, network: &Network) {
+        self.shelves().shelf(&network.id).usage.start(false, Instant::now());
+        self.look_soon();
+    }
+
+    /// Why the spare is not what its ADD would make now; none if it is.
+    async fn fault(&self, spare: &Spare, told: &Told) -> Result<Option<Fault>> {
+        if !told.was_told_to(spare) {
+            return Ok(Some(Fault::Conflist));
+        }
+        let is_parked = self.parts.interfaces.is_parked(spare).await?;
+        Ok((!is_parked).then_some(Fault::Host))
+    }
+}
+
+/// Why a spare is not what its ADD would make now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    Conflist,
+    Host,
+}
+
+impl Fault {
+    fn words(self) -> &'static str {
+        match self {
+            Self::Conflist => "the conflist has changed since",
+            Self::Host => "its interface, or the link behind it, is not as it was",
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! Spares end when somebody needs what they have, and with their network.
+
+use std::sync::Arc;
+
+use super::{Spares, make};
+use crate::cnm::NetworkId;
+use crate::lifecycle::record::Spare;
+use crate::lifecycle::removal::{Cell, Claims};
+
+impl Spares {
+    /// Begins the removal of spares that have what a new endpoint asks for by name. They are orphans then,
+    /// and the endpoint waits for them as for any.
+    pub(crate) async fn give_way(&self, claims: &Claims) {
+        if !claims.name_something() {
+            return;
+        }
+        let has_it = |spare: &Spare| claims.shared_with(&Claims::of_attachment(spare)).is_some();
+        let unwanted = self.shelves().take_all(has_it);
+        if !unwanted.is_empty() {
+            self.remove_soon(unwanted).await;
+            self.look_soon();
+        }
+    }
+
+    /// Begins the removal of all spares of a conflist: an endpoint could not be made beside them. Returns
+    /// them. None is made for a while.
+    pub(crate) async fn give_up(&self, conflist: &str) -> Vec<Arc<Cell>> {
+        // One that is being made is among them then.
+        let _alone = self.making.lock().await;
+        let unwanted = self.shelves().take_all(|spare| spare.list.name() == conflist);
+        let networks = self.parts.networks.all();
+        for network in networks.iter().filter(|network| network.conflist == conflist) {
+            self.rest(&network.id, make::LONG_REST);
+        }
+        self.remove_soon(unwanted).await
+    }
+
+    /// Begins the removal of the spares of a network that is removed. Returns them.
+    pub(crate) async fn end(&self, network: &NetworkId) -> Vec<Arc<Cell>> {
+        let _alone = self.making.lock().await;
+        let unwanted = self.shelves().take_all(|spare| spare.network == *network);
+        self.remove_soon(unwanted).await
+    }
+
+    /// Begins the removal of these spares.
+    pub(super) async fn remove_soon(&self, unwanted: Vec<Spare>) -> Vec<Arc<Cell>> {
+        let mut cells = Vec::new();
+        for spare in unwanted {
+            let orphan = self.parts.removals.release(&mut Some(spare.given_up())).await;
+            cells.extend(orphan);
+        }
+        for cell in &cells {
+            self.parts.removals.soon(Arc::clone(cell));
+        }
+        cells
+    }
+}

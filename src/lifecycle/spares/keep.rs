@@ -1,0 +1,155 @@
+//! The work in the background that has as many spares ready as their networks call for.
+//!
+//! It begins a moment after the last container was started, and each spare waits for its turn until Docker
+//! waits for nothing: the start of a container is not to pay for the next one.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use super::count::count;
+use super::{Spares, make};
+use crate::cnm::{Pool, SpareCount};
+use crate::lifecycle::attach::Told;
+use crate::lifecycle::error::{Result, chain};
+use crate::lifecycle::record::{Network, Spare};
+use crate::translate;
+
+/// How long nothing must have been started before spares are made: by then the last container runs.
+const CALM: Duration = Duration::from_millis(500);
+
+/// How often it is looked whether a network has become quiet.
+const BETWEEN_LOOKS: Duration = Duration::from_secs(60);
+
+/// Keeps spares until the driver stops.
+pub(crate) async fn keep(spares: Arc<Spares>) {
+    let background = spares.parts.background.clone();
+    loop {
+        tokio::select! {
+            () = spares.work.notified() => {}
+            () = sleep(BETWEEN_LOOKS) => {}
+            () = background.stopped() => return,
+        }
+        // Each start puts it off.
+        loop {
+            tokio::select! {
+                () = spares.work.notified() => {}
+                () = sleep(CALM) => break,
+                () = background.stopped() => return,
+            }
+        }
+        if background.until_stopped(spares.tend()).await.is_none() {
+            return;
+        }
+    }
+}
+
+impl Spares {
+    /// Makes the spares that are missing, and removes those that are too many.
+    async fn tend(self: &Arc<Self>) {
+        let networks = self.parts.networks.all();
+        let present = networks.iter().filter(|network| !network.removed);
+        self.shelves().keep_only(&present.clone().map(|network| network.id.clone()).collect());
+        self.look_at_rules().await;
+        for network in present {
+            self.shelves().shelf(&network.id).usage.end_burst();
+            if let Err(error) = self.tend_one(network).await {
+                self.rest(&network.id, make::FIRST_REST);
+                tracing::warn!(
+                    network = network.id.short(),
+                    error = chain(&error),
+                    "no spare can be made"
+                );
+            }
+        }
+    }
+
+    async fn tend_one(self: &Arc<Self>, network: &Arc<Network>) -> Result<()> {
+        let wanted = self.wanted(network);
+        let (called_for, waiting, may) = {
+            let mut shelves = self.shelves();
+            let shelf = shelves.shelf(&network.id);
+            let now = Instant::now();
+            let may = shelf.not_before.is_none_or(|time| time <= now);
+            (shelf.usage.calls_for(now), shelf.spares.len(), may)
+        };
+        // Nothing is read for networks that nobody uses.
+        let none = match wanted {
+            SpareCount::Auto => called_for == 0,
+            SpareCount::Number(number) => number == 0,
+        };
+        if none && waiting == 0 {
+            return Ok(());
+        }
+        let list = self.parts.chains.ready(network).await?;
+        let told = Told::ahead(network, list)?;
+        let others = self.shelves().of_others(&network.id, &network.conflist);
+        let number = count(wanted, called_for, addresses(&told), others);
+        let is_old = |spare: &Spare| spare.network == network.id && !told.was_told_to(spare);
+        let mut unwanted = self.shelves().take_all(is_old);
+        {
+            let mut shelves = self.shelves();
+            let spares = &mut shelves.shelf(&network.id).spares;
+            while spares.len() > number {
+                unwanted.extend(spares.pop_front());
+            }
+        }
+        self.remove_soon(unwanted).await;
+        while may && self.is_missing(network, number) {
+            let _pass = self.parts.gate.enter_when_quiet().await;
+            let (spares, network, told) = (Arc::clone(self), Arc::clone(network), told.clone());
+            // What has begun ends as a whole, even if the driver is stopped meanwhile.
+            let made = self.parts.background.spawn(async move { spares.add(&network, told).await });
+            match made.await {
+                Ok(made) => made?,
+                // It has panicked, and logged that.
+                Err(_) => break,
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes one more, unless the network has been removed.
+    async fn add(&self, network: &Network, told: Told) -> Result<()> {
+        let _alone = self.making.lock().await;
+        if self.parts.networks.get(&network.id).is_err() {
+            return Ok(());
+        }
+        let spare = self.make(network, told).await?;
+        self.shelves().shelf(&network.id).spares.push_back(spare);
+        Ok(())
+    }
+
+    /// How many spares the network is to have, by its option or the driver's.
+    pub(super) fn wanted(&self, network: &Network) -> SpareCount {
+        match (self.count, network.options.spares) {
+            (SpareCount::Number(0), _) => SpareCount::Number(0),
+            // Docker names an address with every request, which no spare would have.
+            _ if !has_no_pool(network) => SpareCount::Number(0),
+            (_, Some(own)) => own,
+            (count, None) => count,
+        }
+    }
+
+    fn is_missing(&self, network: &Network, number: usize) -> bool {
+        let all = self.parts.endpoints.count() + self.parts.removals.count() + self.waiting();
+        let waiting = self.shelves().shelf(&network.id).spares.len();
+        waiting < number && all < self.most && self.parts.networks.get(&network.id).is_ok()
+    }
+}
+
+/// Whether the chain gives the addresses, and not Docker's IPAM.
+fn has_no_pool(network: &Network) -> bool {
+    network.pools.iter().all(|data| matches!(data.pool, Pool::Unmanaged))
+}
+
+/// How many containers the chain has addresses for, if that is known: it gives each one of every family.
+fn addresses(told: &Told) -> Option<u64> {
+    let pools = translate::pools(&told.list);
+    let of_family = |is_ipv4: bool| {
+        let of_family = pools.iter().filter(|pool| pool.first.is_ipv4() == is_ipv4);
+        of_family.map(|pool| pool.size).reduce(u64::saturating_add)
+    };
+    [true, false].into_iter().filter_map(of_family).min()
+}

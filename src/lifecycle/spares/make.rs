@@ -1,0 +1,86 @@
+//! Makes a spare: ADD in staging, what Join would look at, the FORWARD rules, and the interface where Docker
+//! takes it.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::Spares;
+use crate::cnm::{EndpointInterface, EndpointOptions, NetworkId};
+use crate::crash;
+use crate::lifecycle::attach::{Told, Wanted};
+use crate::lifecycle::error::{Error, Result, chain};
+use crate::lifecycle::host::masquerade::Masquerade;
+use crate::lifecycle::host::side;
+use crate::lifecycle::interface::netfilter;
+use crate::lifecycle::record::{Ahead, Attachment, Made, Network, Spare};
+
+/// How long none is made after one that could not be made, or could not be used.
+pub(super) const FIRST_REST: Duration = Duration::from_secs(60);
+
+/// The same after somebody needed what a spare had.
+pub(super) const LONG_REST: Duration = Duration::from_secs(600);
+
+impl Spares {
+    /// Makes one for the network.
+    ///
+    /// # Errors
+    /// A step failed. What was done is removed again, if need be in the background.
+    pub(super) async fn make(&self, network: &Network, told: Told) -> Result<Spare> {
+        let (options, interface) = (EndpointOptions::default(), EndpointInterface::default());
+        let wanted = Wanted::of(network, &options, &interface)?;
+        let mut attachment = self.parts.maker.intend(network, told, None, Vec::new());
+        let ready = match self.parts.maker.add(&attachment, &wanted).await {
+            Ok(made) => self.make_ready(&mut attachment, made).await,
+            Err(failed) => Err(failed.noted_in(&mut attachment)),
+        };
+        match ready {
+            Ok(spare) => {
+                tracing::info!(attachment = %spare.id, network = network.id.short(), "a spare is ready");
+                Ok(spare)
+            }
+            Err(cause) => {
+                let orphan = self.parts.removals.release(&mut Some(attachment)).await;
+                if let Some(orphan) = orphan {
+                    self.parts.removals.soon(orphan);
+                }
+                Err(cause)
+            }
+        }
+    }
+
+    /// Does ahead what Join would do.
+    async fn make_ready(&self, attachment: &mut Attachment, made: Made) -> Result<Spare> {
+        let interfaces = &self.parts.interfaces;
+        let (settings, rules, seen) = tokio::join!(
+            interfaces.read_settings(attachment, &made),
+            netfilter::read(&attachment.staging),
+            side::see(&interfaces.aside, &made)
+        );
+        let unseen = |error: &Error| {
+            tracing::warn!(attachment = %attachment.id, error = chain(error),
+                "what it has on the host is not known, and will not be checked");
+        };
+        let mut host_side = seen.inspect_err(unseen).ok();
+        if let Some(side) = &mut host_side {
+            let rules = Masquerade::read().await;
+            let hidden = made.addresses().filter(|it| rules.hides(attachment, *it) == Ok(true));
+            side.masqueraded = Some(hidden.collect());
+        }
+        let ahead = Ahead { settings: settings?, netfilter: rules?, host_side };
+        let spare = Spare::ready(attachment, made, ahead)?;
+        // On record before the interface moves: DEL needs the addresses, which it loses then.
+        let (kept, exempted) =
+            tokio::join!(self.parts.records.keep(&spare), self.parts.exemptions.exempt(&spare));
+        kept.and(exempted)?;
+        crash::point(format_args!("spare: park"));
+        interfaces.park(&spare).await?;
+        crash::point(format_args!("spare: parked"));
+        Ok(spare)
+    }
+
+    /// Lets no spare be made for the network for a while.
+    pub(super) fn rest(&self, network: &NetworkId, time: Duration) {
+        self.shelves().shelf(network).not_before = Some(Instant::now() + time);
+    }
+}
