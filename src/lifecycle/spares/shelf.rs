@@ -91,8 +91,9 @@ impl Shelves {
 
     /// Whether an endpoint has claimed a spare since this was asked the last time.
     pub(super) fn take_claimed(&mut self) -> bool {
-        // Of all of them, also behind the first.
-        self.of.values_mut().fold(false, |any, shelf| std::mem::take(&mut shelf.claimed) || any)
+        let any = self.of.values().any(|shelf| shelf.claimed);
+        self.of.values_mut().for_each(|shelf| shelf.claimed = false);
+        any
     }
 
     /// Forgets what is known of networks that do not exist any more. Their spares are gone.
