@@ -353,11 +353,12 @@ fn a_join_whose_rules_cannot_be_written_leaves_the_interface_in_staging_and_no_r
         let staging = &files(&bench.config.run_dir.join("netns"))[0];
         sh(&format!("nsenter --net={} ip link show {name}", staging.display()));
         assert!(!rules().contains("cnm-cni"), "{}", rules());
+        assert!(!table().contains(" comment "), "{}", table());
 
         replace(program, &format!("#!/bin/sh\nexec /run/real/{program} \"$@\"\n"));
         bench.join("e1", SANDBOX).await.unwrap();
         sh(&format!("ip link show {name}"));
-        assert!(rules().contains("fd00:22::7/128") && rules().contains("10.22.3.7/32"));
+        assert!(table().contains("fd00:22::7 comment") && table().contains("10.22.3.7 comment"));
         bench.delete_endpoint("e1").await;
         bench.assert_nothing_is_left();
     });
