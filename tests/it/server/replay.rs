@@ -159,7 +159,9 @@ async fn replay(session: Vec<Call>, order: Order) {
     }
     eventually("all interfaces are gone", || links() == before);
     for id in dockerd.networks() {
-        eventually("the networks are forgotten", || !mentions(&state, id));
+        let records = ["attachments", "networks"].map(|folder| state.join(folder));
+        let is_known = || records.iter().any(|folder| mentions(folder, id));
+        eventually("the networks are forgotten", || !is_known());
     }
     check_plugin_calls(&log);
     drop(connection);
