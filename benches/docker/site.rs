@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
+use serde_json::Value;
+
 use crate::host::{Host, IMAGE, Suite, within};
 
 /// How a container gets its network. A further way of the driver's is a further variant.
@@ -16,14 +18,17 @@ pub(crate) enum Way {
     None,
     /// A user-defined network of Docker's bridge driver.
     OwnBridge,
-    /// A network of the driver.
+    /// A network of the driver, without spares: the ordinary way.
     Cni,
+    /// The same with as many spares ready as the smaller burst has containers.
+    Spares,
 }
 
 impl Way {
-    pub(crate) const ALL: [Self; 3] = [Self::None, Self::OwnBridge, Self::Cni];
+    pub(crate) const ALL: [Self; 4] = [Self::None, Self::OwnBridge, Self::Cni, Self::Spares];
     /// Those of the driver, each of which is compared to Docker's own bridge.
-    pub(crate) const OURS: [Self; 1] = [Self::Cni];
+    pub(crate) const OURS: [Self; 2] = [Self::Cni, Self::Spares];
+
     /// Those that have a network, in turns: each is first as often as the others.
     pub(crate) fn networks(turn: usize) -> Vec<Self> {
         let mut ways = [&[Self::OwnBridge], &Self::OURS[..]].concat();
@@ -38,6 +43,7 @@ impl Way {
             Self::None => "none",
             Self::OwnBridge => "own",
             Self::Cni => "cni",
+            Self::Spares => "spares",
         }
     }
 }
@@ -50,6 +56,9 @@ pub(crate) fn turns(most: usize) -> impl Iterator<Item = usize> {
     let begin = Instant::now();
     (0..most).take_while(move |_| begin.elapsed() < LONGEST)
 }
+
+/// The spares of a network that has some.
+const READY: usize = 16;
 
 /// The log of the driver.
 const LOG: &str = "/run/driver.log";
@@ -77,13 +86,25 @@ impl Site {
     pub(crate) fn up(suite: Suite, conflist: &str) -> Result<Self> {
         let host = Host::up(suite);
         host.write("/etc/cni/net.d/10-only.conflist", conflist);
-        host.start("cnm-cni", &["sh", "-c", &format!("exec cnm-cni serve >{LOG} 2>&1")]);
+        host.start(
+            "cnm-cni",
+            &["sh", "-c", &format!("exec cnm-cni serve --log-level=debug >{LOG} 2>&1")],
+        );
         let socket = host.path("/run/docker/plugins/cni.sock");
         let answers = || UnixStream::connect(&socket).is_ok();
         ensure!(within(Duration::from_secs(10), answers), "the driver does not answer");
         host.docker(&["network", "create", Way::OwnBridge.name()]);
-        host.create_network(Way::Cni.name(), None);
-        Ok(Self { host })
+        let site = Self { host };
+        site.make_network(Way::Cni, 0);
+        site.make_network(Way::Spares, READY);
+        site.wait_for_removals()?;
+        Ok(site)
+    }
+
+    fn make_network(&self, way: Way, spares: usize) {
+        let option = format!("spares={spares}");
+        let create = ["network", "create", "-d", "cni", "--ipam-driver", "null", "-o"];
+        self.host.docker(&[&create[..], &[&option, way.name()]].concat());
     }
 
     /// Runs a script of bash, with `timed WHAT COMMAND…`, `$run` and `$image`. Returns how many
@@ -96,15 +117,26 @@ impl Site {
         lines.map(|(what, us)| Ok((what.to_owned(), us.parse::<f64>()? / 1000.0))).collect()
     }
 
-    /// Waits until nothing of removed containers is left: DEL runs behind Docker's back, and the next
-    /// turn shall not meet it.
+    /// Waits until nothing of removed containers is left, and all spares are ready: both happen behind Docker's
+    /// back, and the next turn shall not meet it.
     pub(crate) fn wait_for_removals(&self) -> Result<()> {
-        let folder = self.host.path("/var/lib/cnm-cni/attachments");
-        let none = || fs::read_dir(&folder).is_ok_and(|mut records| records.next().is_none());
-        match within(Duration::from_secs(120), none) {
+        match within(Duration::from_secs(120), || self.rests().unwrap_or(false)) {
             true => Ok(()),
-            false => bail!("containers cannot be removed"),
+            false => bail!("containers cannot be removed, or spares not be made"),
         }
+    }
+
+    /// Whether the records are those of the spares.
+    fn rests(&self) -> Result<bool> {
+        let mut ready = 0;
+        for entry in fs::read_dir(self.host.path("/var/lib/cnm-cni/attachments"))? {
+            let record: Value = serde_json::from_slice(&fs::read(entry?.path())?)?;
+            if record["record"]["phase"] != "Spare" {
+                return Ok(false);
+            }
+            ready += 1;
+        }
+        Ok(ready == READY)
     }
 
     pub(crate) fn driver_log(&self) -> Result<String> {

@@ -30,7 +30,7 @@ impl Table {
             print!("{:>12}", way.name());
         }
         for way in Way::OURS {
-            print!("{:>12}", format!("{} / own", way.name()));
+            print!("{:>14}", format!("{} / own", way.name()));
         }
         println!("{:>5}", "of");
         for row in &self.0 {
@@ -42,7 +42,7 @@ impl Table {
             }
             for way in Way::OURS {
                 let ratio = middle(way).zip(middle(Way::OwnBridge)).map(|(it, own)| it / own);
-                print!("{:>12}", ratio.map(|it| format!("{it:.2}")).unwrap_or_default());
+                print!("{:>14}", ratio.map(|it| format!("{it:.2}")).unwrap_or_default());
             }
             println!("{:>5}", of(Way::OwnBridge).map_or(0, |(_, values)| values.len()));
         }
