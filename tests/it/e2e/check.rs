@@ -65,7 +65,7 @@ fn damage_is_reported_and_repaired(suite: Suite) {
                 "route 10.96.0.0/12 via 10.32.0.1 is missing",
                 "route default via 10.32.0.1 is missing",
                 "sysctl net/ipv4/conf/eth0/arp_filter is 0, not 1",
-                "of the host is missing",
+                "of the host's iptables is missing",
             ] {
                 assert!(told.contains(difference), "{difference} of {name}:\n{told}");
             }
