@@ -14,7 +14,6 @@ use crate::lifecycle::error::{Error, Result};
 use crate::lifecycle::history::Asked;
 use crate::lifecycle::judgement::{Plan, Wishes, isolated_subnets, routed};
 use crate::lifecycle::record::Network;
-use crate::lifecycle::removal::waits;
 use crate::netlink::Netlink;
 use crate::translate::{self, Refusal};
 
@@ -103,8 +102,7 @@ impl Driver {
                 self.isolate().await?;
             }
             self.background.spawn(async move {
-                let spares = driver.spares.end(&network.id).await;
-                waits::gone(spares, waits::limit()).await;
+                driver.spares.end(&network.id).await;
             })
         } else {
             let remove = |network: &mut Network| !std::mem::replace(&mut network.removed, true);

@@ -35,11 +35,11 @@ impl Spares {
         self.remove_soon(unwanted).await
     }
 
-    /// Begins the removal of the spares of a network that is removed. Returns them.
-    pub(crate) async fn end(&self, network: &NetworkId) -> Vec<Arc<Cell>> {
+    /// Begins the removal of the spares of a network that is removed.
+    pub(crate) async fn end(&self, network: &NetworkId) {
         let _alone = self.making.lock().await;
         let unwanted = self.shelves().take_all(|spare| spare.network == *network);
-        self.remove_soon(unwanted).await
+        self.remove_soon(unwanted).await;
     }
 
     /// Begins the removal of these spares.
