@@ -232,7 +232,6 @@ test-arm64: deb plugin
 # Prints the table; docs/fidelity.md explains it.
 fidelity: testbed
 	$(RUNNER) cargo test --locked --test it e2e::fidelity:: -- --nocapture --test-threads=1
-	$(RUNNER) env CNM_CNI_SPARES=0 cargo test --locked --test it e2e::fidelity:: -- --nocapture --test-threads=1
 
 # Prints a table for each backend.
 hosts: testbed
