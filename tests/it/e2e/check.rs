@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::host::{Host, Suite, answers, within};
-use super::{BRIDGE, ConfFile, on_a_host, on_both_dockers};
+use super::{BRIDGE, ConfFile, on_a_host, on_a_host_without_spares, on_both_dockers};
 
 on_both_dockers! {
     damage_is_reported_and_repaired,
@@ -34,7 +34,7 @@ const OTHER: ConfFile<'_> = (
 );
 
 fn damage_is_reported_and_repaired(suite: Suite) {
-    on_a_host(suite, &[CONFLIST, OTHER], |host| {
+    on_a_host_without_spares(suite, &[CONFLIST, OTHER], |host| {
         host.create_network("web", None);
         host.create_network("other", Some("other"));
         host.run("alice", "web", &["-p", "8080:80"]);
@@ -95,7 +95,7 @@ fn damage_is_reported_and_repaired(suite: Suite) {
 }
 
 fn a_driver_that_is_killed_in_a_check_leaves_a_container_that_can_be_removed(suite: Suite) {
-    on_a_host(suite, &[CONFLIST], |host| {
+    on_a_host_without_spares(suite, &[CONFLIST], |host| {
         let (plugin, real) = ("/usr/lib/cni/firewall", "/usr/lib/cni/firewall-itself");
         host.exec(&["mv", plugin, real]);
         host.write_program(
@@ -263,7 +263,7 @@ const NFTABLES: ConfFile<'_> = (
 
 #[test]
 fn docker_28_5_a_host_with_nft_and_no_iptables_is_as_add_left_it() {
-    on_a_host(Suite::Forky, &[NFTABLES], |host| {
+    on_a_host_without_spares(Suite::Forky, &[NFTABLES], |host| {
         host.create_network("web", None);
         host.exec(&[
             "sh",

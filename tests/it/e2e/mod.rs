@@ -178,22 +178,25 @@ const BRIDGE: ConfFile<'_> =
 /// Plays `scene` on a new host with the driver and these configuration files, and fails if it
 /// leaves anything behind.
 fn on_a_host(suite: Suite, files: &[ConfFile<'_>], scene: impl Fn(&Host)) {
-    let host = Host::up(suite);
-    for (name, text) in files {
-        host.write(&format!("/etc/cni/net.d/{name}"), text);
-    }
+    let host = host_with(suite, files);
     host.start_driver();
     leaves_nothing(&host, scene);
 }
 
-/// The same without spares, where the scene counts leases that several runtimes have.
+/// The same without spares, whose making and whose look at the host's rules would come between: where the scene
+/// counts what there is, or damages it.
 fn on_a_host_without_spares(suite: Suite, files: &[ConfFile<'_>], scene: impl Fn(&Host)) {
+    let host = host_with(suite, files);
+    host.start_driver_without_spares();
+    leaves_nothing(&host, scene);
+}
+
+fn host_with(suite: Suite, files: &[ConfFile<'_>]) -> Host {
     let host = Host::up(suite);
     for (name, text) in files {
         host.write(&format!("/etc/cni/net.d/{name}"), text);
     }
-    host.start_driver_without_spares();
-    leaves_nothing(&host, scene);
+    host
 }
 
 /// Plays `scene` twice, and fails if the second time leaves anything behind.
