@@ -98,6 +98,7 @@ impl Driver {
         if let Some(ahead) = ahead {
             joining.settings = ahead.settings.clone();
             joining.netfilter = ahead.netfilter.clone();
+            netfilter::check_programs(&joining.netfilter)?;
             joining.host_side = ahead.host_side.clone();
         }
         let is_spare = ahead.is_some();

@@ -185,14 +185,31 @@ fn failed(operation: &'static str, program: &'static str) -> impl FnOnce(host::F
     move |failed| Error::Netfilter { operation, program, reason: failed.to_string() }
 }
 
-fn missing_program(program: Program, table: &str) -> Error {
-    let (program, package) = match program {
+/// Makes sure that rules which were read a while ago can still be put into a container.
+///
+/// # Errors
+/// The host has no program for them any more.
+pub(crate) fn check_programs(rules: &Netfilter) -> Result<()> {
+    let missing = rules.0.iter().find(|part| !host::is_there(listing(part.program).0));
+    missing.map_or(Ok(()), |part| {
+        let table = part.tables.first().map(|table| table.name.as_str());
+        Err(missing_program(part.program, table.unwrap_or_default()))
+    })
+}
+
+/// What lists the tables of a program, and the package that has it.
+fn listing(program: Program) -> (&'static str, &'static str) {
+    match program {
         Program::Nft => ("nft", "nftables"),
         Program::IptablesNft => ("iptables-nft-save", "iptables"),
         Program::Ip6tablesNft => ("ip6tables-nft-save", "iptables"),
         Program::IptablesLegacy => ("iptables-legacy-save", "iptables"),
         Program::Ip6tablesLegacy => ("ip6tables-legacy-save", "iptables"),
-    };
+    }
+}
+
+fn missing_program(program: Program, table: &str) -> Error {
+    let (program, package) = listing(program);
     Error::NoNetfilterProgram { table: table.to_owned(), program, package }
 }
 
