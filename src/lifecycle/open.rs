@@ -109,7 +109,8 @@ impl Driver {
             keeps_spares && networks.get(&spare.network).is_ok()
         });
         let background = Background::default();
-        let on_record = attachments.live.iter().chain(&attachments.interrupted);
+        let spares = attachments.spares.iter().map(|spare| &**spare);
+        let on_record = attachments.live.iter().chain(&attachments.interrupted).chain(spares);
         let records = Arc::new(Records::new(attachment_folder, on_record, background.clone()));
         let gate = Gate::new(config.limits.parallel);
         let chains = Arc::new(Chains::new(config, lists, Arc::new(history.clone())));

@@ -14,6 +14,7 @@ use crate::cnm::{Pool, SpareCount};
 use crate::lifecycle::attach::Told;
 use crate::lifecycle::error::{Result, chain};
 use crate::lifecycle::record::{Network, Spare};
+use crate::metrics::Unused;
 use crate::translate;
 
 /// How long nothing must have been started before spares are made: by then the last container runs.
@@ -87,7 +88,9 @@ impl Spares {
         let others = self.shelves().of_others(&network.id, &network.conflist);
         let number = count(wanted, called_for, addresses(&told), others);
         let is_old = |spare: &Spare| spare.network == network.id && !told.was_told_to(spare);
-        let mut unwanted = self.shelves().take_all(is_old);
+        let outdated = self.shelves().take_all(is_old);
+        self.remove_soon(outdated, Unused::Outdated).await;
+        let mut unwanted = Vec::new();
         {
             let mut shelves = self.shelves();
             let spares = &mut shelves.shelf(&network.id).spares;
@@ -95,7 +98,7 @@ impl Spares {
                 unwanted.extend(spares.pop_front());
             }
         }
-        self.remove_soon(unwanted).await;
+        self.remove_soon(unwanted, Unused::NotNeeded).await;
         while may && self.is_missing(network, number) {
             let _pass = self.parts.gate.enter_when_quiet().await;
             let (spares, network, told) = (Arc::clone(self), Arc::clone(network), told.clone());

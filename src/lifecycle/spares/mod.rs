@@ -44,6 +44,7 @@ use crate::lifecycle::host::{Chains, Exemptions, Isolation};
 use crate::lifecycle::interface::Interfaces;
 use crate::lifecycle::record::{Endpoints, Networks, Records, Spare};
 use crate::lifecycle::removal::Removals;
+use crate::metrics::Metrics;
 
 pub(crate) use claim::may_serve;
 pub(crate) use keep::keep;
@@ -75,6 +76,7 @@ pub(crate) struct Spares {
     shelves: Mutex<Shelves>,
     /// Held while a spare is made, so that it is not missed by those who want all of them gone.
     making: tokio::sync::Mutex<()>,
+    metrics: Arc<Metrics>,
     /// Somebody has used a spare, or changed how many there are to be.
     work: Notify,
 }
@@ -88,8 +90,14 @@ impl Spares {
             most: config.most.attachments,
             shelves: Mutex::new(Shelves::of(left)),
             making: tokio::sync::Mutex::default(),
+            metrics: Arc::clone(&config.metrics),
             work: Notify::new(),
         }
+    }
+
+    /// The conflist of each that is ready.
+    pub(crate) fn conflists(&self) -> Vec<String> {
+        self.shelves().all().map(|spare| spare.list.name().to_owned()).collect()
     }
 
     /// How many there are.
