@@ -99,7 +99,9 @@ impl Driver {
         let boot_id = start::boot_id()?;
         let history = History::new(Journal::open(&config.state_dir), &config.metrics);
         history.journal().names().begin_with(
-            attachments.records.iter().map(|it| (it.endpoint.clone(), it.network.clone())),
+            (attachments.records.iter())
+                .filter(|it| it.has_endpoint())
+                .map(|it| (it.endpoint.clone(), it.network.clone())),
             networks.records.iter().map(|network| network.id.clone()),
         );
         let ports = Arc::new(Ports::of(attachments.records.iter()));
@@ -142,6 +144,7 @@ impl Driver {
             networks: Arc::clone(&networks),
             endpoints: Arc::clone(&endpoints),
             removals: Arc::clone(&removals),
+            history: history.clone(),
             gate: gate.clone(),
             background: background.clone(),
         };

@@ -3,6 +3,7 @@
 //! It begins a moment after the last container was started, and each spare waits for its turn until Docker
 //! waits for nothing: the start of a container is not to pay for the next one.
 
+use std::mem::replace;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -57,11 +58,15 @@ impl Spares {
             self.shelves().shelf(&network.id).usage.end_burst();
             if let Err(error) = self.tend_one(network).await {
                 self.rest(&network.id, make::FIRST_REST);
-                tracing::warn!(
-                    network = network.id.short(),
-                    error = chain(&error),
-                    "no spare can be made"
-                );
+                let known = replace(&mut self.shelves().shelf(&network.id).failing, true);
+                match known {
+                    true => tracing::debug!(
+                        network = network.id.short(),
+                        error = chain(&error),
+                        "still no spare can be made"
+                    ),
+                    false => self.parts.history.spare_failed(network, &error),
+                }
             }
         }
     }
@@ -120,7 +125,10 @@ impl Spares {
             return Ok(());
         }
         let spare = self.make(network, told).await?;
-        self.shelves().shelf(&network.id).spares.push_back(spare);
+        let mut shelves = self.shelves();
+        let shelf = shelves.shelf(&network.id);
+        shelf.spares.push_back(spare);
+        shelf.failing = false;
         Ok(())
     }
 

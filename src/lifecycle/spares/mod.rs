@@ -40,6 +40,7 @@ use crate::cnm::SpareCount;
 use crate::lifecycle::attach::Maker;
 use crate::lifecycle::background::{Background, Gate};
 use crate::lifecycle::config::Config;
+use crate::lifecycle::history::History;
 use crate::lifecycle::host::{Chains, Exemptions, Isolation};
 use crate::lifecycle::interface::Interfaces;
 use crate::lifecycle::record::{Endpoints, Networks, Records, Spare};
@@ -61,6 +62,7 @@ pub(crate) struct Parts {
     pub(crate) networks: Arc<Networks>,
     pub(crate) endpoints: Arc<Endpoints>,
     pub(crate) removals: Arc<Removals>,
+    pub(crate) history: History,
     pub(crate) gate: Gate,
     pub(crate) background: Background,
 }
