@@ -11,7 +11,7 @@ use crate::lifecycle::attach::Told;
 use crate::lifecycle::error::{Result, chain};
 use crate::lifecycle::record::{Network, Spare};
 use crate::metrics::Unused;
-use crate::translate::PORT_MAPPINGS;
+use crate::translate::{self, PORT_MAPPINGS};
 
 /// Whether a spare can be what is asked for.
 pub(crate) fn may_serve(
@@ -27,6 +27,13 @@ pub(crate) fn may_serve(
     besides_ports == EndpointOptions::default()
         && *interface == EndpointInterface::default()
         && !too_late
+        && may_have_any(told)
+}
+
+/// Whether a network on that chain has spares at all. A lease of `dhcp` would take an address of a LAN for
+/// nobody, and would have to be renewed in staging.
+pub(super) fn may_have_any(told: &Told) -> bool {
+    translate::dhcp_socket(&told.list).is_none()
 }
 
 impl Spares {

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
+use super::claim::may_have_any;
 use super::count::count;
 use super::{Spares, make};
 use crate::cnm::{Pool, SpareCount};
@@ -91,7 +92,10 @@ impl Spares {
         let list = self.parts.chains.ready(network).await?;
         let told = Told::ahead(network, list)?;
         let others = self.shelves().of_others(&network.id, &network.conflist);
-        let number = count(wanted, called_for, addresses(&told), others);
+        let number = match may_have_any(&told) {
+            true => count(wanted, called_for, addresses(&told), others),
+            false => 0,
+        };
         let is_old = |spare: &Spare| spare.network == network.id && !told.was_told_to(spare);
         let outdated = self.shelves().take_all(is_old);
         self.remove_soon(outdated, Unused::Outdated).await;
