@@ -14,6 +14,7 @@ use crate::lifecycle::inventory::Phase;
 const HELP: &str = "\
 Columns:
   INTERFACE   the host's end, for 'tcpdump -i' and 'ip link show'; 'cnm-cni show' tells the container's
+  CONTAINER   '(spare)' where none has it: an attachment made ahead, or one that is removed unused
   STATE       up; starting; removing, until the plugins' DEL has run; orphan, once that has failed
   AGE         since the plugins' ADD
 
@@ -118,7 +119,7 @@ pub(super) fn table(rows: &[Row<'_>], now: Timestamp) -> Table {
     ]);
     for Row { names, state, attachment } in rows {
         table.row([
-            names.container().into(),
+            if attachment.spare { "(spare)" } else { names.container() }.into(),
             names.network(&attachment.network).into(),
             attachment.conflist.as_str().into(),
             or_none(host_link(attachment)),

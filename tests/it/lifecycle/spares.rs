@@ -169,12 +169,38 @@ fn a_spare_survives_a_restart_and_ends_with_the_wish_for_none() {
         let inventory = bench.driver.inventory().await.unwrap();
         assert_eq!(inventory.attachments, []);
         assert_eq!(inventory.spares[0].attachment, spare[0]);
+        assert!(inventory.spares[0].spare);
         assert!(gets_the_spare(&bench, json!({})).await);
         until(|| bench.spares().len() == 1).await;
         bench.driver.drain().await;
         bench.config.spares = SpareCount::Number(0);
         bench.restart().await;
         bench.assert_nothing_is_left();
+    });
+}
+
+#[test]
+fn a_spare_whose_removal_fails_is_shown_as_one_and_is_no_garbage() {
+    alone(async {
+        let del = json!({"exit": 1, "stdout": {"code": 100, "msg": "busy"}, "times": 1000});
+        let bench = bench(json!([scripted(json!({"DEL": del}))])).await;
+        let spare = bench.spares().remove(0);
+        // It is not what its ADD would make now.
+        bench.write_conflist(json!([scripted(json!({"gateway": "10.22.0.2"}))]));
+        bench.create_endpoint("e1").await.unwrap();
+        let orphans = || cnm_cni::lifecycle::orphans(&bench.config.state_dir).unwrap();
+        until(|| orphans().iter().any(|orphan| orphan.attempts > 0)).await;
+        let [orphan] = &orphans()[..] else { panic!("{:?}", orphans()) };
+        assert_eq!((orphan.spare, &orphan.attachment), (true, &spare));
+        let inventory = bench.driver.inventory().await.unwrap();
+        let of = |is_spare| inventory.attachments.iter().filter(move |it| it.spare == is_spare);
+        assert!(of(true).next().unwrap().removal.is_some());
+        assert_eq!(of(false).next().unwrap().endpoint.as_str(), "e1");
+        let wanted = Collection { apply: true, grace: 0, exclusive: false };
+        let found = bench.driver.collect(&wanted).await.unwrap();
+        assert!(found.iter().all(|it| !it.what.contains(&spare)), "{found:?}");
+        let forgotten = bench.driver.forget_orphan(&spare).await.unwrap();
+        assert!(forgotten.spare);
     });
 }
 
