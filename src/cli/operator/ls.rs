@@ -137,3 +137,23 @@ pub(super) fn table(rows: &[Row<'_>], now: Timestamp) -> Table {
     }
     table
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::operator::snapshots::sample;
+    use crate::cli::table::Style;
+
+    #[test]
+    fn a_spare_is_listed_as_one_also_while_it_is_removed() {
+        let mut known = sample();
+        // The last one is being removed.
+        known.inventory.attachments[2].spare = true;
+        let rows: Vec<_> = known.rows().collect();
+        let style = Style { width: Some(120), header: false, colour: false };
+        let text = table(&rows, Timestamp::UNIX_EPOCH).text(style);
+        let last = text.lines().find(|line| line.contains("10.22.0.19")).unwrap();
+        assert!(last.starts_with("(spare)") && last.contains("orphan"), "{text}");
+        assert_eq!(text.matches("(spare)").count(), 1, "{text}");
+    }
+}
