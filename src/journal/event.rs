@@ -60,6 +60,8 @@ pub enum Kind {
     NetworkRemove,
     /// ADD has succeeded.
     Attach,
+    /// A spare is ready, or was removed before a container had it; or none can be made.
+    Spare,
     /// A call of Docker's failed.
     Refuse,
     /// What Docker does not carry over is in the container.
@@ -117,12 +119,13 @@ pub struct PluginRun {
 
 impl Kind {
     /// Those that are shown.
-    pub const SHOWN: [Self; 15] = [
+    pub const SHOWN: [Self; 16] = [
         Self::Start,
         Self::Stop,
         Self::NetworkCreate,
         Self::NetworkRemove,
         Self::Attach,
+        Self::Spare,
         Self::Refuse,
         Self::Settle,
         Self::Detach,
@@ -144,6 +147,7 @@ impl Kind {
             Self::NetworkCreate => "network_create",
             Self::NetworkRemove => "network_remove",
             Self::Attach => "attach",
+            Self::Spare => "spare",
             Self::Refuse => "refuse",
             Self::Settle => "settle",
             Self::Detach => "detach",
@@ -226,6 +230,7 @@ impl Kind {
             Self::NetworkCreate => "network created",
             Self::NetworkRemove => "network removed",
             Self::Attach => "attached",
+            Self::Spare => "spare",
             Self::Refuse => "refused",
             Self::Settle => "settled",
             Self::Detach => "detached",

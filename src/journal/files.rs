@@ -39,7 +39,8 @@ pub(super) struct Files {
 }
 
 /// The folder of the journal.
-pub(super) fn folder(state_dir: &Path) -> PathBuf {
+#[must_use]
+pub fn folder(state_dir: &Path) -> PathBuf {
     state_dir.join(FOLDER)
 }
 

@@ -28,6 +28,7 @@ mod reader;
 mod writer;
 
 pub use event::{Event, Kind, PluginRun, Port};
+pub use files::folder;
 pub use named::Named;
 pub use names::{Names, Refusal};
 pub use reader::{Batch, Reader};

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::error::{Result, chain};
+use super::error::{Error, Result, chain};
 use super::record::{Attachment, Network};
 use crate::cni::{self, Observer, Verb};
 use crate::cnm::{EndpointId, NetworkId};
@@ -104,7 +104,24 @@ impl History {
     pub(crate) fn attached(&self, asked: &Asked, attachment: &Attachment) {
         let plugins = self.take_runs_of(asked);
         let event = self.of(Kind::Attach, attachment, asked.begun.elapsed());
-        self.journal.tell(Event { plugins, ..event });
+        // The plugins were run ahead.
+        let detail = attachment.ahead().map(|_| "from a spare".to_owned());
+        self.journal.tell(Event { plugins, detail, ..event });
+    }
+
+    /// A spare is ready.
+    pub(crate) fn spare_made(&self, spare: &Attachment, took: Duration) {
+        let detail = Some("ready".to_owned());
+        self.journal.tell(Event { detail, ..self.of(Kind::Spare, spare, took) });
+    }
+
+    /// No spare can be made for the network.
+    pub(crate) fn spare_failed(&self, network: &Network, error: &Error) {
+        self.journal.tell(Event {
+            detail: Some("cannot be made; tried again while the network is in use".to_owned()),
+            error: Some(chain(error)),
+            ..of_network(Kind::Spare, network)
+        });
     }
 
     /// What Docker does not carry over is in the container.
@@ -116,11 +133,20 @@ impl History {
     pub(crate) fn detached(&self, attachment: &Attachment, took: Duration) {
         self.removal_ended(attachment, took, true);
         let removal = attachment.removal().cloned().unwrap_or_default();
+        let is_spare = attachment.is_of_no_container();
         if removal.refused && removal.is_first_attempt() {
+            if is_spare {
+                // What failed was told, and nobody asks for these any more.
+                self.take_runs(&attachment.id.to_string());
+            }
             return;
         }
         let attempt = Some(removal.attempts.saturating_add(1));
-        self.journal.tell(Event { attempt, ..self.of(Kind::Detach, attachment, took) });
+        let (kind, detail) = match is_spare {
+            true => (Kind::Spare, Some("removed".to_owned())),
+            false => (Kind::Detach, None),
+        };
+        self.journal.tell(Event { attempt, detail, ..self.of(kind, attachment, took) });
     }
 
     /// DEL has failed, and it was noted in the attachment. `next` tells what becomes of it.
@@ -128,9 +154,10 @@ impl History {
         self.removal_ended(attachment, took, false);
         let removal = attachment.removal().cloned().unwrap_or_default();
         let kind = if removal.attempts > 1 { Kind::Retry } else { Kind::Orphan };
+        let of_whom = if attachment.is_of_no_container() { "it was a spare; " } else { "" };
         self.journal.tell(Event {
             attempt: Some(removal.attempts),
-            detail: Some(next),
+            detail: Some(format!("{of_whom}{next}")),
             error: removal.error,
             ..self.of(kind, attachment, took)
         });
@@ -190,7 +217,7 @@ impl History {
         Event {
             plugins: self.take_runs(&id),
             attachment: Some(id),
-            endpoint: Some(attachment.endpoint.clone()),
+            endpoint: attachment.has_endpoint().then(|| attachment.endpoint.clone()),
             network: Some(attachment.network.clone()),
             conflist: Some(attachment.list.name().to_owned()),
             addresses: ips.map(|ip| ip.address).collect(),

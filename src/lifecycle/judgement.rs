@@ -85,7 +85,7 @@ pub async fn judge(
         None => [translate::serves(list, &[], &ChainOptions::default()), Ok(())],
     };
     let of_list = [translate::attaches(list), translate::carries_over(list), masters(list)];
-    let all = of_list.into_iter().chain(fits).chain(wishes.map(spares));
+    let all = of_list.into_iter().chain(fits).chain(wishes.map(|it| spares(list, it)));
     let refusals = all.filter_map(std::result::Result::err).collect();
     Judgement { validation: runtime.validate(list).await, prospects, refusals }
 }
@@ -96,10 +96,13 @@ pub async fn judge_conflist(runtime: &Runtime, list: &NetworkConfigList) -> Judg
 }
 
 /// Whether containers could have the spares that are asked for.
-fn spares(wishes: Wishes<'_>) -> std::result::Result<(), Refusal> {
+fn spares(list: &NetworkConfigList, wishes: Wishes<'_>) -> std::result::Result<(), Refusal> {
     let of_docker = wishes.pools.iter().any(|data| matches!(data.pool, Pool::Subnet(_)));
     match wishes.options.spares {
         Some(count @ SpareCount::Number(1..)) if of_docker => Err(Refusal::Spares { count }),
+        Some(count @ SpareCount::Number(1..)) if translate::dhcp_socket(list).is_some() => {
+            Err(Refusal::SparesLease { count, conflist: list.name().to_owned() })
+        }
         _ => Ok(()),
     }
 }

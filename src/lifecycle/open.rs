@@ -99,7 +99,9 @@ impl Driver {
         let boot_id = start::boot_id()?;
         let history = History::new(Journal::open(&config.state_dir), &config.metrics);
         history.journal().names().begin_with(
-            attachments.records.iter().map(|it| (it.endpoint.clone(), it.network.clone())),
+            (attachments.records.iter())
+                .filter(|it| it.has_endpoint())
+                .map(|it| (it.endpoint.clone(), it.network.clone())),
             networks.records.iter().map(|network| network.id.clone()),
         );
         let ports = Arc::new(Ports::of(attachments.records.iter()));
@@ -109,11 +111,13 @@ impl Driver {
             keeps_spares && networks.get(&spare.network).is_ok()
         });
         let background = Background::default();
-        let on_record = attachments.live.iter().chain(&attachments.interrupted);
+        let spares = attachments.spares.iter().map(|spare| &**spare);
+        let kept = attachments.live.iter().chain(spares);
+        let on_record = kept.clone().chain(&attachments.interrupted);
         let records = Arc::new(Records::new(attachment_folder, on_record, background.clone()));
         let gate = Gate::new(config.limits.parallel);
         let chains = Arc::new(Chains::new(config, lists, Arc::new(history.clone())));
-        let exemptions = Arc::new(Exemptions::of(config, attachments.live.iter()));
+        let exemptions = Arc::new(Exemptions::of(config, kept));
         let interfaces = Arc::new(Interfaces::new(netns_dir, attachments.live.iter())?);
         let endpoints = Arc::new(Endpoints::holding(attachments.live));
         let publisher =
@@ -141,6 +145,7 @@ impl Driver {
             networks: Arc::clone(&networks),
             endpoints: Arc::clone(&endpoints),
             removals: Arc::clone(&removals),
+            history: history.clone(),
             gate: gate.clone(),
             background: background.clone(),
         };

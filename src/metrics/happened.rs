@@ -23,6 +23,8 @@ pub struct Happened {
     garbage_found: Family<Outcome, Gauge>,
     garbage: Family<Outcome, Counter>,
     port_conflicts: Family<Reason, Counter>,
+    spare_claims: Family<Claim, Counter>,
+    spares_removed: Family<Removal, Counter>,
     checked: Family<Outcome, Gauge>,
     check_faults: Gauge,
     check_time: Gauge<f64, AtomicU64>,
@@ -42,6 +44,39 @@ struct Outcome {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Reason {
     reason: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Claim {
+    conflist: String,
+    outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Removal {
+    conflist: String,
+    reason: &'static str,
+}
+
+/// Why a spare is removed that no container has had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unused {
+    /// It is not what its ADD would make now: the conflist, the host or its rules have changed.
+    Outdated,
+    /// Somebody else needs what it has.
+    GaveWay,
+    /// Its network needs fewer, or is gone.
+    NotNeeded,
+}
+
+impl Unused {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Outdated => "outdated",
+            Self::GaveWay => "gave_way",
+            Self::NotNeeded => "not_needed",
+        }
+    }
 }
 
 /// A step in the life of an attachment.
@@ -90,6 +125,18 @@ impl Happened {
             "Published ports that could not be had, by reason",
             port_conflicts.clone(),
         );
+        let spare_claims = Family::default();
+        registry.register(
+            "spare_claims",
+            "Containers that could have a spare, by whether one was ready",
+            spare_claims.clone(),
+        );
+        let spares_removed = Family::default();
+        registry.register(
+            "spares_removed",
+            "Spares that were removed before a container had them, by reason",
+            spares_removed.clone(),
+        );
         let checked = Family::default();
         registry.register(
             "last_check_attachments",
@@ -116,6 +163,8 @@ impl Happened {
             garbage_found,
             garbage,
             port_conflicts,
+            spare_claims,
+            spares_removed,
             checked,
             check_faults,
             check_time,
@@ -154,6 +203,19 @@ impl Happened {
         self.check_faults.set(whole(faults));
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         self.check_time.set(seconds(now).round());
+    }
+
+    /// A container could have a spare: it has claimed one, or none was ready.
+    pub fn spare_wanted(&self, conflist: &str, claimed: bool) {
+        let outcome = if claimed { "claimed" } else { "missed" };
+        let labels = Claim { conflist: self.names.conflist(conflist), outcome };
+        self.spare_claims.get_or_create(&labels).inc();
+    }
+
+    /// A spare is removed that no container has had.
+    pub fn spare_removed(&self, conflist: &str, reason: Unused) {
+        let labels = Removal { conflist: self.names.conflist(conflist), reason: reason.as_str() };
+        self.spares_removed.get_or_create(&labels).inc();
     }
 
     /// A port could not be had.

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `calls` | Docker's calls, and those of the command line |
 //! | `plugins` | runs of plugins, of which the engine tells |
-//! | `happened` | attachments made, settled and removed; garbage; port conflicts; checks |
+//! | `happened` | attachments made, settled and removed; spares; garbage; port conflicts; checks |
 //! | `state` | how things stand: gathered for each scrape by who knows |
 //! | `process` | this process |
 //! | `kinds` | the kinds of figures |
@@ -32,7 +32,7 @@ use names::Names;
 use process::Process;
 
 pub use calls::{Calls, InFlight};
-pub use happened::{Happened, Step};
+pub use happened::{Happened, Step, Unused};
 pub use plugins::Plugins;
 pub use state::{OrphanState, Orphans, Pool, State};
 

@@ -21,6 +21,8 @@ pub struct State {
     pub max_networks: usize,
     /// The pools of addresses that are known.
     pub pools: Vec<Pool>,
+    /// How many spares are ready, by conflist.
+    pub spares: BTreeMap<String, u64>,
     /// The orphans.
     pub orphans: Orphans,
     /// How many host ports are held.
@@ -106,6 +108,14 @@ impl State {
             alone(self.max_networks as f64),
         );
         self.register_pools(names, registry);
+        let spares = self.spares.iter();
+        let spares = spares.map(|(name, count)| (vec![conflist(name)], *count as f64));
+        gauge(
+            registry,
+            "spares_ready",
+            "Attachments that are ready before a container asks, by conflist",
+            spares,
+        );
         let orphans = OrphanState::ALL.into_iter().map(|state| {
             let count = self.orphans.states.get(&state).copied().unwrap_or_default();
             (vec![("state", state.as_str().to_owned())], count as f64)

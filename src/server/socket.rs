@@ -119,13 +119,20 @@ impl Drop for SocketFile {
 
 /// Makes the folder and its parents, if they are missing, for root alone, whatever the umask is.
 fn make(folder: &Path) -> io::Result<()> {
-    match DirBuilder::new().mode(0o700).create(folder) {
-        Ok(()) => fs::set_permissions(folder, Permissions::from_mode(0o700)),
+    match make_one(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             // The root folder and an empty path have no parent.
             make(folder.parent().ok_or(error)?)?;
-            make(folder)
+            // A file system without folders of others, as /proc, still says that it is not there.
+            make_one(folder)
         }
+        made => made,
+    }
+}
+
+fn make_one(folder: &Path) -> io::Result<()> {
+    match DirBuilder::new().mode(0o700).create(folder) {
+        Ok(()) => fs::set_permissions(folder, Permissions::from_mode(0o700)),
         Err(_) if folder.is_dir() => Ok(()),
         Err(error) => Err(error),
     }
@@ -355,7 +362,8 @@ mod tests {
         let long = folder.path().join("x".repeat(120));
         let below_a_file = folder.path().join("file/cni.sock");
         fs::write(folder.path().join("file"), "").unwrap();
-        for path in [long.as_path(), &below_a_file, Path::new("/"), Path::new("")] {
+        let no_folders = Path::new("/proc/nobody/cni.sock");
+        for path in [long.as_path(), &below_a_file, no_folders, Path::new("/"), Path::new("")] {
             let error = bind(path).unwrap_err();
             assert!(error.to_string().contains(path.parent().map_or("", |p| p.to_str().unwrap())));
         }

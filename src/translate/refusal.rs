@@ -202,6 +202,17 @@ pub enum Refusal {
         /// How many are asked for.
         count: SpareCount,
     },
+    /// Spares of a chain whose addresses are leased.
+    #[error(
+        "option spares={count}: conflist {conflist:?} leases addresses of a DHCP server, and a lease of no \
+         container would take an address of its network; leave the option out"
+    )]
+    SparesLease {
+        /// How many are asked for.
+        count: SpareCount,
+        /// The network configuration list.
+        conflist: String,
+    },
     /// An option for a plugin that is not there.
     #[error(
         "option cni.capability.{name}: no plugin of conflist {conflist:?} declares that capability{}; \

@@ -28,7 +28,9 @@ Examples:
 
 Exit status: 0 if all is as ADD left it; 1 if anything differs, or what is asked for is not there.
 
-See also: 'cnm-cni doctor', which looks further, and knows why.";
+Spares, which no container has yet, are not among them: the driver compares each before it gives it out.
+
+See also: 'cnm-cni doctor', which looks further, and knows why; 'cnm-cni ls --spares'.";
 
 /// Check that containers have what their networks gave them, and repair what can be
 ///

@@ -155,6 +155,12 @@ impl Args {
         if attachments.is_empty() && findings.0.len() == before {
             bail!(known.names.nothing_called(text));
         }
+        if !attachments.is_empty() && attachments.iter().all(|it| it.spare) {
+            bail!(
+                "{text} is of a spare, an attachment that no container has yet: the driver compares each \
+                 before it gives it out; 'cnm-cni show {text}' tells about it"
+            );
+        }
         Ok(attachments.iter().map(|it| it.endpoint.to_string()).collect())
     }
 }
@@ -205,7 +211,7 @@ fn of_container(known: &Known, container: &Container, findings: &mut Findings) {
             findings.add(name, fault);
         }
         for fill in pools::fills(known).iter().filter(|fill| fill.conflist == conflist) {
-            if fill.free == 0 {
+            if fill.left() == 0 {
                 let what = format!(
                     "pool {} of conflist {conflist} is full: no container can start on network {}",
                     fill.pool.subnet,

@@ -21,7 +21,8 @@ const HELP: &str = "\
 Events:
   start, stop                      the driver
   network_create, network_remove   a network, by Docker
-  attach, refuse                   the plugins' ADD; a call of Docker's that failed, and why
+  attach, refuse                   a container has an attachment; a call of Docker's that failed, and why
+  spare                            one made ahead is ready, or was removed; or none can be made, and why
   settle                           the container has what Docker does not carry over
   detach                           the plugins' DEL
   orphan, retry, forget            a DEL that failed, again; its record was dropped by 'orphans forget'
@@ -288,10 +289,16 @@ fn network(event: &Event) -> &str {
 fn detail(event: &Event, chosen: &Chosen) -> String {
     let of_plugin = chosen.plugin.as_ref().map(|_| runs_of(event, |it| chosen.has_plugin(it)));
     let told = event.error.as_deref().map(super::short::short);
-    let told = told.or(of_plugin).or_else(|| event.detail.clone());
+    let told = told.or(of_plugin);
     let addresses = event.addresses.iter().map(|it| it.addr().to_string());
     let has = addresses.chain(event.ports.iter().map(ToString::to_string)).collect::<Vec<_>>();
-    told.or_else(|| Some(has.join(", "))).filter(|it| !it.is_empty()).unwrap_or("-".to_owned())
+    let has = Some(has.join(", ")).filter(|it| !it.is_empty());
+    let more = match (event.kind, &event.detail, has) {
+        (Kind::Attach | Kind::Spare, Some(detail), Some(has)) => Some(format!("{has}; {detail}")),
+        (_, Some(detail), _) => Some(detail.clone()),
+        (_, None, has) => has,
+    };
+    told.or(more).unwrap_or_else(|| "-".to_owned())
 }
 
 fn runs(event: &Event) -> String {

@@ -14,6 +14,7 @@ use crate::lifecycle::inventory::Phase;
 const HELP: &str = "\
 Columns:
   INTERFACE   the host's end, for 'tcpdump -i' and 'ip link show'; 'cnm-cni show' tells the container's
+  CONTAINER   '(spare)' where none has it: an attachment made ahead, or one that is removed unused
   STATE       up; starting; removing, until the plugins' DEL has run; orphan, once that has failed
   AGE         since the plugins' ADD
 
@@ -118,7 +119,7 @@ pub(super) fn table(rows: &[Row<'_>], now: Timestamp) -> Table {
     ]);
     for Row { names, state, attachment } in rows {
         table.row([
-            names.container().into(),
+            if attachment.spare { "(spare)" } else { names.container() }.into(),
             names.network(&attachment.network).into(),
             attachment.conflist.as_str().into(),
             or_none(host_link(attachment)),
@@ -135,4 +136,24 @@ pub(super) fn table(rows: &[Row<'_>], now: Timestamp) -> Table {
         ]);
     }
     table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::operator::snapshots::sample;
+    use crate::cli::table::Style;
+
+    #[test]
+    fn a_spare_is_listed_as_one_also_while_it_is_removed() {
+        let mut known = sample();
+        // The last one is being removed.
+        known.inventory.attachments[2].spare = true;
+        let rows: Vec<_> = known.rows().collect();
+        let style = Style { width: Some(120), header: false, colour: false };
+        let text = table(&rows, Timestamp::UNIX_EPOCH).text(style);
+        let last = text.lines().find(|line| line.contains("10.22.0.19")).unwrap();
+        assert!(last.starts_with("(spare)") && last.contains("orphan"), "{text}");
+        assert_eq!(text.matches("(spare)").count(), 1, "{text}");
+    }
 }

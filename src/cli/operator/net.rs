@@ -9,7 +9,7 @@ use super::known::{Known, Sources};
 use crate::cli::output::{Format, Listing, line, write};
 use crate::cli::table::{Cell, Table, or_none};
 use crate::docker::Wanted;
-use crate::lifecycle::inventory::{Conflist, Network};
+use crate::lifecycle::inventory::{Conflist, Network, Phase};
 
 const HELP: &str = "\
 Columns:
@@ -124,7 +124,7 @@ impl<'k> Row<'k> {
                 })
                 .collect(),
             spares: (known.inventory.spares.iter())
-                .filter(|spare| spare.network == network.network)
+                .filter(|it| it.phase == Phase::Spare && it.network == network.network)
                 .count(),
             usable: conflist.is_some(),
         }

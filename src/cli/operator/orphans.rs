@@ -92,6 +92,7 @@ struct Row {
     attachment: String,
     endpoint: EndpointId,
     network: NetworkId,
+    spare: bool,
     conflist: String,
     addresses: Vec<IpAddr>,
     since: Timestamp,
@@ -108,6 +109,7 @@ impl Row {
             attachment: orphan.attachment,
             endpoint: orphan.endpoint,
             network: orphan.network,
+            spare: orphan.spare,
             conflist: orphan.conflist,
             addresses: orphan.addresses,
             // A record may contain any time.
@@ -154,14 +156,15 @@ fn table(orphans: &[Row], now: Timestamp) -> Table {
     let head = ["ATTACHMENT", "NETWORK", "CONFLIST", "ADDRESSES", "AGE", "STATE"];
     let mut table = Table::new(head).and_wide(["ENDPOINT", "ERROR"]);
     for orphan in orphans {
+        let of_whom = if orphan.spare { "a spare: " } else { "" };
         let state = match (&orphan.error, orphan.given_up) {
-            (None, _) => Cell::from("DEL under way"),
+            (None, _) => "DEL under way".to_owned(),
             (Some(error), false) => {
-                let times = orphan.attempts;
-                Cell::from(format!("failed {times} times, tried again: {}", short(error))).bad()
+                format!("failed {} times, tried again: {}", orphan.attempts, short(error))
             }
-            (Some(error), true) => Cell::from(format!("given up: {}", short(error))).bad(),
+            (Some(error), true) => format!("given up: {}", short(error)),
         };
+        let state = Cell::from(format!("{of_whom}{state}")).bad_if(orphan.error.is_some());
         table.row([
             // The first digits are enough as a name.
             orphan.attachment.chars().take(12).collect::<String>().into(),
@@ -207,6 +210,7 @@ mod tests {
             attachment: "c0ffee12345647899abcdef0123456ab".into(),
             endpoint: "e1".parse().unwrap(),
             network: "0123456789abcdef".parse().unwrap(),
+            spare: false,
             conflist: "k8snet".into(),
             addresses: vec!["10.22.0.5".parse().unwrap()],
             since: 1_000,
@@ -216,7 +220,8 @@ mod tests {
         };
         let failed = Orphan { attempts: 3, error: Some("no bridge".into()), ..going.clone() };
         let given_up = Orphan { attempts: 11, given_up: true, ..failed.clone() };
-        let rows = [going, failed, given_up].map(|it| Row::new(it, Named::default()));
+        let spare = Orphan { spare: true, ..going.clone() };
+        let rows = [going, failed, given_up, spare].map(|it| Row::new(it, Named::default()));
         let now = Timestamp::from_second(8_300).unwrap();
         let style = Style { width: Some(80), header: true, colour: false };
         assert_eq!(
@@ -225,7 +230,8 @@ mod tests {
              c0ffee123456  0123456789ab  k8snet    10.22.0.5  2h   DEL under way\n\
              c0ffee123456  0123456789ab  k8snet    10.22.0.5  2h   failed 3 times, tried\n\
              \x20                                                     again: no bridge\n\
-             c0ffee123456  0123456789ab  k8snet    10.22.0.5  2h   given up: no bridge\n"
+             c0ffee123456  0123456789ab  k8snet    10.22.0.5  2h   given up: no bridge\n\
+             c0ffee123456  0123456789ab  k8snet    10.22.0.5  2h   a spare: DEL under way\n"
         );
     }
 }

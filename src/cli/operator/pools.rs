@@ -125,9 +125,14 @@ pub(super) fn fills(known: &Known) -> Vec<Fill> {
 }
 
 impl Fill {
+    /// How many addresses are left for containers: spares give way.
+    pub(super) fn left(&self) -> u64 {
+        self.free + self.spares
+    }
+
     /// Whether a new container may get no address, soon or already.
     pub(super) fn is_short(&self) -> bool {
-        (self.free + self.spares).saturating_mul(10) < self.pool.size
+        self.left().saturating_mul(10) < self.pool.size
     }
 }
 

@@ -12,6 +12,7 @@ use super::{net, plugins, pools};
 use crate::cli::output::{Format, line, print};
 use crate::cli::time::age;
 use crate::docker::Wanted;
+use crate::lifecycle::inventory::Phase;
 use crate::lifecycle::{Facts, Fault};
 
 const HELP: &str = "\
@@ -72,7 +73,8 @@ pub(in crate::cli) fn run(args: &Args, outer: &Wanted) -> anyhow::Result<ExitCod
 
 impl<'k> Status<'k> {
     pub(super) fn of(known: &'k Known, plugins: Vec<plugins::Row>, now: Timestamp) -> Self {
-        let spare = known.inventory.spares.len();
+        let ready = known.inventory.spares.iter().filter(|it| it.phase == Phase::Spare);
+        let spare = ready.count();
         let mut attachments = Counts { spare, ..Counts::default() };
         for attachment in &known.inventory.attachments {
             match state(attachment) {
@@ -169,7 +171,7 @@ pub(super) fn problems(known: &Known, now: Timestamp) -> Vec<Fault> {
         ));
     }
     for fill in pools::fills(known).iter().filter(|fill| fill.is_short()) {
-        let left = match fill.free {
+        let left = match fill.left() {
             0 => "is full: no container can start on it".to_owned(),
             free => format!("has {free} of {} addresses left", fill.pool.size),
         };

@@ -117,6 +117,7 @@ impl Driver {
         let told = Told::of(network, list, options, interface)?;
         let may_have_spare = spares::may_serve(&told, options, interface);
         if may_have_spare && let Some(spare) = self.spares.take(network, &told).await {
+            asked.attachments.push(spare.id.to_string());
             return self.claim(slot, spare, endpoint, options).await;
         }
         let attachment = self.intend(network, told, endpoint, options)?;
@@ -159,12 +160,12 @@ impl Driver {
             crash::point(format_args!("spare: claimed"));
             attachment.made().map(|made| made.answer.clone())
         };
-        match claimed.await {
-            Ok(answer) => {
-                tracing::info!(attachment = %attachment.id, endpoint = endpoint.short(),
-                    "the endpoint gets a spare");
-                Ok(answer)
-            }
+        let claimed = claimed.await;
+        if claimed.is_err() {
+            attachment.begin_removal_with(|removal, _| removal.refused = true);
+        }
+        match claimed {
+            Ok(answer) => Ok(answer),
             Err(cause) => Err(cause.undone(self.removals.detach(slot).await)),
         }
     }

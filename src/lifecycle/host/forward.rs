@@ -131,7 +131,9 @@ impl Exemptions {
         attachments: impl Iterator<Item = &'a Attachment>,
     ) -> Self {
         let mut wanted = Wanted::default();
-        for attachment in attachments.filter(|attachment| attachment.joined().is_some()) {
+        // Spares are exempt before they are in a container.
+        let is_exempt = |it: &&Attachment| it.joined().is_some() || it.ahead().is_some();
+        for attachment in attachments.filter(is_exempt) {
             wanted.add(attachment.id, &Element::of(attachment));
         }
         let (name, bit) = (Names::of(&config.state_dir).forward, config.forward_mark);

@@ -29,6 +29,9 @@ pub struct Attachment {
     pub plugins: Vec<String>,
     /// Its phase.
     pub phase: Phase,
+    /// It is a spare, or was one until its removal: no container has had it.
+    #[serde(default)]
+    pub spare: bool,
     /// When it was made.
     pub made: Option<Timestamp>,
     /// The addresses that the chain gave.
@@ -97,6 +100,7 @@ impl Attachment {
             conflist: record.list.name().to_owned(),
             plugins: record.list.plugins().iter().map(|it| it.plugin_type().to_owned()).collect(),
             phase: record.phase.name().into(),
+            spare: record.is_of_no_container(),
             made: made.and_then(|made| Timestamp::try_from(made).ok()).map(seconds_of),
             addresses: ips().map(|ip| ip.address).collect(),
             gateways: ips().filter_map(|ip| ip.gateway).collect(),

@@ -55,12 +55,22 @@ impl Driver {
             ),
             max_networks: self.most.networks,
             pools: pools(&conflists, &networks, &kept)?,
+            spares: self.spares_ready(&networks),
             orphans: orphans(&kept),
             ports: self.ports.count(),
             conflists: self.usable(&conflists, &networks),
             unusable_files,
             unreadable_records: self.records.unreadable()? + self.networks.unreadable()?,
         })
+    }
+
+    /// How many spares are ready; none is a figure too.
+    fn spares_ready(&self, networks: &[Arc<record::Network>]) -> BTreeMap<String, u64> {
+        let mut ready = counts(self.spares.conflists().into_iter());
+        for network in networks.iter().filter(|network| !network.removed) {
+            ready.entry(network.conflist.clone()).or_default();
+        }
+        ready
     }
 
     /// The conflists that networks can use, and how many files contain none.
@@ -128,7 +138,8 @@ fn pools(
     let held: Vec<_> = kept.iter().map(|(id, kept)| held(*id, kept)).collect();
     let fills = fills(&conflists?, &networks, &held).into_iter();
     let pools = fills.map(|fill| {
-        let mut used = vec![("docker", fill.docker), ("orphan", fill.orphans)];
+        let mut used =
+            vec![("docker", fill.docker), ("orphan", fill.orphans), ("spare", fill.spares)];
         used.extend(fill.others.map(|others| ("other", others)));
         let (subnet, free) = (fill.pool.subnet.to_string(), fill.free());
         Pool { conflist: fill.conflist, subnet, size: fill.pool.size, free, used }
@@ -143,7 +154,11 @@ fn held(id: AttachmentId, kept: &Kept) -> Held<'_> {
         conflist: kept.list.name(),
         network: &kept.network,
         addresses: &kept.addresses,
-        owner: if kept.phase == PhaseName::Deleting { Owner::Orphan } else { Owner::Docker },
+        owner: match kept.phase {
+            PhaseName::Deleting => Owner::Orphan,
+            PhaseName::Spare => Owner::Spare,
+            _ => Owner::Docker,
+        },
     }
 }
 

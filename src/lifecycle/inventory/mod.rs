@@ -43,7 +43,7 @@ pub struct Inventory {
     pub networks: Vec<Network>,
     /// The attachments, the oldest first.
     pub attachments: Vec<Attachment>,
-    /// The attachments that were made ahead of time, and that no container has yet; the oldest first.
+    /// The attachments that are, or were, made ahead of time, and that no container has yet; the oldest first.
     #[serde(default)]
     pub spares: Vec<Attachment>,
     /// The conflists that networks can use, by the names of their files; then networks' own chains.
@@ -78,8 +78,9 @@ impl Inventory {
         attachments.sort_by(|one, other| {
             (one.made, &one.attachment).cmp(&(other.made, &other.attachment))
         });
+        // One that is removed is an orphan as any other.
         let (spares, attachments) =
-            attachments.into_iter().partition(|attachment| attachment.phase == Phase::Spare);
+            attachments.into_iter().partition(|it| it.spare && it.phase != Phase::Deleting);
         let (version, driver) = (VERSION, None);
         Ok(Self { version, driver, networks, attachments, spares, conflists, problems })
     }

@@ -53,7 +53,7 @@ impl<'a> Held<'a> {
             addresses: &attachment.addresses,
             owner: match attachment.phase {
                 Phase::Deleting => Owner::Orphan,
-                Phase::Spare => Owner::Spare,
+                _ if attachment.spare => Owner::Spare,
                 _ => Owner::Docker,
             },
         }

@@ -108,6 +108,12 @@ impl Attachment {
         self.endpoint != self.id.without_dashes()
     }
 
+    /// Whether it is, or was to be, a spare: a network of Docker's has it, and no endpoint. What was found
+    /// without its record has neither.
+    pub(crate) fn is_of_no_container(&self) -> bool {
+        !self.has_endpoint() && self.network != self.id.without_dashes()
+    }
+
     /// Docker is given the interface, perhaps once more.
     ///
     /// # Errors

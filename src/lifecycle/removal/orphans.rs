@@ -32,6 +32,9 @@ pub struct Orphan {
     pub endpoint: EndpointId,
     /// The endpoint's network in Docker.
     pub network: NetworkId,
+    /// It was a spare: no container has had it, and the attachment's id stands for the endpoint.
+    #[serde(default)]
+    pub spare: bool,
     /// The conflist that attached it.
     pub conflist: String,
     /// The addresses that may still be taken.
@@ -53,6 +56,7 @@ impl Orphan {
             attachment: attachment.id.to_string(),
             endpoint: attachment.endpoint.clone(),
             network: attachment.network.clone(),
+            spare: attachment.is_of_no_container(),
             conflist: attachment.list.name().to_owned(),
             addresses: attachment.addresses().collect(),
             since: removal.since,

@@ -10,7 +10,8 @@ use crate::cnm::{EndpointInterface, EndpointOptions, SpareCount};
 use crate::lifecycle::attach::Told;
 use crate::lifecycle::error::{Result, chain};
 use crate::lifecycle::record::{Network, Spare};
-use crate::translate::PORT_MAPPINGS;
+use crate::metrics::Unused;
+use crate::translate::{self, PORT_MAPPINGS};
 
 /// Whether a spare can be what is asked for.
 pub(crate) fn may_serve(
@@ -26,6 +27,13 @@ pub(crate) fn may_serve(
     besides_ports == EndpointOptions::default()
         && *interface == EndpointInterface::default()
         && !too_late
+        && may_have_any(told)
+}
+
+/// Whether a network on that chain has spares at all. A lease of `dhcp` would take an address of a LAN for
+/// nobody, and would have to be renewed in staging.
+pub(super) fn may_have_any(told: &Told) -> bool {
+    translate::dhcp_socket(&told.list).is_none()
 }
 
 impl Spares {
@@ -45,6 +53,7 @@ impl Spares {
                     shelf.usage.start(true, Instant::now());
                     shelf.claimed = true;
                     drop(shelves);
+                    self.metrics.happened.spare_wanted(&network.conflist, true);
                     self.look_soon();
                     return Some(spare);
                 }
@@ -55,12 +64,12 @@ impl Spares {
                         // Who has changed it may change the next one too.
                         self.rest(&network.id, make::FIRST_REST);
                     }
-                    self.remove_soon(vec![spare]).await;
+                    self.remove_soon(vec![spare], Unused::Outdated).await;
                 }
                 Err(error) => {
                     tracing::warn!(attachment = %spare.id, error = chain(&error),
                         "a spare cannot be used");
-                    self.remove_soon(vec![spare]).await;
+                    self.remove_soon(vec![spare], Unused::Outdated).await;
                 }
             }
         }
@@ -68,6 +77,9 @@ impl Spares {
 
     /// Notes that an attachment was made for an endpoint which could have had a spare.
     pub(crate) fn missed(&self, network: &Network) {
+        if self.wanted(network) != SpareCount::Number(0) {
+            self.metrics.happened.spare_wanted(&network.conflist, false);
+        }
         self.shelves().shelf(&network.id).usage.start(false, Instant::now());
         self.look_soon();
     }

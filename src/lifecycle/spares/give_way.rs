@@ -6,6 +6,7 @@ use super::{Spares, make};
 use crate::cnm::NetworkId;
 use crate::lifecycle::record::Spare;
 use crate::lifecycle::removal::{Cell, Claims};
+use crate::metrics::Unused;
 
 impl Spares {
     /// Begins the removal of spares that have what a new endpoint asks for by name. They are orphans then,
@@ -17,7 +18,7 @@ impl Spares {
         let has_it = |spare: &Spare| claims.shared_with(&Claims::of_attachment(spare)).is_some();
         let unwanted = self.shelves().take_all(has_it);
         if !unwanted.is_empty() {
-            self.remove_soon(unwanted).await;
+            self.remove_soon(unwanted, Unused::GaveWay).await;
             self.look_soon();
         }
     }
@@ -32,20 +33,21 @@ impl Spares {
         for network in networks.iter().filter(|network| network.conflist == conflist) {
             self.rest(&network.id, make::LONG_REST);
         }
-        self.remove_soon(unwanted).await
+        self.remove_soon(unwanted, Unused::GaveWay).await
     }
 
     /// Begins the removal of the spares of a network that is removed.
     pub(crate) async fn end(&self, network: &NetworkId) {
         let _alone = self.making.lock().await;
         let unwanted = self.shelves().take_all(|spare| spare.network == *network);
-        self.remove_soon(unwanted).await;
+        self.remove_soon(unwanted, Unused::NotNeeded).await;
     }
 
     /// Begins the removal of these spares.
-    pub(super) async fn remove_soon(&self, unwanted: Vec<Spare>) -> Vec<Arc<Cell>> {
+    pub(super) async fn remove_soon(&self, unwanted: Vec<Spare>, reason: Unused) -> Vec<Arc<Cell>> {
         let mut cells = Vec::new();
         for spare in unwanted {
+            self.metrics.happened.spare_removed(spare.list.name(), reason);
             let orphan = self.parts.removals.release(&mut Some(spare.given_up())).await;
             cells.extend(orphan);
         }

@@ -3,17 +3,20 @@
 //! It begins a moment after the last container was started, and each spare waits for its turn until Docker
 //! waits for nothing: the start of a container is not to pay for the next one.
 
+use std::mem::replace;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
+use super::claim::may_have_any;
 use super::count::count;
 use super::{Spares, make};
 use crate::cnm::{Pool, SpareCount};
 use crate::lifecycle::attach::Told;
 use crate::lifecycle::error::{Result, chain};
 use crate::lifecycle::record::{Network, Spare};
+use crate::metrics::Unused;
 use crate::translate;
 
 /// How long nothing must have been started before spares are made: by then the last container runs.
@@ -56,11 +59,15 @@ impl Spares {
             self.shelves().shelf(&network.id).usage.end_burst();
             if let Err(error) = self.tend_one(network).await {
                 self.rest(&network.id, make::FIRST_REST);
-                tracing::warn!(
-                    network = network.id.short(),
-                    error = chain(&error),
-                    "no spare can be made"
-                );
+                let known = replace(&mut self.shelves().shelf(&network.id).failing, true);
+                match known {
+                    true => tracing::debug!(
+                        network = network.id.short(),
+                        error = chain(&error),
+                        "still no spare can be made"
+                    ),
+                    false => self.parts.history.spare_failed(network, &error),
+                }
             }
         }
     }
@@ -85,9 +92,14 @@ impl Spares {
         let list = self.parts.chains.ready(network).await?;
         let told = Told::ahead(network, list)?;
         let others = self.shelves().of_others(&network.id, &network.conflist);
-        let number = count(wanted, called_for, addresses(&told), others);
+        let number = match may_have_any(&told) {
+            true => count(wanted, called_for, addresses(&told), others),
+            false => 0,
+        };
         let is_old = |spare: &Spare| spare.network == network.id && !told.was_told_to(spare);
-        let mut unwanted = self.shelves().take_all(is_old);
+        let outdated = self.shelves().take_all(is_old);
+        self.remove_soon(outdated, Unused::Outdated).await;
+        let mut unwanted = Vec::new();
         {
             let mut shelves = self.shelves();
             let spares = &mut shelves.shelf(&network.id).spares;
@@ -95,7 +107,7 @@ impl Spares {
                 unwanted.extend(spares.pop_front());
             }
         }
-        self.remove_soon(unwanted).await;
+        self.remove_soon(unwanted, Unused::NotNeeded).await;
         while may && self.is_missing(network, number) {
             let _pass = self.parts.gate.enter_when_quiet().await;
             let (spares, network, told) = (Arc::clone(self), Arc::clone(network), told.clone());
@@ -117,7 +129,10 @@ impl Spares {
             return Ok(());
         }
         let spare = self.make(network, told).await?;
-        self.shelves().shelf(&network.id).spares.push_back(spare);
+        let mut shelves = self.shelves();
+        let shelf = shelves.shelf(&network.id);
+        shelf.spares.push_back(spare);
+        shelf.failing = false;
         Ok(())
     }
 

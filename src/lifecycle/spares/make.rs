@@ -28,6 +28,7 @@ impl Spares {
     /// A step failed. What was done is removed again, if need be in the background.
     pub(super) async fn make(&self, network: &Network, told: Told) -> Result<Spare> {
         let (options, interface) = (EndpointOptions::default(), EndpointInterface::default());
+        let begun = Instant::now();
         let wanted = Wanted::of(network, &options, &interface)?;
         let mut attachment = self.parts.maker.intend(network, told, None, Vec::new());
         let ready = match self.parts.maker.add(&attachment, &wanted).await {
@@ -36,10 +37,11 @@ impl Spares {
         };
         match ready {
             Ok(spare) => {
-                tracing::info!(attachment = %spare.id, network = network.id.short(), "a spare is ready");
+                self.parts.history.spare_made(&spare, begun.elapsed());
                 Ok(spare)
             }
             Err(cause) => {
+                attachment.begin_removal_with(|removal, _| removal.refused = true);
                 let orphan = self.parts.removals.release(&mut Some(attachment)).await;
                 if let Some(orphan) = orphan {
                     self.parts.removals.soon(orphan);

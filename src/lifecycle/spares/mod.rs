@@ -40,10 +40,12 @@ use crate::cnm::SpareCount;
 use crate::lifecycle::attach::Maker;
 use crate::lifecycle::background::{Background, Gate};
 use crate::lifecycle::config::Config;
+use crate::lifecycle::history::History;
 use crate::lifecycle::host::{Chains, Exemptions, Isolation};
 use crate::lifecycle::interface::Interfaces;
 use crate::lifecycle::record::{Endpoints, Networks, Records, Spare};
 use crate::lifecycle::removal::Removals;
+use crate::metrics::Metrics;
 
 pub(crate) use claim::may_serve;
 pub(crate) use keep::keep;
@@ -60,6 +62,7 @@ pub(crate) struct Parts {
     pub(crate) networks: Arc<Networks>,
     pub(crate) endpoints: Arc<Endpoints>,
     pub(crate) removals: Arc<Removals>,
+    pub(crate) history: History,
     pub(crate) gate: Gate,
     pub(crate) background: Background,
 }
@@ -75,6 +78,7 @@ pub(crate) struct Spares {
     shelves: Mutex<Shelves>,
     /// Held while a spare is made, so that it is not missed by those who want all of them gone.
     making: tokio::sync::Mutex<()>,
+    metrics: Arc<Metrics>,
     /// Somebody has used a spare, or changed how many there are to be.
     work: Notify,
 }
@@ -88,8 +92,14 @@ impl Spares {
             most: config.most.attachments,
             shelves: Mutex::new(Shelves::of(left)),
             making: tokio::sync::Mutex::default(),
+            metrics: Arc::clone(&config.metrics),
             work: Notify::new(),
         }
+    }
+
+    /// The conflist of each that is ready.
+    pub(crate) fn conflists(&self) -> Vec<String> {
+        self.shelves().all().map(|spare| spare.list.name().to_owned()).collect()
     }
 
     /// How many there are.

@@ -7,6 +7,7 @@ use super::Spares;
 use crate::lifecycle::error::{Result, chain};
 use crate::lifecycle::host::masquerade::Masquerade;
 use crate::lifecycle::record::{AttachmentId, Spare};
+use crate::metrics::Unused;
 
 impl Spares {
     /// Puts back what the host has lost of exemptions and isolation, and removes spares that are not masqueraded
@@ -43,7 +44,7 @@ impl Spares {
                 spares = unwanted.len(),
                 "spares are replaced: the host has lost their rules"
             );
-            self.remove_soon(unwanted).await;
+            self.remove_soon(unwanted, Unused::Outdated).await;
         }
         Ok(())
     }

@@ -16,6 +16,8 @@ pub(super) struct Shelf {
     pub(super) usage: Usage,
     /// None is made before: the last one could not be made, or was in somebody's way.
     pub(super) not_before: Option<Instant>,
+    /// None can be made, and that was told.
+    pub(super) failing: bool,
     /// An endpoint has claimed one since the host's rules were read.
     pub(super) claimed: bool,
 }

@@ -1,7 +1,10 @@
 //! `cnm-cni documents`: what packages and `make install` put into place.
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
+
+use serde_json::Value;
 
 use super::program;
 
@@ -44,4 +47,30 @@ fn there_is_a_man_page_for_each_verb_and_a_completion_for_each_shell() {
         names.iter().filter(is_page).collect::<Vec<_>>(),
         expected.iter().collect::<Vec<_>>()
     );
+}
+
+#[test]
+fn the_settings_of_the_managed_plugin_are_those_of_the_driver_with_its_defaults() {
+    let file =
+        |path: &str| fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap();
+    let config: Value = serde_json::from_str(&file("plugin-spec/managed/config.json")).unwrap();
+    let settings = config["env"].as_array().unwrap().iter();
+    let settings: Vec<_> =
+        settings.map(|it| (it["name"].as_str().unwrap(), it["value"].as_str().unwrap())).collect();
+    let mut serve = Command::new(program());
+    serve.env_clear().args(["serve", "--state-dir", "/dev/null/nowhere"]);
+    let said = serve.envs(settings.iter().copied()).output().unwrap();
+    let error = String::from_utf8(said.stderr).unwrap();
+    assert_eq!(said.status.code(), Some(1), "a setting is not understood: {error}");
+    assert!(error.contains("cannot use --state-dir"), "{error}");
+
+    let help = Command::new(program()).env_clear().args(["serve", "--help"]).output().unwrap();
+    let help = String::from_utf8(help.stdout).unwrap();
+    let page = file("docs/managed-plugin.md");
+    for (name, value) in settings {
+        assert!(help.contains(&format!("[env: {name}=]")), "{name} is no variable of the driver");
+        let shown = if value.is_empty() { "nowhere".to_owned() } else { format!("`{value}`") };
+        let mut rows = page.lines().filter(|line| line.starts_with(&format!("| `{name}` |")));
+        assert!(rows.any(|row| row.ends_with(&format!("| {shown} |"))), "{name}={value}");
+    }
 }

@@ -29,7 +29,7 @@ fn rules_of_a_chain_hold_in_the_container_until_it_leaves(suite: Suite) {
     for (name, subnet) in [("web", "10.99.0"), ("more", "10.98.0")] {
         host.write(&format!("/etc/cni/net.d/10-{name}.conflist"), &guarded(name, subnet));
     }
-    host.start_driver();
+    host.start_driver_without_spares();
     leaves_nothing(&host, scene);
 }
 

@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::host::{Host, IMAGE, Suite, answers, within};
-use super::{ConfFile, on_a_host, on_a_host_without_spares};
+use super::{ConfFile, on_a_host_without_spares};
 
 /// How long the removal of orphans may take.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -136,7 +136,7 @@ fn containers_of_both_come_and_go_at_once_and_leave_each_other_alone() {
 
 #[test]
 fn what_podman_prunes_from_under_docker_is_reported_and_leaves_nothing() {
-    on_a_host(Suite::Podman, &[], |host| {
+    on_a_host_without_spares(Suite::Podman, &[], |host| {
         install(host);
         host.write("/etc/cni/net.d/10-shared.conflist", SHARED.1);
         host.create_network("web", Some("shared"));

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::check::run;
 use super::host::{Host, Suite, answers, within};
-use super::{ConfFile, on_a_host, on_both_dockers};
+use super::{ConfFile, on_a_host_without_spares, on_both_dockers};
 
 /// With every plugin that has rules on the host.
 const CONFLIST: ConfFile<'_> = (
@@ -34,7 +34,7 @@ on_both_dockers! {
 }
 
 fn what_a_firewall_reload_took_is_put_back_and_the_rest_is_told(suite: Suite) {
-    on_a_host(suite, &[CONFLIST, ROUTED], |host| {
+    on_a_host_without_spares(suite, &[CONFLIST, ROUTED], |host| {
         host.create_network("web", Some("front"));
         host.create_network("apart", Some("cnm-cni-default"));
         host.create_network("routed", Some("routed"));
@@ -101,7 +101,7 @@ fn a_driver_that_is_killed_leaves_nothing(host: &Host) {
     let links = || host.exec(&["ip", "-br", "link"]);
     assert!(within(Duration::from_secs(10), || links().contains("cnmm")), "{}", links());
     host.stop_driver("KILL");
-    host.start_driver();
+    host.start_driver_without_spares();
     assert!(!links().contains("cnmm"), "{}", links());
     assert!(!host.exec(&["ls", "/run/cnm-cni/netns"]).contains("masked"));
     host.exec(&["mv", real, plugin]);

@@ -3,13 +3,15 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use cnm_cni::cnm::SpareCount;
 use cnm_cni::lifecycle::Collection;
+use cnm_cni::metrics::Unused;
 use serde_json::{Value, json};
 
 use super::check::attached;
-use super::{Bench, NETWORK, read, scripted, until};
+use super::{Bench, NETWORK, gone, read, scripted, until};
 use crate::alone::alone;
 
 /// The figure of this series; none if there is none.
@@ -50,6 +52,9 @@ fn the_figures_tell_what_has_happened_and_how_things_stand() {
         bench.driver.create_endpoint(publishes("e2")).await.unwrap();
         bench.driver.create_endpoint(publishes("e3")).await.unwrap_err();
         bench.driver.check(&[], false).await;
+        // What spares have led to has a test of its own.
+        bench.config.metrics.happened.spare_wanted("k8snet", true);
+        bench.config.metrics.happened.spare_removed("k8snet", Unused::NotNeeded);
         // The server counts calls.
         bench.config.metrics.calls.ended("Join", Duration::from_millis(7), true);
         drop(bench.config.metrics.calls.begins("Join"));
@@ -78,6 +83,8 @@ fn the_figures_tell_what_has_happened_and_how_things_stand() {
             (r#"pool_addresses_free{conflist="k8snet",pool="10.22.0.0/16"}"#, 18.0),
             (r#"pool_addresses_used{conflist="k8snet",pool="10.22.0.0/16",owner="docker"}"#, 1.0),
             (r#"pool_addresses_used{conflist="k8snet",pool="10.22.0.0/16",owner="other"}"#, 1.0),
+            (r#"pool_addresses_used{conflist="k8snet",pool="10.22.0.0/16",owner="spare"}"#, 0.0),
+            (r#"spares_ready{conflist="k8snet"}"#, 0.0),
             (r#"conflist_usable{conflist="k8snet"}"#, 1.0),
             (r#"conflist_files_unusable"#, 0.0),
             (r#"records_unreadable"#, 0.0),
@@ -123,6 +130,76 @@ fn the_figures_tell_what_has_happened_and_how_things_stand() {
         assert_eq!(told.iter().sum::<f64>(), found.len() as f64, "{found:?}");
         // By now, each figure has been told.
         assert_is_documented(&text);
+    });
+}
+
+/// Waits until the driver has a spare to give.
+async fn is_ready(bench: &Bench) {
+    let ready = r#"cnm_cni_spares_ready{conflist="k8snet"}"#;
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while figure(&figures(bench).await, ready) != Some(1.0) {
+        assert!(Instant::now() < deadline, "no spare is ready");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[test]
+fn spares_are_counted_as_they_are_made_claimed_missed_and_removed() {
+    alone(async {
+        let mut plugin = plugin();
+        plugin["fake"]["DEL"] = Value::Null;
+        let mut bench = Bench::with(json!([plugin.clone()])).await;
+        bench.with_spares(SpareCount::Number(1)).await;
+        is_ready(&bench).await;
+        let leases = bench.folder.path().join("leases/k8snet");
+        fs::create_dir_all(&leases).unwrap();
+        let spare = bench.spares().remove(0);
+        let lease = format!("{spare}\r\ncni{}", &spare[20..]);
+        fs::write(leases.join("10.22.3.7"), lease).unwrap();
+        let ready = [
+            r#"spares_ready{conflist="k8snet"}"#,
+            r#"attachments{conflist="k8snet",phase="spare"}"#,
+            r#"pool_addresses_used{conflist="k8snet",pool="10.22.0.0/16",owner="spare"}"#,
+        ];
+        let assert = async |bench: &Bench, all: &[(&str, f64)]| {
+            let text = figures(bench).await;
+            for (series, wanted) in all {
+                let series = format!("cnm_cni_{series}");
+                assert_eq!(figure(&text, &series), Some(*wanted), "{series} in\n{text}");
+            }
+        };
+        assert(&bench, &ready.map(|series| (series, 1.0))).await;
+        // The next driver finds it on disk.
+        bench.with_spares(SpareCount::Number(1)).await;
+        assert_eq!(bench.spares(), [spare]);
+        assert(&bench, &ready.map(|series| (series, 1.0))).await;
+
+        let [claimed, missed] = ["claimed", "missed"]
+            .map(|it| format!("spare_claims_total{{conflist=\"k8snet\",outcome=\"{it}\"}}"));
+        let [outdated, gave_way, not_needed] = ["outdated", "gave_way", "not_needed"]
+            .map(|it| format!("spares_removed_total{{conflist=\"k8snet\",reason=\"{it}\"}}"));
+        bench.create_endpoint("e1").await.unwrap();
+        assert(&bench, &[(&claimed, 1.0), (ready[2], 0.0)]).await;
+        is_ready(&bench).await;
+        // It is not what its ADD would make now.
+        plugin["fake"]["gateway"] = "10.22.0.2".into();
+        bench.write_conflist(json!([plugin]));
+        bench.create_endpoint("e2").await.unwrap();
+        assert(&bench, &[(&claimed, 1.0), (&missed, 1.0), (&outdated, 1.0)]).await;
+        // Endpoints that ask for an address could have none.
+        is_ready(&bench).await;
+        bench.delete_endpoint("e1").await;
+        bench.delete_endpoint("e2").await;
+        let asked = json!({"NetworkID": NETWORK, "EndpointID": "e3", "Interface": {},
+            "Options": {"ip": "10.22.3.7"}});
+        bench.driver.create_endpoint(read(asked)).await.unwrap();
+        assert(&bench, &[(&claimed, 1.0), (&missed, 1.0), (&gave_way, 1.0)]).await;
+        is_ready(&bench).await;
+        bench.delete_endpoint("e3").await;
+        bench.driver.delete_network(read(json!({"NetworkID": NETWORK}))).await.unwrap();
+        assert(&bench, &[(&not_needed, 1.0)]).await;
+        gone(&bench).await;
+        bench.assert_nothing_is_left();
     });
 }
 

@@ -1,9 +1,12 @@
 //! The journal: each outcome is told once, with what is known of it.
 
+use std::fs;
+
+use cnm_cni::cnm::SpareCount;
 use cnm_cni::journal::{Event, Kind, Reader};
 use serde_json::json;
 
-use super::{Bench, gone, scripted, until};
+use super::{Bench, NETWORK, gone, read, scripted, until};
 use crate::alone::alone;
 
 fn events(bench: &Bench) -> Vec<Event> {
@@ -88,6 +91,77 @@ fn an_orphan_is_told_with_each_attempt_and_its_end() {
         assert_eq!(of(Kind::Retry).attempt, Some(2));
         assert_eq!(of(Kind::Detach).attempt, Some(3));
         assert_eq!(told.iter().filter(|event| event.kind == Kind::Detach).count(), 1);
+        bench.assert_nothing_is_left();
+    });
+}
+
+#[test]
+fn a_spare_is_told_apart_from_containers_and_that_none_can_be_made_is_told_once() {
+    alone(async {
+        let mut bench = Bench::with(json!([scripted(json!({}))])).await;
+        bench.with_spares(SpareCount::Number(1)).await;
+        let spares = |bench: &Bench, detail: &str| {
+            let of = |event: &Event| {
+                event.kind == Kind::Spare && event.detail.as_deref() == Some(detail)
+            };
+            events(bench).into_iter().filter(of).collect::<Vec<_>>()
+        };
+        let verbs =
+            |event: &Event| event.plugins.iter().map(|run| run.verb.clone()).collect::<Vec<_>>();
+        until(|| spares(&bench, "ready").len() == 1).await;
+        let ready = spares(&bench, "ready").remove(0);
+        assert_eq!(verbs(&ready), ["ADD"], "{ready:?}");
+        assert_eq!((ready.endpoint, ready.addresses.len()), (None, 2));
+        assert_eq!(ready.attachment.as_ref(), bench.spares().first());
+
+        bench.create_endpoint("e1").await.unwrap();
+        until(|| kinds(&bench).contains(&Kind::Attach)).await;
+        let told = events(&bench);
+        let attach = told.iter().find(|event| event.kind == Kind::Attach).unwrap();
+        assert_eq!(attach.detail.as_deref(), Some("from a spare"));
+        assert_eq!(attach.attachment, ready.attachment);
+        assert!(attach.plugins.is_empty() && attach.endpoint.is_some(), "{attach:?}");
+
+        // The next one gives way, and none can be made any more.
+        until(|| spares(&bench, "ready").len() == 2).await;
+        let fails = json!({"ADD": {"exit": 1, "stdout": {"code": 100, "msg": "none left"}}});
+        bench.write_conflist(json!([scripted(fails)]));
+        let refused = bench.create_endpoint("e2").await.unwrap_err();
+        assert!(refused.to_string().contains("none left"), "{refused}");
+        until(|| !spares(&bench, "removed").is_empty()).await;
+        let removed = spares(&bench, "removed").remove(0);
+        assert_eq!((verbs(&removed), removed.endpoint), (vec!["DEL".to_owned()], None));
+        assert!(!kinds(&bench).contains(&Kind::Detach), "no container has gone");
+        // Each network that is made has the driver look at all of them.
+        let conflist = |file: &str| bench.config.conf_dir.join(file);
+        bench.write_conflist(json!([scripted(json!({}))]));
+        let other = fs::read_to_string(conflist("10-k8snet.conflist")).unwrap();
+        let other = other.replace("\"k8snet\"", "\"other\"");
+        fs::write(conflist("20-other.conflist"), other).unwrap();
+        fs::remove_file(conflist("10-k8snet.conflist")).unwrap();
+        let others = ["n2", "n3"];
+        for network in others {
+            let options = json!({"com.docker.network.generic": {"conflist": "other"}});
+            let request = json!({"NetworkID": network, "Options": options});
+            bench.driver.create_network(read(request)).await.unwrap();
+            let is_of = |event: &Event| event.network.as_ref().unwrap().as_str() == network;
+            until(|| spares(&bench, "ready").iter().any(is_of)).await;
+        }
+        let failed = || {
+            let of = |event: &Event| event.kind == Kind::Spare && event.error.is_some();
+            events(&bench).into_iter().filter(of).collect::<Vec<_>>()
+        };
+        until(|| !failed().is_empty()).await;
+        for network in others {
+            bench.driver.delete_network(read(json!({"NetworkID": network}))).await.unwrap();
+        }
+        bench.delete_endpoint("e1").await;
+        until(|| bench.records().is_empty()).await;
+        bench.driver.drain().await;
+        let [failure] = &failed()[..] else { panic!("{:?}", failed()) };
+        assert_eq!(failure.network.as_ref().unwrap().as_str(), NETWORK);
+        assert!(failure.error.as_ref().unwrap().contains("k8snet"), "{failure:?}");
+        assert!(kinds(&bench).contains(&Kind::Detach), "e1 was a container's");
         bench.assert_nothing_is_left();
     });
 }

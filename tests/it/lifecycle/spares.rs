@@ -7,7 +7,7 @@ use cnm_cni::cnm::SpareCount;
 use cnm_cni::lifecycle::{Collection, Driver};
 use serde_json::{Value, json};
 
-use super::{Bench, NETWORK, gone, inside, read, scripted, sh, until};
+use super::{Bench, NETWORK, SANDBOX, gone, inside, read, scripted, sh, table, until};
 use crate::alone::alone;
 
 const ONE: SpareCount = SpareCount::Number(1);
@@ -169,12 +169,62 @@ fn a_spare_survives_a_restart_and_ends_with_the_wish_for_none() {
         let inventory = bench.driver.inventory().await.unwrap();
         assert_eq!(inventory.attachments, []);
         assert_eq!(inventory.spares[0].attachment, spare[0]);
+        assert!(inventory.spares[0].spare);
         assert!(gets_the_spare(&bench, json!({})).await);
         until(|| bench.spares().len() == 1).await;
         bench.driver.drain().await;
         bench.config.spares = SpareCount::Number(0);
         bench.restart().await;
         bench.assert_nothing_is_left();
+    });
+}
+
+#[test]
+fn a_spare_of_the_last_driver_is_exempt_in_its_container() {
+    alone(async {
+        let mut bench = bench(json!([scripted(json!({}))])).await;
+        let network = json!({"NetworkID": "n2", "Options": {"com.docker.network.generic":
+            {"forward": "always"}}});
+        bench.driver.create_network(read(network)).await.unwrap();
+        until(|| bench.spares().len() == 2).await;
+        bench.driver.drain().await;
+        bench.driver = Driver::open(bench.config.clone()).await.unwrap();
+
+        let request = json!({"NetworkID": "n2", "EndpointID": "e1", "Interface": {}});
+        bench.driver.create_endpoint(read(request)).await.unwrap();
+        let id = attachment_of(&bench, "e1")["id"].as_str().unwrap().to_owned();
+        bench.join("e1", SANDBOX).await.unwrap();
+        // The next one is written beside it.
+        until(|| bench.spares().len() == 2).await;
+        assert!(table().contains(&id), "{}", table());
+        bench.delete_endpoint("e1").await;
+        bench.driver.delete_network(read(json!({"NetworkID": "n2"}))).await.unwrap();
+        end(&bench).await;
+    });
+}
+
+#[test]
+fn a_spare_whose_removal_fails_is_shown_as_one_and_is_no_garbage() {
+    alone(async {
+        let del = json!({"exit": 1, "stdout": {"code": 100, "msg": "busy"}, "times": 1000});
+        let bench = bench(json!([scripted(json!({"DEL": del}))])).await;
+        let spare = bench.spares().remove(0);
+        // It is not what its ADD would make now.
+        bench.write_conflist(json!([scripted(json!({"gateway": "10.22.0.2"}))]));
+        bench.create_endpoint("e1").await.unwrap();
+        let orphans = || cnm_cni::lifecycle::orphans(&bench.config.state_dir).unwrap();
+        until(|| orphans().iter().any(|orphan| orphan.attempts > 0)).await;
+        let [orphan] = &orphans()[..] else { panic!("{:?}", orphans()) };
+        assert_eq!((orphan.spare, &orphan.attachment), (true, &spare));
+        let inventory = bench.driver.inventory().await.unwrap();
+        let of = |is_spare| inventory.attachments.iter().filter(move |it| it.spare == is_spare);
+        assert!(of(true).next().unwrap().removal.is_some());
+        assert_eq!(of(false).next().unwrap().endpoint.as_str(), "e1");
+        let wanted = Collection { apply: true, grace: 0, exclusive: false };
+        let found = bench.driver.collect(&wanted).await.unwrap();
+        assert!(found.iter().all(|it| !it.what.contains(&spare)), "{found:?}");
+        let forgotten = bench.driver.forget_orphan(&spare).await.unwrap();
+        assert!(forgotten.spare);
     });
 }
 
@@ -227,6 +277,51 @@ fn a_network_in_use_has_one_where_the_pool_is_large_enough_and_none_before_its_f
     });
 }
 
+/// The plugins of a chain with IPAM by `dhcp`, which the driver finds, and which is never run.
+fn leased(bench: &Bench) -> Value {
+    let plugins = bench.folder.path().join("bin");
+    fs::create_dir_all(&plugins).unwrap();
+    let fake = bench.config.cni_path[0].join("fake-plugin");
+    std::os::unix::fs::symlink(fake, plugins.join("dhcp")).unwrap();
+    let mut leased = scripted(json!({}));
+    leased["ipam"] = json!({"type": "dhcp"});
+    json!([leased])
+}
+
+#[test]
+fn a_chain_with_leases_of_dhcp_has_none_whatever_the_driver_is_told() {
+    alone(async {
+        let mut bench = Bench::with(json!([scripted(json!({}))])).await;
+        let read_of = |file: &str| fs::read_to_string(bench.config.conf_dir.join(file)).unwrap();
+        let other = read_of("10-k8snet.conflist").replace("\"k8snet\"", "\"other\"");
+        fs::write(bench.config.conf_dir.join("20-other.conflist"), other).unwrap();
+        bench.write_conflist(leased(&bench));
+        bench.create_endpoint("e1").await.unwrap();
+        bench.driver.drain().await;
+        bench.config.spares = ONE;
+        bench.driver = Driver::open(bench.config.clone()).await.unwrap();
+        // Each of these has the driver look at all networks.
+        for network in ["n2", "n3"] {
+            let request = json!({"NetworkID": network,
+                "Options": {"com.docker.network.generic": {"conflist": "other"}}});
+            bench.driver.create_network(read(request)).await.unwrap();
+            let of_network = |it: &Value| it["record"]["network"] == network;
+            let records = || bench.records().into_iter().filter_map(|file| fs::read(file).ok());
+            let read_all = || records().filter_map(|text| serde_json::from_slice(&text).ok());
+            until(|| read_all().any(|record| of_network(&record))).await;
+        }
+        until(|| bench.spares().len() == 2).await;
+        let inventory = bench.driver.inventory().await.unwrap();
+        assert!(inventory.spares.iter().all(|spare| spare.conflist == "other"), "{inventory:?}");
+        bench.delete_endpoint("e1").await;
+        for network in ["n2", "n3"] {
+            bench.driver.delete_network(read(json!({"NetworkID": network}))).await.unwrap();
+        }
+        until(|| bench.records().is_empty()).await;
+        end(&bench).await;
+    });
+}
+
 #[test]
 fn an_option_of_the_network_says_how_many() {
     alone(async {
@@ -244,6 +339,15 @@ fn an_option_of_the_network_says_how_many() {
         pinned["IPv4Data"] = json!([{"Pool": "10.22.0.0/16"}]);
         let refusal = bench.driver.create_network(read(pinned)).await.unwrap_err();
         assert!(refusal.to_string().contains("--ipam-driver null"), "{refusal}");
+        // A lease of nobody would take an address of the LAN.
+        let lan = json!({"cniVersion": "1.0.0", "name": "lan", "plugins": leased(&bench)});
+        let lan = lan.to_string();
+        let lan = lan.replace("LOG", &bench.log().to_string_lossy());
+        fs::write(bench.config.conf_dir.join("20-lan.conflist"), lan).unwrap();
+        let mut on_lan = with("1");
+        on_lan["Options"]["com.docker.network.generic"]["conflist"] = json!("lan");
+        let refusal = bench.driver.create_network(read(on_lan)).await.unwrap_err();
+        assert!(refusal.to_string().contains("leases addresses of a DHCP server"), "{refusal}");
         bench.driver.create_network(read(with("3"))).await.unwrap();
         until(|| bench.spares().len() == 3).await;
         bench.driver.delete_network(read(json!({"NetworkID": "n2"}))).await.unwrap();

@@ -26,6 +26,7 @@ use crate::cli::output::{Format, complain, line, write};
 use crate::cli::progress::Progress;
 use crate::cli::table::{Cell, Table};
 use crate::docker::Wanted;
+use crate::journal;
 
 const HELP: &str = "\
 What is in it:
@@ -116,8 +117,9 @@ fn gather(args: &Args, outer: &Wanted, now: Timestamp, to: impl Write) -> anyhow
     for (folder, to) in folders.iter().zip(["records/attachments", "records/networks"]) {
         archive.add_all(items::files_of_json(&redaction, to, folder, |_| true))?;
     }
-    let is_journal = |name: &str| name.starts_with("events");
-    archive.add_all(items::files_of_text(&redaction, "journal", &state_dir, is_journal))?;
+    let journal = journal::folder(&state_dir);
+    let is_journal = |name: &str| name.ends_with(".jsonl");
+    archive.add_all(items::files_of_text(&redaction, "journal", &journal, is_journal))?;
     let is_configuration = |name: &str| {
         [".conflist", ".conf", ".json"].iter().any(|extension| name.ends_with(extension))
     };

@@ -108,6 +108,10 @@ impl Graph {
             device.take_network(known, it);
         }
         for attachment in &known.inventory.attachments {
+            // No container has had it, and it is about to go.
+            if attachment.spare && state(attachment) != "orphan" {
+                continue;
+            }
             let of_network = shown.iter().find(|it| it.network == attachment.network);
             // Of a network that Docker has removed, only orphans are left.
             if of_network.is_none() && network.is_some() {
