@@ -5,10 +5,11 @@
 
 use tokio::time::Instant;
 
-use super::{Spares, make};
+use super::{Spares, make, rules};
 use crate::cnm::{EndpointInterface, EndpointOptions, SpareCount};
 use crate::lifecycle::attach::Told;
 use crate::lifecycle::error::{Result, chain};
+use crate::lifecycle::host::masquerade::Masquerade;
 use crate::lifecycle::record::{Network, Spare};
 use crate::metrics::Unused;
 use crate::translate::{self, PORT_MAPPINGS};
@@ -89,8 +90,9 @@ impl Spares {
         if !told.was_told_to(spare) {
             return Ok(Some(Fault::Conflist));
         }
-        let is_parked = self.parts.interfaces.is_parked(spare).await?;
-        Ok((!is_parked).then_some(Fault::Host))
+        let (is_parked, rules) =
+            tokio::join!(self.parts.interfaces.is_parked(spare), Masquerade::read());
+        Ok((!is_parked? || rules::are_lost(spare, &rules)).then_some(Fault::Host))
     }
 }
 
@@ -105,7 +107,7 @@ impl Fault {
     fn words(self) -> &'static str {
         match self {
             Self::Conflist => "the conflist has changed since",
-            Self::Host => "its interface, or the link behind it, is not as it was",
+            Self::Host => "its interface, the link behind it, or its rules are not as they were",
         }
     }
 }

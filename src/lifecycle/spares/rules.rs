@@ -32,12 +32,8 @@ impl Spares {
             self.parts.isolation.ensure(&self.parts.networks, &self.parts.interfaces.aside).await?;
         }
         let rules = Masquerade::read().await;
-        let is_lost = |spare: &Spare| {
-            let hidden = spare.host_side().and_then(|side| side.masqueraded.as_ref());
-            hidden.into_iter().flatten().any(|it| rules.hides(spare, *it) == Ok(false))
-        };
         let lost: Vec<AttachmentId> =
-            self.shelves().all().filter(|spare| is_lost(spare)).map(|it| it.id).collect();
+            self.shelves().all().filter(|it| are_lost(it, &rules)).map(|it| it.id).collect();
         let unwanted = self.shelves().take_all(|spare| lost.contains(&spare.id));
         if !unwanted.is_empty() {
             tracing::info!(
@@ -48,4 +44,10 @@ impl Spares {
         }
         Ok(())
     }
+}
+
+/// Whether an address of the spare was masqueraded, and is not any more.
+pub(super) fn are_lost(spare: &Spare, rules: &Masquerade) -> bool {
+    let hidden = spare.host_side().and_then(|side| side.masqueraded.as_ref());
+    hidden.into_iter().flatten().any(|it| rules.hides(spare, *it) == Ok(false))
 }

@@ -109,7 +109,7 @@ fn a_driver_that_is_killed_in_a_check_leaves_a_container_that_can_be_removed(sui
         let begun = || names_and_pins(host) != before;
         assert!(within(Duration::from_secs(5), begun), "no check began");
         host.stop_driver("KILL");
-        host.start_driver();
+        host.start_driver_without_spares();
         assert_eq!(names_and_pins(host), before);
         host.remove(&["alice"], &["web"]);
         host.exec(&["mv", real, plugin]);

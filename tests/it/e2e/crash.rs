@@ -177,6 +177,12 @@ fn dies_at(host: &Host, point: &str, name: &str) -> usize {
         lost_networks
     });
     host.stop_driver("KILL");
+    // The rule may have outlived its last container. Each life passes the same points, so the next one writes it
+    // again.
+    for program in ["iptables", "ip6tables"] {
+        let remove = "-S FORWARD | sed -n 's/^-A \\(.*cnm-cni table.*\\)/-D \\1/p'";
+        host.exec(&["sh", "-c", &format!("{program} {remove} | xargs -r -L 1 {program}")]);
+    }
     lost_networks
 }
 

@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
+
 use super::host::{Host, Suite, answers, within};
 use super::on_both_dockers;
 
@@ -42,6 +44,8 @@ pub(super) struct Footprint(BTreeMap<String, usize>);
 impl Footprint {
     /// The footprint once it does not change any more.
     pub(super) fn settled(host: &Host) -> Self {
+        // Spares are removed after their network, when Docker waits for nothing.
+        within(LIMIT, || rests(host));
         let deadline = Instant::now() + LIMIT;
         let mut last = Self::of(host);
         loop {
@@ -103,6 +107,19 @@ fn known_to_docker(host: &Host) -> Vec<String> {
 }
 
 /// Processes, and the network namespaces that they hold open.
+/// Whether the driver makes and removes nothing now.
+fn rests(host: &Host) -> bool {
+    let state = host.path("/var/lib/cnm-cni");
+    let Ok(records) = fs::read_dir(state.join("attachments")) else { return true };
+    records.flatten().all(|entry| {
+        let text = fs::read(entry.path()).unwrap_or_default();
+        let record: Value = serde_json::from_slice(&text).unwrap_or_default();
+        let (phase, network) = (&record["record"]["phase"], &record["record"]["network"]);
+        let network = state.join(format!("networks/{}.json", network.as_str().unwrap_or_default()));
+        phase != "Adding" && phase != "Deleting" && network.exists()
+    })
+}
+
 fn processes(host: &Host) -> Vec<String> {
     let mut lines = Vec::new();
     for entry in fs::read_dir(host.path("/proc")).unwrap() {

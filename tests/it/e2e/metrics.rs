@@ -144,6 +144,11 @@ fn docker_28_5_prometheus_reads_what_the_alerts_and_the_dashboard_name() {
     let failed = r#"cnm_cni_plugin_run_duration_seconds_count{plugin="moody",verb="DEL",outcome="failed"} > bool 0"#;
     prometheus.comes_to(failed, 1.0);
     drop(host.try_exec(&["cnm-cni", "gc", "--apply"]));
+    // A spare that nobody needs.
+    let create = ["network", "create", "-d", "cni", "--ipam-driver", "null", "-o", "spares=1"];
+    host.docker(&[&create[..], &["-o", "conflist=cnm-cni-default", "extra"]].concat());
+    prometheus.comes_to("sum(cnm_cni_spares_ready) > bool 0", 1.0);
+    host.docker(&["network", "rm", "extra"]);
 
     for name in contrib::named() {
         let any = format!(r#"count({{__name__=~"{name}|{name}_count"}})"#);
