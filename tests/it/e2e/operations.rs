@@ -53,7 +53,7 @@ pub(super) fn site() -> Host {
     for (file, text) in files {
         host.write(&format!("/etc/cni/net.d/{file}"), text);
     }
-    host.start_driver();
+    host.start_driver_without_spares();
     for network in ["front", "back", "edge"] {
         host.create_network(network, Some(network));
     }
@@ -259,7 +259,7 @@ fn away(host: &Host) {
     assert!(told.contains("the driver does not answer"), "{told}");
     let listed = host.exec(&["cnm-cni", "ls", "-q"]);
     assert_eq!(listed.lines().count(), 8, "by the records: {listed}");
-    host.start_driver();
+    host.start_driver_without_spares();
     let nameless = host.exec(&["cnm-cni", "ls", "-q", "--docker", "unix:///run/nobody.sock"]);
     assert!(nameless.lines().count() == 8 && !nameless.contains("shop"), "{nameless}");
 }
@@ -295,7 +295,7 @@ fn what_happened(host: &Host) {
     let told = || of("brief") == life && of("shut") == ["refuse"];
     assert!(within(Duration::from_secs(20), told), "{:#?}", events(&["--since", &since]));
     host.stop_driver("KILL");
-    host.start_driver();
+    host.start_driver_without_spares();
     let started = || events(&["--since", &since, "--kind", "start"]).len() == 1;
     assert!(within(Duration::from_secs(10), started), "{:#?}", events(&["--since", &since]));
     let until = now();
@@ -328,7 +328,7 @@ fn what_happened(host: &Host) {
     // Which plugin is slow; also while no driver runs.
     let status = host.try_exec(&["cnm-cni", "status"]).unwrap_err();
     assert!(status.contains("Plugins of the last hour:") && status.contains("portmap"), "{status}");
-    host.start_driver();
+    host.start_driver_without_spares();
 }
 
 fn doctor(host: &Host, thing: &str) -> Result<String, String> {

@@ -44,7 +44,7 @@ fn a_container_that_starts_on_a_spare_has_what_any_has_and_nothing_is_left(suite
             let address = address(host, container);
             assert!(spares.contains(&address), "{container}: {address}, not of {spares:?}");
         }
-        assert!(host.driver_log().contains("the endpoint gets a spare"));
+        assert!(host.driver_log().contains("from a spare"));
         answers("alice", || host.get("http://127.0.0.1:8080/"));
         answers("alice", || host.get_from_outside(8080));
         answers("alice", || host.get_in("bob", "http://alice/"));
