@@ -238,10 +238,6 @@ fn tells_details(host: &Host) -> bool {
     !host.exec(&[&journal[..], &["--priority=info..debug"]].concat()).is_empty()
 }
 
-fn log(host: &Host) -> String {
-    host.exec(&["journalctl", "--no-pager", "--unit=cnm-cni.service"])
-}
-
 /// The files that may belong to an installation, and to a driver that has run.
 fn files(host: &Host) -> BTreeSet<String> {
     let of_others = [
