@@ -234,8 +234,10 @@ fn main_pid(host: &Host) -> String {
 
 /// Whether the log has lines of the level `debug`, which systemd's journal calls informational.
 fn tells_details(host: &Host) -> bool {
-    let journal = ["journalctl", "--quiet", "--no-pager", "--unit=cnm-cni.service"];
-    !host.exec(&[&journal[..], &["--priority=info..debug"]].concat()).is_empty()
+    // What the driver itself has sent there.
+    let own = ["_SYSTEMD_UNIT=cnm-cni.service", "_TRANSPORT=journal"];
+    let journal = ["journalctl", "--quiet", "--no-pager", "--priority=info..debug"];
+    !host.exec(&[&journal[..], &own].concat()).is_empty()
 }
 
 /// The files that may belong to an installation, and to a driver that has run.
