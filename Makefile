@@ -9,7 +9,7 @@ SUDO := sudo --preserve-env
 endif
 SUITE ?= bookworm
 
-.PHONY: audit help build release install uninstall deb demo check test test-one test-install test-arm64 test-graph lint e2e fidelity hosts crash soak mass bench picture graph-picture
+.PHONY: audit licences help build release install uninstall deb demo check test test-one test-install test-arm64 test-graph lint e2e fidelity hosts crash soak mass bench picture graph-picture
 
 help:
 	@echo 'make demo           a guided tour, in a test host: this machine and its Docker stay as they are'
@@ -27,6 +27,7 @@ help:
 	@echo 'make test-graph     the page of cnm-cni graph, in a real Chromium'
 	@echo 'make graph-picture  docs/graph.svg, drawn by cnm-cni of a test host'
 	@echo 'make lint           only format and lints'
+	@echo 'make licences       licences and sources of all that is built in; CI runs it'
 	@echo 'make audit          licences and sources of all that is built in, and what is known against it'
 	@echo 'make bench          containers beside Docker'\''s own bridge, and the CNI engine beside libcni; BENCH=run: a part'
 	@echo 'make build          target/release/cnm-cni'
@@ -161,11 +162,13 @@ lint:
 
 DENY := cargo deny --locked
 
-# What is built of others' work: licences and sources, for which no network is needed, and what is
-# known against it, where that can be had.
-audit:
-	cargo deny --version >/dev/null 2>&1 || cargo install --quiet --locked cargo-deny@0.20.2
+# Licences and sources of others' work that is built in. The checker is built in a minute: it need not be fast.
+licences:
+	cargo deny --version >/dev/null 2>&1 || cargo install --quiet --locked --profile dev cargo-deny@0.20.2
 	$(DENY) check bans licenses sources
+
+# The same, and what is known against it, where that can be had.
+audit: licences
 	@if cargo deny fetch db 2>/dev/null; then $(DENY) check --disable-fetch advisories; \
 	else echo 'audit: the advisories cannot be had; they were not checked'; fi
 
