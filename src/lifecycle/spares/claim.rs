@@ -90,9 +90,13 @@ impl Spares {
         if !told.was_told_to(spare) {
             return Ok(Some(Fault::Conflist));
         }
-        let (is_parked, rules) =
-            tokio::join!(self.parts.interfaces.is_parked(spare), Masquerade::read());
-        Ok((!is_parked? || rules::are_lost(spare, &rules)).then_some(Fault::Host))
+        let is_lost = async {
+            // Without an address in them, the host's rules need not be read.
+            rules::masqueraded(spare).next().is_some()
+                && rules::are_lost(spare, &Masquerade::read().await)
+        };
+        let (is_parked, is_lost) = tokio::join!(self.parts.interfaces.is_parked(spare), is_lost);
+        Ok((!is_parked? || is_lost).then_some(Fault::Host))
     }
 }
 

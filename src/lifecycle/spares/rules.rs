@@ -1,6 +1,8 @@
 //! The host's rules for spares, and for the endpoints that have claimed one, are compared with what they were:
 //! somebody may have flushed them between ADD and Join, where an ordinary attachment gets them anew.
 
+use std::net::IpAddr;
+
 use tokio::time::Instant;
 
 use super::Spares;
@@ -48,6 +50,11 @@ impl Spares {
 
 /// Whether an address of the spare was masqueraded, and is not any more.
 pub(super) fn are_lost(spare: &Spare, rules: &Masquerade) -> bool {
-    let hidden = spare.host_side().and_then(|side| side.masqueraded.as_ref());
-    hidden.into_iter().flatten().any(|it| rules.hides(spare, *it) == Ok(false))
+    masqueraded(spare).any(|it| rules.hides(spare, it) == Ok(false))
+}
+
+/// The addresses of the spare that were masqueraded when it was made.
+pub(super) fn masqueraded(spare: &Spare) -> impl Iterator<Item = IpAddr> {
+    let seen = spare.host_side().and_then(|side| side.masqueraded.as_ref());
+    seen.into_iter().flatten().copied()
 }
