@@ -45,6 +45,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// it fails, starts a watch.
 pub(crate) async fn settle(driver: &Driver, attachment: &mut Attachment) -> Result<()> {
     let Some(joined) = attachment.unsettled() else { return Ok(()) };
+    // Before Docker 28 the process may start as soon as the interface is in place.
+    driver.spares.put_back(joined.attachment).await?;
     let settled = match driver.interfaces.locate(attachment).await {
         Ok(Place::Sandbox(netlink, link)) => {
             let begun = Instant::now();

@@ -3,6 +3,8 @@
 
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
+use std::sync::{Arc, Weak};
+use std::time::Instant;
 
 use super::nat::named_in;
 use super::tables::{Family, Table};
@@ -11,6 +13,30 @@ use crate::lifecycle::error::chain;
 use crate::lifecycle::error::{Error, Result};
 use crate::lifecycle::record::{Attachment, AttachmentId};
 use crate::process::host;
+
+/// Reads the rules once for all who ask meanwhile.
+#[derive(Debug, Default)]
+pub(crate) struct SharedRead {
+    /// The last read, as long as somebody uses it, and when it began.
+    last: tokio::sync::Mutex<Option<(Instant, Weak<Masquerade>)>>,
+}
+
+impl SharedRead {
+    /// The rules as they are now, or as they become.
+    pub(crate) async fn read(&self) -> Arc<Masquerade> {
+        let asked = Instant::now();
+        let mut last = self.last.lock().await;
+        // Another caller's read began while this one waited.
+        let recent = last.as_ref().filter(|(begun, _)| *begun >= asked);
+        if let Some(rules) = recent.and_then(|(_, rules)| rules.upgrade()) {
+            return rules;
+        }
+        let begun = Instant::now();
+        let rules = Arc::new(Masquerade::read().await);
+        *last = Some((begun, Arc::downgrade(&rules)));
+        rules
+    }
+}
 
 /// What the rules of the host's tables nat say.
 #[derive(Debug, Default)]

@@ -9,7 +9,7 @@ use super::{Spares, make, rules};
 use crate::cnm::{EndpointInterface, EndpointOptions, SpareCount};
 use crate::lifecycle::attach::Told;
 use crate::lifecycle::error::{Result, chain};
-use crate::lifecycle::host::masquerade::Masquerade;
+use crate::lifecycle::host::masked_again;
 use crate::lifecycle::record::{Network, Spare};
 use crate::metrics::Unused;
 use crate::translate::{self, PORT_MAPPINGS};
@@ -54,6 +54,7 @@ impl Spares {
                     shelf.usage.start(true, Instant::now());
                     shelf.claimed = true;
                     drop(shelves);
+                    self.compare_soon(&spare);
                     self.metrics.happened.spare_wanted(&network.conflist, true);
                     self.look_soon();
                     return Some(spare);
@@ -91,9 +92,10 @@ impl Spares {
             return Ok(Some(Fault::Conflist));
         }
         let is_lost = async {
-            // Without an address in them, the host's rules need not be read.
-            rules::masqueraded(spare).next().is_some()
-                && rules::are_lost(spare, &Masquerade::read().await)
+            // What can be put back is compared while Docker goes on: see [`Spares::put_back`].
+            !masked_again::can_be(spare)
+                && rules::masqueraded(spare).next().is_some()
+                && rules::are_lost(spare, &*self.host_rules.read().await)
         };
         let (is_parked, is_lost) = tokio::join!(self.parts.interfaces.is_parked(spare), is_lost);
         Ok((!is_parked? || is_lost).then_some(Fault::Host))

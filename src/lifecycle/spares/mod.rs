@@ -31,9 +31,12 @@ mod make;
 mod rules;
 mod shelf;
 
+use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
+use tokio::task::JoinHandle;
 
 use self::shelf::Shelves;
 use crate::cnm::SpareCount;
@@ -41,9 +44,10 @@ use crate::lifecycle::attach::Maker;
 use crate::lifecycle::background::{Background, Gate};
 use crate::lifecycle::config::Config;
 use crate::lifecycle::history::History;
+use crate::lifecycle::host::masquerade::SharedRead;
 use crate::lifecycle::host::{Chains, Exemptions, Isolation};
 use crate::lifecycle::interface::Interfaces;
-use crate::lifecycle::record::{Endpoints, Networks, Records, Spare};
+use crate::lifecycle::record::{AttachmentId, Endpoints, Networks, Records, Spare};
 use crate::lifecycle::removal::Removals;
 use crate::metrics::Metrics;
 
@@ -78,6 +82,10 @@ pub(crate) struct Spares {
     shelves: Mutex<Shelves>,
     /// Held while a spare is made, so that it is not missed by those who want all of them gone.
     making: tokio::sync::Mutex<()>,
+    /// The masquerade rules of the host.
+    host_rules: Arc<SharedRead>,
+    /// For spares that endpoints have just got: which of their addresses are not masqueraded any more.
+    comparing: Mutex<HashMap<AttachmentId, JoinHandle<Vec<IpAddr>>>>,
     metrics: Arc<Metrics>,
     /// Somebody has used a spare, or changed how many there are to be.
     work: Notify,
@@ -92,6 +100,8 @@ impl Spares {
             most: config.most.attachments,
             shelves: Mutex::new(Shelves::of(left)),
             making: tokio::sync::Mutex::default(),
+            host_rules: Arc::default(),
+            comparing: Mutex::default(),
             metrics: Arc::clone(&config.metrics),
             work: Notify::new(),
         }

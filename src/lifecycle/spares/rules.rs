@@ -1,17 +1,73 @@
 //! The host's rules for spares, and for the endpoints that have claimed one, are compared with what they were:
 //! somebody may have flushed them between ADD and Join, where an ordinary attachment gets them anew.
 
+use std::collections::HashMap;
 use std::net::IpAddr;
+use std::sync::{Arc, MutexGuard, PoisonError};
 
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::Spares;
 use crate::lifecycle::error::{Result, chain};
+use crate::lifecycle::host::masked_again;
 use crate::lifecycle::host::masquerade::Masquerade;
-use crate::lifecycle::record::{AttachmentId, Spare};
+use crate::lifecycle::record::{Attachment, AttachmentId, Spare};
 use crate::metrics::Unused;
 
 impl Spares {
+    /// Begins to compare the masquerade rules of a spare that an endpoint gets. Programs have to be run for
+    /// that, and Docker has other work until [`Spares::put_back`].
+    pub(super) fn compare_soon(&self, spare: &Spare) {
+        if masqueraded(spare).next().is_none() {
+            return;
+        }
+        let (host_rules, spare) = (Arc::clone(&self.host_rules), Attachment::clone(spare));
+        let id = spare.id;
+        let lost = self.parts.background.spawn(async move {
+            let rules = host_rules.read().await;
+            lost(&spare, &rules).collect()
+        });
+        self.comparing().insert(id, lost);
+    }
+
+    /// Puts back the masquerade rules that the host has lost since the spare was made which this
+    /// attachment was. Called before the container's process starts.
+    ///
+    /// # Errors
+    /// The plugin that writes them fails.
+    pub(crate) async fn put_back(&self, attachment: &Attachment) -> Result<()> {
+        let comparing = self.comparing().remove(&attachment.id);
+        let Some(comparing) = comparing else { return Ok(()) };
+        // If it has panicked, that was logged.
+        let lost = comparing.await.unwrap_or_default();
+        if lost.is_empty() {
+            return Ok(());
+        }
+        tracing::info!(attachment = %attachment.id, addresses = ?lost,
+            "the host has lost the rules that masquerade it; they are written again");
+        self.shelves().compare_again();
+        let (chains, interfaces) = (&self.parts.chains, &self.parts.interfaces);
+        let folder = interfaces.netns_dir();
+        let written =
+            masked_again::write(chains, &interfaces.aside, folder, attachment, &lost).await;
+        if written.is_err() {
+            let again = self.parts.background.spawn(async { lost });
+            self.comparing().insert(attachment.id, again);
+        }
+        written
+    }
+
+    /// An endpoint that had a spare is deleted.
+    pub(crate) fn forget(&self, attachment: &Attachment) {
+        self.comparing().remove(&attachment.id);
+    }
+
+    fn comparing(&self) -> MutexGuard<'_, HashMap<AttachmentId, JoinHandle<Vec<IpAddr>>>> {
+        // Whole even if a holder panicked: every change is one step.
+        self.comparing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Puts back what the host has lost of exemptions and isolation, and removes spares that are not masqueraded
     /// any more.
     pub(super) async fn look_at_rules(&self) {
@@ -33,7 +89,7 @@ impl Spares {
         if claimed && self.parts.networks.all().iter().any(|network| network.is_isolated()) {
             self.parts.isolation.ensure(&self.parts.networks, &self.parts.interfaces.aside).await?;
         }
-        let rules = Masquerade::read().await;
+        let rules = self.host_rules.read().await;
         let lost: Vec<AttachmentId> =
             self.shelves().all().filter(|it| are_lost(it, &rules)).map(|it| it.id).collect();
         let unwanted = self.shelves().take_all(|spare| lost.contains(&spare.id));
@@ -49,12 +105,17 @@ impl Spares {
 }
 
 /// Whether an address of the spare was masqueraded, and is not any more.
-pub(super) fn are_lost(spare: &Spare, rules: &Masquerade) -> bool {
-    masqueraded(spare).any(|it| rules.hides(spare, it) == Ok(false))
+pub(super) fn are_lost(spare: &Attachment, rules: &Masquerade) -> bool {
+    lost(spare, rules).next().is_some()
+}
+
+/// The addresses of the spare that were masqueraded, and are not any more.
+fn lost<'a>(spare: &'a Attachment, rules: &'a Masquerade) -> impl Iterator<Item = IpAddr> + 'a {
+    masqueraded(spare).filter(|it| rules.hides(spare, *it) == Ok(false))
 }
 
 /// The addresses of the spare that were masqueraded when it was made.
-pub(super) fn masqueraded(spare: &Spare) -> impl Iterator<Item = IpAddr> {
+pub(super) fn masqueraded(spare: &Attachment) -> impl Iterator<Item = IpAddr> {
     let seen = spare.host_side().and_then(|side| side.masqueraded.as_ref());
     seen.into_iter().flatten().copied()
 }

@@ -91,6 +91,11 @@ impl Shelves {
         due
     }
 
+    /// The host's rules are to be compared as soon as possible.
+    pub(super) fn compare_again(&mut self) {
+        self.compared = None;
+    }
+
     /// Whether an endpoint has claimed a spare since this was asked the last time.
     pub(super) fn take_claimed(&mut self) -> bool {
         let any = self.of.values().any(|shelf| shelf.claimed);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::host::{Host, Suite, answers, within};
+use super::host::{Host, IMAGE, Suite, answers, within};
 use super::{BRIDGE, on_a_host, on_both_dockers};
 
 on_both_dockers! {
@@ -62,6 +62,16 @@ fn a_container_that_starts_on_a_spare_has_what_any_has_and_nothing_is_left(suite
         let asked = format!("name=web,driver-opt=ip={}", spares[0]);
         host.run("carol", &asked, &[]);
         assert_eq!(address(host, "carol"), spares[0]);
+        ready(host, 2);
+        // Rules that the host has lost meanwhile are there again when the process begins.
+        host.exec(&["iptables", "-t", "nat", "-F", "POSTROUTING"]);
+        let machine = host.machine();
+        let run = ["run", "--rm", "--pull", "never", "--network", "web", IMAGE];
+        host.docker(&[&run[..], &["ping", "-c", "1", "-W", "2", &machine]].concat());
+        assert!(host.driver_log().contains("they are written again"), "{}", host.driver_log());
+        // The other spare has lost them too, and is replaced.
+        let replaced = || host.driver_log().contains("spares are replaced");
+        assert!(within(Duration::from_secs(20), replaced), "{}", host.driver_log());
         ready(host, 2);
         host.remove(&["alice", "bob", "carol"], &["web"]);
     });
