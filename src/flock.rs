@@ -4,11 +4,12 @@
 //! it is to be. So the locks of a driver that is killed while it starts a plugin outlive it by
 //! some milliseconds, which its successor waits for.
 //!
-//! A lock's file is only ever this program's own: see [`trust::open_own`].
+//! A lock's file is only ever this program's own ([`trust::open_own`]), or one that nobody else can write
+//! ([`wait_for`]).
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -56,6 +57,29 @@ pub(crate) fn take(path: &Path) -> io::Result<Taken> {
             Err((_, errno)) => return Err(errno.into()),
         }
     }
+}
+
+/// Waits for the lock on a file that another program has made; none if it is not free in time. One attempt is made also
+/// after that time. The file stays as it is.
+///
+/// # Errors
+/// The file system refused, or others can write the file.
+pub(crate) fn wait_for(path: &Path, until: Instant) -> io::Result<Option<Flock<File>>> {
+    loop {
+        let file = trust::open_own_to_read(path)?;
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(held) if is_at(&held, path)? => return Ok(Some(held)),
+            Ok(_) | Err((_, Errno::EWOULDBLOCK)) if Instant::now() > until => return Ok(None),
+            Ok(_) | Err((_, Errno::EWOULDBLOCK)) => thread::sleep(Duration::from_millis(5)),
+            Err((_, errno)) => return Err(errno.into()),
+        }
+    }
+}
+
+/// Whether the file is still the one of that name, so that others lock the same.
+fn is_at(file: &File, path: &Path) -> io::Result<bool> {
+    let [held, named] = [file.metadata()?, fs::symlink_metadata(path)?];
+    Ok((held.dev(), held.ino()) == (named.dev(), named.ino()))
 }
 
 /// The process that wrote its id into the file; none that has not yet.

@@ -24,7 +24,7 @@
 //! |---|---|
 //! | `cli` (with `main`) | everything |
 //! | `server` | `lifecycle`, `metrics`, `cnm`, `crash`, `flock`, `plain` |
-//! | `lifecycle` | `metrics`, `translate`, `cni`, `netns`, `netlink`, `sysctl`, `state`, `journal`, `cnm`, `process`, `trust`, `blocking`, `crash` |
+//! | `lifecycle` | `metrics`, `translate`, `cni`, `netns`, `netlink`, `sysctl`, `state`, `journal`, `cnm`, `process`, `trust`, `flock`, `blocking`, `crash` |
 //! | `metrics` | `cni`, `translate` |
 //! | `translate` | the types of `cnm` and `cni`, `nearest` |
 //! | `netlink` | `netns`, `crash` |

@@ -330,6 +330,14 @@ pub enum Error {
         /// Why it cannot be read.
         source: io::Error,
     },
+    /// A lease that names no owner cannot be removed.
+    #[error("cannot remove {}: {source}", path.display())]
+    LeaseStays {
+        /// Its file.
+        path: PathBuf,
+        /// Why not, or why the lock of its folder cannot be taken.
+        source: io::Error,
+    },
     /// The driver ends, and begins nothing new.
     #[error("the driver is stopping")]
     Stopping,

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use ipnet::{IpNet, IpSubnets, Ipv4Subnets, Ipv6Subnets};
 use serde_json::Value;
@@ -313,16 +313,6 @@ pub fn prospects(list: &NetworkConfigList) -> Prospects {
             .chain(fixed.map(|address| address.trunc()))
             .collect(),
     }
-}
-
-/// The folder in which `host-local` keeps a file for each address that it has given out; none
-/// if the chain's addresses come from another plugin.
-#[must_use]
-pub fn lease_folder(list: &NetworkConfigList) -> Option<PathBuf> {
-    const DEFAULT: &str = "/var/lib/cni/networks";
-    let ipam = ipam(list).filter(|ipam| ipam["type"] == "host-local")?;
-    let folder = ipam["dataDir"].as_str().filter(|folder| !folder.is_empty()).unwrap_or(DEFAULT);
-    Some(Path::new(folder).join(list.name()))
 }
 
 /// Where the daemon of IPAM plugin `dhcp` listens; none if the chain's addresses come from another plugin.

@@ -6,6 +6,7 @@
 //! | `arguments` | what Docker asks for an endpoint | the arguments for the chain's plugins |
 //! | `built_in` | a Docker network without a conflist | a conflist of its own |
 //! | `pools` | a network configuration list | the addresses that it gives |
+//! | `lease` | the file of a lease | who has the address |
 //! | `answers` | what ADD made | Docker's answers to CreateEndpoint and Join |
 //! | `mtu` | the MTU that Docker decides | the chain that makes its interface with it |
 //! | `refusal` | what does not fit | the reason and the remedy |
@@ -16,6 +17,7 @@ mod answers;
 mod arguments;
 mod built_in;
 mod conflist;
+mod lease;
 mod mtu;
 mod pools;
 mod refusal;
@@ -27,8 +29,9 @@ pub use arguments::{Arguments, arguments, kubernetes_args, port_mappings};
 pub use built_in::{built_in, is_own_name, own_name};
 pub use conflist::{
     Prospects, TakesAddress, attaches, carries_over, declares, device, dhcp_socket, has_options,
-    hides_leases, lease_folder, masquerades, masters, prospects, publishes, serves,
+    hides_leases, masquerades, masters, prospects, publishes, serves,
 };
+pub use lease::{LeaseOwner, lease_folder, lease_owner};
 pub use mtu::with_mtu;
 pub use pools::{AddressPool, pools};
 pub use refusal::{DockersChoice, OtherAddress, Refusal};

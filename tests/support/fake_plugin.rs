@@ -178,15 +178,14 @@ impl Call<'_> {
         }
     }
 
-    /// The only one that there is, as from a pool of one address.
+    /// The only one that there is, as from a pool of one address. It is taken in one step: whenever the plugin is
+    /// killed, the lease has its owner's name in it, or is not taken.
     fn take_lease(&self) -> Result<()> {
         let Some(path) = self.fake["lease"].as_str() else { return Ok(()) };
-        let mut file = OpenOptions::new()
-            .create_new(true)
-            .write(true)
-            .open(path)
-            .with_context(|| format!("no lease left: {path}"))?;
-        Ok(file.write_all(env::var("CNI_CONTAINERID")?.as_bytes())?)
+        let folder = Path::new(path).parent().context("a path without a folder")?;
+        let mut file = tempfile::NamedTempFile::new_in(folder)?;
+        file.write_all(env::var("CNI_CONTAINERID")?.as_bytes())?;
+        std::fs::hard_link(file.path(), path).with_context(|| format!("no lease left: {path}"))
     }
 
     fn give_lease_back(&self) -> Result<()> {

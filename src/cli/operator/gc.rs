@@ -27,7 +27,8 @@ See also: 'cnm-cni orphans', 'cnm-cni pools'.";
 ///
 /// Looks for attachments whose container is gone without a call from Docker, and for leases,
 /// rules, interfaces and namespaces of attachments that are not on record. They are removed by
-/// the chain's own DEL. What is not proven to be this driver's, and what some namespace of the
+/// the chain's own DEL. A lease that names no owner, because host-local was killed as it wrote it, is
+/// removed too. What is not proven to be this driver's, and what some namespace of the
 /// host still uses, is left alone. The running driver does the same by itself every five minutes.
 /// Exit status 1 if something cannot be removed.
 #[derive(Debug, Clone, clap::Args)]

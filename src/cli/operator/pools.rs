@@ -20,7 +20,8 @@ Columns:
   SIZE     how many addresses containers can be given
   DOCKER   of Docker's containers on this driver
   OTHERS   of other runtimes on the same conflist: kubelet's, podman's; ? where only the IPAM plugin knows
-  ORPHANS  of containers that are gone: 'cnm-cni orphans' and 'cnm-cni gc' give them back
+  ORPHANS  of containers that are gone, or of nobody, if a plugin was killed as it wrote the lease: 'cnm-cni orphans' and
+           'cnm-cni gc' give them back
   SPARES   of attachments that are ready for the next containers; they give way to whoever needs one
   FREE     what is left
 
@@ -77,7 +78,7 @@ pub(super) struct Holder {
     pub(super) owner: Owner,
     #[serde(flatten)]
     names: Named,
-    /// The `CNI_CONTAINERID` that has it.
+    /// The `CNI_CONTAINERID` that has it; empty if the lease names no owner.
     pub(super) cni_container_id: String,
     if_name: Option<String>,
 }
@@ -198,16 +199,18 @@ pub(super) fn owners(holders: &[Holder]) -> Table {
         let owner = match holder.owner {
             Owner::Docker => "docker",
             Owner::Spare => "spare",
+            Owner::Orphan if holder.cni_container_id.is_empty() => "nobody",
             Owner::Orphan => "orphan",
             Owner::Other => "another runtime",
         };
+        let id = Some(holder.cni_container_id.as_str()).filter(|id| !id.is_empty());
         table.row([
             holder.address.to_string().into(),
-            Cell::from(owner).bad_if(owner == "orphan"),
+            Cell::from(owner).bad_if(holder.owner == Owner::Orphan),
             holder.names.container().into(),
             or_none(holder.names.network_name.as_ref()),
-            holder.cni_container_id.chars().take(12).collect::<String>().into(),
-            holder.cni_container_id.as_str().into(),
+            or_none(id.map(|id| id.chars().take(12).collect::<String>())),
+            or_none(id),
             or_none(holder.if_name.as_ref()),
         ]);
     }

@@ -145,13 +145,17 @@ fn held<'k>(known: &'k Known, thing: &Thing) -> Option<(&'k str, Holder)> {
     })
 }
 
-/// An address that another runtime has, or that is left of an attachment that is gone.
+/// An address that another runtime or nobody has, or that is left of an attachment that is gone.
 fn lease(conflist: &str, holder: &Holder) -> String {
     let Holder { address, cni_container_id: id, .. } = holder;
     match holder.owner {
         Owner::Other => format!(
             "{address} is a lease of conflist {conflist}, and no container's of Docker's: another runtime \
              has it, for CNI_CONTAINERID {id}"
+        ),
+        _ if id.is_empty() => format!(
+            "{address} is a lease of conflist {conflist} that names no owner; 'cnm-cni gc' tells whether it is \
+             garbage"
         ),
         _ => format!(
             "{address} is a lease of conflist {conflist} that is left of attachment {id}, which is on no \

@@ -111,6 +111,7 @@ async fn lease(attachment: &Attachment) -> Result<Vec<Fault>> {
             }
             let of_whom = match holder {
                 None => "there is no lease of it".to_owned(),
+                Some(nobody) if nobody.is_empty() => "its lease names no owner".to_owned(),
                 Some(other) => format!("its lease is of CNI_CONTAINERID {other}"),
             };
             faults.push(Fault::by_restart(format!(
@@ -123,11 +124,13 @@ async fn lease(attachment: &Attachment) -> Result<Vec<Fault>> {
     .await
 }
 
-/// Who has the lease of an address.
+/// Who has the lease of an address; empty if it names nobody, none without a lease.
 fn holder(folder: &Path, address: IpAddr) -> Result<Option<String>> {
     let path = folder.join(address.to_string());
     let text = files::unless_gone(&path, std::fs::read_to_string(&path))?;
-    Ok(text.and_then(|text| Some(text.lines().next()?.trim().to_owned())))
+    Ok(text.map(|text| {
+        translate::lease_owner(&text).map(|owner| owner.container_id.to_owned()).unwrap_or_default()
+    }))
 }
 
 /// Whether the rules that publish ports can be judged: those of `portmap` with `iptables` are known.

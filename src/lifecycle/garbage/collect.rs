@@ -4,18 +4,24 @@
 //! a new one, made from its remains, and is then an orphan like any other. Three rules protect what is
 //! alive. Nothing is touched that is not proven to be this driver's ([`super::remains`]), that is younger
 //! than a grace time, or whose address a namespace of the host still has.
+//!
+//! A lease that names no owner is nobody's, and no DEL removes it. It is removed as a file, under its plugin's lock
+//! ([`super::unowned`]).
 
-use std::time::Duration;
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
 use crate::cni::NetworkConfigList;
+use crate::lifecycle::blocking::on_blocking_thread;
 use crate::lifecycle::driver::Driver;
 use crate::lifecycle::error::{Result, chain};
 use crate::lifecycle::garbage::dockerds::DOCKERS_PATIENCE;
 use crate::lifecycle::garbage::in_use::{InUse, pinned_elsewhere};
 use crate::lifecycle::garbage::lost;
 use crate::lifecycle::garbage::remains::{Remains, Survey};
+use crate::lifecycle::garbage::unowned::{PATIENCE, Unowned};
 use crate::netlink::Link;
 use crate::translate;
 
@@ -34,7 +40,7 @@ pub struct Collection {
 /// What was found, and the outcome.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finding {
-    /// The attachment's id, the interface's name, or the network.
+    /// The attachment, the lease, the interface, the bridge or the conflist.
     pub what: String,
     /// Why it is garbage, or seems to be.
     pub reason: String,
@@ -163,7 +169,9 @@ impl Driver {
         survey.attachments.retain(|id, remains| {
             !on_record.contains(id) && remains.age().is_none_or(|age| age >= grace)
         });
+        survey.unowned.retain(|lease| lease.age() >= grace);
         let addresses = survey.attachments.values().flat_map(|remains| &remains.addresses);
+        let addresses = addresses.chain(survey.unowned.iter().map(|lease| &lease.address));
         let netns_dir = self.interfaces.netns_dir();
         let used = InUse::among(&addresses.copied().collect(), netns_dir).await;
         let elsewhere = pinned_elsewhere(netns_dir)?;
@@ -204,6 +212,7 @@ impl Driver {
                 outcome,
             });
         }
+        findings.extend(self.collect_unowned(survey.unowned, &used, apply).await?);
         findings.extend(survey.stray_links.into_iter().map(|name| Finding {
             what: format!("interface {name}"),
             reason: "it is named like this driver's, and belongs to no attachment".to_owned(),
@@ -214,6 +223,47 @@ impl Driver {
             findings.push(self.collect_bridge(bridge, grace, apply).await?);
         }
         Ok(findings)
+    }
+
+    /// Leases that name no owner.
+    async fn collect_unowned(
+        &self,
+        leases: BTreeSet<Unowned>,
+        used: &InUse,
+        apply: bool,
+    ) -> Result<Vec<Finding>> {
+        // Where an interface is staged, no namespace of others shows its address.
+        let on_record = self.records.all();
+        let keeps = |lease: &Unowned| {
+            let owner = on_record.iter().find(|(_, kept)| {
+                let mut addresses = kept.addresses.iter().map(|net| net.addr());
+                kept.list.name() == lease.conflist && addresses.any(|it| it == lease.address)
+            });
+            let owner = owner.map(|(id, _)| format!("attachment {id} has its address"));
+            owner.or_else(|| used.keeps(&BTreeSet::from([lease.address])))
+        };
+        let judged: Vec<_> = leases.into_iter().map(|lease| (keeps(&lease), lease)).collect();
+        on_blocking_thread(move || {
+            let until = Instant::now() + PATIENCE;
+            let findings = judged.into_iter().map(|(kept, lease)| {
+                let outcome = match kept {
+                    Some(reason) => Outcome::Kept(reason),
+                    None if !apply => Outcome::Garbage,
+                    None => match lease.remove(until) {
+                        Ok(Some(reason)) => Outcome::Kept(reason),
+                        removal => Outcome::of(removal.map(drop)),
+                    },
+                };
+                Finding {
+                    what: format!("lease {} of {}", lease.address, lease.conflist),
+                    reason: "it names no owner, so that no DEL gives the address back".to_owned(),
+                    found: vec![format!("file {}", lease.path.display())],
+                    outcome,
+                }
+            });
+            Ok(findings.collect())
+        })
+        .await
     }
 
     /// A bridge with a name like a network's own bridge, but without a record of the network.

@@ -9,3 +9,4 @@ mod networks;
 mod rebuild;
 pub(crate) mod remains;
 pub(crate) mod start;
+mod unowned;

@@ -18,6 +18,7 @@ use crate::cni::NetworkConfigList;
 use crate::lifecycle::blocking::on_blocking_thread;
 use crate::lifecycle::error::Result;
 use crate::lifecycle::files;
+use crate::lifecycle::garbage::unowned::Unowned;
 use crate::lifecycle::host::Exemptions;
 use crate::lifecycle::host::nat::{destinations_of, named_in, source_of};
 use crate::lifecycle::host::tables::{Family, Table};
@@ -52,6 +53,8 @@ impl Remains {
 #[derive(Debug, Default)]
 pub(crate) struct Survey {
     pub(crate) attachments: BTreeMap<AttachmentId, Remains>,
+    /// Leases that name no owner.
+    pub(crate) unowned: BTreeSet<Unowned>,
     /// Interfaces whose name looks like this driver's, without any other trace.
     pub(crate) stray_links: Vec<String>,
     /// Bridges with names like those of built-in networks.
@@ -141,13 +144,12 @@ impl Survey {
             let Some(text) = files::unless_gone(&entry, fs::read_to_string(&entry))? else {
                 continue;
             };
-            let mut lines = text.lines().map(str::trim);
-            let (Some(id), Some(if_name)) =
-                (lines.next().and_then(AttachmentId::parse), lines.next())
-            else {
+            let Some(owner) = translate::lease_owner(&text) else {
+                self.unowned.extend(Unowned::at(&entry, address, list.name())?);
                 continue;
             };
-            if if_name == id.if_name() {
+            let Some(id) = AttachmentId::parse(owner.container_id) else { continue };
+            if owner.if_name == Some(&id.if_name()) {
                 let remains = self.note_file(id, "lease", &entry);
                 remains.addresses.insert(address);
                 remains.conflist = Some(list.name().to_owned());

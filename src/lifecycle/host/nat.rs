@@ -6,11 +6,14 @@ use std::net::{IpAddr, SocketAddr};
 use super::tables::{Family, Table};
 use crate::lifecycle::error::chain;
 use crate::lifecycle::record::AttachmentId;
+use crate::netlink::Address;
 
 /// The addresses of an attachment that rules of nat translate.
 #[derive(Debug, Default)]
 pub(crate) struct Masqueraded {
     addresses: HashSet<IpAddr>,
+    /// Families with rules in the attachment's own chain, and none that leads there: DEL was killed in between.
+    chains: HashSet<Family>,
     /// Families whose rules cannot be read.
     untold: Vec<Family>,
 }
@@ -21,7 +24,7 @@ impl Masqueraded {
         let mut masqueraded = Self::default();
         for family in Family::BOTH {
             match family.list(Table::Nat).await {
-                Ok(Some(rules)) => masqueraded.addresses.extend(masqueraded_by(&rules, id)),
+                Ok(Some(rules)) => masqueraded.note(family, &rules, id),
                 // The rules may exist although the program is not installed.
                 Ok(None) => masqueraded.untold.push(family),
                 Err(error) => {
@@ -34,9 +37,33 @@ impl Masqueraded {
         masqueraded
     }
 
-    /// Whether there are rules for the address, or may be.
-    pub(crate) fn may_have(&self, address: IpAddr) -> bool {
-        self.addresses.contains(&address) || self.untold.contains(&Family::of(address))
+    fn note(&mut self, family: Family, rules: &[String], id: AttachmentId) {
+        let addresses: Vec<_> = masqueraded_by(rules, id).collect();
+        if addresses.is_empty() && rules.iter().any(|rule| is_in_own_chain(rule, id)) {
+            self.chains.insert(family);
+        }
+        self.addresses.extend(addresses);
+    }
+
+    /// The addresses that rules lead from.
+    pub(crate) fn addresses(&self) -> impl Iterator<Item = IpAddr> {
+        self.addresses.iter().copied()
+    }
+
+    /// Leaves only addresses that have rules, or may have some. Of a family with nothing but the attachment's chain
+    /// one is left: DEL removes the chain for it, and would fail for a second. DEL does not count link-local ones.
+    pub(crate) fn retain_in(mut self, addresses: &mut Vec<Address>) {
+        addresses.retain(|address| {
+            let address = address.net.addr();
+            let family = Family::of(address);
+            let is_link_local = match address {
+                IpAddr::V4(address) => address.is_link_local(),
+                IpAddr::V6(address) => address.is_unicast_link_local(),
+            };
+            self.addresses.contains(&address)
+                || self.untold.contains(&family)
+                || (!is_link_local && self.chains.remove(&family))
+        });
     }
 }
 
@@ -45,6 +72,15 @@ pub(crate) fn masqueraded_by(rules: &[String], id: AttachmentId) -> impl Iterato
     let of_attachment =
         rules.iter().filter(move |rule| named_in(rule).is_some_and(|(_, of)| of == id));
     of_attachment.filter_map(|rule| source_of(rule))
+}
+
+/// Whether a rule is in the chain that `bridge` and `ptp` make for the attachment.
+fn is_in_own_chain(rule: &str, id: AttachmentId) -> bool {
+    // `portmap` finds its own by the id.
+    let of_portmap = rule.contains("dnat name: ");
+    !of_portmap
+        && !rule.starts_with("-A POSTROUTING ")
+        && named_in(rule).is_some_and(|(_, of)| of == id)
 }
 
 /// The source address that a rule matches.

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use ipnet::IpNet;
+
 use crate::lifecycle::error::{Error, Result};
 use crate::lifecycle::host::nat::Masqueraded;
 use crate::lifecycle::interface::Interfaces;
@@ -10,7 +12,7 @@ use crate::lifecycle::interface::desired::Desired;
 use crate::lifecycle::interface::place::{Place, stage};
 use crate::lifecycle::interface::{further, netfilter};
 use crate::lifecycle::record::Attachment;
-use crate::netlink::{Link, Netlink};
+use crate::netlink::{Address, Link, Netlink};
 use crate::{netns, translate};
 
 impl Interfaces {
@@ -37,15 +39,20 @@ impl Interfaces {
         };
         further::take_back(attachment).await?;
         further::restore(attachment, &staging).await?;
-        // Before ADD has succeeded there is nothing to put back.
-        let Some(snapshot) = attachment.snapshot() else { return Ok(()) };
+        let Some(snapshot) = attachment.snapshot() else {
+            // Of an ADD that failed there is nothing to put back, unless a DEL was killed after it had removed the
+            // interface, and before the rules.
+            if ask && staging.link(if_name).await?.is_none() {
+                masqueraded_again(&staging, attachment).await?;
+            }
+            return Ok(());
+        };
         let mut wanted = Cow::Borrowed(&snapshot.addresses);
         if ask || (translate::masquerades(&attachment.list) && !given_back) {
             // After a reboot or an interrupted DEL, rules are missing that the plugins require for each
             // live address. The configuration of a plugin that delegates, such as flannel, does not show
             // this; so for every chain the host's rules are read once DEL has failed.
-            let left = Masqueraded::of(attachment.id).await;
-            wanted.to_mut().retain(|address| left.may_have(address.net.addr()));
+            Masqueraded::of(attachment.id).await.retain_in(wanted.to_mut());
         }
         let link = match staging.link(if_name).await? {
             Some(link) => link,
@@ -69,6 +76,20 @@ impl Interfaces {
             None => Ok(()),
         }
     }
+}
+
+/// A stand-in with the addresses that the host's rules tell, if there are any.
+async fn masqueraded_again(staging: &Netlink, attachment: &Attachment) -> Result<()> {
+    let masqueraded = Masqueraded::of(attachment.id).await;
+    let mut addresses = masqueraded.addresses().peekable();
+    if addresses.peek().is_none() {
+        return Ok(());
+    }
+    let link = stand_in(staging, &attachment.parameters.if_name).await?;
+    for address in addresses {
+        staging.add_address(link.index, &Address::from(IpNet::from(address))).await?;
+    }
+    Ok(())
 }
 
 /// Moves the interface from the container's namespace into staging, under its CNI name.

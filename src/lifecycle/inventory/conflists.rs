@@ -38,7 +38,7 @@ pub struct Conflist {
 pub struct Lease {
     /// The address.
     pub address: IpAddr,
-    /// The `CNI_CONTAINERID` that it was given to.
+    /// The `CNI_CONTAINERID` that it was given to; empty if the lease names no owner.
     pub container_id: String,
     /// The `CNI_IFNAME`; none where an old version of the plugin wrote it.
     pub if_name: Option<String>,
@@ -105,9 +105,12 @@ fn leases(folder: &Path) -> Result<Vec<Lease>> {
             continue;
         };
         let Some(text) = files::unless_gone(&path, fs::read_to_string(&path))? else { continue };
-        let mut lines = text.lines().map(|line| line.trim().to_owned());
-        let container_id = lines.next().unwrap_or_default();
-        leases.push(Lease { address, container_id, if_name: lines.next() });
+        let owner = translate::lease_owner(&text);
+        leases.push(Lease {
+            address,
+            container_id: owner.map(|it| it.container_id.to_owned()).unwrap_or_default(),
+            if_name: owner.and_then(|it| it.if_name).map(str::to_owned),
+        });
     }
     leases.sort();
     Ok(leases)
@@ -123,6 +126,7 @@ mod tests {
         for (name, text) in [
             ("10.22.0.10", "pod\r\neth0"),
             ("10.22.0.9", "old"),
+            ("10.22.0.11", ""),
             ("lock", ""),
             ("last_reserved_ip.0", "10.22.0.10"),
         ] {
@@ -136,7 +140,11 @@ mod tests {
         };
         assert_eq!(
             told,
-            [lease("10.22.0.9", "old", None), lease("10.22.0.10", "pod", Some("eth0"))]
+            [
+                lease("10.22.0.9", "old", None),
+                lease("10.22.0.10", "pod", Some("eth0")),
+                lease("10.22.0.11", "", None),
+            ]
         );
         assert_eq!(leases(&folder.path().join("none")).unwrap(), []);
     }

@@ -16,7 +16,7 @@ use crate::translate::{AddressPool, own_name};
 pub enum Owner {
     /// A container of Docker's, on this driver.
     Docker,
-    /// An attachment whose container is gone.
+    /// An attachment whose container is gone, or nobody: the lease names no owner.
     Orphan,
     /// A spare: an attachment that no container has yet.
     Spare,
@@ -67,7 +67,7 @@ pub struct Holder {
     pub address: IpAddr,
     /// Who has it.
     pub owner: Owner,
-    /// The `CNI_CONTAINERID` that has it.
+    /// The `CNI_CONTAINERID` that has it; empty if the lease names no owner.
     pub container_id: String,
     /// The `CNI_IFNAME`, if it is known.
     pub if_name: Option<String>,
@@ -86,7 +86,7 @@ pub struct Fill {
     pub docker: u64,
     /// How many other runtimes have; none if only the IPAM plugin knows.
     pub others: Option<u64>,
-    /// How many orphans have.
+    /// How many orphans have, or nobody.
     pub orphans: u64,
     /// How many spares have.
     pub spares: u64,
@@ -170,7 +170,8 @@ pub fn holders(conflist: &Conflist, held: &[Held<'_>]) -> Vec<Holder> {
                 address: lease.address,
                 owner: match owners.get(lease.container_id.as_str()) {
                     Some(owner) => *owner,
-                    // It is this driver's, but has no record: garbage.
+                    // It names nobody, or is this driver's, but has no record: garbage.
+                    None if lease.container_id.is_empty() => Owner::Orphan,
                     None if is_ours(&lease.container_id, lease.if_name.as_deref()) => Owner::Orphan,
                     None => Owner::Other,
                 },

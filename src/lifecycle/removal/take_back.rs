@@ -46,6 +46,10 @@ impl Removals {
         if let Err(error) = ended {
             self.leave_nothing(attachment, error, restored.is_ok()).await?;
         }
+        if let Err(error) = traces::clear(attachment) {
+            tracing::warn!(attachment = %attachment.id, error = chain(&error),
+                "a file of plugin \"tuning\" is left");
+        }
         withdrawn?;
         publish::forget_flows(attachment).await;
         self.let_go(attachment).await

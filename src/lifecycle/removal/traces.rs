@@ -78,7 +78,7 @@ pub(super) async fn left_by(
     {
         return Ok(Some("whatever the daemon of plugin \"dhcp\" keeps".to_owned()));
     }
-    if let Some(backup) = backup(attachment, &id)? {
+    if let Some(backup) = backup(attachment)? {
         return Ok(Some(backup));
     }
     if interfaces.aside.link(&attachment.parameters.if_name).await?.is_some() {
@@ -120,18 +120,36 @@ fn lease(attachment: &Attachment, id: &str) -> Result<Option<String>> {
     Ok(None)
 }
 
-/// The file in which `tuning` keeps the state of an interface before its changes.
-fn backup(attachment: &Attachment, id: &str) -> Result<Option<String>> {
-    const DEFAULT: &str = "/run/cni/tuning";
-    for plugin in run(attachment).filter(|plugin| plugin.plugin_type() == "tuning") {
-        let folder = plugin.get("dataDir").and_then(Value::as_str).unwrap_or(DEFAULT);
-        let name = format!("{id}_{}.json", attachment.parameters.if_name);
-        let path = Path::new(folder).join(name);
+/// A file in which `tuning` keeps the state of an interface before its changes.
+fn backup(attachment: &Attachment) -> Result<Option<String>> {
+    for path in backups(attachment) {
         if if_there(&path, path.symlink_metadata())?.is_some() {
             return Ok(Some(format!("file {}", path.display())));
         }
     }
     Ok(None)
+}
+
+fn backups(attachment: &Attachment) -> impl Iterator<Item = PathBuf> {
+    const DEFAULT: &str = "/run/cni/tuning";
+    let tunings = run(attachment).filter(|plugin| plugin.plugin_type() == "tuning");
+    tunings.map(|plugin| {
+        let folder = plugin.get("dataDir").and_then(Value::as_str).unwrap_or(DEFAULT);
+        let Attachment { id, parameters, .. } = attachment;
+        Path::new(folder).join(format!("{id}_{}.json", parameters.if_name))
+    })
+}
+
+/// Removes what a successful DEL of `tuning` leaves: its file, if the interface is gone, or if ADD was killed while it
+/// wrote the file.
+///
+/// # Errors
+/// A file cannot be removed.
+pub(super) fn clear(attachment: &Attachment) -> Result<()> {
+    for path in backups(attachment) {
+        if_there(&path, fs::remove_file(&path))?;
+    }
+    Ok(())
 }
 
 /// A device of the host in the staging namespace, or in the container's namespace.

@@ -148,6 +148,27 @@ fn what_is_deleted_under_the_driver_is_not_missed() {
 }
 
 #[test]
+fn nothing_is_left_of_a_bridge_that_was_killed_between_its_rules() {
+    alone(async {
+        let site = Site::without_spares().await;
+        let mut driver = site.start().await;
+        site.make_network().await;
+        let life = Life::begin(&site, ENDPOINT).await.unwrap();
+        driver.kill().await.unwrap();
+        // DEL deletes the interface, then the rule that leads to the chain of the attachment, then the chain.
+        let sandbox = site.path("sandboxes").join(ENDPOINT);
+        sh(&format!("nsenter --net={} ip link delete eth0", sandbox.display()));
+        let jump = sh("iptables -t nat -S POSTROUTING | grep ' id: '");
+        sh(&format!("iptables -t nat -D {}", jump.trim().trim_start_matches("-A ")));
+        assert!(sh("iptables -t nat -S").contains(" id: "), "the chain is there");
+        driver = site.start().await;
+        life.lost_its_interface().end(&site).await;
+        site.nothing_is_left().await;
+        driver.kill().await.unwrap();
+    });
+}
+
+#[test]
 fn after_a_reboot_with_dockerd_nothing_is_left() {
     alone(async {
         let mut machine = Machine::new(&Value::Null).await;

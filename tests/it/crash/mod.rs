@@ -348,7 +348,8 @@ impl Machine {
         if !self.lost.iter().any(|call| call == "CreateNetwork") {
             found.extend(files(&self.path("state/networks")));
         }
-        found.extend(self.path("lease").exists().then(|| "the lease".to_owned()));
+        let lease = fs::read_to_string(self.path("lease"));
+        found.extend(lease.ok().map(|owner| format!("the lease of {owner:?}")));
         let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
         let here = self.folder.path().display().to_string();
         found.extend(mounts.lines().filter(|mount| mount.contains(&here)).map(str::to_owned));

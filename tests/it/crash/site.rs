@@ -287,6 +287,12 @@ impl Life {
         Some(life)
     }
 
+    /// Somebody deleted the container's interface.
+    pub(super) fn lost_its_interface(mut self) -> Self {
+        self.dockerd.lost_its_interface(self.ids["EndpointID"].as_str().unwrap());
+        self
+    }
+
     pub(super) async fn end(mut self, site: &Site) {
         // Given back with the next call, at the soonest.
         site.addresses.lock().unwrap().remove(&self.address);

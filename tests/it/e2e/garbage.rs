@@ -51,6 +51,26 @@ fn what_a_lost_state_folder_left_is_collected(suite: Suite) {
         let removed = gc(host, &["--apply"]);
         assert!(removed.contains("removed"), "{removed}");
         assert_eq!(gc(host, &[]), "No garbage.\n");
+
+        // As host-local leaves a lease if it is killed before it writes whose it is.
+        host.create_network("web", None);
+        host.run("bob", "web", &[]);
+        host.exec(&["truncate", "--size=0", "/var/lib/cni/networks/small/10.31.0.2"]);
+        let alive = gc(host, &["--apply"]);
+        assert!(alive.contains("kept") && alive.contains("has its address"), "{alive}");
+        host.docker(&["rm", "-f", "bob"]);
+        let refused = host.run_refuses("carol", "web", &[]);
+        assert!(refused.contains("no IP addresses available"), "{refused}");
+        let pool = host.exec(&["cnm-cni", "pools", "small"]);
+        assert!(pool.contains("nobody"), "{pool}");
+        let shown = gc(host, &[]);
+        assert!(shown.contains("lease 10.31.0.2 of small"), "{shown}");
+        assert!(shown.contains("would be removed"), "{shown}");
+        let removed = gc(host, &["--apply"]);
+        assert!(removed.contains("removed"), "{removed}");
+        host.run("carol", "web", &[]);
+        host.remove(&["carol"], &["web"]);
+        assert_eq!(gc(host, &[]), "No garbage.\n");
     });
 }
 

@@ -506,6 +506,85 @@ fn what_may_be_of_a_configuration_that_cannot_be_read_is_kept() {
 }
 
 #[test]
+fn a_lease_that_names_no_owner_is_given_back_once_no_plugin_writes_it() {
+    alone(async {
+        let bench = Bench::with(json!([leasing(json!({}))])).await;
+        let empty = bench.lease("10.22.3.9", POD);
+        let zeros = bench.lease("10.22.3.11", POD);
+        let whole = bench.lease("10.22.3.12", POD);
+        let old = bench.lease("10.22.3.13", POD);
+        let lock = empty.with_file_name("lock");
+        fs::write(&empty, "").unwrap();
+        fs::write(&zeros, [0; 40]).unwrap();
+        // As versions before 0.8.0 wrote it.
+        fs::write(&old, POD.0).unwrap();
+        assert_eq!(collect(&bench, true, 0).await, [], "without a lock it is not the plugin's");
+        fs::write(&lock, "").unwrap();
+        assert_eq!(collect(&bench, true, 600).await, [], "it is young");
+        sh(&format!("touch -d '1 hour ago' {} {}", empty.display(), zeros.display()));
+
+        let found = collect(&bench, false, 600).await;
+        let whats: Vec<_> = found.iter().map(|finding| finding.what.as_str()).collect();
+        assert_eq!(whats, ["lease 10.22.3.11 of k8snet", "lease 10.22.3.9 of k8snet"]);
+        assert!(found.iter().all(|finding| finding.outcome == Outcome::Garbage), "{found:?}");
+        assert_eq!(found[1].found, [format!("file {}", empty.display())]);
+        assert!(empty.exists() && zeros.exists(), "a dry run touches nothing");
+
+        let held = fs::File::open(&lock).unwrap();
+        held.lock().unwrap();
+        let found = collect(&bench, true, 600).await;
+        for finding in &found {
+            let Outcome::Kept(why) = &finding.outcome else { panic!("{found:?}") };
+            assert!(why.contains(lock.to_str().unwrap()), "{why}");
+        }
+        assert_eq!(found.len(), 2);
+        drop(held);
+
+        let found = collect(&bench, true, 600).await;
+        assert!(found.iter().all(|finding| finding.outcome == Outcome::Removed), "{found:?}");
+        assert!(!empty.exists() && !zeros.exists() && whole.exists() && old.exists());
+        assert_eq!(fs::read(&lock).unwrap(), b"");
+        assert_eq!(collect(&bench, true, 0).await, []);
+        assert_eq!(bench.verbs(), [] as [&str; 0], "no plugin knows of them");
+    });
+}
+
+#[test]
+fn a_lease_that_names_no_owner_is_kept_as_long_as_something_has_its_address() {
+    alone(async {
+        let bench = Bench::with(json!([leasing(json!({}))])).await;
+        make_sandbox();
+        inside("ip addr add 10.22.4.9/16 dev lo");
+        let _process = KilledWithTest::in_sandbox();
+        bench.create_endpoint("e1").await.unwrap();
+        let folder = bench.folder.path().join("leases/k8snet");
+        // Of a container, and of the endpoint, which is staged.
+        for address in ["10.22.4.9", "10.22.3.7"] {
+            fs::write(bench.lease(address, POD), "").unwrap();
+        }
+        fs::write(folder.join("lock"), "").unwrap();
+        sh(&format!("touch -d '1 hour ago' {}/10.*", folder.display()));
+        let found = collect(&bench, true, 600).await;
+        let whys: Vec<_> = found
+            .iter()
+            .map(|finding| match &finding.outcome {
+                Outcome::Kept(why) => why.as_str(),
+                _ => panic!("{found:?}"),
+            })
+            .collect();
+        let [staged, of_container] = whys[..] else { panic!("{found:?}") };
+        let id = bench.calls()[0]["env"]["CNI_CONTAINERID"].as_str().unwrap().to_owned();
+        assert_eq!(staged, format!("attachment {id} has its address"));
+        assert_eq!(of_container, "a namespace of this host has its address 10.22.4.9");
+
+        bench.delete_endpoint("e1").await;
+        let found = collect(&bench, true, 600).await;
+        let [staged, _] = &found[..] else { panic!("{found:?}") };
+        assert_eq!(staged.outcome, Outcome::Removed, "{found:?}");
+    });
+}
+
+#[test]
 fn leases_are_found_where_a_plugin_that_delegates_has_them() {
     alone(async {
         // As `flannel`, whose configuration names no IPAM.

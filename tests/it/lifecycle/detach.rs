@@ -71,7 +71,7 @@ fn an_endpoint_that_never_joined_is_removed() {
 fn a_del_that_failed_finds_only_the_addresses_that_rules_name_yet() {
     alone(async {
         // The chain's configuration does not show that it masquerades.
-        let bench = Bench::with(json!([scripted(json!({"DEL": {"exit": 1, "times": 2}}))])).await;
+        let bench = Bench::with(json!([scripted(json!({"DEL": {"exit": 1, "times": 3}}))])).await;
         bench.create_endpoint("e1").await.unwrap();
         let id = bench.calls()[0]["env"]["CNI_CONTAINERID"].as_str().unwrap().to_owned();
         let rule = |verb: &str| {
@@ -86,8 +86,35 @@ fn a_del_that_failed_finds_only_the_addresses_that_rules_name_yet() {
         bench.driver.retry_orphans("").await.unwrap();
         assert_eq!(live(&bench), json!(AS_ADD_LEFT_THEM[..1]));
         rule("D");
+        // What is left if DEL is killed before it has removed the chain too.
+        let comment = format!(r#"-m comment --comment 'name: "k8snet" id: "{id}"'"#);
+        sh(&format!(
+            "ip6tables -t nat -N CNI-1; ip6tables -t nat -A CNI-1 -j MASQUERADE {comment}"
+        ));
+        bench.driver.retry_orphans("").await.unwrap();
+        assert_eq!(live(&bench), json!(AS_ADD_LEFT_THEM[1..]));
+        sh("ip6tables -t nat -F CNI-1; ip6tables -t nat -X CNI-1");
         assert_eq!(bench.driver.retry_orphans("").await.unwrap()[0].error, None);
         assert_eq!(live(&bench), json!([]));
+        bench.assert_nothing_is_left();
+    });
+}
+
+#[test]
+fn the_dels_after_a_failed_add_find_the_address_that_rules_name_yet() {
+    alone(async {
+        // As bridge, whose ADD was killed, and then the first DEL between the interface and the rule.
+        let rule = r#"iptables -t nat -A POSTROUTING -s 10.22.3.7/32 -j MASQUERADE \
+                      -m comment --comment 'name: "k8snet" id: "{id}"'"#;
+        let killed = |times: u32| json!({"exit": 1, "times": times, "after_work": true});
+        let plugin = json!({"ADD": killed(1), "DEL": killed(2), "host_commands": [rule]});
+        let bench = Bench::with(json!([scripted(plugin)])).await;
+        bench.create_endpoint("e1").await.unwrap_err();
+        bench.driver.retry_orphans("").await.unwrap();
+        assert_eq!(live(&bench), json!(["10.22.3.7/32"]));
+        sh("iptables -t nat -F POSTROUTING");
+        assert_eq!(bench.driver.retry_orphans("").await.unwrap()[0].error, None);
+        assert_eq!(live(&bench), json!(null));
         bench.assert_nothing_is_left();
     });
 }

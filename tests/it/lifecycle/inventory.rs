@@ -1,7 +1,7 @@
 //! The inventory that the operator gets.
 
 use cnm_cni::cni::ConfDir;
-use cnm_cni::lifecycle::inventory::{Inventory, Phase};
+use cnm_cni::lifecycle::inventory::{Inventory, Owner, Phase, holders};
 use serde_json::json;
 
 use super::built_in::bare;
@@ -20,6 +20,7 @@ fn the_driver_tells_what_it_has_and_its_records_tell_the_same_without_it() {
         let leases = bench.folder.path().join("leases/k8snet");
         std::fs::create_dir_all(&leases).unwrap();
         std::fs::write(leases.join("10.22.3.9"), "pod\neth0").unwrap();
+        std::fs::write(leases.join("10.22.3.10"), "").unwrap();
 
         let told = bench.driver.inventory().await.unwrap();
         let attachment = &told.attachments[0];
@@ -33,7 +34,10 @@ fn the_driver_tells_what_it_has_and_its_records_tell_the_same_without_it() {
         let conflist = told.conflists.iter().find(|it| it.conflist == "k8snet").unwrap();
         assert_eq!(conflist.pools[0].first, "10.22.3.1".parse::<std::net::IpAddr>().unwrap());
         let leases = conflist.leases.as_ref().unwrap();
-        assert_eq!((leases.len(), &*leases[0].container_id), (1, "pod"));
+        assert_eq!((leases.len(), &*leases[0].container_id), (2, "pod"));
+        let owners = holders(conflist, &[]);
+        let owners: Vec<_> = owners.iter().map(|it| (it.owner, &*it.container_id)).collect();
+        assert_eq!(owners, [(Owner::Other, "pod"), (Owner::Orphan, "")], "the second is nobody's");
         assert_eq!(told.driver.as_ref().unwrap().conf_dir, bench.config.conf_dir);
 
         let names = bench.driver.interface_names(Vec::new()).await.unwrap();

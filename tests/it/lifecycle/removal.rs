@@ -178,6 +178,26 @@ fn r36_what_may_be_left_on_the_host_stays_an_orphan() {
 }
 
 #[test]
+fn the_file_of_tuning_goes_with_the_attachment_also_where_the_plugin_leaves_it() {
+    alone(async {
+        // As ADD leaves it if it is killed as it writes: DEL cannot read it, and succeeds.
+        let half = "mkdir -p /run/cni/tuning; cd /run/cni/tuning; touch other_eth0.json; \
+            printf '{\"mac\":' >${CNI_CONTAINERID}_{ifname}.json";
+        let mut tuning = known("tuning", json!({"commands": [half]}));
+        tuning["fake"]["interface"] = json!(false);
+        let chain = json!([{"type": "bridge", "fake": {"interface": true}}, tuning]);
+        let bench = bench(&["bridge", "tuning"], chain).await;
+        bench.create_endpoint("e1").await.unwrap();
+        assert_eq!(sh("ls /run/cni/tuning | wc -l").trim(), "2");
+        bench.delete_endpoint("e1").await;
+        until(|| bench.records().is_empty()).await;
+        assert_eq!(sh("ls /run/cni/tuning").trim(), "other_eth0.json");
+        gone(&bench).await;
+        bench.assert_nothing_is_left();
+    });
+}
+
+#[test]
 fn what_docker_could_not_take_out_outlives_its_container_until_its_turn_comes() {
     alone(async {
         let plugin = scripted(json!({"DEL": {"sleep_ms": 1000}}));
