@@ -202,7 +202,7 @@ graph-picture:
 # The first test on a Docker makes the Debian folder that it needs.
 test-one:
 	$(if $(T),,$(error T is missing: a part of a test's name, as in 'make test-one T=e2e::mac::docker_28_5'))
-	$(call install,gcc libc6-dev iptables nftables $(TESTBED))
+	$(call install,gcc libc6-dev iptables ipset nftables $(TESTBED))
 	$(RUNNER) cargo $(if $(NEXTEST),nextest run,test) --locked $(T)
 
 test: lint testbed
@@ -259,7 +259,7 @@ mass: build testbed
 # The Debian folders of the test hosts, and Prometheus; and what an interrupted run has left is taken away.
 .PHONY: testbed
 testbed:
-	$(call install,gcc libc6-dev iptables nftables $(TESTBED))
+	$(call install,gcc libc6-dev iptables ipset nftables $(TESTBED))
 	$(SUDO) tests/testbed/host prepare bookworm
 	$(SUDO) tests/testbed/host prepare trixie
 	$(SUDO) tests/testbed/host prepare forky

@@ -311,12 +311,12 @@ pub enum Error {
     },
     /// The program that would carry rules over is not installed.
     #[error(
-        "the plugins left rules in the container's namespace, table {table}, and this host has no {program} \
+        "the plugins left rules in the container's namespace, {what}, and this host has no {program} \
          to carry them over to the container; install the package {package}"
     )]
     NoNetfilterProgram {
-        /// One of the tables.
-        table: String,
+        /// One of the tables, or sets.
+        what: String,
         /// The program.
         program: &'static str,
         /// Which package has it.

@@ -211,16 +211,16 @@ pub(super) async fn list(session: &mut Session) -> Result<Vec<Link>, Failure> {
     links.await
 }
 
-fn numbered(index: u32) -> String {
+pub(super) fn numbered(index: u32) -> String {
     format!("link {index}")
 }
 
-fn about(index: u32) -> LinkMessageBuilder<LinkUnspec> {
+pub(super) fn about(index: u32) -> LinkMessageBuilder<LinkUnspec> {
     LinkUnspec::new_with_index(index)
 }
 
 /// Counters are half of an answer, and not used here.
-fn without_counters() -> LinkAttribute {
+pub(super) fn without_counters() -> LinkAttribute {
     LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats])
 }
 

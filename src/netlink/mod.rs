@@ -18,6 +18,7 @@
 
 mod address;
 mod announce;
+mod bridge;
 pub mod conntrack;
 mod error;
 mod events;
@@ -34,6 +35,7 @@ mod socket;
 
 pub use address::{Address, Lifetime};
 pub use announce::announce;
+pub use bridge::{BridgeSettings, filters_vlans};
 pub use error::{Error, Failure};
 pub use events::Events;
 pub use link::Link;

@@ -4,8 +4,8 @@ use crate::lifecycle::error::{Error, Result};
 use crate::lifecycle::host::kernels::forget_the_kernels;
 use crate::lifecycle::interface::Interfaces;
 use crate::lifecycle::interface::fresh::Fresh;
-use crate::lifecycle::record::{Attachment, Further, Made, Settings};
-use crate::netlink::{Link, Netlink, Snapshot};
+use crate::lifecycle::record::{Attachment, Further, Made, Port, Settings};
+use crate::netlink::{BridgeSettings, Link, Netlink, Snapshot, filters_vlans};
 use crate::sysctl;
 use crate::sysctl::{Scope, Sysctls};
 
@@ -24,10 +24,21 @@ impl Interfaces {
     ) -> Result<(Snapshot, Vec<Further>)> {
         let mut snapshot = staging.snapshot(index).await?;
         let mut further = Vec::new();
-        for link in snapshot.further_links.iter().filter(|link| !fresh.has(&link.name)) {
-            if let Some(reason) = stays(link) {
+        let links: Vec<&Link> =
+            snapshot.further_links.iter().filter(|link| !fresh.has(&link.name)).collect();
+        for &link in &links {
+            let mut bridge = None;
+            if link.kind.as_deref() == Some(BRIDGE) {
+                bridge = Some(staging.bridge_settings(link.index).await?);
+            }
+            if let Some(reason) = stays(link, bridge.as_ref(), &snapshot.link, &links) {
                 let (conflist, name) = (attachment.list.name().to_owned(), link.name.clone());
                 return Err(Error::FurtherLink { conflist, name, reason });
+            }
+            let mut port = None;
+            if let Some(bridge) = links.iter().find(|it| link.controller == Some(it.index)) {
+                let settings = staging.port_settings(link.index).await?;
+                port = Some(Port { bridge: bridge.name.clone(), settings });
             }
             let mut snapshot = staging.snapshot(link.index).await?;
             forget_the_kernels(&mut snapshot);
@@ -35,7 +46,8 @@ impl Interfaces {
             snapshot.rules.clear();
             let scope = Scope::Link(link.name.clone());
             let settings = sysctl::read(&attachment.staging, &scope).await?;
-            further.push(Further { snapshot, settings: changed(settings, &fresh.settings.link) });
+            let settings = changed(settings, &fresh.settings.link);
+            further.push(Further { snapshot, settings, bridge, port });
         }
         forget_the_kernels(&mut snapshot);
         Ok((snapshot, further))
@@ -73,21 +85,42 @@ impl Interfaces {
     }
 }
 
-/// Why a further link cannot be carried over to a container; none if it can.
-fn stays(link: &Link) -> Option<String> {
+const BRIDGE: &str = "bridge";
+
+/// Why a further link cannot be carried over to a container; none if it can. `bridge` is what it is set to,
+/// if it is one; `own` is the container's interface, and `links` are all further links.
+fn stays(
+    link: &Link,
+    bridge: Option<&BridgeSettings>,
+    own: &Link,
+    links: &[&Link],
+) -> Option<String> {
     const DOCKERS: &str = "eth";
-    /// The kernel does not move these to another namespace, and what they connect would have to be connected
-    /// again there.
-    const BOUND: [&str; 7] = ["bridge", "vrf", "bond", "team", "openvswitch", "hsr", "batadv"];
+    /// The kernel does not move these to another namespace, and each would have to be made again in its own way.
+    const BOUND: [&str; 6] = ["vrf", "bond", "team", "openvswitch", "hsr", "batadv"];
     let kind = link.kind.as_deref().unwrap_or("device");
+    let is_bridge = |link: &Link| link.kind.as_deref() == Some(BRIDGE);
     let numbered = link.name.strip_prefix(DOCKERS);
+    let find = |index: Option<u32>| links.iter().find(|it| Some(it.index) == index);
+    let below = find(link.parent).filter(|_| link.parent_namespace.is_none());
     match () {
         () if BOUND.contains(&kind) => {
             Some(format!("the kernel does not move a {kind} to another network namespace"))
         }
-        () if link.controller.is_some() => {
+        () if own.controller == Some(link.index) => Some(format!(
+            "the container's own interface is a port of this {kind}: Docker sets addresses and the default route \
+             on the interface itself, where the kernel does not use those of a port"
+        )),
+        () if bridge.is_some_and(filters_vlans) => Some(
+            "this bridge filters VLANs, and would lose the list of them when it is made again in the container"
+                .to_owned(),
+        ),
+        () if link.controller.is_some() && !find(link.controller).is_some_and(|it| is_bridge(it)) => {
             Some(format!("the {kind} belongs to another link, which it would lose on the way"))
         }
+        () if below.is_some_and(|it| is_bridge(it)) => Some(format!(
+            "the {kind} is made upon a bridge, which the kernel does not move to another network namespace"
+        )),
         () if numbered.is_some_and(|it| it.parse::<u32>().is_ok()) => Some(
             "its name is one of those that Docker gives to interfaces, eth0, eth1 and so on"
                 .to_owned(),
@@ -100,4 +133,58 @@ fn stays(link: &Link) -> Option<String> {
 fn changed(mut settings: Sysctls, fresh: &Sysctls) -> Sysctls {
     settings.retain(|setting, value| fresh.get(setting) != Some(value));
     settings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::netlink::Attribute;
+
+    /// Kinds that a kernel need not have for this; those that each has are in `tests/it/lifecycle/further.rs`.
+    #[test]
+    fn what_cannot_be_carried_over_is_told_with_the_reason() {
+        let link = |index, kind: &str| Link {
+            index,
+            name: format!("link{index}"),
+            kind: Some(kind.to_owned()),
+            ..Link::default()
+        };
+        let own = link(2, "veth");
+        let (bridge, vrf) = (link(3, "bridge"), link(4, "vrf"));
+        let none = BridgeSettings::new();
+        // IFLA_BR_VLAN_FILTERING
+        let filtering = vec![Attribute { kind: 7, value: vec![1] }];
+        let vlan = |parent, namespace| Link {
+            parent: Some(parent),
+            parent_namespace: namespace,
+            ..link(5, "vlan")
+        };
+        let port = |of: &Link| Link { controller: Some(of.index), ..link(6, "dummy") };
+        for (link, settings, own, reason) in [
+            (bridge.clone(), Some(&none), own.clone(), None),
+            (port(&bridge), None, own.clone(), None),
+            (vlan(own.index, None), None, own.clone(), None),
+            // A link of another namespace has the index of the bridge.
+            (vlan(bridge.index, Some(0)), None, own.clone(), None),
+            (link(5, "dummy"), None, own.clone(), None),
+            (vrf.clone(), None, own.clone(), Some("does not move a vrf")),
+            (link(5, "bond"), None, own.clone(), Some("does not move a bond")),
+            (port(&vrf), None, own.clone(), Some("belongs to another link")),
+            (vlan(bridge.index, None), None, own.clone(), Some("the vlan is made upon a bridge")),
+            (bridge.clone(), Some(&filtering), own.clone(), Some("filters VLANs")),
+            (
+                bridge.clone(),
+                Some(&none),
+                Link { controller: Some(bridge.index), ..own },
+                Some("own interface is a port of this bridge"),
+            ),
+        ] {
+            let told = stays(&link, settings, &own, &[&bridge, &vrf, &link]);
+            let as_wanted = match (&told, reason) {
+                (Some(told), Some(reason)) => told.contains(reason),
+                (told, reason) => told.is_none() && reason.is_none(),
+            };
+            assert!(as_wanted, "{link:?}: {told:?}");
+        }
+    }
 }

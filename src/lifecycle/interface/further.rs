@@ -2,13 +2,18 @@
 //!
 //! Docker knows nothing of them. They wait in staging until the interface is in the container, and are moved
 //! there directly, under their own names. At Leave they come back, before DEL looks for them.
+//!
+//! The kernel does not move a bridge. So it stays in staging, and another one like it is made in the container;
+//! ports lose their bridge on the way, and get it again.
+
+use std::path::Path;
 
 use super::change::Live;
 use super::desired::{Desired, has_ipv6};
 use super::place::{inside, stage};
 use crate::lifecycle::error::{Error, Result};
-use crate::lifecycle::record::{Attachment, Further, Joined, Settings};
-use crate::netlink::{Link, Netlink};
+use crate::lifecycle::record::{Attachment, Further, Joined, Port, Settings};
+use crate::netlink::{BridgeSettings, Link, Netlink};
 use crate::netns;
 
 impl Further {
@@ -20,11 +25,50 @@ impl Further {
     async fn find(&self, netlink: &Netlink) -> Result<Option<Link>> {
         let links = netlink.links().await?;
         let made = &self.snapshot.link;
-        let named = |link: &&Link| link.name == made.name && link.kind == made.kind;
+        // A bridge of this name may be another chain's, or the container's: ours was never moved here.
+        let ours = |link: &&Link| self.bridge.is_none() || link.mac == made.mac;
+        let named = |link: &&Link| link.name == made.name && link.kind == made.kind && ours(link);
         // Not by what is below or opposite: that may have been moved as well, and have another index.
         let same =
             |link: &&Link| made.mac.is_some() && link.mac == made.mac && link.kind == made.kind;
         Ok(links.iter().find(named).or_else(|| links.iter().find(same)).cloned())
+    }
+
+    /// Has the link in the container: moved there from staging, or made there, unless it is there.
+    async fn arrive(
+        &self,
+        staging: Option<&Netlink>,
+        joined: Joined<'_>,
+        sandbox: &Netlink,
+    ) -> Result<Link> {
+        if let Some(settings) = &self.bridge {
+            return match self.find(sandbox).await? {
+                Some(link) => Ok(link),
+                None => self.make(sandbox, settings).await,
+            };
+        }
+        let waiting = match staging {
+            Some(staging) => staging.link(self.name()).await?.map(|link| (staging, link)),
+            None => None,
+        };
+        let link = match waiting {
+            Some((staging, link)) => {
+                staging.move_to(link.index, &netns::open(joined.sandbox())?).await?;
+                sandbox.link(self.name()).await?
+            }
+            None => self.find(sandbox).await?,
+        };
+        link.ok_or_else(|| self.gone())
+    }
+
+    /// Makes a bridge.
+    async fn make(&self, netlink: &Netlink, settings: &BridgeSettings) -> Result<Link> {
+        netlink.add_bridge(&self.snapshot.link, settings).await?;
+        netlink.link(self.name()).await?.ok_or_else(|| self.gone())
+    }
+
+    fn gone(&self) -> Error {
+        Error::FurtherGone { name: self.name().to_owned() }
     }
 
     fn settings(&self) -> Settings {
@@ -34,6 +78,17 @@ impl Further {
             link.entry("ipv6/conf/disable_ipv6".to_owned()).or_insert_with(|| "0".to_owned());
         }
         Settings { link, ..Settings::default() }
+    }
+
+    /// The bridge that this link should be a port of, and is not.
+    fn misses_bridge<'l>(
+        &'l self,
+        link: &Link,
+        links: &'l [(&Further, Link)],
+    ) -> Option<(&'l Port, &'l Link)> {
+        let port = self.port.as_ref()?;
+        let (_, bridge) = links.iter().find(|(it, _)| it.name() == port.bridge)?;
+        (link.controller != Some(bridge.index)).then_some((port, bridge))
     }
 
     fn desired<'d>(&'d self, settings: &'d Settings, default_routes: bool) -> Desired<'d> {
@@ -59,24 +114,34 @@ pub(crate) async fn bring(joined: Joined<'_>, sandbox: &Netlink) -> Result<()> {
         return Ok(());
     }
     let staging = inside(&joined.staging).await?;
+    let mut here = Vec::new();
     for further in &joined.made.further {
-        let name = further.name();
-        let gone = || Error::FurtherGone { name: name.to_owned() };
-        let waiting = match &staging {
-            Some(staging) => staging.link(name).await?.map(|link| (staging, link)),
-            None => None,
-        };
-        let link = match waiting {
-            Some((staging, link)) => {
-                staging.move_to(link.index, &netns::open(joined.sandbox())?).await?;
-                sandbox.link(name).await?
-            }
-            None => further.find(sandbox).await?,
-        };
-        let link = link.ok_or_else(gone)?;
+        here.push((further, further.arrive(staging.as_ref(), joined, sandbox).await?));
+    }
+    make_alike(joined.sandbox(), sandbox, &here, false).await
+}
+
+/// Makes links what ADD left: ports of their bridges, with addresses, routes and settings.
+async fn make_alike(
+    path: &Path,
+    netlink: &Netlink,
+    links: &[(&Further, Link)],
+    default_routes: bool,
+) -> Result<()> {
+    for (further, link) in links {
+        if let Some((port, bridge)) = further.misses_bridge(link, links) {
+            netlink.set_port(link.index, bridge.index, &port.settings).await?;
+        }
+    }
+    for (further, link) in links {
         let settings = further.settings();
-        let live = Live { path: joined.sandbox(), netlink: sandbox, link: &link };
-        further.desired(&settings, false).reconcile(&live).await?;
+        // Ports change the MTU of their bridge.
+        let link = match &further.bridge {
+            Some(_) => netlink.link_by_index(link.index).await?.ok_or_else(|| further.gone())?,
+            None => link.clone(),
+        };
+        let live = Live { path, netlink, link: &link };
+        further.desired(&settings, default_routes).reconcile(&live).await?;
     }
     Ok(())
 }
@@ -87,14 +152,23 @@ pub(crate) async fn bring(joined: Joined<'_>, sandbox: &Netlink) -> Result<()> {
 /// The kernel does not tell.
 pub(crate) async fn differences(joined: Joined<'_>, sandbox: &Netlink) -> Result<Vec<String>> {
     let mut differences = Vec::new();
+    let mut here = Vec::new();
     for further in &joined.made.further {
+        match further.find(sandbox).await? {
+            Some(link) => here.push((further, link)),
+            None => {
+                differences.push(format!("further interface {} is missing", further.name()));
+            }
+        }
+    }
+    for (further, link) in &here {
         let name = further.name();
-        let Some(link) = further.find(sandbox).await? else {
-            differences.push(format!("further interface {name} is missing"));
-            continue;
-        };
+        if let Some((port, _)) = further.misses_bridge(link, &here) {
+            let bridge = &port.bridge;
+            differences.push(format!("further interface {name}: it is not a port of {bridge}"));
+        }
         let settings = further.settings();
-        let live = Live { path: joined.sandbox(), netlink: sandbox, link: &link };
+        let live = Live { path: joined.sandbox(), netlink: sandbox, link };
         let changes = further.desired(&settings, false).differences(&live).await?;
         let words: Vec<String> = changes.iter().map(ToString::to_string).collect();
         let lines = words.iter().flat_map(|words| words.lines());
@@ -103,7 +177,8 @@ pub(crate) async fn differences(joined: Joined<'_>, sandbox: &Netlink) -> Result
     Ok(differences)
 }
 
-/// Moves the further links that the container has back into staging, each under its name.
+/// Moves the further links that the container has back into staging, each under its name, and removes the
+/// bridges that were made there.
 ///
 /// # Errors
 /// The kernel refuses.
@@ -118,6 +193,10 @@ pub(crate) async fn take_back(attachment: &Attachment) -> Result<()> {
     stage(&attachment.staging).await?;
     for further in further {
         let Some(link) = further.find(&sandbox).await? else { continue };
+        if further.bridge.is_some() {
+            sandbox.delete_link(link.index).await?;
+            continue;
+        }
         if link.name != further.name() {
             sandbox.set_down(link.index).await?;
             sandbox.rename(link.index, further.name()).await?;
@@ -132,11 +211,14 @@ pub(crate) async fn take_back(attachment: &Attachment) -> Result<()> {
 /// # Errors
 /// The kernel refuses.
 pub(crate) async fn restore(attachment: &Attachment, staging: &Netlink) -> Result<()> {
+    let mut here = Vec::new();
     for further in attachment.further() {
-        let Some(link) = staging.link(further.name()).await? else { continue };
-        let settings = further.settings();
-        let live = Live { path: &attachment.staging, netlink: staging, link: &link };
-        further.desired(&settings, true).reconcile(&live).await?;
+        match (staging.link(further.name()).await?, &further.bridge) {
+            (Some(link), _) => here.push((further, link)),
+            // The namespace had to be made anew.
+            (None, Some(settings)) => here.push((further, further.make(staging, settings).await?)),
+            (None, None) => {}
+        }
     }
-    Ok(())
+    make_alike(&attachment.staging, staging, &here, true).await
 }

@@ -38,7 +38,7 @@ pub(crate) use phase::{Ahead, Joining, Left, Made, Phase};
 pub(crate) use records::Records;
 pub(crate) use removal::Removal;
 pub use reread::reread_record;
-pub(crate) use settings::{Further, Settings};
+pub(crate) use settings::{Further, Port, Settings};
 pub(crate) use spare::Spare;
 pub(crate) use turn::Turn;
 pub(crate) use unseen::Unseen;

@@ -21,6 +21,8 @@ pub(crate) struct Part {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Program {
+    /// The sets that rules of `iptables` refer to.
+    Ipset,
     Nft,
     IptablesNft,
     Ip6tablesNft,
@@ -36,13 +38,13 @@ pub(crate) struct Table {
     /// Lines about the table itself, as a comment.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) lines: Vec<String>,
-    /// Sets, maps, counters and the like; `iptables` has none.
+    /// Sets, maps, counters and the like; those of `iptables` are in a table of `ipset`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) objects: Vec<Object>,
     pub(crate) chains: Vec<Chain>,
 }
 
-/// A named object of a table of `nft`.
+/// A named object of a table of `nft`, or a set of `ipset`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Object {
     /// Its kind and its name: `set blocked`.
@@ -66,8 +68,8 @@ pub(crate) struct Chain {
 }
 
 impl Program {
-    /// All programs, in the order in which they are asked: `nft` would list what others wrote, too.
-    pub(crate) const ALL: [Self; 5] = [
+    /// The programs that write rules, in the order in which they are asked: `nft` would list what others wrote, too.
+    pub(crate) const OF_RULES: [Self; 5] = [
         Self::IptablesNft,
         Self::Ip6tablesNft,
         Self::IptablesLegacy,
@@ -79,6 +81,7 @@ impl Program {
 impl fmt::Display for Program {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Ipset => "ipset",
             Self::Nft => "nft",
             Self::IptablesNft => "iptables",
             Self::Ip6tablesNft => "ip6tables",
@@ -112,6 +115,13 @@ impl Netfilter {
             }
         }
         renamed
+    }
+}
+
+impl Part {
+    /// The rules of all chains.
+    pub(crate) fn rules(&self) -> impl Iterator<Item = &String> {
+        self.tables.iter().flat_map(|table| &table.chains).flat_map(|chain| &chain.rules)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::netlink::Snapshot;
+use crate::netlink::{BridgeSettings, Snapshot};
 use crate::sysctl::Sysctls;
 
 /// Settings that a chain or the user has changed, below `/proc/sys/net`.
@@ -20,6 +20,21 @@ pub(crate) struct Further {
     /// Settings of the link that the chain changed.
     #[serde(default, skip_serializing_if = "Sysctls::is_empty")]
     pub(crate) settings: Sysctls,
+    /// What a bridge is set to. The kernel does not move one, so it is made again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) bridge: Option<BridgeSettings>,
+    /// The bridge that the link is a port of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) port: Option<Port>,
+}
+
+/// A port of a bridge that the chain made, too.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Port {
+    /// The bridge's name.
+    pub(crate) bridge: String,
+    /// What the port is set to.
+    pub(crate) settings: BridgeSettings,
 }
 
 impl Settings {

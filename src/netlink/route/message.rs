@@ -158,7 +158,7 @@ impl NextHop {
 }
 
 impl Attribute {
-    fn of(attribute: &impl Nla) -> Self {
+    pub(in crate::netlink) fn of(attribute: &impl Nla) -> Self {
         let mut value = vec![0; attribute.value_len()];
         attribute.emit_value(&mut value);
         let nested = if attribute.is_nested() { NLA_F_NESTED } else { 0 };

@@ -10,6 +10,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
+use std::thread;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -74,7 +75,7 @@ fn times_settled(log: &str) -> Vec<f64> {
 }
 
 /// Differences that Docker decides; prefixes of lines.
-const DOCKERS_OWN: [&str; 8] = [
+const DOCKERS_OWN: [&str; 11] = [
     // The driver's exemption from the policy that Docker gives FORWARD.
     EXEMPTION,
     // Docker lets every process of a container bind low ports and send pings.
@@ -86,6 +87,9 @@ const DOCKERS_OWN: [&str; 8] = [
     "sysctl ipv6/conf/default/disable_ipv6 ",
     IPV6_OFF,
     "sysctl ipv6/conf/side0/disable_ipv6 ",
+    "sysctl ipv6/conf/side0-br/disable_ipv6 ",
+    "sysctl ipv6/conf/side0-p/disable_ipv6 ",
+    "sysctl ipv6/conf/side0-q/disable_ipv6 ",
     // The default route of the main table is Docker's: `sbr` would remove it.
     r#"route {"type":"unicast","dst":"default","gateway":"10.210.0.1","dev":"eth0","table":"main""#,
 ];
@@ -93,6 +97,9 @@ const DOCKERS_OWN: [&str; 8] = [
 /// The route to the gateway in the main table, which `sbr` would remove, and Docker needs.
 const WAY_TO_GATEWAY: &str =
     r#"route {"type":"unicast","dst":"10.210.0.0/24","dev":"eth0","table":"main""#;
+
+/// How the line of an IPv6 default route begins.
+const IPV6_DEFAULT: &str = r#"route {"type":"unicast","dst":"default","gateway":"fd00:d2::1","#;
 
 /// How lines of the host's rules that the driver makes are marked.
 const EXEMPTION: &str = "exemption";
@@ -116,6 +123,8 @@ fn rows() -> Vec<Row> {
     let dual = json!({"type": "host-local",
         "ranges": [[{"subnet": "10.210.0.0/24"}], [{"subnet": "fd00:d2::/64"}]],
         "routes": [{"dst": "0.0.0.0/0"}, {"dst": "::/0"}, {"dst": "10.96.0.0/12"}]});
+    let alone = json!({"type": "host-local", "ranges": [[{"subnet": "fd00:d2::/64"}]],
+                       "routes": [{"dst": "::/0"}]});
     let twice = json!({"type": "host-local",
         "ranges": [[{"subnet": "10.210.0.0/24"}], [{"subnet": "10.211.0.0/24"}],
                    [{"subnet": "fd00:d2::/64"}], [{"subnet": "fd00:d3::/64"}]],
@@ -135,6 +144,7 @@ fn rows() -> Vec<Row> {
     vec![
         row("bridge, one range", json!([bridge(&single)])),
         row("bridge, dual stack", json!([bridge(&dual)])),
+        row("bridge, IPv6 alone", json!([bridge(&alone)])),
         row("bridge, two ranges a family", json!([plain(&twice)])),
         row("bridge, static", json!([bridge(&fixed)])),
         row("ptp, one range", json!([{"type": "ptp", "ipMasq": true, "ipam": single}])),
@@ -166,8 +176,8 @@ fn a_container_gets_what_a_pod_gets(suite: Suite) {
     for row in rows_of(suite) {
         let conflist = write_conflist(&host, "fidelity", &row.plugins);
         // A first run that does not count: the plugins make what they share, and keep it.
-        as_a_pod(&host);
-        let pod = as_a_pod(&host);
+        in_a_pod(&host, || ());
+        let pod = in_a_pod(&host, || settled(&host, "--net=/run/netns/pod"));
         kubelet.knows(&conflist);
         let kubelets_pod = as_a_kubelets_pod(&host, &kubelet, &conflist);
         let container = as_a_container(&host);
@@ -194,13 +204,20 @@ fn compare(
             && !dockers_with_sbr
             && !(no_ipv6 && (line.contains("LINKLOCAL") || line.contains("fe80::/64")))
     };
-    let pod: BTreeSet<_> = pod.iter().filter(counts).collect();
-    let container: BTreeSet<_> = container.iter().filter(counts).collect();
+    // Docker before 28 leaves an IPv6 default route to the driver if there is none for IPv4. The driver's gives way
+    // to Docker's own.
+    let gives_way = |line: &String| match suite {
+        Suite::Forky => line.clone(),
+        _ if line.starts_with(IPV6_DEFAULT) => line.replace("\"metric\":1025", "\"metric\":1024"),
+        _ => line.clone(),
+    };
+    let pod: BTreeSet<_> = pod.iter().filter(counts).cloned().collect();
+    let container: BTreeSet<_> = container.iter().filter(counts).map(gives_way).collect();
     let only_pod: Vec<_> = pod.difference(&container).collect();
     let only_container: Vec<_> = container.difference(&pod).collect();
     let mut cells = String::new();
     for dimension in DIMENSIONS {
-        let of = |lines: &[&&String]| {
+        let of = |lines: &[&String]| {
             lines.iter().filter(|line| line.split(' ').next() == Some(dimension)).count()
         };
         let (lost, gained) = (of(&only_pod), of(&only_container));
@@ -252,18 +269,21 @@ fn nothing_is_left_of_any_chain_whatever_end_its_container_finds(suite: Suite) {
     }
     let all: Vec<_> = names.iter().map(String::as_str).collect();
     let play = |end: End| {
-        for name in &all {
-            host.create_network(name, Some(name));
-            host.run(name, name, &[]);
-        }
+        thread::scope(|scope| {
+            for name in &all {
+                scope.spawn(|| {
+                    host.create_network(name, Some(name));
+                    host.run(name, name, &[]);
+                });
+            }
+        });
         match end {
             End::Removed | End::PluginsGone => {}
             End::Killed => drop(host.docker(&[&["kill"], &all[..]].concat())),
             End::NamespaceFirst => {
-                for name in &all {
-                    let key = host.docker(&["inspect", "-f", KEY, name]);
-                    host.exec(&["umount", "--lazy", &key]);
-                }
+                let keys = host.docker(&[&["inspect", "-f", KEY], &all[..]].concat());
+                let umount = ["umount", "--lazy"].into_iter().chain(keys.lines());
+                host.exec(&umount.collect::<Vec<_>>());
                 host.docker(&[&["kill"], &all[..]].concat());
                 // A real network card comes back by itself; a veth is gone.
                 make_devices(&host);
@@ -343,8 +363,8 @@ fn apart(plugins: &Value, number: &str) -> Value {
     serde_json::from_str(&text).unwrap()
 }
 
-/// The network of a namespace that the chain ran straight into, and the host's side of it.
-fn as_a_pod(host: &Host) -> BTreeSet<String> {
+/// Looks at a namespace that the chain ran straight into, and at the host's side of it.
+fn in_a_pod<T>(host: &Host, look: impl FnOnce() -> T) -> T {
     host.exec(&["ip", "netns", "add", "pod"]);
     host.exec(&["ip", "-n", "pod", "link", "set", "lo", "up"]);
     let ports = r#"CAP_ARGS={"portMappings":[
@@ -354,10 +374,10 @@ fn as_a_pod(host: &Host) -> BTreeSet<String> {
         host.exec(&[&["env", "CNI_IFNAME=eth0", ports], &cni[..]].concat())
     };
     cni("add");
-    let network = settled(host, "--net=/run/netns/pod");
+    let seen = look();
     cni("del");
     host.exec(&["ip", "netns", "del", "pod"]);
-    network
+    seen
 }
 
 /// The network of a pod that containerd makes for a kubelet, and the host's side of it.
@@ -428,20 +448,40 @@ const RULES_INSIDE: &str = r#"
         awk '/^table/ {table = $3; chain = ""} /^\tchain/ {chain = $2} {print table, chain, $0}'
 "#;
 
+/// What is asked inside of a namespace, at once. Counters, and secrets that the kernel generates, are not settings.
+const ASKED_INSIDE: [&str; 8] = [
+    "ip -d -j address",
+    "ip -4 -d -j route show table all",
+    "ip -4 -j rule",
+    "ip -6 -d -j route show table all",
+    "ip -6 -j rule",
+    "ip -j neighbour show nud permanent dev eth0",
+    "cd /proc/sys/net && grep -r . core ipv4 ipv6 2>/dev/null |
+        grep -v -e _secret -e nf_conntrack -e /lo/ -e neigh/default -e '/mtu:' -e flush -e tunl0",
+    RULES_INSIDE,
+];
+
 /// All that the kernel shows about the network of a namespace and of the host, a line each, without what
 /// must differ.
 fn network(host: &Host, netns: &str) -> BTreeSet<String> {
-    let inside = |command: &str| host.exec(&["nsenter", netns, "sh", "-c", command]);
-    let json = |command: &str| -> Vec<Value> {
-        let text = inside(command);
-        if text.trim().is_empty() { Vec::new() } else { serde_json::from_str(&text).unwrap() }
+    const END: &str = "=== answered ===";
+    let script = ASKED_INSIDE.map(|asked| format!("{asked}\necho; echo '{END}'\n")).concat();
+    let told = host.exec(&["nsenter", netns, "sh", "-c", &script]);
+    let answers: Vec<&str> = told.split(END).map(str::trim).collect();
+    let [links, v4_routes, v4_rules, v6_routes, v6_rules, neighbours, settings, rules, ""] =
+        answers[..]
+    else {
+        panic!("{told}");
+    };
+    let json = |text: &str| -> Vec<Value> {
+        if text.is_empty() { Vec::new() } else { serde_json::from_str(text).unwrap() }
     };
     let mut lines = BTreeSet::new();
     let mut replaced = Vec::new();
     let mut addresses = Vec::new();
-    for link in json("ip -d -j address") {
+    for link in json(links) {
         let name = text(&link, "ifname");
-        if name != "eth0" && name != "side0" {
+        if name != "eth0" && !name.starts_with("side0") {
             continue;
         }
         replaced.push((text(&link, "address"), "MAC".to_owned()));
@@ -461,6 +501,7 @@ fn network(host: &Host, netns: &str) -> BTreeSet<String> {
             "txqlen",
             "promiscuity",
             "allmulti",
+            "master",
             "ifalias",
             "altnames",
             "link_type",
@@ -472,6 +513,16 @@ fn network(host: &Host, netns: &str) -> BTreeSet<String> {
             lines.insert(format!("link {name} {attribute} {}", link[attribute]));
         }
         lines.insert(format!("link {name} kind {}", link["linkinfo"]["info_kind"]));
+        for setting in ["forward_delay", "ageing_time"] {
+            lines.insert(format!(
+                "link {name} {setting} {}",
+                link["linkinfo"]["info_data"][setting]
+            ));
+        }
+        for setting in ["hairpin", "cost"] {
+            let value = &link["linkinfo"]["info_slave_data"][setting];
+            lines.insert(format!("link {name} {setting} {value}"));
+        }
         for address in link["addr_info"].as_array().unwrap() {
             let mut address = address.clone();
             // The lifetime is unlimited; and how an address was added does not matter.
@@ -482,8 +533,8 @@ fn network(host: &Host, netns: &str) -> BTreeSet<String> {
             lines.insert(format!("address {name} {address}"));
         }
     }
-    for family in ["-4", "-6"] {
-        for mut route in json(&format!("ip {family} -d -j route show table all")) {
+    for (routes, rules) in [(v4_routes, v4_rules), (v6_routes, v6_rules)] {
+        for mut route in json(routes) {
             let is_default = route["dst"] == "default" && route.get("table").is_none();
             // The kernel's own routes, which come and go with addresses, some of them seconds later.
             if route["dev"] == "lo" || route["table"] == "local" || route["type"] == "multicast" {
@@ -498,21 +549,18 @@ fn network(host: &Host, netns: &str) -> BTreeSet<String> {
             }
             lines.insert(format!("route {route}"));
         }
-        for rule in json(&format!("ip {family} -j rule")) {
+        for rule in json(rules) {
             lines.insert(format!("rule {rule}"));
         }
     }
-    for neighbour in json("ip -j neighbour show nud permanent dev eth0") {
+    for neighbour in json(neighbours) {
         lines.insert(format!("neighbour {neighbour}"));
     }
-    // Counters, and secrets that the kernel generates, are not settings.
-    let settings = "cd /proc/sys/net && grep -r . core ipv4 ipv6 2>/dev/null |
-        grep -v -e _secret -e nf_conntrack -e /lo/ -e neigh/default -e '/mtu:' -e flush -e tunl0";
-    for setting in inside(settings).lines() {
+    for setting in settings.lines() {
         let (name, value) = setting.split_once(':').unwrap();
         lines.insert(format!("sysctl {name} {value}"));
     }
-    for line in inside(RULES_INSIDE).lines() {
+    for line in rules.lines() {
         lines.insert(format!("netfilter {line}"));
     }
     let inside = lines.into_iter().map(|line| {

@@ -54,7 +54,13 @@ fn scene(host: &Host) {
     let found = || host.try_exec(&["cat", "/run/guard.del"]).unwrap_or_default();
     let all = || {
         let found = found();
-        let says = ["iifname \"cni", "-A OUTPUT -o cni", "-d 224.0.0.0/4", "172.99.0.2/30"];
+        let says = [
+            "iifname \"cni",
+            "-A OUTPUT -o cni",
+            "-d 224.0.0.0/4",
+            "172.99.0.2/30",
+            "172.99.1.1/24",
+        ];
         says.iter().all(|it| found.contains(it))
     };
     assert!(within(Duration::from_secs(10), all), "DEL found {}", found());
@@ -84,11 +90,13 @@ fn are_in_force(host: &Host) {
     host.ping("alice", "bob").unwrap();
     let dropped = inside(host, "alice", "nft list counter inet guard kept-out");
     assert!(!dropped.contains("packets 0 "), "{dropped}");
-    let network = inside(host, "alice", "ip address show dev web-side; ip route");
+    let network = inside(host, "alice", "ip address show; ip route");
     let wanted = [
         "172.99.0.2/30",
         "198.18.99.0/24 via 172.99.0.1 dev web-side",
         "10.99.0.8 dev eth0 weight 2",
+        "172.99.1.1/24",
+        "master web-side-br",
     ];
     assert!(wanted.iter().all(|it| network.contains(it)), "{network}");
     let policy = inside(host, "alice", "ip6tables-legacy -S FORWARD");

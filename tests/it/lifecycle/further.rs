@@ -5,8 +5,9 @@ use serde_json::json;
 use super::{Bench, SANDBOX, as_docker_moves_it, inside, make_sandbox, scripted, until};
 use crate::alone::{alone, sh};
 
-/// A second veth pair, a macvlan on one end of it and one on the interface, a tap, and an ifb.
-const MAKES: [&str; 17] = [
+/// A second veth pair, a macvlan on one end of it and one on the interface, a tap, an ifb, and a bridge with an end of a
+/// third pair as port.
+const MAKES: [&str; 27] = [
     "ip link add side0 type veth peer name side1",
     "ip addr add 10.77.0.2/24 dev side0",
     "ip addr add fd77::2/64 dev side0 nodad",
@@ -24,16 +25,26 @@ const MAKES: [&str; 17] = [
     "ip link set upon0 up",
     "ip tuntap add dev tap7 mode tap",
     "ip link add ifb7 type ifb",
+    "ip link add inner0 type bridge forward_delay 400 ageing_time 5000 mcast_snooping 0 group_fwd_mask 8",
+    "ip link set inner0 address 02:00:00:00:00:82 group 5",
+    "ip link add port0 type veth peer name port1",
+    "ip link set port0 mtu 1400 master inner0 up",
+    "ip link set port0 type bridge_slave hairpin on isolated on cost 7",
+    "ip link set port1 mtu 1400 up",
+    "ip addr add 10.82.0.1/24 dev inner0",
+    "ip addr add fd82::1/64 dev inner0 nodad",
+    "ip link set inner0 up",
+    "ip route add 10.83.0.0/16 via 10.82.0.9 dev inner0",
 ];
 
 /// The further links as iproute2 shows them, without indexes.
 fn shown(netns: &str) -> String {
-    let links = ["side0", "side1", "over0", "upon0", "tap7", "ifb7"];
+    let links = ["side0", "side1", "over0", "upon0", "tap7", "ifb7", "inner0", "port0", "port1"];
     let each = links.map(|link| {
         sh(&format!(
             "nsenter --net={netns} sh -c '
              ip -d -o link show {link} | sed \"s/^[0-9]*: //; s/@[^:]*//; s/ link-netnsid [0-9]*//; s/qdisc [a-z]*//; \
-                s/state [A-Z]*//; s/<[^>]*>//\"
+                s/state [A-Z]*//; s/bridge_slave state [a-z]*//; s/[a-z_]*_timer *[0-9.]*//g; s/<[^>]*>//\"
              cat /sys/class/net/{link}/flags /proc/sys/net/ipv4/conf/{link}/arp_filter
              ip -o -4 addr show dev {link} | cut -d\" \" -f2-; ip -o -6 addr show dev {link} scope global | cut -d\" \" -f2-
              ip -4 route show table all dev {link} | sed \"s/ linkdown//\" | sort
@@ -77,11 +88,13 @@ fn further_links_come_along_and_go_back_before_del() {
             inside("ip addr del 10.80.0.2/24 dev over0");
             inside("ip link set side0 down");
             inside("ip link set side0 name mine0");
+            inside("ip link set port0 nomaster");
             let check = bench.driver.check(&[], false).await.remove(0);
             let says = check.differences.join("\n");
             for difference in [
                 "further interface over0: address 10.80.0.2/24 is missing",
                 "further interface side0: interface is down",
+                "further interface port0: it is not a port of inner0",
             ] {
                 assert!(says.contains(difference), "{difference} is not in {says}");
             }
@@ -89,12 +102,18 @@ fn further_links_come_along_and_go_back_before_del() {
             let check = bench.driver.check(&[], true).await.remove(0);
             assert!(check.is_well(), "{check:?}");
             assert_eq!(shown(SANDBOX), wanted);
+            inside("ip link del inner0");
+            let check = bench.driver.check(&[], true).await.remove(0);
+            assert!(check.is_well(), "{check:?}");
+            assert!(check.repaired.join("\n").contains("further interface inner0 is missing"));
+            assert_eq!(shown(SANDBOX), wanted);
 
             // Whatever they are called by then.
             inside("ip link set over0 down");
             inside("ip link set over0 name mine0");
             bench.leave("e1").await;
-            assert!(!inside("ip -o link").contains("mine0"));
+            let left = inside("ip -o link");
+            assert!(!left.contains("mine0") && !left.contains("inner0"), "{left}");
             assert!(sh(&format!("nsenter --net={staging} ip -o link")).contains("over0"));
             bench.delete_endpoint("e1").await;
             bench.assert_nothing_is_left();
@@ -107,7 +126,14 @@ fn further_links_come_along_and_go_back_before_del() {
 fn a_further_link_that_cannot_come_along_is_refused_with_the_reason() {
     alone(async {
         for (commands, reason) in [
-            (&["ip link add inner type bridge"][..], "does not move a bridge"),
+            (
+                &["ip link add inner type bridge", "ip link set {ifname} master inner"][..],
+                "the container's own interface is a port of this bridge",
+            ),
+            (
+                &["ip link add inner type bridge", "ip link add over0 link inner type macvlan"],
+                "is made upon a bridge, which the kernel does not move",
+            ),
             (&["ip link add eth1 type veth peer name other"], "that Docker gives to interfaces"),
         ] {
             let bench = Bench::with(json!([scripted(json!({"commands": commands}))])).await;
@@ -115,6 +141,28 @@ fn a_further_link_that_cannot_come_along_is_refused_with_the_reason() {
             assert!(error.contains("further interface") && error.contains(reason), "{error}");
             bench.assert_nothing_is_left();
         }
+    });
+}
+
+#[test]
+fn a_bridge_is_there_for_del_in_a_namespace_that_was_made_anew() {
+    alone(async {
+        let mut plugin = scripted(json!({"commands": MAKES}));
+        plugin["fake"]["DEL"] = json!({"exit": 1});
+        let bench = Bench::with(json!([plugin])).await;
+        bench.create_endpoint("e1").await.unwrap();
+        let env = &bench.calls()[0]["env"];
+        let staging = env["CNI_NETNS"].as_str().unwrap().to_owned();
+        let wanted = shown(&staging);
+        bench.enter("e1").await;
+        bench.program("e1").await.unwrap();
+        // Once more: what is there is not made twice.
+        bench.join("e1", SANDBOX).await.unwrap();
+        bench.program("e1").await.unwrap();
+        assert_eq!(shown(SANDBOX), wanted);
+        sh(&format!("umount {staging}; rm {staging}"));
+        bench.delete_endpoint("e1").await;
+        assert_eq!(shown(&staging), wanted);
     });
 }
 

@@ -8,8 +8,14 @@ use serde_json::json;
 use super::{Bench, SANDBOX, inside, make_sandbox, scripted, until};
 use crate::alone::{alone, sh};
 
-/// By both variants of `iptables`, in a table that Docker uses and in others.
-const WRITES: [&str; 6] = [
+/// By both variants of `iptables`, in a table that Docker uses and in others, with sets of `ipset`.
+const WRITES: [&str; 12] = [
+    "ipset create blocked hash:net,iface",
+    "ipset add blocked 198.51.100.0/24,{ifname}",
+    "ipset create all list:set",
+    "ipset add all blocked",
+    "iptables-nft -A FORWARD -m set --match-set blocked src,src -j DROP",
+    "iptables-legacy -A INPUT -m set --match-set all src,src -j DROP",
     "iptables-nft -t nat -A OUTPUT -o {ifname} -p tcp --dport 81 -j DNAT --to-destination 127.0.0.1:80",
     "iptables-nft -N OURS",
     "iptables-nft -A OURS -m comment --comment of-the-chain -j DROP",
@@ -31,7 +37,8 @@ fn rules(netns: &str) -> String {
         let save = format!("nsenter --net={netns} {program}-save | sed 's/ \\[.*//; /^#/d'");
         format!("{program}\n{}", sh(&save))
     });
-    saved.concat()
+    let sets = sh(&format!("nsenter --net={netns} ipset save | sed 's/ initval .*//'"));
+    saved.concat() + "ipset\n" + &sets
 }
 
 async fn bench() -> Bench {
@@ -56,6 +63,10 @@ fn rules_are_carried_over_beside_dockers_and_go_when_the_container_leaves() {
             "-A INPUT -s 192.0.2.0/24 -i eth0 -j OURS\n",
             "ip6tables-nft\n*filter\n:INPUT ACCEPT\n:FORWARD DROP\n",
             "-A OUTPUT -d 224.0.0.0/4 -o eth0 -j DROP\n",
+            "-A FORWARD -m set --match-set blocked src,src -j DROP\n",
+            "-A INPUT -m set --match-set all src,src -j DROP\n",
+            "add blocked 198.51.100.0/24,eth0\n",
+            "add all blocked\n",
         ] {
             assert!(settled.contains(rule), "{rule} is not in {settled}");
         }
@@ -68,10 +79,13 @@ fn rules_are_carried_over_beside_dockers_and_go_when_the_container_leaves() {
 
         inside("iptables-nft -t nat -F OUTPUT");
         inside("ip6tables-nft -P FORWARD ACCEPT");
+        inside("ipset del blocked 198.51.100.0/24,eth0");
         let check = bench.driver.check(&[], false).await.remove(0);
-        assert_eq!(check.differences.len(), 2, "{check:?}");
+        assert_eq!(check.differences.len(), 3, "{check:?}");
+        let lacks = "set blocked in ipset is missing".to_owned();
+        assert!(check.differences.contains(&lacks), "{check:?}");
         let check = bench.driver.check(&[], true).await.remove(0);
-        assert!(check.is_well() && check.repaired.len() == 2, "{check:?}");
+        assert!(check.is_well() && check.repaired.len() == 3, "{check:?}");
         DOCKERS[1..].iter().for_each(|rule| drop(inside(rule)));
         assert_eq!(rules(SANDBOX), settled);
 
@@ -83,7 +97,7 @@ fn rules_are_carried_over_beside_dockers_and_go_when_the_container_leaves() {
             lines.map(str::to_owned).collect::<Vec<_>>()
         };
         assert_eq!(bare(&left), bare(&before));
-        assert!(!left.contains("OURS"), "{left}");
+        assert!(!left.contains("OURS") && left.ends_with("ipset\n"), "{left}");
         bench.delete_endpoint("e1").await;
         bench.assert_nothing_is_left();
     });
@@ -104,8 +118,10 @@ fn rules_are_there_for_del_in_a_namespace_that_was_made_anew() {
         sh(&format!("umount {staging}; rm {staging}"));
         bench.delete_endpoint("e1").await;
         let only_rules = |rules: String| {
-            let lines =
-                rules.lines().filter(|line| line.starts_with("-A") || line.contains(" DROP"));
+            let lines = rules.lines().filter(|line| {
+                ["-A", "create", "add"].iter().any(|it| line.starts_with(it))
+                    || line.contains(" DROP")
+            });
             lines.map(str::to_owned).collect::<Vec<_>>()
         };
         assert_eq!(only_rules(rules(&staging)), only_rules(as_add_left_it));

@@ -499,6 +499,40 @@ fn routes_to_the_same_destination_stay_beside_each_other_in_their_order() {
 }
 
 #[test]
+fn a_route_over_objects_of_the_kernels_is_made_over_the_same_gateways_without_them() {
+    alone(async {
+        let commands = [
+            "ip nexthop add id 7 via 10.22.0.8 dev {ifname}",
+            "ip nexthop add id 8 via 10.22.0.9 dev {ifname}",
+            "ip nexthop add id 9 group 7,3/8",
+            "ip nexthop add id 17 via fd00:22::8 dev {ifname}",
+            "ip route add 10.98.0.0/16 nhid 7 metric 5",
+            "ip route add 10.99.0.0/16 nhid 9",
+            "ip -6 route add fd00:98::/64 nhid 17",
+        ];
+        let bench = Bench::with(json!([scripted(json!({"commands": commands}))])).await;
+        bench.create_endpoint("e1").await.unwrap();
+        bench.enter("e1").await;
+        bench.program("e1").await.unwrap();
+        let routes = sh(&format!("nsenter --net={SANDBOX} sh -c 'ip -o route; ip -6 -o route'"));
+        for route in [
+            "10.98.0.0/16 via 10.22.0.8 dev eth0 metric 5",
+            "nexthop via 10.22.0.8 dev eth0 weight 3 ",
+            "nexthop via 10.22.0.9 dev eth0 weight 1 ",
+            "fd00:98::/64 via fd00:22::8 dev eth0 ",
+        ] {
+            assert!(routes.contains(route), "{route} is not in {routes}");
+        }
+        assert!(!routes.contains("nhid"), "{routes}");
+        let check = bench.driver.check(&[], false).await.remove(0);
+        assert!(check.is_well(), "{check:?}");
+        bench.leave("e1").await;
+        bench.delete_endpoint("e1").await;
+        bench.assert_nothing_is_left();
+    });
+}
+
+#[test]
 fn a_container_that_cannot_be_settled_does_not_start() {
     alone(async {
         let bench = Bench::with(json!([elaborate()])).await;

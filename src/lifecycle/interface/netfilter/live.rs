@@ -193,7 +193,10 @@ fn has_object(table: &Table, wanted: &Object) -> bool {
 /// What is missing for the operator, one line each.
 impl fmt::Display for Missing<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let table = format!("table {} of {}", self.table.name, self.program);
+        let table = match self.program {
+            Program::Ipset => self.program.to_string(),
+            _ => format!("table {} of {}", self.table.name, self.program),
+        };
         if self.whole {
             return write!(f, "{table} is missing, with all that it has");
         }

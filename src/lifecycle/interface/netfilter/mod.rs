@@ -3,8 +3,9 @@
 //!
 //! Such a rule belongs to a namespace, not to an interface, so it would stay behind. Which tables a namespace
 //! has, the kernel says at once; nearly all have none. What is in them, only the programs say that wrote it,
-//! `nft` and `iptables`, in words that they read again. They are run in the namespace.
+//! `nft`, `iptables` and `ipset`, in words that they read again. They are run in the namespace.
 
+mod ipset;
 mod live;
 mod nft;
 mod xtables;
@@ -12,6 +13,7 @@ mod xtables;
 use std::fs;
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 use crate::lifecycle::error::{Error, Result};
 use crate::lifecycle::record::Netfilter;
@@ -33,13 +35,15 @@ pub(crate) async fn read(netns: &Path) -> Result<Netfilter> {
     let (nft, [v4, v6]) = tokio::try_join!(nft, legacy(netns))?;
     let mut nft: Vec<String> = nft.iter().map(|it| format!("{} {}", it.family, it.name)).collect();
     let mut parts = Vec::new();
-    for program in Program::ALL {
+    for program in Program::OF_RULES {
         let mut there = match program {
             Program::IptablesNft => of_iptables("ip ", &nft),
             Program::Ip6tablesNft => of_iptables("ip6 ", &nft),
             Program::IptablesLegacy => v4.clone(),
             Program::Ip6tablesLegacy => v6.clone(),
             Program::Nft => nft.clone(),
+            // Asked once the rules are known.
+            Program::Ipset => Vec::new(),
         };
         if there.is_empty() {
             continue;
@@ -61,7 +65,7 @@ pub(crate) async fn read(netns: &Path) -> Result<Netfilter> {
                     return Err(missing_program(Program::IptablesNft, &table.name));
                 }
             }
-            Program::IptablesLegacy | Program::Ip6tablesLegacy => {}
+            Program::IptablesLegacy | Program::Ip6tablesLegacy | Program::Ipset => {}
         }
         if program != Program::Nft {
             tables = tables.into_iter().map(xtables::without_defaults).collect();
@@ -70,6 +74,12 @@ pub(crate) async fn read(netns: &Path) -> Result<Netfilter> {
         if !tables.is_empty() {
             parts.push(Part { program, tables });
         }
+    }
+    if parts.iter().flat_map(Part::rules).any(|rule| ipset::is_used_by(rule)) {
+        let program = Program::Ipset;
+        let sets = list(program, netns).await?.ok_or_else(|| missing_program(program, ""))?;
+        // Rules that refer to a set can be made once it is there.
+        parts.insert(0, Part { program, tables: sets.into_iter().map(|it| it.table).collect() });
     }
     Ok(Netfilter(parts))
 }
@@ -84,6 +94,7 @@ pub(crate) async fn put(wanted: &Netfilter, netns: &Path) -> Result<()> {
         let missing: Vec<_> = lacking(part, &live).collect();
         let script = match part.program {
             Program::Nft => nft::additions(&missing),
+            Program::Ipset => ipset::additions(&missing),
             _ => xtables::additions(&missing),
         };
         apply(part.program, netns, "put the plugins' rules into the namespace", &script).await?;
@@ -109,8 +120,15 @@ pub(crate) async fn differences(wanted: &Netfilter, netns: &Path) -> Result<Vec<
 /// # Errors
 /// A program refuses, or is not installed.
 pub(crate) async fn remove(ours: &Netfilter, others: &[Netfilter], netns: &Path) -> Result<()> {
-    for part in &ours.0 {
+    // Sets go once no rule refers to them.
+    for part in ours.0.iter().rev() {
         let live = must_list(part, netns).await?;
+        if part.program == Program::Ipset {
+            let others = others.iter().flat_map(|it| &it.0).filter(|it| it.program == part.program);
+            let others: Vec<_> = others.flat_map(|it| &it.tables).collect();
+            remove_sets(&ipset::removals(part, &others, &live), netns).await?;
+            continue;
+        }
         let surplus = part.tables.iter().filter_map(|table| {
             let others = others.iter().filter_map(|it| it.table(part.program, &table.name));
             live::surplus(table, &others.collect::<Vec<_>>(), &live)
@@ -123,6 +141,24 @@ pub(crate) async fn remove(ours: &Netfilter, others: &[Netfilter], netns: &Path)
         apply(part.program, netns, "remove the plugins' rules from the namespace", &script).await?;
     }
     Ok(())
+}
+
+/// Removes sets. The kernel lets go of one some time after it has removed the last rule that refers to it.
+async fn remove_sets(script: &str, netns: &Path) -> Result<()> {
+    const ATTEMPTS: u32 = 20;
+    const PAUSE: Duration = Duration::from_millis(50);
+    let mut left = ATTEMPTS;
+    loop {
+        let removed =
+            apply(Program::Ipset, netns, "remove the plugins' sets from the namespace", script);
+        left -= 1;
+        match removed.await {
+            Err(Error::Netfilter { reason, .. }) if left > 0 && reason.contains("in use") => {
+                tokio::time::sleep(PAUSE).await;
+            }
+            removed => return removed,
+        }
+    }
 }
 
 fn lacking<'w>(part: &'w Part, live: &'w [LiveTable]) -> impl Iterator<Item = live::Missing<'w>> {
@@ -138,6 +174,7 @@ async fn must_list(part: &Part, netns: &Path) -> Result<Vec<LiveTable>> {
 async fn list(program: Program, netns: &Path) -> Result<Option<Vec<LiveTable>>> {
     let (command, arguments): (_, &[&str]) = match program {
         Program::Nft => ("nft", &nft::LIST),
+        Program::Ipset => ("ipset", &["save"]),
         Program::IptablesNft => ("iptables-nft-save", &[]),
         Program::Ip6tablesNft => ("ip6tables-nft-save", &[]),
         Program::IptablesLegacy => ("iptables-legacy-save", &[]),
@@ -149,6 +186,7 @@ async fn list(program: Program, netns: &Path) -> Result<Option<Vec<LiveTable>>> 
     let text = String::from_utf8_lossy(&text);
     Ok(Some(match program {
         Program::Nft => nft::read(&text),
+        Program::Ipset => ipset::read(&text),
         _ => xtables::read(&text),
     }))
 }
@@ -167,6 +205,7 @@ async fn apply(
     const WAITING: [&str; 3] = ["--noflush", "--wait", "10"];
     let (command, arguments): (_, &[&str]) = match program {
         Program::Nft => ("nft", &["-f", "-"]),
+        Program::Ipset => ("ipset", &["-exist", "restore"]),
         Program::IptablesNft => ("iptables-nft-restore", &["--noflush"]),
         Program::Ip6tablesNft => ("ip6tables-nft-restore", &["--noflush"]),
         Program::IptablesLegacy => ("iptables-legacy-restore", &WAITING),
@@ -201,6 +240,7 @@ pub(crate) fn check_programs(rules: &Netfilter) -> Result<()> {
 fn listing(program: Program) -> (&'static str, &'static str) {
     match program {
         Program::Nft => ("nft", "nftables"),
+        Program::Ipset => ("ipset", "ipset"),
         Program::IptablesNft => ("iptables-nft-save", "iptables"),
         Program::Ip6tablesNft => ("ip6tables-nft-save", "iptables"),
         Program::IptablesLegacy => ("iptables-legacy-save", "iptables"),
@@ -209,8 +249,12 @@ fn listing(program: Program) -> (&'static str, &'static str) {
 }
 
 fn missing_program(program: Program, table: &str) -> Error {
+    let what = match program {
+        Program::Ipset => "sets that rules refer to".to_owned(),
+        _ => format!("table {table}"),
+    };
     let (program, package) = listing(program);
-    Error::NoNetfilterProgram { table: table.to_owned(), program, package }
+    Error::NoNetfilterProgram { what, program, package }
 }
 
 /// The tables of a family that may be of `iptables`, as that names them.
@@ -243,5 +287,31 @@ fn names(file: &str) -> Result<Vec<String>> {
         // The kernel does not know them, or not yet.
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
         Err(source) => Err(Error::Unseen { path, source }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+    use crate::netns::tests::Pinned;
+
+    /// Nearly all namespaces have no rules, and each container's is asked for them.
+    #[tokio::test]
+    #[ignore = "a time: by itself with --nocapture on a quiet machine"]
+    async fn a_namespace_without_rules_says_so_within_a_millisecond() {
+        const TURNS: usize = 1000;
+        let pinned = Pinned::new().await;
+        let mut times = Vec::new();
+        for _ in 0..TURNS {
+            let begun = Instant::now();
+            assert!(read(&pinned.path).await.unwrap().is_empty());
+            times.push(begun.elapsed());
+        }
+        times.sort();
+        let [median, most] = [times[TURNS / 2], times[TURNS * 99 / 100]];
+        println!("rules of an empty namespace: {median:?} in the median, 99 % within {most:?}");
+        assert!(median < Duration::from_millis(1), "{median:?}");
     }
 }
