@@ -270,7 +270,7 @@ testbed:
 
 # Each part alone: `make bench BENCH=run`; on one Docker only: BENCH_ON=28.5. OLD=FILE puts another build of the
 # driver beside this one. See benches/README.md.
-BENCH ?= engine figures packets run burst many others
+BENCH ?= engine figures verbs packets run burst many others
 BENCH_ON ?=
 OLD ?=
 WITH_DOCKERS = $(filter run burst many others,$(BENCH))
@@ -279,6 +279,8 @@ bench:
 	$(if $(filter engine,$(BENCH)),$(MAKE) bench-engine)
 	$(if $(WITH_DOCKERS),$(call install,iptables $(TESTBED)))
 	$(if $(WITH_DOCKERS),BENCH='$(WITH_DOCKERS)' BENCH_ON='$(BENCH_ON)' $(RUNNER) cargo bench --locked --bench docker)
+	$(if $(filter verbs,$(BENCH)),$(call install,iptables $(TESTBED)))
+	$(if $(filter verbs,$(BENCH)),$(RUNNER) cargo bench --locked --bench verbs)
 	$(if $(filter packets,$(BENCH)),$(call install,iptables nftables $(TESTBED)))
 	$(if $(filter packets,$(BENCH)),$(RUNNER) cargo bench --locked --bench packets)
 	$(if $(OLD)$(filter figures,$(BENCH)),cargo build --locked --example fake-plugin)

@@ -9,19 +9,18 @@
 #[expect(clippy::print_stderr, clippy::unwrap_used, clippy::panic, reason = "it is the tests' own")]
 #[path = "../tests/it/e2e/host.rs"]
 mod host;
+#[expect(dead_code, reason = "the other bench needs more of it")]
+#[path = "shared/others.rs"]
+mod others;
 
 use std::fs;
-use std::io::{Read as _, Write as _};
 use std::net::UdpSocket;
-use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
-use std::thread;
-use std::time::Instant;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use host::{Host, Suite};
 use nix::time::{ClockId, clock_gettime};
-use serde_json::{Value, json};
+use others::Others;
 
 /// How many other containers there are.
 const OTHERS: [usize; 4] = [0, 100, 400, 1000];
@@ -30,8 +29,6 @@ const TURNS: usize = 15;
 /// Packets of a measurement, of which the first do not count.
 const PACKETS: u32 = 50_000;
 const WARM_UP: u32 = 1_000;
-/// Other containers that are made at the same time.
-const AT_ONCE: usize = 4;
 
 /// What has to hold: a container's packets at 400 others to those at none, each to those of Docker's own bridge.
 const MIN_RATIO: f64 = 0.97;
@@ -56,7 +53,7 @@ fn main() -> Result<ExitCode> {
     host.start_driver();
     host.create_network("cni", None);
     host.docker(&["network", "create", "own"]);
-    let others = Others::on(&host)?;
+    let others = Others::on(&host);
     let senders = ["own", "cni"].map(|network| {
         host.run(network, network, &[]);
         host.docker(&["inspect", "-f", "{{.State.Pid}}", network])
@@ -70,7 +67,7 @@ fn main() -> Result<ExitCode> {
     let mut ratios = Vec::new();
     let mut count = 0;
     for number in OTHERS {
-        others.make(count..number)?;
+        others.make(count..number, |_, _, _| Ok(()))?;
         count = number;
         let mut sent: [Vec<f64>; 2] = Default::default();
         let (mut listing, mut adding) = (Vec::new(), Vec::new());
@@ -143,66 +140,6 @@ fn timed(host: &Host, command: &str) -> Result<f64> {
     let timed = format!("a=$(date +%s%N); {command} >/dev/null; b=$(date +%s%N); echo $((b - a))");
     let nanoseconds: f64 = host.exec(&["sh", "-ec", &timed]).trim().parse()?;
     Ok(nanoseconds / 1e6)
-}
-
-/// The other containers: attachments that no Docker knows of.
-struct Others {
-    socket: std::path::PathBuf,
-}
-
-impl Others {
-    const NETWORK: &str = "a0ca6ece2c77192e6a30b8d43e6cc8ecf221af6fbcec1bdea408c1d29c467b9f";
-
-    fn on(host: &Host) -> Result<Self> {
-        let others = Self { socket: host.path("/run/docker/plugins/cni.sock") };
-        let options = json!({"conflist": "others", "forward": "always"});
-        let network = json!({"NetworkID": Self::NETWORK, "IPv6Data": [],
-            "Options": {"com.docker.network.generic": options},
-            "IPv4Data": [{"AddressSpace": "null", "Gateway": "", "Pool": "0.0.0.0/0"}]});
-        others.call("CreateNetwork", &network)?;
-        Ok(others)
-    }
-
-    /// Makes those of these numbers, and has them join.
-    fn make(&self, numbers: std::ops::Range<usize>) -> Result<()> {
-        let make = |number: usize| -> Result<()> {
-            let mut ids = json!({"NetworkID": Self::NETWORK, "EndpointID": format!("{number:064x}"),
-                                 "Interface": {}, "Options": {}});
-            self.call("CreateEndpoint", &ids)?;
-            ids["SandboxKey"] = format!("/run/docker/netns/other{number}").into();
-            self.call("Join", &ids)
-        };
-        let begun = Instant::now();
-        thread::scope(|scope| {
-            let workers: Vec<_> = (0..AT_ONCE)
-                .map(|worker| {
-                    let mine = numbers.clone().skip(worker).step_by(AT_ONCE);
-                    scope.spawn(move || mine.into_iter().try_for_each(make))
-                })
-                .collect();
-            let panicked = |_| Err(anyhow::anyhow!("a worker panicked"));
-            let made = workers.into_iter().map(|worker| worker.join().unwrap_or_else(panicked));
-            made.collect::<Result<()>>()
-        })
-        .with_context(|| format!("after {:?}", begun.elapsed()))
-    }
-
-    fn call(&self, method: &str, request: &Value) -> Result<()> {
-        let body = request.to_string();
-        let mut stream = UnixStream::connect(&self.socket)?;
-        write!(
-            stream,
-            "POST /NetworkDriver.{method} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
-             Content-Length: {}\r\n\r\n{body}",
-            body.len()
-        )?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        let (_, body) = answer.split_once("\r\n\r\n").context("no answer")?;
-        let answer: Value = serde_json::from_str(body)?;
-        ensure!(answer.get("Err").is_none(), "{method}: {answer}");
-        Ok(())
-    }
 }
 
 fn median(values: &[f64]) -> f64 {

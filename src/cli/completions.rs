@@ -3,6 +3,8 @@
 //! The scripts know nothing by themselves: they run this program, with [`VARIABLE`] set and the words that are
 //! there so far. So verbs and flags are those of the program that is installed, and containers and networks
 //! those that there are now ([`candidates`](super::operator::candidates)).
+//!
+//! For `docker cni` the scripts are Docker's: they run `docker`, which runs this program ([`for_docker`]).
 
 use std::env::{current_dir, var_os};
 use std::ffi::OsString;
@@ -11,6 +13,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Command, ValueEnum};
+use clap_complete::engine::complete;
 use clap_complete::env::{EnvCompleter, Shells};
 
 use super::output::write;
@@ -105,6 +108,45 @@ pub(super) fn answer(
     };
     // A message would stand in the middle of what the user types.
     Some(if complete().is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What the last of `words` may become, as Docker's scripts read it: a candidate a line, with what it is after a
+/// tab if they want that; and at the end a number of flags for the shell.
+///
+/// The form is that of cobra, the library of Docker's command line:
+/// <https://github.com/spf13/cobra/blob/main/site/content/completions/_index.md>.
+pub(super) fn for_docker(
+    mut command: Command,
+    words: Vec<OsString>,
+    with_help: bool,
+) -> anyhow::Result<()> {
+    const NO_SPACE: u8 = 2;
+    const NO_FILES: u8 = 4;
+    let last = words.len().saturating_sub(1);
+    // Of `--flag=value` the scripts complete what follows the sign.
+    let begun = words.get(last).map(|word| word.to_string_lossy().into_owned()).unwrap_or_default();
+    let flag = begun.split_once('=').filter(|(flag, _)| flag.starts_with('-'));
+    let flag = flag.map(|(flag, _)| format!("{flag}="));
+    let folder = current_dir().ok();
+    let candidates = complete(&mut command, words, last, folder.as_deref())?;
+    let (mut answer, mut directive) = (String::new(), NO_FILES);
+    for candidate in candidates {
+        let value = candidate.get_value().to_string_lossy();
+        // As with Docker's own verbs, flags are shown to who has begun one.
+        if value.starts_with('-') && !begun.starts_with('-') {
+            continue;
+        }
+        let value = flag.as_deref().and_then(|flag| value.strip_prefix(flag)).unwrap_or(&value);
+        let help = candidate.get_help().filter(|_| with_help).map(ToString::to_string);
+        let help = help.as_deref().and_then(|help| help.lines().next());
+        answer += &match help {
+            Some(help) => format!("{value}\t{help}\n"),
+            None => format!("{value}\n"),
+        };
+        // More follows on the name of a folder.
+        directive |= if value.ends_with('/') { NO_SPACE } else { 0 };
+    }
+    write(&format!("{answer}:{directive}\n"))
 }
 
 fn completer(shell: &str) -> anyhow::Result<&'static dyn EnvCompleter> {

@@ -101,6 +101,10 @@ pub fn main() -> ExitCode {
             Ok(plugin::Call::Metadata) => {
                 return ended(plugin::tell_metadata().map(|()| ExitCode::SUCCESS));
             }
+            Ok(plugin::Call::Completion { words, with_help }) => {
+                let told = completions::for_docker(Cli::command(), words, with_help);
+                return ended(told.map(|()| ExitCode::SUCCESS));
+            }
             Ok(plugin::Call::Verb { arguments: words, outer: told }) => {
                 (arguments, outer) = (words, told);
             }

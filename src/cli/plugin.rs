@@ -1,7 +1,7 @@
 //! The same program as a plugin of Docker's command line: `docker cni VERB`.
 //!
-//! Docker runs it as `docker-cni`, with its own flags before the word `cni`; and once for each `docker
-//! --help`, to get its description.
+//! Docker runs it as `docker-cni`, with its own flags before the word `cni`; once for each `docker --help`, to
+//! get its description; and, from Docker 23 on, for each Tab after `docker cni`.
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
@@ -54,6 +54,8 @@ enum Rest {
 pub(super) enum Call {
     /// Its description.
     Metadata,
+    /// What the last of these words may become; the first is the program. `with_help`: and what each is.
+    Completion { words: Vec<OsString>, with_help: bool },
     /// A verb, with the arguments as `cnm-cni` has them.
     Verb { arguments: Vec<OsString>, outer: Wanted },
 }
@@ -74,6 +76,15 @@ pub(super) fn read(arguments: Vec<OsString>) -> Result<Call, clap::Error> {
     let is = |at: usize, word: &str| words.get(at).is_some_and(|it| it == word);
     if is(0, "docker-cli-plugin-metadata") {
         return Ok(Call::Metadata);
+    }
+    // The two verbs of cobra, the library of Docker's command line.
+    let with_help = is(0, "__complete");
+    if with_help || is(0, "__completeNoDesc") {
+        // Docker's own flags may stand before the word `cni` here, too: they are in the words of the shell.
+        let own = words.iter().position(|word| word == "cni").unwrap_or(0);
+        words.drain(..=own);
+        words.insert(0, NAME.into());
+        return Ok(Call::Completion { words, with_help });
     }
     // `docker help cni VERB`, and else `docker cni VERB`.
     let named = if is(0, "help") { 1 } else { 0 };
@@ -127,6 +138,17 @@ mod tests {
         let outer = Wanted { context: Some("lab".into()), ..Wanted::default() };
         assert_eq!(called("docker-cni --context=lab cni check"), verb("check", outer.clone()));
         assert_eq!(called("docker-cni -c lab cni check"), verb("check", outer));
+    }
+
+    #[test]
+    fn the_words_to_complete_are_those_after_its_own_name() {
+        for (verb, with_help) in [("__complete", true), ("__completeNoDesc", false)] {
+            for flags in ["", "--context lab ", "-D "] {
+                let words = [NAME, "cni", ""].map(OsString::from).into();
+                let line = format!("docker-cni {verb} {flags}cni cni ");
+                assert_eq!(called(&line), Call::Completion { words, with_help }, "{line}");
+            }
+        }
     }
 
     #[test]

@@ -66,8 +66,12 @@ pub(in crate::cli) fn run(args: &Args, outer: &Wanted) -> anyhow::Result<()> {
     if !found.is_empty() {
         let ids = found.iter().map(|it| it.attachment.clone()).collect();
         names = args.interface_names(ids);
-    } else if thing.may_be_interface() && known.inventory.driver.is_some() {
-        // The interface in a container: the driver has to look into every container.
+    } else if !known.names.containers.iter().any(|it| it.name == args.thing)
+        && thing.may_be_interface()
+        && known.inventory.driver.is_some()
+    {
+        // The interface in a container: the driver has to look into every container, which takes a second or
+        // two for a thousand of them.
         names = args.interface_names(Vec::new());
         names.retain(|_, name| *name == args.thing);
         let called = known.inventory.attachments.iter();

@@ -19,6 +19,8 @@ pub struct Limits {
     pub status: Duration,
     /// Deadline of VERSION.
     pub version: Duration,
+    /// When a plugin is told to be slow, which still runs.
+    pub slow: Duration,
     /// How many bytes a plugin may write to standard output.
     pub output: usize,
     /// How many plugins run at the same time; others wait for their turn.
@@ -30,7 +32,7 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// A minute and a half for what changes something: DHCP takes its time. 1 MiB, 32
+    /// A minute and a half for what changes something: DHCP takes its time. Slow after 10 s, 1 MiB, 32
     /// plugins at once, 5 tries within three seconds.
     fn default() -> Self {
         Self {
@@ -40,6 +42,7 @@ impl Default for Limits {
             gc: Duration::from_secs(90),
             status: Duration::from_secs(30),
             version: Duration::from_secs(10),
+            slow: Duration::from_secs(10),
             output: 1 << 20,
             parallel: 32,
             tries: 5,

@@ -35,9 +35,6 @@ pub trait Observer: fmt::Debug + Send + Sync {
     fn ended(&self, run: &PluginRun<'_>, end: &PluginEnd<'_>);
 }
 
-/// Who waits longer than this for a plugin wants to know.
-const SLOW: Duration = Duration::from_secs(10);
-
 /// One run of one plugin.
 #[derive(Debug, Clone, Copy)]
 pub struct PluginRun<'a> {
@@ -170,13 +167,13 @@ pub(super) struct Started<'a> {
 }
 
 impl Started<'_> {
-    /// Waits for the run, and tells if it takes long.
-    pub(super) async fn watch<T>(&self, run: impl Future<Output = T>) -> T {
+    /// Waits for the run, and tells if it takes longer than `slow`.
+    pub(super) async fn watch<T>(&self, slow: Duration, run: impl Future<Output = T>) -> T {
         let mut run = pin!(run);
-        if let Ok(ended) = timeout(SLOW, &mut run).await {
+        if let Ok(ended) = timeout(slow, &mut run).await {
             return ended;
         }
-        self.observers.all.iter().for_each(|observer| observer.slow(&self.run, SLOW));
+        self.observers.all.iter().for_each(|observer| observer.slow(&self.run, slow));
         run.await
     }
 

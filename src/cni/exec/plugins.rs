@@ -169,7 +169,7 @@ impl Plugins {
         let observed = self.observers.start(call);
         let begun = Instant::now();
         crash::point(format_args!("{} {}: start", call.verb, call.plugin));
-        let Run { outcome, stdout, stderr } = observed.watch(process.run()).await;
+        let Run { outcome, stdout, stderr } = observed.watch(self.limits.slow, process.run()).await;
         let took = begun.elapsed();
         crash::point(format_args!("{} {}: ended", call.verb, call.plugin));
         let secrets = Secrets::of(call.attachment);

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::net::UnixListener;
+use std::path::Path;
 use std::process::Command;
 use std::thread;
 
@@ -78,11 +79,40 @@ fn who_never_answers_is_not_waited_for() {
     drop(listeners);
 }
 
-#[test]
-fn containers_and_networks_are_those_that_docker_tells() {
+/// The program as Docker's command line runs it for its own completion, and nothing else in its variables.
+fn docker_completed(verb: &str, line: &[&str], variables: &[(&str, &str)]) -> Vec<String> {
     let folder = TempDir::new().unwrap();
-    let socket = folder.path().join("docker.sock");
-    let listener = UnixListener::bind(&socket).unwrap();
+    let plugin = folder.path().join("docker-cni");
+    std::os::unix::fs::symlink(program(), &plugin).unwrap();
+    let mut command = Command::new(plugin);
+    command.arg(verb).args(line).env_clear().envs(variables.iter().copied());
+    let said = Said::by(&mut command);
+    assert_eq!(said.stderr, "");
+    said.output().lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn docker_is_answered_as_its_own_plugins_answer() {
+    let all = docker_completed("__complete", &["cni", ""], &[]);
+    for verb in ["ls", "show", "doctor", "create"] {
+        let described = |line: &String| line.split_once('\t').is_some_and(|(it, _)| it == verb);
+        assert!(all.iter().any(described), "{verb}: {all:?}");
+    }
+    assert_eq!(all.last().unwrap(), ":4");
+    assert_eq!(docker_completed("__complete", &["cni", "nothing-like-it"], &[]), [":4"]);
+    let bare = |line: &[&str]| docker_completed("__completeNoDesc", line, &[]);
+    assert_eq!(bare(&["cni", "re"]), ["reload", ":4"]);
+    assert_eq!(bare(&["--context", "lab", "cni", "re"]), ["reload", ":4"]);
+    assert_eq!(bare(&["cni", "graph", "--format", "s"]), ["svg", ":4"]);
+    // Of this, the scripts complete what follows the sign.
+    assert_eq!(bare(&["cni", "graph", "--format=s"]), ["svg", ":4"]);
+    // Of a folder the name goes on.
+    assert_eq!(bare(&["cni", "ls", "--state-dir", "/us"]), ["/usr/", ":6"]);
+}
+
+/// A Docker with a network of the driver, a container on it, and one elsewhere.
+fn answer_as_docker(socket: &Path) {
+    let listener = UnixListener::bind(socket).unwrap();
     thread::spawn(move || {
         for stream in listener.incoming() {
             let mut stream = stream.unwrap();
@@ -100,10 +130,21 @@ fn containers_and_networks_are_those_that_docker_tells() {
             write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{body}").unwrap();
         }
     });
+}
+
+#[test]
+fn containers_and_networks_are_those_that_docker_tells() {
+    let folder = TempDir::new().unwrap();
+    let socket = folder.path().join("docker.sock");
+    answer_as_docker(&socket);
     let docker = format!("unix://{}", socket.display());
     let variables = [("DOCKER_HOST", docker.as_str()), ("CNM_CNI_SOCKET", "/nonexistent")];
     assert_eq!(completed(&["cnm-cni", "doctor", "sh"], &variables), ["shop-db-1"]);
     assert_eq!(completed(&["cnm-cni", "ls", "--network", "w"], &variables), ["web"]);
+    let show = docker_completed("__complete", &["cni", "show", ""], &variables);
+    assert_eq!(show, ["shop-db-1\trunning", ":4"]);
+    let network = docker_completed("__completeNoDesc", &["cni", "net", ""], &variables);
+    assert_eq!(network, ["web", ":4"]);
 }
 
 #[test]

@@ -24,6 +24,11 @@ impl Observer for Told {
         self.0.lock().unwrap().push(format!("{number} {verb} {plugin}"));
     }
 
+    fn slow(&self, run: &PluginRun<'_>, so_far: Duration) {
+        let PluginRun { number, verb, plugin, .. } = run;
+        self.0.lock().unwrap().push(format!("{number} {verb} {plugin} slow: {so_far:?}"));
+    }
+
     fn ended(&self, run: &PluginRun<'_>, end: &PluginEnd<'_>) {
         assert_eq!(run.conflist, Some("net"));
         assert_eq!((run.container_id, run.if_name), (Some("c1"), Some("eth0")));
@@ -93,6 +98,22 @@ async fn what_went_wrong_is_told() {
     let lines = told.lines();
     assert_eq!(lines.len(), 1);
     assert!(lines[0].starts_with("0 ADD absent not_run: failed to find plugin"), "{lines:?}");
+}
+
+#[tokio::test]
+async fn a_run_that_takes_long_is_told_once_while_it_goes_on() {
+    let bench = Bench::with(&["slow", "quick"]);
+    let told = Arc::new(Told::default());
+    let limits = Limits { slow: Duration::from_millis(20), ..Limits::default() };
+    let observers: Vec<Arc<dyn Observer>> = vec![told.clone()];
+    let runtime = Runtime::observed(vec![bench.bin()], limits, Trust::Anybody, observers);
+    let slow = json!({"type": "slow", "fake": {"ADD": {"sleep_ms": 500}}});
+    runtime.add(&bench.list("1.0.0", json!([slow])), &attachment()).await.unwrap();
+    assert_eq!(told.lines(), ["0 ADD slow", "0 ADD slow slow: 20ms", "0 ADD slow ok"]);
+    let (runtime, list, told, _) = observed(&bench, json!([{"type": "quick"}]));
+    runtime.add(&list, &attachment()).await.unwrap();
+    assert_eq!(told.lines(), ["0 ADD quick", "0 ADD quick ok"]);
+    assert_eq!(Limits::default().slow, Duration::from_secs(10));
 }
 
 #[tokio::test]

@@ -73,6 +73,7 @@ fn docker_28_5_each_question_of_the_operator_is_answered_by_one_command() {
     let ask = |args: &[&str]| host.exec(&[&["cnm-cni"], args].concat());
 
     who_has_what(&host, &ask);
+    what_a_reload_took_away_is_put_back(&host, &ask);
     a_report_has_no_secret(&host);
     a_shell_completes_what_there_is(&host);
     whether_the_gateway_answers(&host);
@@ -155,6 +156,19 @@ fn who_has_what(host: &Host, ask: &dyn Fn(&[&str]) -> String) {
     let full = host.try_exec(&["cnm-cni", "status"]).unwrap_err();
     assert!(full.contains("pool 10.43.0.0/24 of conflist edge is full"), "{full}");
     assert!(full.contains("cnm-cni pools edge"), "{full}");
+    println!("{full}");
+}
+
+/// Each container's rules, of the plugins and of the driver.
+fn what_a_reload_took_away_is_put_back(host: &Host, ask: &dyn Fn(&[&str]) -> String) {
+    host.exec(&["iptables", "-t", "nat", "-F"]);
+    let told = ask(&["reload", "--all"]);
+    println!("{told}");
+    let put_back = told.lines().filter(|line| line.trim_end().ends_with("  put back")).count();
+    assert_eq!(put_back, 8, "{told}");
+    assert!(host.get_from_outside(8080).is_ok(), "{told}");
+    let again = ask(&["reload", "--all"]);
+    assert_eq!(again.matches("nothing was missing").count(), 8, "{again}");
 }
 
 /// One file that can be given away.

@@ -65,6 +65,14 @@ fn docker_itself_makes_networks_and_says_beforehand_what_becomes_of_them(suite: 
         host.run("alice", "web", &[]);
         let checked = host.docker(&["cni", "check", "alice"]);
         assert!(checked.contains("as ADD left it"), "{checked}");
+        // Docker asks its plugins from version 23 on.
+        if suite == Suite::Forky {
+            let completed = |word: &str| host.docker(&["__complete", "cni", "show", word]);
+            assert_eq!(completed(""), "alice\trunning\n:4");
+            assert_eq!(completed("b"), ":4");
+            let verbs = host.docker(&["__complete", "cni", "do"]);
+            assert!(verbs.starts_with("doctor\t") && verbs.ends_with(":4"), "{verbs}");
+        }
         host.remove(&["alice"], &["web"]);
         // The command that it prints does the same.
         host.exec(&["sh", "-ec", told["command"].as_str().unwrap()]);

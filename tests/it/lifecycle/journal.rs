@@ -1,11 +1,13 @@
 //! The journal: each outcome is told once, with what is known of it.
 
 use std::fs;
+use std::time::Duration;
 
 use cnm_cni::cnm::SpareCount;
 use cnm_cni::journal::{Event, Kind, Reader};
-use serde_json::json;
+use serde_json::{Value, json};
 
+use super::phases::Log;
 use super::{Bench, NETWORK, gone, read, scripted, until};
 use crate::alone::alone;
 
@@ -71,6 +73,46 @@ fn a_refusal_is_told_once_and_its_undo_is_a_part_of_it() {
         assert_eq!(verbs, ["ADD", "DEL"]);
         assert!(refused[0].plugins[0].error.is_some());
         assert_eq!(refused[1].detail.as_deref(), Some("Join"));
+        bench.assert_nothing_is_left();
+    });
+}
+
+#[test]
+fn a_plugin_that_takes_long_is_told_while_it_still_runs() {
+    alone(async {
+        let log = Log::listen();
+        let slow = json!({"ADD": {"sleep_ms": 2500}});
+        let mut bench = Bench::with(json!([scripted(slow)])).await;
+        bench.config.limits.slow = Duration::from_secs(1);
+        bench.restart().await;
+        let driver = bench.driver.clone();
+        let ids = json!({"NetworkID": NETWORK, "EndpointID": "e1", "Interface": {}});
+        let call = tokio::spawn(async move { driver.create_endpoint(read(ids)).await });
+        until(|| kinds(&bench).contains(&Kind::Slow)).await;
+        assert!(!call.is_finished());
+        call.await.unwrap().unwrap();
+        bench.delete_endpoint("e1").await;
+        bench.driver.drain().await;
+
+        let told = events(&bench);
+        let slow: Vec<_> = told.iter().filter(|event| event.kind == Kind::Slow).collect();
+        let [slow] = &slow[..] else { panic!("{told:?}") };
+        let says = "fake-plugin ADD has run for 1 s, and still runs";
+        assert_eq!(slow.detail.as_deref(), Some(says));
+        assert_eq!(slow.conflist.as_deref(), Some("k8snet"));
+        let attach = told.iter().find(|event| event.kind == Kind::Attach).unwrap();
+        assert_eq!(slow.attachment, attach.attachment);
+        // It counts once, as the run that has ended.
+        assert_eq!(attach.plugins.len(), 1);
+        let text = log.text();
+        let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let of =
+            |line: &Value| line["fields"]["message"].as_str().map(|it| it.contains("still runs"));
+        let warned: Vec<_> = lines.filter(|line| of(line) == Some(true)).collect();
+        let [warned] = &warned[..] else { panic!("{text}") };
+        assert_eq!(warned["level"], "WARN");
+        let fields = ["plugin", "verb", "conflist"].map(|field| &warned["fields"][field]);
+        assert_eq!(fields, ["fake-plugin", "ADD", "k8snet"]);
         bench.assert_nothing_is_left();
     });
 }

@@ -1,0 +1,96 @@
+//! Many attachments in a test host, which no container of Docker has: they are made by the calls that Docker would
+//! make. For the benches that need hundreds of them.
+
+use std::io::{Read as _, Write as _};
+use std::ops::Range;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::thread;
+use std::time::Instant;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+
+use crate::host::Host;
+
+/// How many are made at the same time.
+const AT_ONCE: usize = 4;
+
+/// Makes attachments on Docker's network `others`.
+pub(crate) struct Others {
+    socket: PathBuf,
+    /// Docker's id of it.
+    network: String,
+}
+
+impl Others {
+    /// The driver of `host` runs, and has a conflist of that name.
+    pub(crate) fn on(host: &Host) -> Self {
+        let create = ["network", "create", "-d", "cni", "--ipam-driver", "null"];
+        let options = ["-o", "conflist=others", "-o", "forward=always", "others"];
+        let network = host.docker(&[&create[..], &options].concat());
+        Self { socket: host.path("/run/docker/plugins/cni.sock"), network }
+    }
+
+    /// The namespace of a number's container.
+    pub(crate) fn sandbox(number: usize) -> String {
+        format!("/run/docker/netns/other{number}")
+    }
+
+    /// Makes those of these numbers, and has them join. Then `moved` has the number, and the answers to
+    /// CreateEndpoint and Join.
+    pub(crate) fn make(
+        &self,
+        numbers: Range<usize>,
+        moved: impl Fn(usize, &Value, &Value) -> Result<()> + Sync,
+    ) -> Result<()> {
+        let make = &|number: usize| -> Result<()> {
+            let mut ids = self.ids(number);
+            ids["Interface"] = json!({});
+            let made = self.call("CreateEndpoint", &ids)?;
+            ids["SandboxKey"] = Self::sandbox(number).into();
+            let joined = self.call("Join", &ids)?;
+            moved(number, &made, &joined)
+        };
+        let begun = Instant::now();
+        thread::scope(|scope| {
+            let workers: Vec<_> = (0..AT_ONCE)
+                .map(|worker| {
+                    let mine = numbers.clone().skip(worker).step_by(AT_ONCE);
+                    scope.spawn(move || mine.into_iter().try_for_each(make))
+                })
+                .collect();
+            let panicked = |_| Err(anyhow::anyhow!("a worker panicked"));
+            let made = workers.into_iter().map(|worker| worker.join().unwrap_or_else(panicked));
+            made.collect::<Result<()>>()
+        })
+        .with_context(|| format!("after {:?}", begun.elapsed()))
+    }
+
+    /// Tells the driver that a number's container has its interface.
+    pub(crate) fn settle(&self, number: usize) -> Result<()> {
+        self.call("ProgramExternalConnectivity", &self.ids(number)).map(drop)
+    }
+
+    fn ids(&self, number: usize) -> Value {
+        let endpoint = format!("{number:064x}");
+        json!({"NetworkID": self.network, "EndpointID": endpoint, "Options": {}})
+    }
+
+    fn call(&self, method: &str, request: &Value) -> Result<Value> {
+        let body = request.to_string();
+        let mut stream = UnixStream::connect(&self.socket)?;
+        write!(
+            stream,
+            "POST /NetworkDriver.{method} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
+             Content-Length: {}\r\n\r\n{body}",
+            body.len()
+        )?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        let (_, body) = answer.split_once("\r\n\r\n").context("no answer")?;
+        let answer: Value = serde_json::from_str(body)?;
+        ensure!(answer.get("Err").is_none(), "{method}: {answer}");
+        Ok(answer)
+    }
+}

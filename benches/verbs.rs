@@ -1,0 +1,144 @@
+//! How long each verb of the command line takes on a host with 1,000 attachments and as many containers, beside what
+//! Docker's own lists take there. See README.md.
+//!
+//! In a test host, with a real Docker and a real driver. Needs root.
+
+#![allow(clippy::print_stdout, reason = "the table is the output")]
+
+#[expect(dead_code, reason = "the tests need more of it")]
+#[expect(clippy::print_stderr, clippy::unwrap_used, clippy::panic, reason = "it is the tests' own")]
+#[path = "../tests/it/e2e/host.rs"]
+mod host;
+#[path = "shared/others.rs"]
+mod others;
+
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, ensure};
+use host::{Host, IMAGE, Suite};
+use others::Others;
+use serde_json::Value;
+
+/// How many attachments and containers there are.
+const NUMBER: usize = 1000;
+/// How often each verb is run; those that look at every attachment take longer, and are run less often.
+const TURNS: usize = 15;
+const TURNS_OF_LOOKS: usize = 3;
+
+/// What has to hold, in ms: for a verb that tells what there is, and for each attachment that one looks at.
+const MAX: f64 = 1_000.0;
+const MAX_OF_A_LOOK: f64 = 15.0;
+
+/// A bridge takes as many ports, and few more.
+const CONFLIST: &str = r#"{"cniVersion": "1.0.0", "name": "others", "plugins": [
+    {"type": "bridge", "bridge": "others0", "isGateway": true,
+     "ipam": {"type": "host-local", "ranges": [[{"subnet": "10.77.0.0/16"}]]}}]}"#;
+
+/// Docker's own lists.
+const DOCKERS: [&str; 3] = ["docker ps -a", "docker network ls", "docker network inspect others"];
+
+/// What tells what there is.
+const VERBS: [&str; 22] = [
+    "cnm-cni",
+    "cnm-cni ls",
+    "cnm-cni ls --format wide",
+    "cnm-cni ls --format json",
+    "cnm-cni net",
+    "cnm-cni net others",
+    "cnm-cni show 10.77.1.7",
+    "cnm-cni show other-7",
+    "cnm-cni pools",
+    "cnm-cni pools others",
+    "cnm-cni ports",
+    "cnm-cni orphans",
+    "cnm-cni gc",
+    "cnm-cni events",
+    "cnm-cni events --kind attach --since 2h",
+    "cnm-cni graph",
+    "cnm-cni graph --format html",
+    "cnm-cni metrics",
+    "cnm-cni validate",
+    "cnm-cni doctor other-7",
+    "cnm-cni check $(printf %064x 7)",
+    "CNM_CNI_COMPLETE=bash _CLAP_COMPLETE_INDEX=2 cnm-cni -- cnm-cni show ''",
+];
+
+/// What looks into the namespace of each attachment; all but the first run its plugins' CHECK, too.
+const LOOKS: [&str; 3] = ["cnm-cni show nosuch0", "cnm-cni check", "cnm-cni doctor"];
+
+fn main() -> Result<ExitCode> {
+    let host = Host::up(Suite::Forky);
+    host.write("/etc/cni/net.d/20-others.conflist", CONFLIST);
+    host.start_driver_without_spares();
+    let others = Others::on(&host);
+    others.make(0..NUMBER, |number, made, joined| {
+        enter(&host, number, made, joined)?;
+        others.settle(number)
+    })?;
+    // The names that Docker has to tell: containers that do not run.
+    let create = format!(
+        "seq 0 {} | xargs -P 4 -I N docker create --name other-N --network others {IMAGE} >/dev/null",
+        NUMBER - 1
+    );
+    host.exec(&["sh", "-ec", &create]);
+    let listed = host.exec(&["cnm-cni", "ls", "-q"]).lines().count();
+    ensure!(listed == NUMBER, "{listed} attachments");
+
+    println!("{NUMBER} attachments and containers; medians, ms\n");
+    let mut holds = true;
+    for command in DOCKERS {
+        println!("{:>8.0}  {command}", measured(&host, command, TURNS)?);
+    }
+    for command in VERBS {
+        let took = measured(&host, command, TURNS)?;
+        holds &= took <= MAX;
+        println!("{took:>8.0}  {command}");
+    }
+    for command in LOOKS {
+        let took = measured(&host, command, TURNS_OF_LOOKS)?;
+        let each = took / NUMBER as f64;
+        holds &= each <= MAX_OF_A_LOOK;
+        println!("{took:>8.0}  {command}: {each:.1} each");
+    }
+    let verdict = if holds { "ok" } else { "FAILED" };
+    println!(
+        "\n{verdict}: at most {MAX} ms, and {MAX_OF_A_LOOK} ms for each attachment that is looked at"
+    );
+    Ok(if holds { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Does what Docker does after Join: the interface comes into a namespace of its own.
+fn enter(host: &Host, number: usize, made: &Value, joined: &Value) -> Result<()> {
+    let text =
+        |value: &Value| value.as_str().map(str::to_owned).context("it is missing in an answer");
+    let address = text(&made["Interface"]["Address"])?;
+    let name = text(&joined["InterfaceName"]["SrcName"])?;
+    let sandbox = Others::sandbox(number);
+    let script = format!(
+        "mkdir -p /run/docker/netns; touch {sandbox}; unshare --net={sandbox} true; \
+         ip link set {name} netns {sandbox}; \
+         nsenter --net={sandbox} ip -batch - <<END
+link set {name} name eth0
+addr add {address} dev eth0
+link set eth0 up
+END"
+    );
+    host.exec(&["sh", "-ec", &script]);
+    Ok(())
+}
+
+/// How long a command takes in the host, in ms: the median of so many turns, after one that warms up. It may
+/// find a problem.
+fn measured(host: &Host, command: &str, turns: usize) -> Result<f64> {
+    let script = format!(
+        "for turn in $(seq 0 {turns}); do a=$(date +%s%N); \
+         {command} >/dev/null 2>/run/said || [ $? = 1 ] || {{ cat /run/said; exit 3; }}; \
+         b=$(date +%s%N); echo $((b - a)); done"
+    );
+    let told = host.exec(&["bash", "-c", &script]);
+    let times = told.lines().skip(1).map(|line| Ok(line.trim().parse::<f64>()? / 1e6));
+    let mut times =
+        times.collect::<Result<Vec<_>>>().with_context(|| format!("{command}: {told}"))?;
+    times.sort_by(f64::total_cmp);
+    times.get(times.len() / 2).copied().context("it was not run")
+}
