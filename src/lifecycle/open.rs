@@ -12,7 +12,7 @@ use super::error::{Result, chain};
 use super::facts::Facts;
 use super::garbage::{collect, dockerds, start};
 use super::history::History;
-use super::host::{Chains, Exemptions, Isolation, Lists, masked_again};
+use super::host::{Chains, Exemptions, Isolation, Lists, restore_masquerade};
 use super::interface::{Interfaces, lend};
 use super::ports::{Ports, Publisher};
 use super::record::{Attachment, Endpoints, Network, Networks, Records};
@@ -41,7 +41,8 @@ impl Driver {
             );
         }
         let Interfaces { own, .. } = &*driver.interfaces;
-        if let Err(error) = masked_again::end_interrupted(own, driver.interfaces.netns_dir()).await
+        if let Err(error) =
+            restore_masquerade::end_interrupted(own, driver.interfaces.netns_dir()).await
         {
             tracing::error!(error = chain(&error), "an interrupted reload cannot be ended");
         }
@@ -107,7 +108,7 @@ impl Driver {
         let ports = Arc::new(Ports::of(attachments.records.iter()));
         let networks = Arc::new(Networks::new(network_folder, networks.records));
         let keeps_spares = config.spares != SpareCount::Number(0);
-        let attachments = start::part(attachments.records, &boot_id, |spare| {
+        let attachments = start::partition(attachments.records, &boot_id, |spare| {
             keeps_spares && networks.get(&spare.network).is_ok()
         });
         let background = Background::default();
@@ -162,7 +163,7 @@ impl Driver {
             endpoints,
             inherited: Arc::default(),
             watched: Arc::default(),
-            unseen: Arc::default(),
+            unread_rules: Arc::default(),
             records,
             chains,
             interfaces,

@@ -1,7 +1,7 @@
 //! What ADD left in the staging namespace, without what every namespace has.
 
 use crate::lifecycle::error::{Error, Result};
-use crate::lifecycle::host::kernels::forget_the_kernels;
+use crate::lifecycle::host::kernels::drop_kernel_entries;
 use crate::lifecycle::interface::Interfaces;
 use crate::lifecycle::interface::fresh::Fresh;
 use crate::lifecycle::record::{Attachment, Further, Made, Port, Settings};
@@ -41,7 +41,7 @@ impl Interfaces {
                 port = Some(Port { bridge: bridge.name.clone(), settings });
             }
             let mut snapshot = staging.snapshot(link.index).await?;
-            forget_the_kernels(&mut snapshot);
+            drop_kernel_entries(&mut snapshot);
             // They are the namespace's, and kept with the interface.
             snapshot.rules.clear();
             let scope = Scope::Link(link.name.clone());
@@ -49,7 +49,7 @@ impl Interfaces {
             let settings = changed(settings, &fresh.settings.link);
             further.push(Further { snapshot, settings, bridge, port });
         }
-        forget_the_kernels(&mut snapshot);
+        drop_kernel_entries(&mut snapshot);
         Ok((snapshot, further))
     }
 

@@ -113,7 +113,7 @@ impl Publisher {
     ///
     /// # Errors
     /// Another container has a port, or the chain fails; nothing is published then.
-    pub(crate) async fn publish_what_waited(
+    pub(crate) async fn publish_deferred(
         &self,
         attachment: &mut Attachment,
         sandbox: &Path,
@@ -121,7 +121,7 @@ impl Publisher {
         let Attachment { endpoint, network, ports, .. } = &*attachment;
         let can = attachment.list.declares(PORT_MAPPINGS);
         let nothing_to_do = ports.is_empty() || attachment.publishes() || !can;
-        if nothing_to_do || self.ports.are_had_in(Some(sandbox), ports) {
+        if nothing_to_do || self.ports.are_held_in(Some(sandbox), ports) {
             return Ok(());
         }
         if !attachment.list.adds(PORT_MAPPINGS) {
@@ -223,7 +223,7 @@ impl Publisher {
 
 /// The ports that an endpoint needs exactly: its own `ports`, without those that were chosen for it among
 /// the `asked` ones, where another choice is good too.
-pub(crate) fn insisted_on<'p>(
+pub(crate) fn required_ports<'p>(
     ports: &'p [PortBinding],
     asked: &'p [PortBinding],
 ) -> &'p [PortBinding] {

@@ -21,7 +21,7 @@ impl Removals {
     /// Removes an orphan for a caller that waits for it. A failure is returned, and DEL is repeated in the
     /// background.
     pub(crate) async fn now(self: &Arc<Self>, cell: Arc<Cell>) -> Result<()> {
-        let _ahead = self.gate.ahead(&cell.claims.endpoint).last();
+        let _call = self.gate.docker_call(&cell.claims.endpoint).last();
         let outcome = self.attempt(&cell).await;
         self.repeat(&outcome, cell);
         outcome
@@ -88,9 +88,9 @@ impl Removals {
 
     /// Releases all that this program itself keeps for the attachment. The record is last: what is not
     /// shown any more has to be free.
-    pub(crate) async fn let_go(&self, attachment: &Attachment) -> Result<()> {
+    pub(crate) async fn release_all(&self, attachment: &Attachment) -> Result<()> {
         netns::remove(&attachment.staging).await?;
-        attachment.let_go_of_sandbox().await?;
+        attachment.release_sandbox().await?;
         self.ports.release(&attachment.endpoint);
         self.withdrawals.forget(attachment.id);
         self.records.remove(attachment).await

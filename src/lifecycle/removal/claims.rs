@@ -56,7 +56,7 @@ impl Claims {
     }
 
     /// Whether an address or a MAC is asked for.
-    pub(crate) fn name_something(&self) -> bool {
+    pub(crate) fn has_address_or_mac(&self) -> bool {
         !self.addresses.is_empty() || self.mac.is_some()
     }
 

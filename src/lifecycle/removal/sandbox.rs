@@ -48,7 +48,7 @@ impl Attachment {
     }
 
     /// Removes the pin of the container's namespace, if there is one.
-    pub(crate) async fn let_go_of_sandbox(&self) -> Result<()> {
+    pub(crate) async fn release_sandbox(&self) -> Result<()> {
         let held = self.held_sandbox();
         match held.symlink_metadata().is_ok() {
             true => Ok(netns::remove(&held).await?),

@@ -10,8 +10,8 @@ use tokio::time::Instant;
 
 use super::Spares;
 use crate::lifecycle::error::{Result, chain};
-use crate::lifecycle::host::masked_again;
 use crate::lifecycle::host::masquerade::Masquerade;
+use crate::lifecycle::host::restore_masquerade;
 use crate::lifecycle::record::{Attachment, AttachmentId, Spare};
 use crate::metrics::Unused;
 
@@ -49,8 +49,14 @@ impl Spares {
         self.shelves().compare_again();
         let (chains, interfaces) = (&self.parts.chains, &self.parts.interfaces);
         let folder = interfaces.netns_dir();
-        let written =
-            masked_again::write(chains, &interfaces.aside, folder, attachment, &lost).await;
+        let written = restore_masquerade::write(
+            chains,
+            &interfaces.own_background,
+            folder,
+            attachment,
+            &lost,
+        )
+        .await;
         if written.is_err() {
             let again = self.parts.background.spawn(async { lost });
             self.comparing().insert(attachment.id, again);
@@ -87,7 +93,10 @@ impl Spares {
         let _pass = self.parts.gate.enter_to_look().await;
         self.parts.exemptions.ensure().await?;
         if claimed && self.parts.networks.all().iter().any(|network| network.is_isolated()) {
-            self.parts.isolation.ensure(&self.parts.networks, &self.parts.interfaces.aside).await?;
+            self.parts
+                .isolation
+                .ensure(&self.parts.networks, &self.parts.interfaces.own_background)
+                .await?;
         }
         let rules = self.host_rules.read().await;
         let lost: Vec<AttachmentId> =
@@ -111,7 +120,7 @@ pub(super) fn are_lost(spare: &Attachment, rules: &Masquerade) -> bool {
 
 /// The addresses of the spare that were masqueraded, and are not any more.
 fn lost<'a>(spare: &'a Attachment, rules: &'a Masquerade) -> impl Iterator<Item = IpAddr> + 'a {
-    masqueraded(spare).filter(|it| rules.hides(spare, *it) == Ok(false))
+    masqueraded(spare).filter(|it| rules.masquerades(spare, *it) == Ok(false))
 }
 
 /// The addresses of the spare that were masqueraded when it was made.
