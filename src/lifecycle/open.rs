@@ -170,7 +170,6 @@ impl Driver {
             publisher: Arc::new(publisher),
             spares: Arc::new(Spares::new(config, parts, attachments.spares)),
             removals,
-            metrics: Arc::clone(&config.metrics),
             scraping: Arc::default(),
             collecting: Arc::default(),
             gate,

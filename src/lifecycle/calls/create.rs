@@ -1,7 +1,5 @@
 //! CreateEndpoint: a chain's ADD, run in a staging namespace, unless a spare is there.
 
-use std::time::Instant;
-
 use crate::cnm::{
     CreateEndpointRequest, CreateEndpointResponse, EndpointId, EndpointInterface, EndpointOptions,
     PortBinding,
@@ -16,7 +14,6 @@ use crate::lifecycle::port_error::PortError;
 use crate::lifecycle::record::{Attachment, Made, Network, Spare};
 use crate::lifecycle::removal::{Claims, waits};
 use crate::lifecycle::spares;
-use crate::metrics::Step;
 use crate::translate::PORT_MAPPINGS;
 
 impl Driver {
@@ -66,6 +63,7 @@ impl Driver {
         }
         let interface = match made {
             Err(cause) if !going.is_empty() && cause.may_be_a_conflict() => {
+                self.history.attempt_failed(asked);
                 let limit = waits::limit();
                 let remaining = waits::gone(going, limit).await;
                 // Nothing of the first attempt may be left either.
@@ -94,22 +92,7 @@ impl Driver {
         request: &CreateEndpointRequest,
         asked: &mut Asked,
     ) -> Result<EndpointInterface> {
-        let begun = Instant::now();
-        let made = self.try_to_make(slot, network, options, request, asked).await;
-        let (took, ok) = (begun.elapsed(), made.is_ok());
-        self.metrics.happened.step_ended(Step::Attach, &network.conflist, took, ok);
-        self.count_port_conflict(&made);
-        made
-    }
-
-    async fn try_to_make(
-        &self,
-        slot: &mut Option<Attachment>,
-        network: &Network,
-        options: &EndpointOptions,
-        request: &CreateEndpointRequest,
-        asked: &mut Asked,
-    ) -> Result<EndpointInterface> {
+        asked.begin_attempt();
         let _ahead = self.gate.ahead(&request.endpoint_id);
         let (endpoint, interface) = (&request.endpoint_id, &request.interface);
         let wanted = Wanted::of(network, options, interface)?;

@@ -40,9 +40,7 @@ impl Driver {
             key => PathBuf::from(key),
         };
         self.wait_for_ports(attachment, &[]).await?;
-        let published = self.publisher.publish_what_waited(attachment, &sandbox).await;
-        self.count_port_conflict(&published);
-        published?;
+        self.publisher.publish_what_waited(attachment, &sandbox).await?;
         let made = attachment.made()?;
         let joining = self.decide(attachment, made, sandbox).await?;
         let answer = Joined { attachment, made, joining: &joining }.answer();

@@ -47,7 +47,6 @@ impl Driver {
             Ok(()) => self.publisher.publish(attachment, &asked).await,
             Err(error) => Err(error),
         };
-        self.count_port_conflict(&published);
         // If the gateway moves because the container left another network, Docker ignores an error, and the
         // endpoint has the gateway nevertheless.
         if !attachment.is_gateway {

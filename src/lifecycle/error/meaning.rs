@@ -1,6 +1,6 @@
 //! What an error means for the attachment: whether another endpoint may be the cause, and what is left.
 
-use super::{Error, Result};
+use super::{Error, PortError, Result};
 
 impl Error {
     /// How many plugins of its chain an ADD with this error has run; none if that is not known.
@@ -41,6 +41,15 @@ impl Error {
             | Self::NoNetfilterProgram { .. }
             | Self::FurtherLink { .. } => false,
             other => other.plugins_run() != Some(0),
+        }
+    }
+
+    /// Why a port cannot be published, if this is what failed.
+    pub(crate) fn port_error(&self) -> Option<&PortError> {
+        match self {
+            Self::Port(error) => Some(error),
+            Self::Undo { call: cause, .. } | Self::BesideOrphan { cause, .. } => cause.port_error(),
+            _ => None,
         }
     }
 

@@ -36,7 +36,7 @@ impl Driver {
                 let state = driver.state();
                 // Not before: a caller that has stopped waiting leaves this work behind.
                 drop(turn);
-                Ok(driver.metrics.text(&state?))
+                Ok(driver.history.figures(&state?))
             })
             .await
         };

@@ -54,7 +54,7 @@ impl Spares {
                     shelf.usage.start(true, Instant::now());
                     shelf.claimed = true;
                     drop(shelves);
-                    self.metrics.happened.spare_wanted(&network.conflist, true);
+                    self.parts.history.spare_claimed(network);
                     self.look_soon();
                     return Some(spare);
                 }
@@ -79,7 +79,7 @@ impl Spares {
     /// Notes that an attachment was made for an endpoint which could have had a spare.
     pub(crate) fn missed(&self, network: &Network) {
         if self.wanted(network) != SpareCount::Number(0) {
-            self.metrics.happened.spare_wanted(&network.conflist, false);
+            self.parts.history.spare_missed(network);
         }
         self.shelves().shelf(&network.id).usage.start(false, Instant::now());
         self.look_soon();

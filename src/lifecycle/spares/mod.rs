@@ -45,7 +45,6 @@ use crate::lifecycle::host::{Chains, Exemptions, Isolation};
 use crate::lifecycle::interface::Interfaces;
 use crate::lifecycle::record::{Endpoints, Networks, Records, Spare};
 use crate::lifecycle::removal::Removals;
-use crate::metrics::Metrics;
 
 pub(crate) use claim::may_serve;
 pub(crate) use keep::keep;
@@ -78,7 +77,6 @@ pub(crate) struct Spares {
     shelves: Mutex<Shelves>,
     /// Held while a spare is made, so that it is not missed by those who want all of them gone.
     making: tokio::sync::Mutex<()>,
-    metrics: Arc<Metrics>,
     /// Somebody has used a spare, or changed how many there are to be.
     work: Notify,
 }
@@ -92,7 +90,6 @@ impl Spares {
             most: config.most.attachments,
             shelves: Mutex::new(Shelves::of(left)),
             making: tokio::sync::Mutex::default(),
-            metrics: Arc::clone(&config.metrics),
             work: Notify::new(),
         }
     }
