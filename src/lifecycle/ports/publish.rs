@@ -25,6 +25,7 @@ use crate::cnm::{EndpointId, NetworkId, PortBinding, Protocol};
 use crate::lifecycle::error::Result;
 use crate::lifecycle::host::Chains;
 use crate::lifecycle::interface::Interfaces;
+use crate::lifecycle::parts::Parts;
 use crate::lifecycle::port_error::PortError;
 use crate::lifecycle::record::{Attachment, Endpoints, Networks, Records};
 use crate::netlink::conntrack;
@@ -90,22 +91,9 @@ pub(crate) struct Publisher {
 }
 
 impl Publisher {
-    pub(crate) fn new(
-        ports: &Arc<Ports>,
-        networks: &Arc<Networks>,
-        endpoints: &Arc<Endpoints>,
-        interfaces: &Arc<Interfaces>,
-        records: &Arc<Records>,
-        chains: &Arc<Chains>,
-    ) -> Self {
-        Self {
-            ports: Arc::clone(ports),
-            networks: Arc::clone(networks),
-            endpoints: Arc::clone(endpoints),
-            interfaces: Arc::clone(interfaces),
-            records: Arc::clone(records),
-            chains: Arc::clone(chains),
-        }
+    pub(crate) fn new(parts: &Parts, ports: &Arc<Ports>) -> Self {
+        let Parts { networks, endpoints, interfaces, records, chains, .. } = parts.clone();
+        Self { ports: Arc::clone(ports), networks, endpoints, interfaces, records, chains }
     }
 
     /// Publishes the ports of an endpoint that joins a sandbox, if ADD left them out because another

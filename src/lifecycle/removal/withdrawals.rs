@@ -22,10 +22,8 @@ pub(super) struct Withdrawals {
 }
 
 impl Withdrawals {
-    pub(super) fn new(exemptions: &Arc<Exemptions>) -> Self {
-        let (exemptions, waiting, turn) =
-            (Arc::clone(exemptions), Mutex::default(), Default::default());
-        Self { exemptions, waiting, turn }
+    pub(super) fn new(exemptions: Arc<Exemptions>) -> Self {
+        Self { exemptions, waiting: Mutex::default(), turn: tokio::sync::Mutex::default() }
     }
 
     /// The attachment's exemption may end from now on, at the latest with the attachment itself.

@@ -48,11 +48,11 @@ impl Spares {
         let mut cells = Vec::new();
         for spare in unwanted {
             self.parts.history.spare_given_up(&spare, reason);
-            let orphan = self.parts.removals.release(&mut Some(spare.given_up())).await;
+            let orphan = self.removals.release(&mut Some(spare.given_up())).await;
             cells.extend(orphan);
         }
         for cell in &cells {
-            self.parts.removals.soon(Arc::clone(cell));
+            self.removals.soon(Arc::clone(cell));
         }
         cells
     }

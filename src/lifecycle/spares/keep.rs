@@ -148,7 +148,7 @@ impl Spares {
     }
 
     fn is_missing(&self, network: &Network, number: usize) -> bool {
-        let all = self.parts.endpoints.count() + self.parts.removals.count() + self.waiting();
+        let all = self.parts.endpoints.count() + self.removals.count() + self.waiting();
         let waiting = self.shelves().shelf(&network.id).spares.len();
         waiting < number && all < self.most && self.parts.networks.get(&network.id).is_ok()
     }

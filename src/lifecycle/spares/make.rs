@@ -30,8 +30,8 @@ impl Spares {
         let (options, interface) = (EndpointOptions::default(), EndpointInterface::default());
         let begun = Instant::now();
         let wanted = Wanted::of(network, &options, &interface)?;
-        let mut attachment = self.parts.maker.intend(network, told, None, Vec::new());
-        let ready = match self.parts.maker.add(&attachment, &wanted).await {
+        let mut attachment = self.maker.intend(network, told, None, Vec::new());
+        let ready = match self.maker.add(&attachment, &wanted).await {
             Ok(made) => self.make_ready(&mut attachment, made).await,
             Err(failed) => Err(failed.noted_in(&mut attachment)),
         };
@@ -42,9 +42,9 @@ impl Spares {
             }
             Err(cause) => {
                 attachment.begin_removal_with(|removal, _| removal.refused = true);
-                let orphan = self.parts.removals.release(&mut Some(attachment)).await;
+                let orphan = self.removals.release(&mut Some(attachment)).await;
                 if let Some(orphan) = orphan {
-                    self.parts.removals.soon(orphan);
+                    self.removals.soon(orphan);
                 }
                 Err(cause)
             }
