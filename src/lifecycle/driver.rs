@@ -11,7 +11,7 @@ use super::history::History;
 use super::host::{Chains, Exemptions, Isolation};
 use super::interface::Interfaces;
 use super::ports::{Ports, Publisher};
-use super::record::{Endpoints, Inherited, Networks, Records, Unseen, Watched};
+use super::record::{Endpoints, Inherited, Networks, Records, UnreadRules, Watched};
 use super::removal::Removals;
 use super::spares::Spares;
 use crate::journal::Journal;
@@ -37,7 +37,7 @@ pub struct Driver {
     pub(crate) endpoints: Arc<Endpoints>,
     pub(crate) inherited: Arc<Inherited>,
     pub(crate) watched: Arc<Watched>,
-    pub(crate) unseen: Arc<Unseen>,
+    pub(crate) unread_rules: Arc<UnreadRules>,
     pub(crate) records: Arc<Records>,
     pub(crate) chains: Arc<Chains>,
     pub(crate) exemptions: Arc<Exemptions>,

@@ -191,7 +191,7 @@ pub enum Error {
         "attachment {attachment} is {from}, and cannot become {to} from there: this is a mistake of \
          the driver's; please report it"
     )]
-    OutOfTurn {
+    InvalidTransition {
         /// Which attachment.
         attachment: String,
         /// The phase that it is in.
@@ -324,7 +324,7 @@ pub enum Error {
     },
     /// A part of the host's state cannot be read, and so not be judged.
     #[error("cannot look at {}: {source}", path.display())]
-    Unseen {
+    Unreadable {
         /// Where it would be.
         path: PathBuf,
         /// Why it cannot be read.

@@ -124,7 +124,7 @@ impl History {
         let plugins = self.take_runs_of(asked);
         let event = self.of(Kind::Attach, attachment, asked.begun.elapsed());
         // The plugins were run ahead.
-        let detail = attachment.ahead().map(|_| "from a spare".to_owned());
+        let detail = attachment.prepared().map(|_| "from a spare".to_owned());
         self.journal.tell(Event { plugins, detail, ..event });
     }
 

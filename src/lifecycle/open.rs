@@ -13,7 +13,7 @@ use super::error::{Result, chain};
 use super::facts::Facts;
 use super::garbage::{collect, dockerds, start};
 use super::history::History;
-use super::host::{Chains, Exemptions, Isolation, Lists, masked_again};
+use super::host::{Chains, Exemptions, Isolation, Lists, restore_masquerade};
 use super::interface::{Interfaces, lend};
 use super::parts::Parts;
 use super::ports::{Ports, Publisher};
@@ -43,7 +43,8 @@ impl Driver {
             );
         }
         let Interfaces { own, .. } = &*driver.interfaces;
-        if let Err(error) = masked_again::end_interrupted(own, driver.interfaces.netns_dir()).await
+        if let Err(error) =
+            restore_masquerade::end_interrupted(own, driver.interfaces.netns_dir()).await
         {
             tracing::error!(error = chain(&error), "an interrupted reload cannot be ended");
         }
@@ -91,7 +92,7 @@ impl Driver {
         let networks = Arc::new(Networks::new(network_folder, networks));
         let keeps_spares = config.spares != SpareCount::Number(0);
         let boot_id = start::boot_id()?;
-        let found = start::part(attachments, &boot_id, |spare| {
+        let found = start::partition(attachments, &boot_id, |spare| {
             keeps_spares && networks.get(&spare.network).is_ok()
         });
         let spares = found.spares.iter().map(|spare| &**spare);
@@ -140,7 +141,7 @@ impl Driver {
             endpoints,
             inherited: Arc::default(),
             watched: Arc::default(),
-            unseen: Arc::default(),
+            unread_rules: Arc::default(),
             records,
             chains,
             exemptions,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::{Told, Wanted};
+use super::{ChainInput, RequestedInterface};
 use crate::cni::AttachResult;
 use crate::cnm::{EndpointId, Forward, PortBinding};
 use crate::lifecycle::error::{Error, Result};
@@ -12,7 +12,7 @@ use crate::lifecycle::interface::{Fresh, Interfaces};
 use crate::lifecycle::lease;
 use crate::lifecycle::parts::Parts;
 use crate::lifecycle::record::{
-    Attachment, AttachmentId, Made, Network, Phase, Records, Settings, Turn,
+    Attachment, AttachmentId, Made, Network, Phase, Records, Settings, WriteLock,
 };
 use crate::netlink::Netlink;
 use crate::{netns, translate};
@@ -37,9 +37,9 @@ pub(crate) struct Failed {
 }
 
 impl Failed {
-    fn of(cause: Error, wanted: &Wanted<'_>, result: Option<AttachResult>) -> Self {
+    fn of(cause: Error, requested: &RequestedInterface<'_>, result: Option<AttachResult>) -> Self {
         let plugins_run = cause.plugins_run();
-        Self { cause: wanted.explained(cause), result, plugins_run }
+        Self { cause: requested.explained(cause), result, plugins_run }
     }
 
     /// Notes with the attachment that it is to be removed, and what is left of it. Returns the cause.
@@ -63,7 +63,7 @@ impl Maker {
     pub(crate) fn intend(
         &self,
         network: &Network,
-        told: Told,
+        input: ChainInput,
         endpoint: Option<EndpointId>,
         ports: Vec<PortBinding>,
     ) -> Attachment {
@@ -75,16 +75,16 @@ impl Maker {
             network: network.id.clone(),
             endpoint: endpoint.unwrap_or_else(|| id.without_dashes()),
             boot_id: self.boot_id.to_string(),
-            parameters: told.parameters(id, staging.clone()),
+            parameters: input.parameters(id, staging.clone()),
             internal: network.options.internal,
-            forwarded: forward::applies(network.options.forward, &told.list),
+            forwarded: forward::applies(network.options.forward, &input.list),
             open: network.options.forward == Forward::Open,
-            list: self.chains.share(told.list),
+            list: self.chains.share(input.list),
             ports,
             staging,
             is_gateway: false,
             phase: Phase::adding(),
-            turn: Turn::default(),
+            write_lock: WriteLock::default(),
         }
     }
 
@@ -93,7 +93,7 @@ impl Maker {
     pub(crate) async fn add(
         &self,
         attachment: &Attachment,
-        wanted: &Wanted<'_>,
+        requested: &RequestedInterface<'_>,
     ) -> std::result::Result<Made, Failed> {
         if let Err(cause) = self.prepare(attachment).await {
             return Err(Failed { cause, result: None, plugins_run: Some(0) });
@@ -106,16 +106,16 @@ impl Maker {
         let result = match result {
             Ok(result) => result,
             Err(cause) => {
-                let failed = Failed::of(cause, wanted, None);
+                let failed = Failed::of(cause, requested, None);
                 let cause = lease::explained(&attachment.list, failed.cause).await;
                 return Err(Failed { cause, ..failed });
             }
         };
         let made = match fresh {
-            Ok(fresh) => self.observe(attachment, wanted, result.clone(), fresh).await,
+            Ok(fresh) => self.observe(attachment, requested, result.clone(), fresh).await,
             Err(cause) => Err(cause),
         };
-        made.map_err(|cause| Failed::of(cause, wanted, Some(result)))
+        made.map_err(|cause| Failed::of(cause, requested, Some(result)))
     }
 
     /// Records what is about to be done, and makes the staging namespace.
@@ -132,35 +132,35 @@ impl Maker {
     async fn observe(
         &self,
         attachment: &Attachment,
-        wanted: &Wanted<'_>,
+        requested: &RequestedInterface<'_>,
         result: AttachResult,
         fresh: &Fresh,
     ) -> Result<Made> {
         let staging = Netlink::in_netns(&attachment.staging).await?;
-        let link = self.made_as_wanted(attachment, &staging, wanted).await?;
+        let link = self.made_as_requested(attachment, &staging, requested).await?;
         let (snapshot, further) =
             self.interfaces.snapshot(attachment, &staging, link, fresh).await?;
         let answer = translate::endpoint_interface(
             &attachment.list,
-            wanted.interface,
-            wanted.ips,
+            requested.interface,
+            requested.ips,
             &result,
             &attachment.parameters.if_name,
             snapshot.link.mac.map(|mac| mac.to_string()),
         )?;
-        let told = wanted.interface.addresses().chain(answer.addresses()).collect();
-        let users = Settings { link: wanted.sysctls.clone(), ..Settings::default() };
-        Ok(Made { result, answer, told, snapshot, further, users })
+        let docker_addresses = requested.interface.addresses().chain(answer.addresses()).collect();
+        let users = Settings { link: requested.sysctls.clone(), ..Settings::default() };
+        Ok(Made { result, answer, docker_addresses, snapshot, further, users })
     }
 
     /// Finds the interface that ADD made, and makes sure that it is as Docker decided. Setting MAC or MTU
     /// afterwards would be wrong, because plugins derive other things from them. Returns the interface's
     /// index in staging.
-    async fn made_as_wanted(
+    async fn made_as_requested(
         &self,
         attachment: &Attachment,
         staging: &Netlink,
-        wanted: &Wanted<'_>,
+        requested: &RequestedInterface<'_>,
     ) -> Result<u32> {
         let if_name = &attachment.parameters.if_name;
         let Some(link) = staging.link(if_name).await? else {
@@ -173,7 +173,7 @@ impl Maker {
             let conflist = attachment.list.name().to_owned();
             Err(Error::OtherInterface { conflist, wanted, made, remedy })
         };
-        if let Some(mac) = wanted.mac.filter(|mac| link.mac != Some(*mac)) {
+        if let Some(mac) = requested.mac.filter(|mac| link.mac != Some(*mac)) {
             let made = link.mac.map_or("none".to_owned(), |mac| mac.to_string());
             return other(
                 format!("MAC {mac}"),
@@ -181,7 +181,7 @@ impl Maker {
                 "let plugin \"tuning\" set it, or choose none",
             );
         }
-        if let Some(mtu) = wanted.mtu.filter(|mtu| *mtu != link.mtu) {
+        if let Some(mtu) = requested.mtu.filter(|mtu| *mtu != link.mtu) {
             let made = link.mtu.to_string();
             return other(format!("MTU {mtu}"), made, "set it in the conflist");
         }

@@ -3,10 +3,10 @@
 //! Docker wants the addresses before it names the container's namespace. So the chain runs
 //! in a namespace of ours; Join hands the interface over.
 
+mod chain_input;
 mod maker;
-mod told;
-mod wanted;
+mod requested_interface;
 
+pub(crate) use chain_input::ChainInput;
 pub(crate) use maker::Maker;
-pub(crate) use told::Told;
-pub(crate) use wanted::Wanted;
+pub(crate) use requested_interface::RequestedInterface;

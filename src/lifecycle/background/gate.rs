@@ -47,7 +47,7 @@ pub(crate) struct Gate {
     /// Until when no change begins while Docker waits.
     rest: Arc<watch::Sender<Option<Instant>>>,
     looks: Arc<Semaphore>,
-    ahead: Arc<watch::Sender<Waiting>>,
+    docker: Arc<watch::Sender<Waiting>>,
 }
 
 /// What Docker waits for.
@@ -77,7 +77,7 @@ pub(crate) struct Pass {
     /// None if the work needs no place.
     _place: Option<OwnedSemaphorePermit>,
     _rest: Option<Rest>,
-    _ahead: Option<Ahead>,
+    _call: Option<DockerCall>,
 }
 
 /// Keeps the kernel's locks free for Docker after a change that ran while Docker waited, for as long as
@@ -97,8 +97,8 @@ impl Drop for Rest {
 
 /// Something that Docker waits for, until it is dropped.
 #[derive(Debug)]
-pub(crate) struct Ahead {
-    ahead: Arc<watch::Sender<Waiting>>,
+pub(crate) struct DockerCall {
+    docker: Arc<watch::Sender<Waiting>>,
     endpoint: EndpointId,
     is_last: bool,
 }
@@ -114,7 +114,7 @@ impl Gate {
             first: Arc::default(),
             rest: Arc::default(),
             looks: Arc::new(Semaphore::new(places(LOOKS))),
-            ahead: Arc::default(),
+            docker: Arc::default(),
         }
     }
 
@@ -122,7 +122,7 @@ impl Gate {
     pub(crate) async fn enter(&self) -> Pass {
         tokio::select! {
             biased;
-            place = self.when_quiet() => Pass { _place: place, _rest: None, _ahead: None },
+            place = self.when_quiet() => Pass { _place: place, _rest: None, _call: None },
             pass = self.in_any_case() => pass,
         }
     }
@@ -132,7 +132,7 @@ impl Gate {
         loop {
             self.until_quiet().await;
             let pass = self.enter().await;
-            if self.ahead.borrow().is_over() {
+            if self.docker.borrow().is_over() {
                 return pass;
             }
         }
@@ -142,7 +142,7 @@ impl Gate {
     pub(crate) async fn enter_to_look(&self) -> Pass {
         // Nobody closes the semaphores.
         let place = Arc::clone(&self.looks).acquire_owned().await.ok();
-        Pass { _place: place, _rest: None, _ahead: None }
+        Pass { _place: place, _rest: None, _call: None }
     }
 
     /// Waits for the place that exists also while Docker waits.
@@ -156,7 +156,7 @@ impl Gate {
             }
         }
         let rest = Rest { begun: Instant::now(), until: Arc::clone(&self.rest) };
-        Pass { _place: place, _rest: Some(rest), _ahead: None }
+        Pass { _place: place, _rest: Some(rest), _call: None }
     }
 
     /// As [`Gate::enter`], for work on `endpoint`. Once Docker waits for this work, it begins at once and
@@ -169,8 +169,8 @@ impl Gate {
         tokio::select! {
             biased;
             () = wanted => {
-                let ahead = Some(self.ahead(endpoint).last());
-                Pass { _place: None, _rest: None, _ahead: ahead }
+                let call = Some(self.docker_call(endpoint).last());
+                Pass { _place: None, _rest: None, _call: call }
             }
             pass = self.enter() => pass,
         }
@@ -182,7 +182,7 @@ impl Gate {
         loop {
             self.until_quiet().await;
             let place = Arc::clone(&self.quiet).acquire_owned().await.ok();
-            if self.ahead.borrow().is_over() {
+            if self.docker.borrow().is_over() {
                 return place;
             }
         }
@@ -190,10 +190,10 @@ impl Gate {
 
     /// Waits until Docker waits for nothing.
     async fn until_quiet(&self) {
-        let mut ahead = self.ahead.subscribe();
+        let mut docker = self.docker.subscribe();
         loop {
             // The sender lives as long as this gate.
-            let waiting = ahead.wait_for(|waiting| waiting.count == 0).await;
+            let waiting = docker.wait_for(|waiting| waiting.count == 0).await;
             let Some(over) = waiting.ok().and_then(|waiting| waiting.over()) else { continue };
             if over <= Instant::now() {
                 return;
@@ -201,7 +201,7 @@ impl Gate {
             tokio::select! {
                 () = sleep_until(over) => return,
                 // The awaited call has come, or will not come.
-                _ = ahead.changed() => {}
+                _ = docker.changed() => {}
             }
         }
     }
@@ -209,13 +209,13 @@ impl Gate {
     /// Slows background work down in favour of a call of Docker's for an endpoint, until the return value
     /// is dropped, and for a moment after that. It never waits: a call of Docker's needs no place.
     #[must_use]
-    pub(crate) fn ahead(&self, endpoint: &EndpointId) -> Ahead {
-        self.ahead.send_modify(|waiting| waiting.count += 1);
-        Ahead { ahead: Arc::clone(&self.ahead), endpoint: endpoint.clone(), is_last: false }
+    pub(crate) fn docker_call(&self, endpoint: &EndpointId) -> DockerCall {
+        self.docker.send_modify(|waiting| waiting.count += 1);
+        DockerCall { docker: Arc::clone(&self.docker), endpoint: endpoint.clone(), is_last: false }
     }
 }
 
-impl Ahead {
+impl DockerCall {
     /// No more calls follow for the start of this endpoint.
     #[must_use]
     pub(crate) fn last(mut self) -> Self {
@@ -224,10 +224,10 @@ impl Ahead {
     }
 }
 
-impl Drop for Ahead {
+impl Drop for DockerCall {
     fn drop(&mut self) {
         let now = Instant::now();
-        self.ahead.send_modify(|waiting| {
+        self.docker.send_modify(|waiting| {
             waiting.count -= 1;
             waiting.between_calls.retain(|_, until| *until > now);
             match self.is_last {
@@ -284,9 +284,9 @@ mod tests {
     #[tokio::test]
     async fn while_docker_starts_a_container_work_goes_on_one_at_a_time() {
         let gate = Gate::new(32);
-        let ahead = [gate.ahead(&id("e1")), gate.ahead(&id("e2"))];
+        let call = [gate.docker_call(&id("e1")), gate.docker_call(&id("e2"))];
         assert_eq!(most_inside(&gate, 50).await, ALWAYS);
-        drop(ahead);
+        drop(call);
         // Not at once: the next call may come soon.
         let all = async { while most_inside(&gate, 50).await < CHANGES {} };
         timeout(SOON, all).await.unwrap();
@@ -295,7 +295,7 @@ mod tests {
     #[tokio::test]
     async fn work_that_waits_goes_on_when_docker_has_been_answered() {
         let gate = Gate::new(32);
-        let ahead = gate.ahead(&id("e1"));
+        let call = gate.docker_call(&id("e1"));
         let first = gate.enter().await;
         let waiting = tokio::spawn({
             let gate = gate.clone();
@@ -303,7 +303,7 @@ mod tests {
         });
         yield_now().await;
         assert!(!waiting.is_finished());
-        drop(ahead);
+        drop(call);
         timeout(SOON, waiting).await.unwrap().unwrap();
         drop(first);
     }
@@ -311,17 +311,17 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn only_the_next_call_of_a_start_is_waited_for() {
         let gate = Gate::new(32);
-        let other = gate.ahead(&id("e0"));
+        let other = gate.docker_call(&id("e0"));
         let _first = gate.enter().await;
         drop(other.last());
         let entered = || timeout(UNTIL_NEXT_CALL / 2, gate.enter());
-        drop(gate.ahead(&id("e1")));
+        drop(gate.docker_call(&id("e1")));
         entered().await.unwrap_err();
         // The last call for another endpoint says nothing about this one.
-        drop(gate.ahead(&id("e2")).last());
+        drop(gate.docker_call(&id("e2")).last());
         entered().await.unwrap();
-        drop(gate.ahead(&id("e1")));
-        drop(gate.ahead(&id("e1")).last());
+        drop(gate.docker_call(&id("e1")));
+        drop(gate.docker_call(&id("e1")).last());
         timeout(Duration::ZERO, entered()).await.unwrap().unwrap();
     }
 
@@ -330,9 +330,9 @@ mod tests {
         // With few plugins there is one place for changes.
         for plugins in [32, 1] {
             let gate = Gate::new(plugins);
-            let ahead = gate.ahead(&id("e1"));
+            let call = gate.docker_call(&id("e1"));
             timeout(Duration::from_millis(50), gate.enter_when_quiet()).await.unwrap_err();
-            drop(ahead.last());
+            drop(call.last());
             timeout(SOON, gate.enter_when_quiet()).await.unwrap();
         }
     }
@@ -340,7 +340,7 @@ mod tests {
     #[tokio::test]
     async fn who_only_looks_does_not_wait_for_docker() {
         let gate = Gate::new(32);
-        let _ahead = gate.ahead(&id("e1"));
+        let _call = gate.docker_call(&id("e1"));
         let mut looks = Vec::new();
         for _ in 0..LOOKS {
             looks.push(timeout(SOON, gate.enter_to_look()).await.unwrap());
@@ -352,7 +352,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_change_beside_docker_is_followed_by_as_long_a_rest() {
         let gate = Gate::new(32);
-        let ahead = gate.ahead(&id("e1"));
+        let call = gate.docker_call(&id("e1"));
         let change = gate.enter().await;
         let took = LONGEST_REST / 2;
         tokio::time::advance(took).await;
@@ -363,7 +363,7 @@ mod tests {
         let change = gate.enter().await;
         tokio::time::advance(LONGEST_REST).await;
         drop(change);
-        drop(ahead.last());
+        drop(call.last());
         timeout(LONGEST_REST / 2, gate.enter()).await.unwrap();
     }
 

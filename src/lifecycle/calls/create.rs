@@ -5,7 +5,7 @@ use crate::cnm::{
     PortBinding,
 };
 use crate::crash;
-use crate::lifecycle::attach::{Told, Wanted};
+use crate::lifecycle::attach::{ChainInput, RequestedInterface};
 use crate::lifecycle::driver::Driver;
 use crate::lifecycle::error::{Error, Result};
 use crate::lifecycle::garbage::dockerds;
@@ -55,17 +55,17 @@ impl Driver {
         dockerds::evict_inherited(self, &claims).await;
         self.spares.give_way(&claims).await;
         self.removals.wait_for(&claims, waits::limit()).await?;
-        let mut going = self.removals.going(&network.conflist);
+        let mut retrying = self.removals.retrying(&network.conflist);
         let made = self.make(&mut slot, &network, &options, &request, asked).await;
         // One of these orphans may still have what this endpoint needs; or a spare, which nobody needs.
         if made.as_ref().is_err_and(Error::is_of_the_chain) {
-            going.extend(self.spares.give_up(&network.conflist).await);
+            retrying.extend(self.spares.give_up(&network.conflist).await);
         }
         let interface = match made {
-            Err(cause) if !going.is_empty() && cause.may_be_a_conflict() => {
+            Err(cause) if !retrying.is_empty() && cause.may_be_a_conflict() => {
                 self.history.attempt_failed(asked);
                 let limit = waits::limit();
-                let remaining = waits::gone(going, limit).await;
+                let remaining = waits::until_gone(retrying, limit).await;
                 // Nothing of the first attempt may be left either.
                 if self.removals.wait_for(&claims, limit).await.is_err() {
                     return Err(cause.beside(remaining));
@@ -93,20 +93,20 @@ impl Driver {
         asked: &mut Asked,
     ) -> Result<EndpointInterface> {
         asked.begin_attempt();
-        let _ahead = self.gate.ahead(&request.endpoint_id);
+        let _call = self.gate.docker_call(&request.endpoint_id);
         let (endpoint, interface) = (&request.endpoint_id, &request.interface);
-        let wanted = Wanted::of(network, options, interface)?;
+        let requested = RequestedInterface::of(network, options, interface)?;
         let list = self.chains.ready(network).await?;
-        let told = Told::of(network, list, options, interface)?;
-        let may_have_spare = spares::may_serve(&told, options, interface);
-        if may_have_spare && let Some(spare) = self.spares.take(network, &told).await {
+        let input = ChainInput::of(network, list, options, interface)?;
+        let may_have_spare = spares::may_serve(&input, options, interface);
+        if may_have_spare && let Some(spare) = self.spares.take(network, &input).await {
             asked.attachments.push(spare.id.to_string());
             return self.claim(slot, spare, endpoint, options).await;
         }
-        let attachment = self.intend(network, told, endpoint, options)?;
+        let attachment = self.intend(network, input, endpoint, options)?;
         asked.attachments.push(attachment.id.to_string());
         let attachment = slot.insert(attachment);
-        let staged = match self.maker.add(attachment, &wanted).await {
+        let staged = match self.maker.add(attachment, &requested).await {
             Ok(made) => self.stage(attachment, made).await,
             Err(failed) => Err(failed.noted_in(attachment)),
         };
@@ -157,7 +157,7 @@ impl Driver {
     fn intend(
         &self,
         network: &Network,
-        mut told: Told,
+        mut input: ChainInput,
         endpoint: &EndpointId,
         options: &EndpointOptions,
     ) -> Result<Attachment> {
@@ -166,8 +166,8 @@ impl Driver {
             return Err(Error::TooMany { what: "attachments", most, flag: "--max-attachments" });
         }
         // The last step that can fail: the caller of a made attachment has to release its ports.
-        let ports = self.hold_ports(network, &mut told, endpoint, &options.ports)?;
-        Ok(self.maker.intend(network, told, Some(endpoint.clone()), ports))
+        let ports = self.hold_ports(network, &mut input, endpoint, &options.ports)?;
+        Ok(self.maker.intend(network, input, Some(endpoint.clone()), ports))
     }
 
     /// Takes the host ports, and has the chain publish them. Another endpoint with the same ports may be of
@@ -175,21 +175,21 @@ impl Driver {
     fn hold_ports(
         &self,
         network: &Network,
-        told: &mut Told,
+        input: &mut ChainInput,
         endpoint: &EndpointId,
         asked: &[PortBinding],
     ) -> Result<Vec<PortBinding>> {
         if asked.is_empty() || publishes_nothing(endpoint, network.options.internal) {
             return Ok(Vec::new());
         }
-        if !told.list.declares(PORT_MAPPINGS) {
+        if !input.list.declares(PORT_MAPPINGS) {
             // Perhaps another network of the container publishes them. This is known only when the endpoint
             // gets the gateway.
             return Ok(asked.to_vec());
         }
         let may_be_had = self.ports.may_be_had(&network.id, asked);
         // Ports that cannot be published later are published now, if they are free.
-        let held = match may_be_had && told.list.adds(PORT_MAPPINGS) {
+        let held = match may_be_had && input.list.adds(PORT_MAPPINGS) {
             true => None,
             false => match self.ports.hold(endpoint, &network.id, asked) {
                 Err(PortError::Held { .. }) if may_be_had => None,
@@ -197,10 +197,10 @@ impl Driver {
             },
         };
         let Some(ports) = held else {
-            told.publish_nothing();
+            input.publish_nothing();
             return Ok(asked.to_vec());
         };
-        told.publish(&ports);
+        input.publish(&ports);
         Ok(ports)
     }
 

@@ -57,7 +57,7 @@ pub async fn explain(
     refusals.extend(judgement.refusals.iter().map(ToString::to_string));
     if let Some(mtu) = options.mtu {
         refusals.extend(translate::with_mtu(list.clone(), mtu).err().map(|it| it.to_string()));
-        let room = super::network::make_sure_of_room(&own, &list, mtu).await;
+        let room = super::network::check_parent_mtu(&own, &list, mtu).await;
         refusals.extend(room.err().map(|it| it.to_string()));
     }
     if options.isolate == Some(true) && !is_own {

@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 
 use crate::cnm::{JoinRequest, JoinResponse};
-use crate::lifecycle::calls::host_side;
+use crate::lifecycle::calls::host_rules;
 use crate::lifecycle::calls::watch;
 use crate::lifecycle::driver::Driver;
 use crate::lifecycle::error::{Error, Result, chain};
 use crate::lifecycle::history::Asked;
-use crate::lifecycle::host::side;
+use crate::lifecycle::host::host_side;
 use crate::lifecycle::interface::netfilter;
 use crate::lifecycle::interface::place::Place;
 use crate::lifecycle::record::{Attachment, Joined, Joining, Made, PhaseName};
@@ -28,7 +28,7 @@ impl Driver {
 
 impl Driver {
     async fn enter(&self, request: JoinRequest) -> Result<JoinResponse> {
-        let _ahead = self.gate.ahead(&request.endpoint_id);
+        let _call = self.gate.docker_call(&request.endpoint_id);
         self.inherited.seen_by_dockerd(&request.endpoint_id);
         let mut slot = self.endpoints.lock(&request.endpoint_id).await;
         let Some(attachment) = slot.as_mut() else {
@@ -45,7 +45,7 @@ impl Driver {
         let joining = self.decide(attachment, made, sandbox).await?;
         let answer = Joined { attachment, made, joining: &joining }.answer();
         self.carry_out(attachment, joining).await?;
-        host_side::look_soon(self, attachment);
+        host_rules::read_soon(self, attachment);
         // Otherwise Docker makes another call, once the interface is in place.
         if let Some(sandbox) = attachment.sandbox()
             && !matches!(netns::identity(sandbox), Ok(Some(_)))
@@ -87,19 +87,19 @@ impl Driver {
         let first = attachment.phase.name() == PhaseName::Staged;
         let made = attachment.made()?;
         let mut joined = attachment.clone();
-        let unseen = |error: &Error| {
+        let warn = |error: &Error| {
             tracing::warn!(attachment = %attachment.id, error = chain(error),
                 "what it has on the host is not known, and will not be checked");
         };
         // What a spare needs was seen, and its rules were written, before anybody asked for it.
-        let ahead = attachment.ahead();
-        if let Some(ahead) = ahead {
-            joining.settings = ahead.settings.clone();
-            joining.netfilter = ahead.netfilter.clone();
+        let prepared = attachment.prepared();
+        if let Some(prepared) = prepared {
+            joining.settings = prepared.settings.clone();
+            joining.netfilter = prepared.netfilter.clone();
             netfilter::check_programs(&joining.netfilter)?;
-            joining.host_side = ahead.host_side.clone();
+            joining.host_side = prepared.host_side.clone();
         }
-        let is_spare = ahead.is_some();
+        let is_spare = prepared.is_some();
         let looks = first && !is_spare;
         let exempt = async {
             match () {
@@ -114,7 +114,9 @@ impl Driver {
             let side = async {
                 match joining.host_side.take() {
                     Some(side) => Some(side),
-                    None => side::see(&self.interfaces.own, made).await.inspect_err(unseen).ok(),
+                    None => {
+                        host_side::observe(&self.interfaces.own, made).await.inspect_err(warn).ok()
+                    }
                 }
             };
             let settings = async {

@@ -3,7 +3,7 @@
 mod create;
 mod delete;
 pub(super) mod explain;
-mod host_side;
+mod host_rules;
 mod join;
 mod network;
 mod orphans;

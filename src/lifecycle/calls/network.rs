@@ -57,10 +57,10 @@ impl Driver {
         self.chains.judge(&list, wishes).await?;
         if let Some(mtu) = options.mtu {
             translate::with_mtu(list.clone(), mtu)?;
-            make_sure_of_room(&self.interfaces.own, &list, mtu).await?;
+            check_parent_mtu(&self.interfaces.own, &list, mtu).await?;
         }
-        let apart = match options.isolate {
-            Some(true) if !is_own => self.apart(&list, wishes)?,
+        let isolated_subnets = match options.isolate {
+            Some(true) if !is_own => self.subnets_to_isolate(&list, wishes)?,
             _ => Vec::new(),
         };
         let network = Network {
@@ -70,7 +70,7 @@ impl Driver {
             pools,
             published_elsewhere: Vec::new(),
             own_chain: is_own.then_some(list),
-            apart,
+            isolated_subnets,
             removed: false,
         };
         let (isolated, before) = (network.is_isolated(), self.networks.on_record(&network.id));
@@ -146,11 +146,16 @@ impl Driver {
     }
 
     /// The subnets by which a network on a user's conflist can be isolated.
-    fn apart(&self, list: &NetworkConfigList, wishes: Wishes<'_>) -> Result<Vec<IpNet>> {
+    fn subnets_to_isolate(
+        &self,
+        list: &NetworkConfigList,
+        wishes: Wishes<'_>,
+    ) -> Result<Vec<IpNet>> {
         let subnets = isolated_subnets(list, wishes)?;
         let others = self.networks.all();
         let mut others = others.iter().filter(|other| other.id != *wishes.id && !other.removed);
-        let shares = |other: &&Arc<Network>| other.apart.iter().any(|net| subnets.contains(net));
+        let shares =
+            |other: &&Arc<Network>| other.isolated_subnets.iter().any(|net| subnets.contains(net));
         match others.find(shares) {
             Some(other) => Err(Refusal::SharedSubnets {
                 conflist: list.name().to_owned(),
@@ -164,7 +169,7 @@ impl Driver {
 
 /// Makes sure that packets of `mtu` bytes fit through the device that the chain's interface is
 /// made on.
-pub(super) async fn make_sure_of_room(
+pub(super) async fn check_parent_mtu(
     own: &Netlink,
     list: &NetworkConfigList,
     mtu: u32,

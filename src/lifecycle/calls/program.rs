@@ -36,7 +36,7 @@ impl Driver {
     }
 
     async fn program(&self, request: ProgramExternalConnectivityRequest) -> Result<()> {
-        let _ahead = self.gate.ahead(&request.endpoint_id);
+        let _call = self.gate.docker_call(&request.endpoint_id);
         self.inherited.seen_by_dockerd(&request.endpoint_id);
         let asked = PortBinding::read(&request.options)?;
         let mut slot = self.endpoints.lock(&request.endpoint_id).await;
@@ -74,7 +74,7 @@ impl Driver {
     }
 
     async fn revoke(&self, request: EndpointRequest) -> Result<()> {
-        let _ahead = self.gate.ahead(&request.endpoint_id).last();
+        let _call = self.gate.docker_call(&request.endpoint_id).last();
         let mut slot = self.endpoints.lock(&request.endpoint_id).await;
         let Some(attachment) = slot.as_mut() else { return Ok(()) };
         if attachment.is_gateway {
@@ -107,7 +107,7 @@ impl Driver {
     }
 
     async fn oper_info(&self, request: EndpointRequest) -> Result<EndpointOperInfoResponse> {
-        let mut ahead = self.gate.ahead(&request.endpoint_id);
+        let mut call = self.gate.docker_call(&request.endpoint_id);
         self.inherited.seen_by_dockerd(&request.endpoint_id);
         let mut slot = self.endpoints.lock(&request.endpoint_id).await;
         let mut value = Map::new();
@@ -116,7 +116,7 @@ impl Driver {
             watch::settle(self, attachment).await?;
             if attachment.settled().is_some() {
                 // Docker before 28 moves the interface after this call.
-                ahead = ahead.last();
+                call = call.last();
             }
             value.insert("cni.network".into(), json!(attachment.list.name()));
             value.insert("cni.containerID".into(), json!(attachment.parameters.container_id));
@@ -126,7 +126,7 @@ impl Driver {
             }
             value.insert("cni.result".into(), json!(attachment.made()?.result));
         }
-        drop(ahead);
+        drop(call);
         Ok(EndpointOperInfoResponse { value })
     }
 

@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::cnm::{EndpointId, StaticRoute};
-use crate::lifecycle::calls::host_side;
+use crate::lifecycle::calls::host_rules;
 use crate::lifecycle::driver::Driver;
 use crate::lifecycle::error::{Error, Result, chain};
 use crate::lifecycle::interface::announce;
@@ -127,7 +127,7 @@ pub(crate) fn begin_again(driver: &Driver) {
         if attachment.unsettled().is_some() {
             start(driver, attachment);
         }
-        host_side::look_soon(driver, attachment);
+        host_rules::read_soon(driver, attachment);
     }
 }
 
@@ -271,7 +271,7 @@ impl Watch {
     /// long to answer, so a call of Docker's for the endpoint ends this.
     async fn move_lease(&self, users: Settings) -> Result<()> {
         let mut slot = self.driver.endpoints.lock(&self.endpoint).await;
-        let wanted = slot.wanted();
+        let call_waits = slot.call_waits();
         let begun = Instant::now();
         if let Some(joined) = self.unsettled(slot.as_ref()) {
             let Place::Sandbox(netlink, link) = self.driver.interfaces.locate(&joined).await?
@@ -279,7 +279,7 @@ impl Watch {
                 return Err(joined.gone());
             };
             let there = Live { path: joined.sandbox(), netlink: &netlink, link: &link };
-            lease::move_in(&self.driver.chains, joined, &there, wanted).await?;
+            lease::move_in(&self.driver.chains, joined, &there, call_waits).await?;
             if let Some(attachment) = slot.as_mut() {
                 note_settled(&self.driver, attachment, users, begun).await?;
             }
@@ -327,7 +327,7 @@ impl Progress {
         });
         Ok(Self {
             up: link.up,
-            addresses: (joined.made.told.iter())
+            addresses: (joined.made.docker_addresses.iter())
                 .all(|wanted| addresses.iter().any(|address| address.net == *wanted)),
             routes: answer.static_routes.iter().all(is_there),
             default_routes,

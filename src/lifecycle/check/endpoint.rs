@@ -90,7 +90,7 @@ impl<'l> Look<'l> {
     /// What differs on the host. For an endpoint that joined or was repaired after the rules were read,
     /// they are read again.
     async fn on_the_host(&self) -> Vec<Fault> {
-        let (own, attachment) = (&self.driver.interfaces.aside, self.attachment);
+        let (own, attachment) = (&self.driver.interfaces.own_background, self.attachment);
         let differences = host::differences(own, attachment, self.shared.rules().await).await;
         match differences.is_empty() || (self.joined && self.shared.task == Task::Look) {
             true => differences,
@@ -147,7 +147,7 @@ impl<'l> Look<'l> {
         if netns::identity(joined.sandbox())?.is_none() {
             return Ok(Err("the container's namespace is gone"));
         }
-        match driver.interfaces.locate_aside(attachment).await? {
+        match driver.interfaces.locate_in_background(attachment).await? {
             Place::Sandbox(netlink, link) => {
                 let users = driver.interfaces.users_settings_by_now(joined, &link).await?;
                 let settings = joined.joining.settings.clone().overlaid_with(&users);

@@ -12,7 +12,7 @@ use super::fault::Fault;
 use super::rules::HostRules;
 use crate::lifecycle::error::Result;
 use crate::lifecycle::error::chain;
-use crate::lifecycle::host::side::setting;
+use crate::lifecycle::host::host_side::setting;
 use crate::lifecycle::record::{Attachment, HostLink, HostSide};
 use crate::netlink::Netlink;
 use crate::translate;
@@ -82,14 +82,14 @@ fn to_be_masqueraded(attachment: &Attachment) -> Vec<IpAddr> {
 /// The addresses that are to be masqueraded, and are not.
 pub(super) fn not_masqueraded(attachment: &Attachment, rules: &HostRules) -> Vec<IpAddr> {
     let mut addresses = to_be_masqueraded(attachment);
-    addresses.retain(|address| rules.masquerade.hides(attachment, *address) == Ok(false));
+    addresses.retain(|address| rules.masquerade.masquerades(attachment, *address) == Ok(false));
     addresses
 }
 
 /// Addresses that were masqueraded, and are not any more.
 fn masquerade(attachment: &Attachment, rules: &HostRules) -> Vec<Fault> {
     let differences = to_be_masqueraded(attachment).into_iter().filter_map(|address| {
-        match rules.masquerade.hides(attachment, address) {
+        match rules.masquerade.masquerades(attachment, address) {
             Ok(true) => None,
             Ok(false) => Some(Fault::by_restart(format!(
                 "address {address} is not masqueraded any more: the rules for it in the host's nat are \

@@ -14,7 +14,7 @@ use crate::lifecycle::blocking::on_blocking_thread;
 use crate::lifecycle::driver::Driver;
 use crate::lifecycle::error::{Result, chain};
 use crate::lifecycle::files;
-use crate::lifecycle::host::side::setting;
+use crate::lifecycle::host::host_side::setting;
 use crate::lifecycle::host::tables::Family;
 use crate::lifecycle::judgement::EMBEDDED_NAME;
 use crate::lifecycle::record::Attachment;

@@ -6,7 +6,7 @@
 //! | the exemption in FORWARD, isolation | the driver, whose rules these are |
 //! | published ports | the plugins that declare `portMappings`, run alone |
 //! | what `firewall` accepts | that plugin, run alone |
-//! | masquerading | `bridge`, run where it makes nothing else: [`masked_again`] |
+//! | masquerading | `bridge`, run where it makes nothing else: [`restore_masquerade`] |
 //!
 //! Everything else is reported, with the remedy.
 
@@ -18,7 +18,7 @@ use super::report::{ChainCheck, Check};
 use super::rules::HostRules;
 use crate::lifecycle::error::Result;
 use crate::lifecycle::error::chain as in_words;
-use crate::lifecycle::host::masked_again;
+use crate::lifecycle::host::restore_masquerade;
 use crate::translate::PORT_MAPPINGS;
 
 /// The plugin that accepts an attachment's packets in chains of its own.
@@ -56,7 +56,7 @@ impl Look<'_> {
 
     /// What is wrong on the host; with `now`, also the isolation as it is now.
     async fn lost(&self, rules: &HostRules, now: bool) -> Vec<Fault> {
-        let (own, attachment) = (&self.driver.interfaces.aside, self.attachment);
+        let (own, attachment) = (&self.driver.interfaces.own_background, self.attachment);
         let mut lost = host::differences(own, attachment, rules).await;
         lost.extend(path::ports(attachment, rules));
         lost.extend(self.not_apart(now).await.map(Fault::without_remedy));
@@ -97,12 +97,19 @@ impl Look<'_> {
 
     async fn masquerade(&self, rules: &HostRules) -> Result<()> {
         let addresses = host::not_masqueraded(self.attachment, rules);
-        if addresses.is_empty() || !masked_again::can_be(self.attachment) {
+        if addresses.is_empty() || !restore_masquerade::is_possible(self.attachment) {
             return Ok(());
         }
         let (chains, interfaces) = (&self.driver.chains, &self.driver.interfaces);
         let folder = interfaces.netns_dir();
-        masked_again::write(chains, &interfaces.aside, folder, self.attachment, &addresses).await
+        restore_masquerade::write(
+            chains,
+            &interfaces.own_background,
+            folder,
+            self.attachment,
+            &addresses,
+        )
+        .await
     }
 
     /// Has the plugins publish the ports again, if their rules are lost or cannot be seen.

@@ -102,7 +102,7 @@ impl Round {
             // Docker's for it comes first.
             let slot = driver.endpoints.lock_after_calls(&waiting.endpoint).await?;
             let attachment = slot.as_ref().filter(|it| is_named(it, &self.which))?;
-            let wanted = || slot.wanted();
+            let wanted = || slot.call_waits();
             let _place = tokio::select! {
                 biased;
                 () = wanted() => {

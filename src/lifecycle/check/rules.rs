@@ -10,7 +10,7 @@ use crate::lifecycle::record::Attachment;
 
 /// The host's rules, read once for many endpoints.
 pub(super) struct HostRules {
-    filter: [Told<Option<Filter>>; 2],
+    filter: [Reading<Option<Filter>>; 2],
     pub(super) masquerade: Masquerade,
     /// The table that exempts from the FORWARD policy; none where there can be none.
     pub(super) table: Option<Listing>,
@@ -21,16 +21,16 @@ pub(super) struct HostRules {
 }
 
 /// What was read, or why reading failed.
-type Told<T> = std::result::Result<T, String>;
+type Reading<T> = std::result::Result<T, String>;
 
-fn told<T>(read: Result<T>) -> Told<T> {
+fn reading<T>(read: Result<T>) -> Reading<T> {
     read.map_err(|error: Error| chain(&error))
 }
 
 impl HostRules {
     pub(super) async fn read(exemptions: &Exemptions) -> Self {
         let filter = async |family: Family| {
-            let listed = told(family.list(Table::Filter).await);
+            let listed = reading(family.list(Table::Filter).await);
             listed.map(|rules| rules.map(|rules| Filter::read(&rules)))
         };
         let (ipv4, ipv6, masquerade, table, beside) = tokio::join!(
@@ -55,7 +55,7 @@ impl HostRules {
     }
 
     /// The rules of the table filter; none where the host has no program for them.
-    pub(super) fn of(&self, family: Family) -> &Told<Option<Filter>> {
+    pub(super) fn of(&self, family: Family) -> &Reading<Option<Filter>> {
         match family {
             Family::V4 => &self.filter[0],
             Family::V6 => &self.filter[1],

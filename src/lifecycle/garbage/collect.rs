@@ -150,7 +150,7 @@ impl Driver {
         // Also records that cannot be read: their containers may run. Before the survey and after
         // it, since attachments come and go meanwhile.
         let mut on_record = self.records.ids().await?;
-        let own = &self.interfaces.aside;
+        let own = &self.interfaces.own_background;
         let mut survey =
             Survey::take(&lists, self.interfaces.netns_dir(), &self.exemptions, own).await?;
         on_record.extend(self.records.ids().await?);

@@ -48,7 +48,7 @@ impl Driver {
         let cache = Cache::new(Path::new(LIBCNI_CACHE));
         // From here on the list of valid attachments does not change. A mere look need not wait for this.
         let _turns = match apply {
-            true => Some((self.chains.alone(name).await, cache.turn_for_gc().await?)),
+            true => Some((self.chains.exclusive(name).await, cache.turn_for_gc().await?)),
             false => None,
         };
         let valid = self.valid_attachments(name).await?;

@@ -16,7 +16,8 @@ pub(crate) async fn reason(
     if attachment.settled().is_some() {
         // Running containers, which are nearly all, are not looked into: an interface that Docker takes out
         // of one, it puts here.
-        let taken_out = interfaces.aside.link(&attachment.parameters.if_name).await.ok()?;
+        let taken_out =
+            interfaces.own_background.link(&attachment.parameters.if_name).await.ok()?;
         return taken_out.map(|_| "Docker took it out of its container, and said no more");
     }
     match interfaces.locate(attachment).await.ok()? {

@@ -24,9 +24,9 @@ impl Driver {
     /// Removes the bridge and the leases of a removed network, as soon as its attachments are gone. If an
     /// attachment stays, the network's record stays too, and each garbage collection tries this again.
     pub(crate) async fn take_down(&self, network: &Network) {
-        let going = self.removals.going(&network.conflist);
-        if !going.is_empty() {
-            let gone = waits::gone(going, waits::limit());
+        let retrying = self.removals.retrying(&network.conflist);
+        if !retrying.is_empty() {
+            let gone = waits::until_gone(retrying, waits::limit());
             if self.background.until_stopped(gone).await.is_none() {
                 return;
             }
@@ -57,7 +57,7 @@ impl Driver {
         if let Some(folder) = network.own_chain.as_ref().and_then(translate::lease_folder) {
             on_blocking_thread(move || match fs::remove_dir_all(&folder) {
                 Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                    Err(Error::Unseen { path: folder, source })
+                    Err(Error::Unreadable { path: folder, source })
                 }
                 _ => Ok(()),
             })

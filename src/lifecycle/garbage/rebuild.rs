@@ -8,7 +8,7 @@ use crate::lifecycle::driver::Driver;
 use crate::lifecycle::error::Result;
 use crate::lifecycle::garbage::remains::Remains;
 use crate::lifecycle::interface::{place, staging};
-use crate::lifecycle::record::{Attachment, AttachmentId, Left, Phase, Turn};
+use crate::lifecycle::record::{Attachment, AttachmentId, Left, Phase, WriteLock};
 use crate::netlink::{Address, Netlink, Snapshot};
 use crate::translate::PORT_MAPPINGS;
 use crate::{cni, netns, translate};
@@ -33,8 +33,8 @@ impl Driver {
         }
         if candidates.is_empty() {
             self.exemptions.withdraw_of(&[id]).await?;
-            if let Some(link) = self.interfaces.aside.link(&id.if_name()).await? {
-                self.interfaces.aside.delete_link(link.index).await?;
+            if let Some(link) = self.interfaces.own_background.link(&id.if_name()).await? {
+                self.interfaces.own_background.delete_link(link.index).await?;
             }
             netns::remove(&self.interfaces.staging(id)).await?;
         }
@@ -67,8 +67,8 @@ impl Driver {
         let staging = self.interfaces.staging(id);
         let if_name = id.if_name();
         place::stage(&staging).await?;
-        if let Some(link) = self.interfaces.aside.link(&if_name).await? {
-            self.interfaces.aside.move_to(link.index, &netns::open(&staging)?).await?;
+        if let Some(link) = self.interfaces.own_background.link(&if_name).await? {
+            self.interfaces.own_background.move_to(link.index, &netns::open(&staging)?).await?;
         }
         let netlink = Netlink::in_netns(&staging).await?;
         let link = match netlink.link(&if_name).await? {
@@ -125,7 +125,7 @@ impl Driver {
             open: false,
             is_gateway: false,
             phase: Phase::found(Left { snapshot: Some(snapshot), ..Left::default() }),
-            turn: Turn::default(),
+            write_lock: WriteLock::default(),
         };
         self.records.keep(&attachment).await?;
         Ok(attachment)

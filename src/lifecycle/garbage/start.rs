@@ -9,22 +9,22 @@ use crate::lifecycle::record::{Attachment, PhaseName, Spare};
 
 /// Separates the attachments that continue from those that were interrupted. A spare continues if somebody
 /// `keeps` it.
-pub(crate) fn part(
+pub(crate) fn partition(
     attachments: Vec<Attachment>,
     boot_id: &str,
     keeps: impl Fn(&Attachment) -> bool,
-) -> Parted {
-    let mut parted = Parted::default();
+) -> Partition {
+    let mut partition = Partition::default();
     for attachment in attachments {
         let reason = interrupted(&attachment, boot_id);
         let (mut attachment, reason) = match (reason, Spare::found(attachment)) {
             (None, Ok(spare)) if keeps(&spare) => {
-                parted.spares.push(spare);
+                partition.spares.push(spare);
                 continue;
             }
             (None, Ok(spare)) => (spare.given_up(), "it is a spare that nobody needs"),
             (None, Err(attachment)) => {
-                parted.live.push(attachment);
+                partition.live.push(attachment);
                 continue;
             }
             (Some(reason), found) => (found.map_or_else(|it| it, Spare::given_up), reason),
@@ -32,14 +32,14 @@ pub(crate) fn part(
         tracing::info!(attachment = %attachment.id, endpoint = attachment.endpoint.short(), reason,
             "removing the attachment");
         attachment.begin_removal();
-        parted.interrupted.push(attachment);
+        partition.interrupted.push(attachment);
     }
-    parted
+    partition
 }
 
 /// The attachments that were found on disk.
 #[derive(Debug, Default)]
-pub(crate) struct Parted {
+pub(crate) struct Partition {
     pub(crate) live: Vec<Attachment>,
     /// That no endpoint has.
     pub(crate) spares: Vec<Spare>,

@@ -1,6 +1,6 @@
 //! The conflists of this host, and running their plugins.
 //!
-//! Any number of ADDs and DELs of a conflist run at once, or one GC ([`super::Turns`]).
+//! Any number of ADDs and DELs of a conflist run at once, or one GC ([`super::ConflistLocks`]).
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use tokio::time::timeout;
 
-use super::{Lists, Turns};
+use super::{ConflistLocks, Lists};
 use crate::cni::{
     self, AttachResult, ConfDir, ConfigError, Listing, NetworkConfigList, Observer, Runtime, Trust,
     ValidAttachment,
@@ -26,7 +26,7 @@ use crate::translate::{self, PORT_MAPPINGS};
 pub(crate) struct Chains {
     conf_dir: ConfDir,
     runtime: Runtime,
-    turns: Turns,
+    locks: ConflistLocks,
     lists: Lists,
     /// How long the ADD of a whole chain may take.
     add_within: Duration,
@@ -46,7 +46,7 @@ impl Chains {
                 trust,
                 observers,
             ),
-            turns: Turns::default(),
+            locks: ConflistLocks::default(),
             lists,
             add_within: config.add_within,
         }
@@ -165,7 +165,7 @@ impl Chains {
         list: &NetworkConfigList,
         parameters: &cni::Attachment,
     ) -> Result<AttachResult> {
-        let _turn = self.turns.beside_others(list.name()).await;
+        let _shared = self.locks.shared(list.name()).await;
         // A plugin that still runs at the limit is killed with all its children.
         match timeout(self.add_within, self.runtime.add(list, parameters)).await {
             Ok(ended) => Ok(ended?),
@@ -184,7 +184,7 @@ impl Chains {
         parameters: &cni::Attachment,
         result: Option<&AttachResult>,
     ) -> Result<()> {
-        let _turn = self.turns.beside_others(list.name()).await;
+        let _shared = self.locks.shared(list.name()).await;
         match result {
             Some(result) => Ok(self.runtime.del(list, parameters, Some(result)).await?),
             None => Ok(self.runtime.undo(list, parameters).await?),
@@ -209,7 +209,7 @@ impl Chains {
         parameters: &cni::Attachment,
         result: &AttachResult,
     ) -> Result<()> {
-        let _turn = self.turns.beside_others(list.name()).await;
+        let _shared = self.locks.shared(list.name()).await;
         Ok(self.runtime.add_capability(list, parameters, PORT_MAPPINGS, result).await?)
     }
 
@@ -220,7 +220,7 @@ impl Chains {
         parameters: &cni::Attachment,
         result: &AttachResult,
     ) -> Result<()> {
-        let _turn = self.turns.beside_others(list.name()).await;
+        let _shared = self.locks.shared(list.name()).await;
         Ok(self.runtime.del_capability(list, parameters, PORT_MAPPINGS, result).await?)
     }
 
@@ -232,7 +232,7 @@ impl Chains {
         plugin_type: &str,
         result: &AttachResult,
     ) -> Result<()> {
-        let _turn = self.turns.beside_others(list.name()).await;
+        let _shared = self.locks.shared(list.name()).await;
         Ok(self.runtime.add_type(list, parameters, plugin_type, result).await?)
     }
 
@@ -243,7 +243,7 @@ impl Chains {
         ipam: &str,
         parameters: &cni::Attachment,
     ) -> Result<Option<AttachResult>> {
-        let _turn = self.turns.beside_others(list.name()).await;
+        let _shared = self.locks.shared(list.name()).await;
         match timeout(self.add_within, self.runtime.add_ipam(list, ipam, parameters)).await {
             Ok(ended) => Ok(ended?),
             Err(_) => {
@@ -260,12 +260,12 @@ impl Chains {
         ipam: &str,
         parameters: &cni::Attachment,
     ) -> Result<()> {
-        let _turn = self.turns.beside_others(list.name()).await;
+        let _shared = self.locks.shared(list.name()).await;
         Ok(self.runtime.del_ipam(list, ipam, parameters).await?)
     }
 
     /// Runs the chain's GC. No other verb of the conflist runs meanwhile, if the caller holds
-    /// [`Chains::alone`].
+    /// [`Chains::exclusive`].
     pub(crate) async fn gc(
         &self,
         list: &NetworkConfigList,
@@ -275,8 +275,8 @@ impl Chains {
     }
 
     /// Waits until no verb of the conflist runs, and lets no other begin.
-    pub(crate) async fn alone(&self, conflist: &str) -> tokio::sync::OwnedRwLockWriteGuard<()> {
-        self.turns.alone(conflist).await
+    pub(crate) async fn exclusive(&self, conflist: &str) -> tokio::sync::OwnedRwLockWriteGuard<()> {
+        self.locks.exclusive(conflist).await
     }
 
     /// Ends plugins of an earlier driver that still run for these attachments.

@@ -32,21 +32,21 @@
 //! after another, but lets them join in parallel. Those that join while another one is at work have theirs
 //! written together.
 
+mod desired;
 mod element;
 mod rules;
 mod table;
-mod wanted;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use desired::{Batch, Desired};
 pub(crate) use element::Element;
 use rules::{Aim, Has};
 pub(crate) use rules::{Mark, of_address};
 pub(crate) use table::Listing;
 use table::Table;
-use wanted::{Batch, Wanted};
 
 use super::names::Names;
 use super::tables::{self, Family};
@@ -61,8 +61,8 @@ const EXEMPT: &str = "exempt the container from the host's FORWARD policy";
 const WITHDRAW: &str = "withdraw the container's exemption from the host's FORWARD policy";
 
 /// Whether a chain's attachments are to be exempt.
-pub(crate) fn applies(wanted: Forward, list: &NetworkConfigList) -> bool {
-    match wanted {
+pub(crate) fn applies(desired: Forward, list: &NetworkConfigList) -> bool {
+    match desired {
         Forward::Always | Forward::Open => true,
         Forward::Never => false,
         Forward::Auto => list
@@ -89,7 +89,7 @@ pub(crate) fn may_have(attachment: &Attachment) -> bool {
 pub(crate) struct Exemptions {
     table: Table,
     mark: Mark,
-    wanted: Mutex<Wanted>,
+    desired: Mutex<Desired>,
     /// Held while the host is changed.
     turn: tokio::sync::Mutex<Seen>,
 }
@@ -103,7 +103,7 @@ struct Seen {
     /// For each family, what FORWARD has; none if that is not known.
     chains: [Option<Has>; 2],
     /// It was said that there can be no table.
-    told: bool,
+    warned: bool,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -130,17 +130,17 @@ impl Exemptions {
         config: &Config,
         attachments: impl Iterator<Item = &'a Attachment>,
     ) -> Self {
-        let mut wanted = Wanted::default();
+        let mut desired = Desired::default();
         // Spares are exempt before they are in a container.
-        let is_exempt = |it: &&Attachment| it.joined().is_some() || it.ahead().is_some();
+        let is_exempt = |it: &&Attachment| it.joined().is_some() || it.prepared().is_some();
         for attachment in attachments.filter(is_exempt) {
-            wanted.add(attachment.id, &Element::of(attachment));
+            desired.add(attachment.id, &Element::of(attachment));
         }
         let (name, bit) = (Names::of(&config.state_dir).forward, config.forward_mark);
         Self {
             mark: Mark { table: name.clone(), bit },
             table: Table { name, bit },
-            wanted: Mutex::new(wanted),
+            desired: Mutex::new(desired),
             turn: tokio::sync::Mutex::default(),
         }
     }
@@ -160,7 +160,7 @@ impl Exemptions {
         if elements.is_empty() {
             return Ok(());
         }
-        let change = self.wanted().add(attachment.id, &elements);
+        let change = self.desired().add(attachment.id, &elements);
         self.apply(change, look, EXEMPT).await
     }
 
@@ -179,7 +179,7 @@ impl Exemptions {
 
     /// Ends the exemption of whatever has one of these ids.
     pub(crate) async fn withdraw_of(&self, ids: &[AttachmentId]) -> Result<()> {
-        let change = self.wanted().remove(ids);
+        let change = self.desired().remove(ids);
         self.apply(change, Look::Little, WITHDRAW).await
     }
 
@@ -204,9 +204,9 @@ impl Exemptions {
         Ok(marked)
     }
 
-    fn wanted(&self) -> MutexGuard<'_, Wanted> {
+    fn desired(&self) -> MutexGuard<'_, Desired> {
         // Whole even if a holder panicked: every change is one step.
-        self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
+        self.desired.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Brings everything up to that change to the host. A change that another call has brought there, while this
@@ -225,8 +225,8 @@ impl Exemptions {
             seen.chains = Default::default();
         }
         let usable = self.look_at_table(&mut seen, look).await;
-        let batch = self.wanted().batch();
-        let by_table = usable && !self.wanted().is_empty() && self.write_table(&mut seen).await;
+        let batch = self.desired().batch();
+        let by_table = usable && !self.desired().is_empty() && self.write_table(&mut seen).await;
         let [v4, v6] = &mut seen.chains;
         let [has_v4, has_v6] = programs;
         let (v4, v6) = tokio::join!(
@@ -236,12 +236,12 @@ impl Exemptions {
         // Both run to their end.
         v4.and(v6)?;
         // The rule goes before the table: without the table it would accept what others mark.
-        if usable && !by_table && seen.table != Known::Gone && self.wanted().is_empty() {
+        if usable && !by_table && seen.table != Known::Gone && self.desired().is_empty() {
             self.table.apply(&self.table.removal()).await?;
             seen.table = Known::Gone;
-            self.wanted().unwritten();
+            self.desired().unwritten();
         }
-        self.wanted().forget(&batch);
+        self.desired().forget(&batch);
         seen.change = batch.change;
         Ok(())
     }
@@ -254,7 +254,7 @@ impl Exemptions {
         match self.table.list().await {
             Ok(Some(listing)) => {
                 let adopt = seen.table == Known::Nothing;
-                self.wanted().compare(&listing, adopt);
+                self.desired().compare(&listing, adopt);
                 if !listing.exists {
                     seen.table = Known::Gone;
                 } else if !listing.whole {
@@ -264,7 +264,7 @@ impl Exemptions {
             }
             Ok(None) => false,
             Err(error) => {
-                seen.tell(&chain(&error));
+                seen.warn_once(&chain(&error));
                 false
             }
         }
@@ -274,10 +274,10 @@ impl Exemptions {
     /// False if that cannot be done.
     async fn write_table(&self, seen: &mut Seen) -> bool {
         if seen.table == Known::There {
-            let batch = self.wanted().batch();
+            let batch = self.desired().batch();
             match self.table.apply(&self.table.changes(&batch.elements)).await {
                 Ok(true) => {
-                    self.wanted().written(&batch);
+                    self.desired().written(&batch);
                     return true;
                 }
                 Ok(false) => {}
@@ -286,20 +286,20 @@ impl Exemptions {
             }
         }
         let (text, batch) = {
-            let mut wanted = self.wanted();
-            wanted.unwritten();
-            (self.table.whole(wanted.all()), wanted.batch())
+            let mut desired = self.desired();
+            desired.unwritten();
+            (self.table.whole(desired.all()), desired.batch())
         };
         seen.table = Known::Nothing;
         match self.table.apply(&text).await {
             Ok(true) => {
-                self.wanted().written(&batch);
+                self.desired().written(&batch);
                 seen.table = Known::There;
                 true
             }
             Ok(false) => false,
             Err(error) => {
-                seen.tell(&chain(&error));
+                seen.warn_once(&chain(&error));
                 false
             }
         }
@@ -314,7 +314,7 @@ impl Exemptions {
         by_table: bool,
         operation: &'static str,
     ) -> Result<()> {
-        let mark = by_table && self.wanted().has(family);
+        let mark = by_table && self.desired().has(family);
         let settled = |has: &Has| {
             let known = has.bearers.is_disjoint(&batch.gone) && !batch.strangers;
             has.mark == mark && !batch.adds(family) && known
@@ -332,8 +332,8 @@ impl Exemptions {
         };
         // Those that the table exempts need no rules of their own.
         let (owners, rules) = match by_table {
-            true => (self.wanted().owners(), Vec::new()),
-            false => (BTreeSet::new(), self.wanted().rules(family)),
+            true => (self.desired().owners(), Vec::new()),
+            false => (BTreeSet::new(), self.desired().rules(family)),
         };
         let gone = |id| batch.gone.contains(&id) || owners.contains(&id);
         let (lines, has) = rules::changes(&self.mark, &present, &Aim { mark, rules, gone: &gone });
@@ -356,8 +356,8 @@ impl Exemptions {
 
 impl Seen {
     /// Says once why there is no table.
-    fn tell(&mut self, why: &str) {
-        if !std::mem::replace(&mut self.told, true) {
+    fn warn_once(&mut self, why: &str) {
+        if !std::mem::replace(&mut self.warned, true) {
             tracing::warn!(
                 error = why,
                 "nftables cannot be used: each container has rules of its own in FORWARD, which every packet passes"

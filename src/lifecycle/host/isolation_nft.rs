@@ -61,10 +61,10 @@ fn table(name: &str, isolated: &[&Network], docker: &DockerBridges) -> String {
             _ = writeln!(received, "oifname \"{bridge}\" drop");
             continue;
         }
-        for one in &network.apart {
+        for one in &network.isolated_subnets {
             let ip = if one.addr().is_ipv4() { "ip" } else { "ip6" };
             let same = |other: &&ipnet::IpNet| other.addr().is_ipv4() == one.addr().is_ipv4();
-            for other in network.apart.iter().filter(same) {
+            for other in network.isolated_subnets.iter().filter(same) {
                 _ = writeln!(sent, "{ip} saddr {one} {ip} daddr {other} return");
             }
             _ = writeln!(sent, "{ip} saddr {one} jump out");

@@ -33,7 +33,8 @@ pub(super) fn rules(
             received.push(format!("-o {bridge} -j DROP"));
             continue;
         }
-        let subnets = || network.apart.iter().filter(|net| Family::of(net.addr()) == family);
+        let subnets =
+            || network.isolated_subnets.iter().filter(|net| Family::of(net.addr()) == family);
         for (one, other) in subnets().flat_map(|one| subnets().map(move |other| (one, other))) {
             sent.push(format!("-s {one} -d {other} -j RETURN"));
         }

@@ -6,9 +6,9 @@ use crate::netlink::{MAIN_TABLE, Route, Rule, Snapshot};
 
 /// Removes from a snapshot what every namespace has, or what comes with an address. A record is half as
 /// long without it, on disk and in memory.
-pub(crate) fn forget_the_kernels(snapshot: &mut Snapshot) {
-    snapshot.routes.retain(|route| !comes_by_itself(route));
-    snapshot.rules.retain(|rule| !is_kernels(rule));
+pub(crate) fn drop_kernel_entries(snapshot: &mut Snapshot) {
+    snapshot.routes.retain(|route| !is_automatic_route(route));
+    snapshot.rules.retain(|rule| !is_kernel_rule(rule));
     snapshot.further_links.clear();
     // A copy has no room to spare.
     *snapshot = snapshot.clone();
@@ -16,7 +16,7 @@ pub(crate) fn forget_the_kernels(snapshot: &mut Snapshot) {
 
 /// Whether nobody has to make the route, and nobody may remove it: local and multicast routes, and those
 /// from a router's advertisement.
-pub(crate) fn comes_by_itself(route: &Route) -> bool {
+pub(crate) fn is_automatic_route(route: &Route) -> bool {
     const LOCAL_TABLE: u32 = 255;
     /// `RTPROT_RA`: from a router's advertisement.
     const ADVERTISED: u8 = 9;
@@ -27,12 +27,12 @@ pub(crate) fn comes_by_itself(route: &Route) -> bool {
 
 /// The rules that ADD made, for an interface that has this name now.
 pub(crate) fn own_rules(snapshot: &Snapshot, name: &str) -> impl Iterator<Item = Rule> {
-    let rules = snapshot.rules.iter().filter(|rule| !is_kernels(rule));
+    let rules = snapshot.rules.iter().filter(|rule| !is_kernel_rule(rule));
     rules.map(move |rule| named(rule, &snapshot.link.name, name))
 }
 
 /// Whether the rule is one of those that every namespace has: local, main, default.
-fn is_kernels(rule: &Rule) -> bool {
+fn is_kernel_rule(rule: &Rule) -> bool {
     matches!(rule.priority, 0 | 32766 | 32767)
 }
 
@@ -46,7 +46,7 @@ fn named(rule: &Rule, old: &str, new: &str) -> Rule {
 
 /// Whether the kernel makes the route by itself, with the address that it belongs to. A
 /// plugin may have copied it to another table.
-pub(crate) fn is_kernels_route(route: &Route) -> bool {
+pub(crate) fn is_kernel_route(route: &Route) -> bool {
     const RTPROT_KERNEL: u8 = 2;
     route.protocol == RTPROT_KERNEL && route.table == MAIN_TABLE
 }

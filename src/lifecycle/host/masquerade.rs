@@ -102,7 +102,7 @@ impl Masquerade {
     ///
     /// # Errors
     /// The rules cannot be read.
-    pub(crate) fn hides(
+    pub(crate) fn masquerades(
         &self,
         attachment: &Attachment,
         address: IpAddr,
@@ -129,7 +129,7 @@ pub(crate) async fn is_lost(attachment: &Attachment) -> bool {
     let seen = attachment.host_side().and_then(|side| side.masqueraded.as_ref());
     let Some(seen) = seen.filter(|seen| !seen.is_empty()) else { return false };
     let rules = Masquerade::read().await;
-    seen.iter().any(|address| rules.hides(attachment, *address) == Ok(false))
+    seen.iter().any(|address| rules.masquerades(attachment, *address) == Ok(false))
 }
 
 /// The table in which the reference plugins masquerade with `nft`; empty where there is no such table or

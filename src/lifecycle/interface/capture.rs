@@ -1,7 +1,7 @@
 //! What ADD left in the staging namespace, without what every namespace has.
 
 use crate::lifecycle::error::{Error, Result};
-use crate::lifecycle::host::kernels::forget_the_kernels;
+use crate::lifecycle::host::kernels::drop_kernel_entries;
 use crate::lifecycle::interface::Interfaces;
 use crate::lifecycle::interface::fresh::Fresh;
 use crate::lifecycle::record::{Attachment, Further, Made, Settings};
@@ -30,14 +30,14 @@ impl Interfaces {
                 return Err(Error::FurtherLink { conflist, name, reason });
             }
             let mut snapshot = staging.snapshot(link.index).await?;
-            forget_the_kernels(&mut snapshot);
+            drop_kernel_entries(&mut snapshot);
             // They are the namespace's, and kept with the interface.
             snapshot.rules.clear();
             let scope = Scope::Link(link.name.clone());
             let settings = sysctl::read(&attachment.staging, &scope).await?;
             further.push(Further { snapshot, settings: changed(settings, &fresh.settings.link) });
         }
-        forget_the_kernels(&mut snapshot);
+        drop_kernel_entries(&mut snapshot);
         Ok((snapshot, further))
     }
 

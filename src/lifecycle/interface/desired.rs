@@ -13,7 +13,7 @@ use ipnet::IpNet;
 use super::change::Change;
 use crate::cnm::StaticRoute;
 use crate::lifecycle::host::kernels::{
-    comes_by_itself, is_kernels_route, is_link_local, own_rules,
+    is_automatic_route, is_kernel_route, is_link_local, own_rules,
 };
 use crate::lifecycle::record::Settings;
 use crate::netlink::{Address, Link, MAIN_TABLE, Neighbour, Route, Rule, Snapshot};
@@ -177,7 +177,7 @@ impl Desired<'_> {
             desired.iter().filter(|desired| same_route(desired, route)).nth(1).is_some()
         };
         let mut changes: Vec<Change> = (desired.iter())
-            .filter(|route| !is_kernels_route(route) && !own.contains(route))
+            .filter(|route| !is_kernel_route(route) && !own.contains(route))
             .map(|route| match has_company(route) {
                 true => Change::PrependRoute(route.clone()),
                 false => Change::SetRoute(route.clone()),
@@ -213,7 +213,7 @@ impl Desired<'_> {
         let dockers = route.is_default() && main && !self.default_routes;
         // If the chain gave no IPv6 address, Docker turns IPv6 off.
         let link_local = is_link_local(&route.destination) && (main || !has_ipv6(self.snapshot));
-        !dockers && !link_local && !comes_by_itself(route)
+        !dockers && !link_local && !is_automatic_route(route)
     }
 
     /// Whether Docker reaches a gateway only by this route. `sbr` removes it; Docker then could neither set

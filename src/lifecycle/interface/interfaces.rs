@@ -16,7 +16,7 @@ pub(crate) struct Interfaces {
     /// Links of the namespace that dockerd and this program share, for calls that Docker waits for.
     pub(crate) own: Netlink,
     /// The same for background work: a removal's requests take long, and are made one after the other.
-    pub(crate) aside: Netlink,
+    pub(crate) own_background: Netlink,
     /// Folder of the staging namespaces' pins.
     netns_dir: PathBuf,
     pub(crate) sandboxes: Sandboxes,
@@ -35,7 +35,7 @@ impl Interfaces {
     ) -> Result<Self> {
         Ok(Self {
             own: Netlink::own()?,
-            aside: Netlink::own()?,
+            own_background: Netlink::own()?,
             netns_dir,
             sandboxes: Sandboxes::of(live),
             fresh: OnceCell::new(),

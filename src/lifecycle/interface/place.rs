@@ -31,8 +31,8 @@ impl Interfaces {
     }
 
     /// The same as background work.
-    pub(crate) async fn locate_aside(&self, attachment: &Attachment) -> Result<Place> {
-        self.locate_by(&self.aside, attachment).await
+    pub(crate) async fn locate_in_background(&self, attachment: &Attachment) -> Result<Place> {
+        self.locate_by(&self.own_background, attachment).await
     }
 
     async fn locate_by(&self, own: &Netlink, attachment: &Attachment) -> Result<Place> {

@@ -36,11 +36,11 @@ use crate::translate::{self, PORT_MAPPINGS};
 /// Which endpoint gave Docker which routes on the link, in which sandbox.
 #[derive(Debug, Default)]
 pub(crate) struct Sandboxes {
-    told: Mutex<HashMap<EndpointId, Told>>,
+    entries: Mutex<HashMap<EndpointId, Entry>>,
 }
 
 #[derive(Debug)]
-struct Told {
+struct Entry {
     sandbox: PathBuf,
     network: NetworkId,
     on_link: Vec<IpNet>,
@@ -78,10 +78,11 @@ impl<'a> Joined<'a> {
 
     /// The answer to Join.
     pub(crate) fn answer(self) -> JoinResponse {
-        let Made { result, told, .. } = self.made;
+        let Made { result, docker_addresses, .. } = self.made;
         let if_name = &self.parameters.if_name;
         let left = self.made.gateways_left();
-        let answer = translate::join_answer(result, if_name, told, &left, self.internal);
+        let answer =
+            translate::join_answer(result, if_name, docker_addresses, &left, self.internal);
         translate::widened(answer, self.joining.widened)
     }
 }
@@ -123,11 +124,11 @@ impl Sandboxes {
     /// than all others in the sandbox, so that Docker's route to the gateway does not change meanwhile.
     /// `live` are the sandbox's current routes.
     pub(crate) fn widening(&self, joined: Joined<'_>, live: &[Route]) -> u8 {
-        let told = self.told();
-        let told = others(&told, joined).flat_map(|other| &other.on_link);
+        let entries = self.entries();
+        let used = others(&entries, joined).flat_map(|other| &other.on_link);
         let live = live.iter().filter(|route| route.gateway.is_none());
         let present: Vec<IpNet> =
-            told.copied().chain(live.map(|route| route.destination)).collect();
+            used.copied().chain(live.map(|route| route.destination)).collect();
         let widths = on_link(joined).into_iter().filter(is_host).flat_map(|ours| {
             let covering = present.iter().filter(move |other| covers(other, ours.addr()));
             covering.map(|other| other.max_prefix_len() - other.prefix_len() + 1)
@@ -139,8 +140,8 @@ impl Sandboxes {
     /// else uses their own numbers there. `live` are the sandbox's current routes.
     pub(crate) fn renumbering(&self, joined: Joined<'_>, live: &[Route]) -> BTreeMap<u32, u32> {
         let own = joined.made.own_tables();
-        let told = self.told();
-        let mut taken: HashSet<u32> = others(&told, joined)
+        let entries = self.entries();
+        let mut taken: HashSet<u32> = others(&entries, joined)
             .flat_map(|other| other.tables.iter().copied())
             .chain(live.iter().map(|route| route.table))
             .collect();
@@ -167,9 +168,9 @@ impl Sandboxes {
     /// # Errors
     /// Another endpoint has one; the error says which.
     pub(crate) fn check_overlap(&self, joined: Joined<'_>) -> Result<()> {
-        let told = self.told();
-        for ours in &joined.made.told {
-            for other in others(&told, joined) {
+        let entries = self.entries();
+        for ours in &joined.made.docker_addresses {
+            for other in others(&entries, joined) {
                 if let Some(theirs) = other.addresses.iter().find(|theirs| overlap(ours, theirs)) {
                     return Err(Error::Overlap {
                         ours: ours.trunc(),
@@ -185,21 +186,21 @@ impl Sandboxes {
 
     /// Whether the chain of another endpoint has set this value in the sandbox.
     pub(crate) fn is_anothers(&self, joined: Joined<'_>, setting: &str, value: &str) -> bool {
-        let told = self.told();
-        others(&told, joined)
+        let entries = self.entries();
+        others(&entries, joined)
             .any(|other| other.settings.get(setting).is_some_and(|theirs| theirs == value))
     }
 
     /// The rules that the chains of the other endpoints in the sandbox have left. A rule that names an
     /// interface is nobody else's.
     pub(crate) fn netfilter_beside(&self, joined: Joined<'_>) -> Vec<Netfilter> {
-        others(&self.told(), joined).map(|other| other.netfilter.clone()).collect()
+        others(&self.entries(), joined).map(|other| other.netfilter.clone()).collect()
     }
 
     /// The other endpoints of the attachment's sandbox that can publish ports after ADD.
     pub(crate) fn publishers_beside(&self, joined: Joined<'_>) -> Vec<EndpointId> {
-        let told = self.told();
-        let beside = told.iter().filter(|(endpoint, other)| {
+        let entries = self.entries();
+        let beside = entries.iter().filter(|(endpoint, other)| {
             **endpoint != joined.endpoint && other.sandbox == joined.sandbox() && other.adds_ports
         });
         beside.map(|(endpoint, _)| endpoint.clone()).collect()
@@ -207,44 +208,47 @@ impl Sandboxes {
 
     /// Whether there is another endpoint in the attachment's sandbox.
     pub(crate) fn is_shared(&self, joined: Joined<'_>) -> bool {
-        others(&self.told(), joined).next().is_some()
+        others(&self.entries(), joined).next().is_some()
     }
 
     /// Stores what an attachment tells Docker.
     pub(crate) fn enter(&self, joined: Joined<'_>) {
         let tables = joined.made.own_tables().into_iter();
-        let told = Told {
+        let entry = Entry {
             sandbox: joined.sandbox().to_owned(),
             network: joined.network.clone(),
             on_link: on_link(joined),
-            addresses: joined.made.told.clone(),
+            addresses: joined.made.docker_addresses.clone(),
             tables: tables.map(|table| joined.in_sandbox(table)).collect(),
             settings: joined.joining.settings.namespace.clone(),
             netfilter: joined.joining.netfilter.clone(),
             adds_ports: joined.list.adds(PORT_MAPPINGS) && !joined.internal,
         };
-        self.told().insert(joined.endpoint.clone(), told);
+        self.entries().insert(joined.endpoint.clone(), entry);
     }
 
     /// Removes what an endpoint told Docker.
     pub(crate) fn leave(&self, endpoint: &EndpointId) {
-        self.told().remove(endpoint);
+        self.entries().remove(endpoint);
     }
 
-    fn told(&self) -> MutexGuard<'_, HashMap<EndpointId, Told>> {
+    fn entries(&self) -> MutexGuard<'_, HashMap<EndpointId, Entry>> {
         // The map is whole even if a holder panicked: every change is one insert or remove.
-        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// What the other endpoints of the attachment's sandbox told Docker.
 fn others<'t>(
-    told: &'t HashMap<EndpointId, Told>,
+    entries: &'t HashMap<EndpointId, Entry>,
     joined: Joined<'t>,
-) -> impl Iterator<Item = &'t Told> {
-    told.iter()
-        .filter(move |(other, told)| **other != joined.endpoint && told.sandbox == joined.sandbox())
-        .map(|(_, told)| told)
+) -> impl Iterator<Item = &'t Entry> {
+    entries
+        .iter()
+        .filter(move |(other, entry)| {
+            **other != joined.endpoint && entry.sandbox == joined.sandbox()
+        })
+        .map(|(_, entry)| entry)
 }
 
 fn overlap(one: &IpNet, other: &IpNet) -> bool {

@@ -19,13 +19,13 @@ impl Interfaces {
     pub(crate) async fn restore(&self, attachment: &Attachment, ask: bool) -> Result<()> {
         let path = &attachment.staging;
         let if_name = &attachment.parameters.if_name;
-        let place = self.locate_aside(attachment).await?;
+        let place = self.locate_in_background(attachment).await?;
         let given_back = matches!(place, Place::Own(_) | Place::Sandbox(..));
         stage(path).await?;
         let staging = match place {
             Place::Staging(staging, _) => staging,
             Place::Own(link) => {
-                self.aside.move_to(link.index, &netns::open(path)?).await?;
+                self.own_background.move_to(link.index, &netns::open(path)?).await?;
                 Netlink::in_netns(path).await?
             }
             // Docker could not take the interface out.

@@ -10,10 +10,10 @@ use crate::cni;
 use crate::cni::{AttachResult, NetworkConfigList};
 use crate::cnm::{EndpointId, NetworkId, PortBinding};
 use crate::lifecycle::error::{Error, Result};
-use crate::lifecycle::record::phase::OutOfTurn;
+use crate::lifecycle::record::phase::InvalidTransition;
 use crate::lifecycle::record::{
-    Ahead, AttachmentId, Further, HostSide, Joining, Left, Made, Netfilter, Phase, PhaseName,
-    Removal, Settings, Turn,
+    AttachmentId, Further, HostSide, Joining, Left, Made, Netfilter, Phase, PhaseName, Prepared,
+    Removal, Settings, WriteLock,
 };
 use crate::netlink::Snapshot;
 use crate::translate::PORT_MAPPINGS;
@@ -50,7 +50,7 @@ pub(crate) struct Attachment {
     /// Its phase, with the data of that phase.
     pub(crate) phase: Phase,
     /// The order of writes to the record on disk.
-    pub(crate) turn: Turn,
+    pub(crate) write_lock: WriteLock,
 }
 
 /// An attachment that a container has, with what is known about it there.
@@ -89,8 +89,8 @@ impl Attachment {
     ///
     /// # Errors
     /// It was not running.
-    pub(super) fn keep_ready(&mut self, made: Made, ahead: Ahead) -> Result<()> {
-        self.change(|phase| phase.keep_ready(made, ahead))
+    pub(super) fn keep_ready(&mut self, made: Made, prepared: Prepared) -> Result<()> {
+        self.change(|phase| phase.keep_ready(made, prepared))
     }
 
     /// An endpoint claims the spare.
@@ -150,13 +150,15 @@ impl Attachment {
 
     fn change(
         &mut self,
-        change: impl FnOnce(&mut Phase) -> std::result::Result<(), OutOfTurn>,
+        change: impl FnOnce(&mut Phase) -> std::result::Result<(), InvalidTransition>,
     ) -> Result<()> {
         let from = self.phase.name();
-        change(&mut self.phase).map_err(|OutOfTurn { from, to }| Error::OutOfTurn {
-            attachment: self.id.to_string(),
-            from: from.to_string(),
-            to: to.to_string(),
+        change(&mut self.phase).map_err(|InvalidTransition { from, to }| {
+            Error::InvalidTransition {
+                attachment: self.id.to_string(),
+                from: from.to_string(),
+                to: to.to_string(),
+            }
         })?;
         self.tell_change(from);
         Ok(())
@@ -231,8 +233,8 @@ impl Attachment {
     }
 
     /// What was found out ahead for a spare, until Join has used it.
-    pub(crate) fn ahead(&self) -> Option<&Ahead> {
-        self.phase.ahead()
+    pub(crate) fn prepared(&self) -> Option<&Prepared> {
+        self.phase.prepared()
     }
 
     /// Settings that the chain changed; none if nobody has looked at them.
@@ -240,7 +242,7 @@ impl Attachment {
         match (self.phase.joining(), self.phase.deleting()) {
             (Some((_, joining)), _) => Some(&joining.settings),
             (_, Some((_, left))) => left.settings.as_ref(),
-            (None, None) => self.ahead().map(|ahead| &ahead.settings),
+            (None, None) => self.prepared().map(|prepared| &prepared.settings),
         }
     }
 
@@ -267,7 +269,7 @@ impl Attachment {
         match (self.phase.joining(), self.phase.deleting()) {
             (Some((_, joining)), _) => joining.host_side.as_ref(),
             (_, Some((_, left))) => left.host_side.as_ref(),
-            (None, None) => self.ahead()?.host_side.as_ref(),
+            (None, None) => self.prepared()?.host_side.as_ref(),
         }
     }
 

@@ -106,7 +106,7 @@ impl Endpoints {
 
 impl Slot<'_> {
     /// Ends once a call waits for this endpoint.
-    pub(crate) fn wanted(&self) -> impl Future<Output = ()> + use<> {
+    pub(crate) fn call_waits(&self) -> impl Future<Output = ()> + use<> {
         let mut callers = self.place.callers.subscribe();
         async move {
             if callers.wait_for(|callers| *callers > 0).await.is_err() {
@@ -199,7 +199,7 @@ mod tests {
         let endpoints = Arc::new(Endpoints::holding(Vec::new()));
         let id: EndpointId = "ab".parse().unwrap();
         let held = endpoints.lock(&id).await;
-        let mut wanted = Box::pin(held.wanted());
+        let mut wanted = Box::pin(held.call_waits());
         assert!(waits(&mut wanted), "not by itself");
         // A check that waits does not interrupt another one.
         let mut after = Box::pin(endpoints.lock_after_calls(&id));
@@ -211,7 +211,7 @@ mod tests {
             wanted.await;
         }
         // It has stopped waiting.
-        assert!(waits(&mut Box::pin(held.wanted())));
+        assert!(waits(&mut Box::pin(held.call_waits())));
         drop(held);
         drop(after.await);
         assert!(endpoints.ids().is_empty());

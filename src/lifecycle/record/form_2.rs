@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 
 use super::phase::Stage;
 use super::{
-    Ahead, Attachment, AttachmentId, Further, HostSide, Joining, Left, Made, Netfilter, Phase,
-    PhaseName, Removal, Settings, Turn,
+    Attachment, AttachmentId, Further, HostSide, Joining, Left, Made, Netfilter, Phase, PhaseName,
+    Prepared, Removal, Settings, WriteLock,
 };
 use crate::cni::{self, AttachResult, NetworkConfigList};
 use crate::cnm::{EndpointId, EndpointInterface, NetworkId, PortBinding};
@@ -44,7 +44,7 @@ pub(crate) struct Form2 {
     pub(super) add: Option<AddForm>,
     /// Spare, and Staged if it was a spare.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) ahead: Option<AheadForm>,
+    pub(super) ahead: Option<PreparedForm>,
     /// Joined and Settled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) join: Option<JoinForm>,
@@ -66,9 +66,9 @@ pub(super) struct AddForm {
     pub(super) users: Settings,
 }
 
-/// See [`Ahead`].
+/// See [`Prepared`].
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct AheadForm {
+pub(super) struct PreparedForm {
     pub(super) settings: Settings,
     #[serde(default, skip_serializing_if = "Netfilter::is_empty")]
     pub(super) netfilter: Netfilter,
@@ -210,7 +210,7 @@ impl Form2 {
             open: self.open,
             is_gateway: self.is_gateway,
             phase: Phase(stage),
-            turn: Turn::default(),
+            write_lock: WriteLock::default(),
         })
     }
 }
@@ -245,25 +245,25 @@ fn contradiction(phase: PhaseName, has: [bool; 4]) -> String {
 }
 
 impl From<Made> for AddForm {
-    fn from(Made { result, answer, told, snapshot, further, users }: Made) -> Self {
-        Self { result, answer, told, snapshot, further, users }
+    fn from(Made { result, answer, docker_addresses, snapshot, further, users }: Made) -> Self {
+        Self { result, answer, told: docker_addresses, snapshot, further, users }
     }
 }
 
 impl From<AddForm> for Made {
     fn from(AddForm { result, answer, told, snapshot, further, users }: AddForm) -> Self {
-        Self { result, answer, told, snapshot, further, users }
+        Self { result, answer, docker_addresses: told, snapshot, further, users }
     }
 }
 
-impl From<Ahead> for AheadForm {
-    fn from(Ahead { settings, netfilter, host_side }: Ahead) -> Self {
+impl From<Prepared> for PreparedForm {
+    fn from(Prepared { settings, netfilter, host_side }: Prepared) -> Self {
         Self { settings, netfilter, host_side }
     }
 }
 
-impl From<AheadForm> for Ahead {
-    fn from(AheadForm { settings, netfilter, host_side }: AheadForm) -> Self {
+impl From<PreparedForm> for Prepared {
+    fn from(PreparedForm { settings, netfilter, host_side }: PreparedForm) -> Self {
         Self { settings, netfilter, host_side }
     }
 }

@@ -20,9 +20,9 @@ mod settings;
 mod spare;
 #[cfg(test)]
 pub(crate) mod tests;
-mod turn;
-mod unseen;
+mod unread_rules;
 mod watched;
+mod write_lock;
 
 pub(crate) use attachment::{Attachment, Joined};
 pub(crate) use endpoints::Endpoints;
@@ -34,12 +34,12 @@ pub(crate) use netfilter::Netfilter;
 pub(crate) use network::Network;
 pub(crate) use networks::Networks;
 pub use phase::PhaseName;
-pub(crate) use phase::{Ahead, Joining, Left, Made, Phase};
+pub(crate) use phase::{Joining, Left, Made, Phase, Prepared};
 pub(crate) use records::Records;
 pub(crate) use removal::Removal;
 pub use reread::reread_record;
 pub(crate) use settings::{Further, Settings};
 pub(crate) use spare::Spare;
-pub(crate) use turn::Turn;
-pub(crate) use unseen::Unseen;
+pub(crate) use unread_rules::UnreadRules;
 pub(crate) use watched::Watched;
+pub(crate) use write_lock::WriteLock;

@@ -27,8 +27,8 @@ pub(crate) struct Network {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) own_chain: Option<NetworkConfigList>,
     /// The subnets by which a network on a user's conflist is isolated; none if it is not.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(crate) apart: Vec<IpNet>,
+    #[serde(rename = "apart", default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) isolated_subnets: Vec<IpNet>,
     /// Docker has removed it. What its own chain has left on the host is removed with its last attachment.
     #[serde(default)]
     pub(crate) removed: bool,
@@ -39,7 +39,7 @@ impl Network {
     pub(crate) fn is_isolated(&self) -> bool {
         match self.own_chain {
             Some(_) => self.options.isolate.unwrap_or(true),
-            None => !self.apart.is_empty(),
+            None => !self.isolated_subnets.is_empty(),
         }
     }
 

@@ -72,9 +72,9 @@ pub(crate) struct Phase(pub(super) Stage);
 )]
 pub(super) enum Stage {
     Adding,
-    Spare(Made, Ahead),
+    Spare(Made, Prepared),
     /// An attachment that was a spare keeps what was found out ahead, for Join.
-    Staged(Made, Option<Ahead>),
+    Staged(Made, Option<Prepared>),
     Joined(Made, Joining),
     Settled(Made, Joining),
     Deleting(Removal, Left),
@@ -88,7 +88,7 @@ pub(crate) struct Made {
     /// The answer to CreateEndpoint, for when Docker asks again.
     pub(crate) answer: EndpointInterface,
     /// The addresses that Docker sets: those that it chose, and those in our answer.
-    pub(crate) told: Vec<IpNet>,
+    pub(crate) docker_addresses: Vec<IpNet>,
     /// The interface as it was in the staging namespace, and all that belongs to it.
     pub(crate) snapshot: Snapshot,
     /// Further links that ADD made in that namespace.
@@ -99,7 +99,7 @@ pub(crate) struct Made {
 
 /// What Join needs to know, and was found out for a spare before an endpoint claimed it.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Ahead {
+pub(crate) struct Prepared {
     /// Settings that the chain changed.
     pub(crate) settings: Settings,
     /// Rules that the chain left in the namespace.
@@ -153,7 +153,7 @@ pub(crate) struct Left {
 
 /// A transition that the table does not have.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct OutOfTurn {
+pub(crate) struct InvalidTransition {
     pub(crate) from: PhaseName,
     pub(crate) to: PhaseName,
 }
@@ -179,10 +179,10 @@ impl Left {
         Self { result, snapshot, further, ..Self::default() }
     }
 
-    fn of_staged(made: Made, ahead: Option<Ahead>) -> Self {
+    fn of_staged(made: Made, prepared: Option<Prepared>) -> Self {
         let left = Self::of(made);
-        match ahead {
-            Some(Ahead { settings, netfilter, host_side }) => {
+        match prepared {
+            Some(Prepared { settings, netfilter, host_side }) => {
                 Self { settings: Some(settings), netfilter, host_side, ..left }
             }
             None => left,
@@ -223,10 +223,10 @@ impl Phase {
     ///
     /// # Errors
     /// It was not running.
-    pub(super) fn stage(&mut self, made: Made) -> Result<(), OutOfTurn> {
+    pub(super) fn stage(&mut self, made: Made) -> Result<(), InvalidTransition> {
         match self.0 {
             Stage::Adding => self.0 = Stage::Staged(made, None),
-            _ => return Err(self.out_of_turn(PhaseName::Staged)),
+            _ => return Err(self.invalid_transition(PhaseName::Staged)),
         }
         Ok(())
     }
@@ -235,10 +235,14 @@ impl Phase {
     ///
     /// # Errors
     /// It was not running.
-    pub(super) fn keep_ready(&mut self, made: Made, ahead: Ahead) -> Result<(), OutOfTurn> {
+    pub(super) fn keep_ready(
+        &mut self,
+        made: Made,
+        prepared: Prepared,
+    ) -> Result<(), InvalidTransition> {
         match self.0 {
-            Stage::Adding => self.0 = Stage::Spare(made, ahead),
-            _ => return Err(self.out_of_turn(PhaseName::Spare)),
+            Stage::Adding => self.0 = Stage::Spare(made, prepared),
+            _ => return Err(self.invalid_transition(PhaseName::Spare)),
         }
         Ok(())
     }
@@ -247,12 +251,12 @@ impl Phase {
     ///
     /// # Errors
     /// It is none, or none any more.
-    pub(super) fn claim(&mut self) -> Result<(), OutOfTurn> {
+    pub(super) fn claim(&mut self) -> Result<(), InvalidTransition> {
         match &self.0 {
-            Stage::Spare(made, ahead) => {
-                self.0 = Stage::Staged(made.clone(), Some(ahead.clone()));
+            Stage::Spare(made, prepared) => {
+                self.0 = Stage::Staged(made.clone(), Some(prepared.clone()));
             }
-            _ => return Err(self.out_of_turn(PhaseName::Staged)),
+            _ => return Err(self.invalid_transition(PhaseName::Staged)),
         }
         Ok(())
     }
@@ -261,12 +265,12 @@ impl Phase {
     ///
     /// # Errors
     /// There is no interface, or not any more.
-    pub(super) fn join(&mut self, joining: Joining) -> Result<(), OutOfTurn> {
+    pub(super) fn join(&mut self, joining: Joining) -> Result<(), InvalidTransition> {
         match &self.0 {
             Stage::Staged(made, _) | Stage::Joined(made, _) | Stage::Settled(made, _) => {
                 self.0 = Stage::Joined(made.clone(), joining);
             }
-            _ => return Err(self.out_of_turn(PhaseName::Joined)),
+            _ => return Err(self.invalid_transition(PhaseName::Joined)),
         }
         Ok(())
     }
@@ -275,13 +279,13 @@ impl Phase {
     ///
     /// # Errors
     /// Docker does not have the interface, or it was settled before.
-    pub(super) fn settle(&mut self, users: Settings) -> Result<(), OutOfTurn> {
+    pub(super) fn settle(&mut self, users: Settings) -> Result<(), InvalidTransition> {
         match &self.0 {
             Stage::Joined(made, joining) => {
                 let made = Made { users, ..made.clone() };
                 self.0 = Stage::Settled(made, joining.clone());
             }
-            _ => return Err(self.out_of_turn(PhaseName::Settled)),
+            _ => return Err(self.invalid_transition(PhaseName::Settled)),
         }
         Ok(())
     }
@@ -290,8 +294,12 @@ impl Phase {
     pub(super) fn delete<T>(&mut self, note: impl FnOnce(&mut Removal, &mut Left) -> T) -> T {
         let (mut removal, mut left) = match std::mem::replace(&mut self.0, Stage::Adding) {
             Stage::Adding => (Removal::begun_now(), Left::default()),
-            Stage::Spare(made, ahead) => (Removal::begun_now(), Left::of_staged(made, Some(ahead))),
-            Stage::Staged(made, ahead) => (Removal::begun_now(), Left::of_staged(made, ahead)),
+            Stage::Spare(made, prepared) => {
+                (Removal::begun_now(), Left::of_staged(made, Some(prepared)))
+            }
+            Stage::Staged(made, prepared) => {
+                (Removal::begun_now(), Left::of_staged(made, prepared))
+            }
             Stage::Joined(made, joining) | Stage::Settled(made, joining) => {
                 (Removal::begun_now(), Left::of_joined(made, joining))
             }
@@ -302,8 +310,8 @@ impl Phase {
         noted
     }
 
-    fn out_of_turn(&self, to: PhaseName) -> OutOfTurn {
-        OutOfTurn { from: self.name(), to }
+    fn invalid_transition(&self, to: PhaseName) -> InvalidTransition {
+        InvalidTransition { from: self.name(), to }
     }
 
     /// What ADD made, until it is to be deleted.
@@ -318,10 +326,10 @@ impl Phase {
     }
 
     /// What was found out ahead, until Join has used it.
-    pub(super) fn ahead(&self) -> Option<&Ahead> {
+    pub(super) fn prepared(&self) -> Option<&Prepared> {
         match &self.0 {
-            Stage::Spare(_, ahead) => Some(ahead),
-            Stage::Staged(_, ahead) => ahead.as_ref(),
+            Stage::Spare(_, prepared) => Some(prepared),
+            Stage::Staged(_, prepared) => prepared.as_ref(),
             Stage::Adding | Stage::Joined(..) | Stage::Settled(..) | Stage::Deleting(..) => None,
         }
     }

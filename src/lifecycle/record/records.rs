@@ -45,7 +45,7 @@ impl Records {
     /// Writes the attachment's record. When this returns, it is on disk; or it was removed for good, and is
     /// not written again.
     pub(crate) async fn keep(&self, attachment: &Attachment) -> Result<()> {
-        let removed = attachment.turn.removed.lock().await;
+        let removed = attachment.write_lock.removed.lock().await;
         if *removed {
             return Ok(());
         }
@@ -63,7 +63,7 @@ impl Records {
 
     /// Writes the attachment's record while the caller continues. A later write waits for this one.
     pub(crate) async fn keep_soon(self: &Arc<Self>, attachment: &Attachment) {
-        let removed = Arc::clone(&attachment.turn.removed).lock_owned().await;
+        let removed = Arc::clone(&attachment.write_lock.removed).lock_owned().await;
         if *removed {
             return;
         }
@@ -81,7 +81,7 @@ impl Records {
 
     /// Removes the attachment's record for good.
     pub(crate) async fn remove(&self, attachment: &Attachment) -> Result<()> {
-        let mut removed = attachment.turn.removed.lock().await;
+        let mut removed = attachment.write_lock.removed.lock().await;
         self.folder.remove(&attachment.id.to_string()).await?;
         self.kept.remove(attachment.id);
         *removed = true;
@@ -132,7 +132,7 @@ mod tests {
         records.keep(&attachment).await.unwrap();
         assert_eq!(records.all().len(), 1);
         // Both have to wait, and end in this order.
-        let turn = attachment.turn.removed.lock().await;
+        let lock = attachment.write_lock.removed.lock().await;
         let (copy, other) = (attachment.clone(), attachment.clone());
         let removal = tokio::spawn({
             let records = Arc::clone(&records);
@@ -144,7 +144,7 @@ mod tests {
             async move { records.keep(&other).await }
         });
         tokio::task::yield_now().await;
-        drop(turn);
+        drop(lock);
         removal.await.unwrap().unwrap();
         write.await.unwrap().unwrap();
         records.keep_soon(&attachment).await;

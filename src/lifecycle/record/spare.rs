@@ -2,7 +2,7 @@
 
 use std::ops::Deref;
 
-use super::{Ahead, Attachment, Made, PhaseName};
+use super::{Attachment, Made, PhaseName, Prepared};
 use crate::cnm::EndpointId;
 use crate::lifecycle::error::Result;
 
@@ -24,8 +24,12 @@ impl Spare {
     ///
     /// # Errors
     /// Its ADD was not running.
-    pub(crate) fn ready(attachment: &mut Attachment, made: Made, ahead: Ahead) -> Result<Self> {
-        attachment.keep_ready(made, ahead)?;
+    pub(crate) fn ready(
+        attachment: &mut Attachment,
+        made: Made,
+        prepared: Prepared,
+    ) -> Result<Self> {
+        attachment.keep_ready(made, prepared)?;
         Ok(Self(attachment.clone()))
     }
 

@@ -21,7 +21,7 @@ impl Removals {
     /// Removes an orphan for a caller that waits for it. A failure is returned, and DEL is repeated in the
     /// background.
     pub(crate) async fn now(self: &Arc<Self>, cell: Arc<Cell>) -> Result<()> {
-        let _ahead = self.gate.ahead(&cell.claims.endpoint).last();
+        let _call = self.gate.docker_call(&cell.claims.endpoint).last();
         let outcome = self.attempt(&cell).await;
         self.repeat(&outcome, cell);
         outcome

@@ -155,7 +155,7 @@ impl Orphans {
     }
 
     /// The orphans of a conflist that are still tried without the operator.
-    pub(crate) fn going(&self, conflist: &str) -> Vec<Arc<Cell>> {
+    pub(crate) fn retrying(&self, conflist: &str) -> Vec<Arc<Cell>> {
         let cells = self.cells();
         let of_conflist = cells.values().filter(|cell| {
             let given_up = {

@@ -41,8 +41,8 @@ impl Removals {
     }
 
     /// The orphans of a conflist that are still tried without the operator.
-    pub(crate) fn going(&self, conflist: &str) -> Vec<Arc<Cell>> {
-        self.orphans.going(conflist)
+    pub(crate) fn retrying(&self, conflist: &str) -> Vec<Arc<Cell>> {
+        self.orphans.retrying(conflist)
     }
 
     /// Removes everything of the attachment in `slot`, and empties the slot.

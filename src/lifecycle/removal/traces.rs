@@ -42,7 +42,7 @@ const KNOWN_IPAM: [&str; 3] = ["host-local", "static", DHCP];
 
 /// Why it is unknown what is left.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Unseen {
+pub(super) enum Unreadable {
     #[error("cannot look at {}", path.display())]
     Path { path: PathBuf, source: io::Error },
     #[error("{program}: {source}")]
@@ -55,7 +55,7 @@ pub(super) enum Unseen {
     Fresh(#[from] Box<error::Error>),
 }
 
-type Result<T> = std::result::Result<T, Unseen>;
+type Result<T> = std::result::Result<T, Unreadable>;
 
 /// A trace of the attachment on the host, in words; none if there is nothing.
 ///
@@ -81,7 +81,7 @@ pub(super) async fn left_by(
     if let Some(backup) = backup(attachment, &id)? {
         return Ok(Some(backup));
     }
-    if interfaces.aside.link(&attachment.parameters.if_name).await?.is_some() {
+    if interfaces.own_background.link(&attachment.parameters.if_name).await?.is_some() {
         return Ok(Some("its interface".to_owned()));
     }
     if let Some(device) = device(interfaces, attachment).await? {
@@ -109,7 +109,7 @@ fn lease(attachment: &Attachment, id: &str) -> Result<Option<String>> {
     let Some(folder) = translate::lease_folder(&attachment.list) else { return Ok(None) };
     let Some(entries) = if_there(&folder, fs::read_dir(&folder))? else { return Ok(None) };
     for entry in entries {
-        let path = entry.map_err(unseen(&folder))?.path();
+        let path = entry.map_err(unreadable(&folder))?.path();
         // The folder also has a lock, and the last address that was given out.
         let Some(bytes) = if_there(&path, fs::read(&path))? else { continue };
         if bytes.split(|byte| *byte == b'\n').next().map(<[u8]>::trim_ascii) == Some(id.as_bytes())
@@ -183,7 +183,7 @@ async fn rule(attachment: &Attachment, id: &str) -> Result<Option<String>> {
 async fn output(program: &'static str, arguments: &[&str]) -> Result<Option<String>> {
     match host::run(program, arguments, b"").await {
         Ok(output) => Ok(output.map(|bytes| String::from_utf8_lossy(&bytes).into_owned())),
-        Err(source) => Err(Unseen::Program { program, source }),
+        Err(source) => Err(Unreadable::Program { program, source }),
     }
 }
 
@@ -193,11 +193,11 @@ fn if_there<T>(path: &Path, found: io::Result<T>) -> Result<Option<T>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         // A folder is not a lease.
         Err(error) if error.kind() == io::ErrorKind::IsADirectory => Ok(None),
-        found => found.map(Some).map_err(unseen(path)),
+        found => found.map(Some).map_err(unreadable(path)),
     }
 }
 
-fn unseen(path: &Path) -> impl FnOnce(io::Error) -> Unseen {
+fn unreadable(path: &Path) -> impl FnOnce(io::Error) -> Unreadable {
     let path = path.to_owned();
-    move |source| Unseen::Path { path, source }
+    move |source| Unreadable::Path { path, source }
 }

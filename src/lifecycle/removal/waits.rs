@@ -40,7 +40,7 @@ impl Removals {
 }
 
 /// Waits until these orphans are gone. Returns one that is left, and why.
-pub(crate) async fn gone(cells: Vec<Arc<Cell>>, limit: Instant) -> Option<Remaining> {
+pub(crate) async fn until_gone(cells: Vec<Arc<Cell>>, limit: Instant) -> Option<Remaining> {
     // All attempts begin at once.
     let waits: Vec<_> = cells.iter().map(|cell| (cell.id, cell.is_gone_by(limit))).collect();
     let mut remaining = None;

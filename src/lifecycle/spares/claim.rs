@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::{Spares, make, rules};
 use crate::cnm::{EndpointInterface, EndpointOptions, SpareCount};
-use crate::lifecycle::attach::Told;
+use crate::lifecycle::attach::ChainInput;
 use crate::lifecycle::error::{Result, chain};
 use crate::lifecycle::host::masquerade::Masquerade;
 use crate::lifecycle::record::{Network, Spare};
@@ -16,38 +16,38 @@ use crate::translate::{self, PORT_MAPPINGS};
 
 /// Whether a spare can be what is asked for.
 pub(crate) fn may_serve(
-    told: &Told,
+    input: &ChainInput,
     options: &EndpointOptions,
     interface: &EndpointInterface,
 ) -> bool {
     let besides_ports = EndpointOptions { ports: Vec::new(), ..options.clone() };
     // Only ADD could publish them.
     let too_late = !options.ports.is_empty()
-        && told.list.declares(PORT_MAPPINGS)
-        && !told.list.adds(PORT_MAPPINGS);
+        && input.list.declares(PORT_MAPPINGS)
+        && !input.list.adds(PORT_MAPPINGS);
     besides_ports == EndpointOptions::default()
         && *interface == EndpointInterface::default()
         && !too_late
-        && may_have_any(told)
+        && may_have_any(input)
 }
 
 /// Whether a network on that chain has spares at all. A lease of `dhcp` would take an address of a LAN for
 /// nobody, and would have to be renewed in staging.
-pub(super) fn may_have_any(told: &Told) -> bool {
-    translate::dhcp_socket(&told.list).is_none()
+pub(super) fn may_have_any(input: &ChainInput) -> bool {
+    translate::dhcp_socket(&input.list).is_none()
 }
 
 impl Spares {
     /// Takes a spare of the network for an endpoint; none if there is none. A spare that is not what its
     /// ADD would make now is removed in the background.
-    pub(crate) async fn take(&self, network: &Network, told: &Told) -> Option<Spare> {
+    pub(crate) async fn take(&self, network: &Network, input: &ChainInput) -> Option<Spare> {
         if self.wanted(network) == SpareCount::Number(0) {
             return None;
         }
         loop {
             let next = self.shelves().shelf(&network.id).spares.pop_front();
             let spare = next?;
-            match self.fault(&spare, told).await {
+            match self.fault(&spare, input).await {
                 Ok(None) => {
                     let mut shelves = self.shelves();
                     let shelf = shelves.shelf(&network.id);
@@ -86,8 +86,8 @@ impl Spares {
     }
 
     /// Why the spare is not what its ADD would make now; none if it is.
-    async fn fault(&self, spare: &Spare, told: &Told) -> Result<Option<Fault>> {
-        if !told.was_told_to(spare) {
+    async fn fault(&self, spare: &Spare, input: &ChainInput) -> Result<Option<Fault>> {
+        if !input.was_given_to(spare) {
             return Ok(Some(Fault::Conflist));
         }
         let is_lost = async {

@@ -13,7 +13,7 @@ use super::claim::may_have_any;
 use super::count::count;
 use super::{Spares, make};
 use crate::cnm::{Pool, SpareCount};
-use crate::lifecycle::attach::Told;
+use crate::lifecycle::attach::ChainInput;
 use crate::lifecycle::error::{Result, chain};
 use crate::lifecycle::record::{Network, Spare};
 use crate::metrics::Unused;
@@ -90,13 +90,13 @@ impl Spares {
             return Ok(());
         }
         let list = self.parts.chains.ready(network).await?;
-        let told = Told::ahead(network, list)?;
+        let input = ChainInput::of_spare(network, list)?;
         let others = self.shelves().of_others(&network.id, &network.conflist);
-        let number = match may_have_any(&told) {
-            true => count(wanted, called_for, addresses(&told), others),
+        let number = match may_have_any(&input) {
+            true => count(wanted, called_for, addresses(&input), others),
             false => 0,
         };
-        let is_old = |spare: &Spare| spare.network == network.id && !told.was_told_to(spare);
+        let is_old = |spare: &Spare| spare.network == network.id && !input.was_given_to(spare);
         let outdated = self.shelves().take_all(is_old);
         self.remove_soon(outdated, Unused::Outdated).await;
         let mut unwanted = Vec::new();
@@ -110,9 +110,10 @@ impl Spares {
         self.remove_soon(unwanted, Unused::NotNeeded).await;
         while may && self.is_missing(network, number) {
             let _pass = self.parts.gate.enter_when_quiet().await;
-            let (spares, network, told) = (Arc::clone(self), Arc::clone(network), told.clone());
+            let (spares, network, input) = (Arc::clone(self), Arc::clone(network), input.clone());
             // What has begun ends as a whole, even if the driver is stopped meanwhile.
-            let made = self.parts.background.spawn(async move { spares.add(&network, told).await });
+            let made =
+                self.parts.background.spawn(async move { spares.add(&network, input).await });
             match made.await {
                 Ok(made) => made?,
                 // It has panicked, and logged that.
@@ -123,12 +124,12 @@ impl Spares {
     }
 
     /// Makes one more, unless the network has been removed.
-    async fn add(&self, network: &Network, told: Told) -> Result<()> {
+    async fn add(&self, network: &Network, input: ChainInput) -> Result<()> {
         let _alone = self.making.lock().await;
         if self.parts.networks.get(&network.id).is_err() {
             return Ok(());
         }
-        let spare = self.make(network, told).await?;
+        let spare = self.make(network, input).await?;
         let mut shelves = self.shelves();
         let shelf = shelves.shelf(&network.id);
         shelf.spares.push_back(spare);
@@ -160,8 +161,8 @@ fn has_no_pool(network: &Network) -> bool {
 }
 
 /// How many containers the chain has addresses for, if that is known: it gives each one of every family.
-fn addresses(told: &Told) -> Option<u64> {
-    let pools = translate::pools(&told.list);
+fn addresses(input: &ChainInput) -> Option<u64> {
+    let pools = translate::pools(&input.list);
     let of_family = |is_ipv4: bool| {
         let of_family = pools.iter().filter(|pool| pool.first.is_ipv4() == is_ipv4);
         of_family.map(|pool| pool.size).reduce(u64::saturating_add)

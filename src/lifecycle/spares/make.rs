@@ -8,12 +8,12 @@ use tokio::time::Instant;
 use super::Spares;
 use crate::cnm::{EndpointInterface, EndpointOptions, NetworkId};
 use crate::crash;
-use crate::lifecycle::attach::{Told, Wanted};
+use crate::lifecycle::attach::{ChainInput, RequestedInterface};
 use crate::lifecycle::error::{Error, Result, chain};
+use crate::lifecycle::host::host_side;
 use crate::lifecycle::host::masquerade::Masquerade;
-use crate::lifecycle::host::side;
 use crate::lifecycle::interface::netfilter;
-use crate::lifecycle::record::{Ahead, Attachment, Made, Network, Spare};
+use crate::lifecycle::record::{Attachment, Made, Network, Prepared, Spare};
 
 /// How long none is made after one that could not be made, or could not be used.
 pub(super) const FIRST_REST: Duration = Duration::from_secs(60);
@@ -26,12 +26,12 @@ impl Spares {
     ///
     /// # Errors
     /// A step failed. What was done is removed again, if need be in the background.
-    pub(super) async fn make(&self, network: &Network, told: Told) -> Result<Spare> {
+    pub(super) async fn make(&self, network: &Network, input: ChainInput) -> Result<Spare> {
         let (options, interface) = (EndpointOptions::default(), EndpointInterface::default());
         let begun = Instant::now();
-        let wanted = Wanted::of(network, &options, &interface)?;
-        let mut attachment = self.maker.intend(network, told, None, Vec::new());
-        let ready = match self.maker.add(&attachment, &wanted).await {
+        let requested = RequestedInterface::of(network, &options, &interface)?;
+        let mut attachment = self.maker.intend(network, input, None, Vec::new());
+        let ready = match self.maker.add(&attachment, &requested).await {
             Ok(made) => self.make_ready(&mut attachment, made).await,
             Err(failed) => Err(failed.noted_in(&mut attachment)),
         };
@@ -57,20 +57,21 @@ impl Spares {
         let (settings, rules, seen) = tokio::join!(
             interfaces.read_settings(attachment, &made),
             netfilter::read(&attachment.staging),
-            side::see(&interfaces.aside, &made)
+            host_side::observe(&interfaces.own_background, &made)
         );
-        let unseen = |error: &Error| {
+        let warn = |error: &Error| {
             tracing::warn!(attachment = %attachment.id, error = chain(error),
                 "what it has on the host is not known, and will not be checked");
         };
-        let mut host_side = seen.inspect_err(unseen).ok();
+        let mut host_side = seen.inspect_err(warn).ok();
         if let Some(side) = &mut host_side {
             let rules = Masquerade::read().await;
-            let hidden = made.addresses().filter(|it| rules.hides(attachment, *it) == Ok(true));
+            let hidden =
+                made.addresses().filter(|it| rules.masquerades(attachment, *it) == Ok(true));
             side.masqueraded = Some(hidden.collect());
         }
-        let ahead = Ahead { settings: settings?, netfilter: rules?, host_side };
-        let spare = Spare::ready(attachment, made, ahead)?;
+        let prepared = Prepared { settings: settings?, netfilter: rules?, host_side };
+        let spare = Spare::ready(attachment, made, prepared)?;
         // On record before the interface moves: DEL needs the addresses, which it loses then.
         let (kept, exempted) =
             tokio::join!(self.parts.records.keep(&spare), self.parts.exemptions.exempt(&spare));

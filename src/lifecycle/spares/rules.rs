@@ -31,7 +31,10 @@ impl Spares {
         let _pass = self.parts.gate.enter_to_look().await;
         self.parts.exemptions.ensure().await?;
         if claimed && self.parts.networks.all().iter().any(|network| network.is_isolated()) {
-            self.parts.isolation.ensure(&self.parts.networks, &self.parts.interfaces.aside).await?;
+            self.parts
+                .isolation
+                .ensure(&self.parts.networks, &self.parts.interfaces.own_background)
+                .await?;
         }
         let rules = Masquerade::read().await;
         let lost: Vec<AttachmentId> =
@@ -50,7 +53,7 @@ impl Spares {
 
 /// Whether an address of the spare was masqueraded, and is not any more.
 pub(super) fn are_lost(spare: &Spare, rules: &Masquerade) -> bool {
-    masqueraded(spare).any(|it| rules.hides(spare, it) == Ok(false))
+    masqueraded(spare).any(|it| rules.masquerades(spare, it) == Ok(false))
 }
 
 /// The addresses of the spare that were masqueraded when it was made.

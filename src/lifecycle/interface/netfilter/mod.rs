@@ -242,6 +242,6 @@ fn names(file: &str) -> Result<Vec<String>> {
         Ok(names) => Ok(names.lines().map(str::to_owned).collect()),
         // The kernel does not know them, or not yet.
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-        Err(source) => Err(Error::Unseen { path, source }),
+        Err(source) => Err(Error::Unreadable { path, source }),
     }
 }

@@ -25,7 +25,7 @@ impl End {
         attachment.endpoint = endpoint.parse().unwrap();
         attachment.network = format!("n{endpoint}").parse().unwrap();
         let mut made = attachment.made().unwrap().clone();
-        made.told = vec![net(told)];
+        made.docker_addresses = vec![net(told)];
         let ips = json!([{"address": told, "gateway": "169.254.1.1"}]);
         let routes = json!([{"dst": "0.0.0.0/0", "gw": "169.254.1.1"}]);
         let result = json!({"cniVersion": "1.0.0", "ips": ips, "routes": routes});
@@ -38,7 +38,7 @@ impl End {
     fn with_table(mut self, table: u32) -> Self {
         let default = Route::new(net("0.0.0.0/0"), Some("10.22.0.1".parse().unwrap()), 2);
         self.made.snapshot.routes.push(Route { table, ..default });
-        let from = Some(self.made.told[0]);
+        let from = Some(self.made.docker_addresses[0]);
         let rule = Rule { priority: 1000, action: 1, table, from, ..Rule::default() };
         self.made.snapshot.rules.push(rule);
         self

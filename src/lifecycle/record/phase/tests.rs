@@ -2,10 +2,10 @@ use super::*;
 use crate::lifecycle::record::tests::attachment;
 
 /// One method of a phase, and the phase that it leads to.
-type Transition = (PhaseName, fn(&mut Phase, &Made) -> Result<(), OutOfTurn>);
+type Transition = (PhaseName, fn(&mut Phase, &Made) -> Result<(), InvalidTransition>);
 
 const TRANSITIONS: [Transition; 5] = [
-    (PhaseName::Spare, |phase, made| phase.keep_ready(made.clone(), Ahead::default())),
+    (PhaseName::Spare, |phase, made| phase.keep_ready(made.clone(), Prepared::default())),
     // One way for each kind of attachment.
     (PhaseName::Staged, |phase, made| phase.claim().or_else(|_| phase.stage(made.clone()))),
     (PhaseName::Joined, |phase, _| phase.join(Joining::at("/run/sandbox".into()))),
@@ -30,7 +30,7 @@ fn a_phase_is_followed_by_those_in_the_table_and_by_no_other() {
             match from.next().contains(to) || stays {
                 true => assert_eq!((outcome, phase.name()), (Ok(()), *to)),
                 false => {
-                    let refusal = Err(OutOfTurn { from, to: *to });
+                    let refusal = Err(InvalidTransition { from, to: *to });
                     assert_eq!((outcome, phase.name()), (refusal, from));
                 }
             }
@@ -69,9 +69,9 @@ fn a_spare_keeps_what_was_found_out_ahead_until_join() {
     let spare = attachment(PhaseName::Spare);
     let mut phase = spare.phase.clone();
     phase.claim().unwrap();
-    let ahead = phase.ahead().unwrap();
-    assert_eq!(ahead.host_side.as_ref(), spare.host_side());
-    assert_eq!(Some(&ahead.settings), spare.settings());
+    let prepared = phase.prepared().unwrap();
+    assert_eq!(prepared.host_side.as_ref(), spare.host_side());
+    assert_eq!(Some(&prepared.settings), spare.settings());
     phase.join(Joining::at("/run/sandbox".into())).unwrap();
-    assert!(phase.ahead().is_none());
+    assert!(phase.prepared().is_none());
 }

@@ -8,18 +8,18 @@ use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
 
 /// A lock for each conflist that was used since the start.
 #[derive(Debug, Default)]
-pub(crate) struct Turns {
+pub(crate) struct ConflistLocks {
     locks: Mutex<HashMap<String, Arc<RwLock<()>>>>,
 }
 
-impl Turns {
+impl ConflistLocks {
     /// For ADD and DEL.
-    pub(crate) async fn beside_others(&self, conflist: &str) -> OwnedRwLockReadGuard<()> {
+    pub(crate) async fn shared(&self, conflist: &str) -> OwnedRwLockReadGuard<()> {
         self.of(conflist).read_owned().await
     }
 
     /// For GC.
-    pub(crate) async fn alone(&self, conflist: &str) -> OwnedRwLockWriteGuard<()> {
+    pub(crate) async fn exclusive(&self, conflist: &str) -> OwnedRwLockWriteGuard<()> {
         self.of(conflist).write_owned().await
     }
 

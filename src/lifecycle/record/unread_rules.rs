@@ -7,9 +7,9 @@ use crate::cnm::EndpointId;
 
 /// The endpoints that have joined since the rules were last read.
 #[derive(Debug, Default)]
-pub(crate) struct Unseen(Mutex<HashSet<EndpointId>>);
+pub(crate) struct UnreadRules(Mutex<HashSet<EndpointId>>);
 
-impl Unseen {
+impl UnreadRules {
     /// Adds an endpoint; true if it is the first one since the rules were last read.
     pub(crate) fn add(&self, endpoint: EndpointId) -> bool {
         let mut set = self.set();

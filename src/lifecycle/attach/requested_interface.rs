@@ -9,7 +9,7 @@ use crate::netlink::Mac;
 use crate::sysctl::Sysctls;
 
 /// What Docker has decided about an interface, in addition to what the chain is given.
-pub(crate) struct Wanted<'w> {
+pub(crate) struct RequestedInterface<'w> {
     pub(super) interface: &'w EndpointInterface,
     /// The interface's MAC, parsed; none leaves the choice to the chain.
     pub(super) mac: Option<Mac>,
@@ -21,7 +21,7 @@ pub(crate) struct Wanted<'w> {
     pub(super) sysctls: &'w Sysctls,
 }
 
-impl<'w> Wanted<'w> {
+impl<'w> RequestedInterface<'w> {
     /// # Errors
     /// The MAC is none.
     pub(crate) fn of(

@@ -13,7 +13,7 @@ use crate::lifecycle::record::AttachmentId;
 
 /// What is to be exempt. Each change has a number, by which a caller sees whether it is on the host.
 #[derive(Debug, Default)]
-pub(super) struct Wanted {
+pub(super) struct Desired {
     entries: BTreeMap<Element, Entry>,
     /// The elements that may differ in the table.
     changed: BTreeSet<Element>,
@@ -51,7 +51,7 @@ impl Batch {
     }
 }
 
-impl Wanted {
+impl Desired {
     pub(super) fn add(&mut self, id: AttachmentId, elements: &[Element]) -> u64 {
         for element in elements {
             let entry = self.entries.entry(*element).or_default();

@@ -11,12 +11,12 @@ use crate::{cni, translate};
 
 /// What an attachment's ADD is told.
 #[derive(Debug, Clone)]
-pub(crate) struct Told {
+pub(crate) struct ChainInput {
     pub(crate) list: NetworkConfigList,
     pub(crate) arguments: Arguments,
 }
 
-impl Told {
+impl ChainInput {
     /// What the chain of a network is told for an endpoint. `list` is the chain as its file has it now.
     ///
     /// # Errors
@@ -40,8 +40,8 @@ impl Told {
     /// What it is told for an endpoint about which nothing is known yet.
     ///
     /// # Errors
-    /// As [`Told::of`].
-    pub(crate) fn ahead(network: &Network, list: NetworkConfigList) -> Result<Self> {
+    /// As [`ChainInput::of`].
+    pub(crate) fn of_spare(network: &Network, list: NetworkConfigList) -> Result<Self> {
         Self::of(network, list, &EndpointOptions::default(), &EndpointInterface::default())
     }
 
@@ -76,7 +76,7 @@ impl Told {
     }
 
     /// Whether the attachment's ADD was told this.
-    pub(crate) fn was_told_to(&self, attachment: &Attachment) -> bool {
+    pub(crate) fn was_given_to(&self, attachment: &Attachment) -> bool {
         *attachment.list == self.list
             && attachment.parameters == self.parameters(attachment.id, attachment.staging.clone())
     }

@@ -6,21 +6,21 @@ use crate::lifecycle::host::masquerade::Masquerade;
 use crate::lifecycle::record::Attachment;
 
 /// Has the rules for an endpoint read in the background, if all else on the host is known.
-pub(crate) fn look_soon(driver: &Driver, attachment: &Attachment) {
+pub(crate) fn read_soon(driver: &Driver, attachment: &Attachment) {
     let side = attachment.joined().and_then(|joined| joined.joining.host_side.as_ref());
     if side.is_none_or(|side| side.masqueraded.is_some()) {
         return;
     }
-    if driver.unseen.add(attachment.endpoint.clone()) {
+    if driver.unread_rules.add(attachment.endpoint.clone()) {
         let driver = driver.clone();
-        driver.background.clone().spawn(async move { look(&driver).await });
+        driver.background.clone().spawn(async move { read(&driver).await });
     }
 }
 
 /// Reads the rules for all endpoints that have joined until now.
-async fn look(driver: &Driver) {
+async fn read(driver: &Driver) {
     let pass = driver.gate.enter().await;
-    let endpoints = driver.unseen.take();
+    let endpoints = driver.unread_rules.take();
     let rules = Masquerade::read().await;
     // Docker's calls, which this waits for, may wait for somebody who needs a place.
     drop(pass);
@@ -29,7 +29,7 @@ async fn look(driver: &Driver) {
         let Some(attachment) = slot.as_mut() else { continue };
         let hidden = attachment
             .addresses()
-            .filter(|address| rules.hides(attachment, *address) == Ok(true))
+            .filter(|address| rules.masquerades(attachment, *address) == Ok(true))
             .collect();
         attachment.note(|joining| {
             if let Some(side) = &mut joining.host_side {

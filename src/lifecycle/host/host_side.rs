@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use crate::lifecycle::error::Result;
-use crate::lifecycle::host::kernels::is_kernels_route;
+use crate::lifecycle::host::kernels::is_kernel_route;
 use crate::lifecycle::record::{HostLink, HostSide, Made};
 use crate::netlink::{Link, MAIN_TABLE, Netlink};
 
@@ -21,7 +21,7 @@ const MOST_LINKS: usize = 8;
 ///
 /// # Errors
 /// The kernel cannot be asked.
-pub(crate) async fn see(own: &Netlink, made: &Made) -> Result<HostSide> {
+pub(crate) async fn observe(own: &Netlink, made: &Made) -> Result<HostSide> {
     let mut side = HostSide::default();
     let links = links_of(own, made).await?;
     for link in &links {
@@ -34,7 +34,7 @@ pub(crate) async fn see(own: &Netlink, made: &Made) -> Result<HostSide> {
         }
         for route in own.routes(link.index).await? {
             let leads = made.addresses().any(|address| route.destination.contains(&address));
-            let is_made = route.table == MAIN_TABLE && !is_kernels_route(&route);
+            let is_made = route.table == MAIN_TABLE && !is_kernel_route(&route);
             if leads && is_made && !route.is_default() {
                 side.routes.push((link.name.clone(), route.destination));
             }

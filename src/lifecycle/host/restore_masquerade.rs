@@ -24,7 +24,7 @@ use crate::netns;
 const NAMESPACE: &str = "masked-";
 
 /// Whether a plugin can be run alone to write the rules of this attachment.
-pub(crate) fn can_be(attachment: &Attachment) -> bool {
+pub(crate) fn is_possible(attachment: &Attachment) -> bool {
     attachment.list.plugins().first().is_some_and(|first| {
         matches!(first.plugin_type(), "bridge" | "ptp")
             && first.get("ipMasq") == Some(&Value::Bool(true))
