@@ -12,7 +12,7 @@ use crate::cnm::{EndpointId, NetworkId};
 use crate::journal::{Event, Journal, Kind, PluginRun, Port};
 use crate::metrics::{Happened, Metrics, State, Step, Unused};
 
-/// Of how many attachments at a time the runs of plugins are kept. More than ever run at once.
+/// For how many attachments the runs of plugins are kept: more than ever are made or removed at once.
 const MOST: usize = 1024;
 
 /// Tells outcomes to the journal, and counts them. Clones are the same.

@@ -31,7 +31,7 @@
 //! | `garbage` | what nobody will ask to be removed any more | `driver`, and what that may use |
 //! | `driver` | the driver, and the parts that it is made of | `spares`, and what that may use; `facts`, `config` |
 //! | `spares` | attachments that are made ahead of time | `attach`, `removal`, and what those may use |
-//! | `attach` | making an attachment: what its chain is told, ADD, what ADD made | `lease`, `parts`, and what those may use |
+//! | `attach` | making an attachment: the input of its chain, ADD, what ADD made | `lease`, `parts`, and what those may use |
 //! | `removal` | DEL in the background, again and again; what an orphan keeps from others | `ports`, `lease`, and what those may use |
 //! | `ports` | published ports: who holds which, and where they are published | `parts`, and what that may use |
 //! | `parts` | the parts that the rooms above are made of | `interface`, `history`, and what those may use |

@@ -7,8 +7,8 @@ use crate::lifecycle::driver::Driver;
 use crate::lifecycle::error::{Error, Result};
 use crate::lifecycle::record::{Attachment, PhaseName, Spare};
 
-/// Separates the attachments that continue from those that were interrupted. A spare continues if somebody
-/// `keeps` it.
+/// Separates the attachments that continue from those that were interrupted. A spare continues if `keeps` says
+/// so.
 pub(crate) fn partition(
     attachments: Vec<Attachment>,
     boot_id: &str,

@@ -232,7 +232,7 @@ impl Attachment {
         }
     }
 
-    /// What was found out ahead for a spare, until Join has used it.
+    /// What was prepared for a spare, until Join has used it.
     pub(crate) fn prepared(&self) -> Option<&Prepared> {
         self.phase.prepared()
     }

@@ -105,12 +105,12 @@ impl Endpoints {
 }
 
 impl Slot<'_> {
-    /// Ends once a call waits for this endpoint.
+    /// Waits until a call waits for this endpoint.
     pub(crate) fn call_waits(&self) -> impl Future<Output = ()> + use<> {
         let mut callers = self.place.callers.subscribe();
         async move {
             if callers.wait_for(|callers| *callers > 0).await.is_err() {
-                // The place was removed, and nobody can want it.
+                // The place was removed, and no call can wait for it.
                 std::future::pending().await
             }
         }

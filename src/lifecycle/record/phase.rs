@@ -73,7 +73,7 @@ pub(crate) struct Phase(pub(super) Stage);
 pub(super) enum Stage {
     Adding,
     Spare(Made, Prepared),
-    /// An attachment that was a spare keeps what was found out ahead, for Join.
+    /// An attachment that was a spare keeps for Join what was prepared.
     Staged(Made, Option<Prepared>),
     Joined(Made, Joining),
     Settled(Made, Joining),
@@ -97,7 +97,7 @@ pub(crate) struct Made {
     pub(crate) users: Settings,
 }
 
-/// What Join needs to know, and was found out for a spare before an endpoint claimed it.
+/// What Join needs, read when the spare was made: before an endpoint has claimed it.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Prepared {
     /// Settings that the chain changed.
@@ -151,7 +151,7 @@ pub(crate) struct Left {
     pub(crate) host_side: Option<HostSide>,
 }
 
-/// A transition that the table does not have.
+/// A transition that [`PhaseName::next`] does not have.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct InvalidTransition {
     pub(crate) from: PhaseName,
@@ -290,7 +290,8 @@ impl Phase {
         Ok(())
     }
 
-    /// It is to be deleted: from any phase. It keeps how long that has been tried; `note` adds to it.
+    /// The attachment is to be deleted; any phase may come before this. If it was being deleted already, the
+    /// state of its removal is kept. `note` changes that state.
     pub(super) fn delete<T>(&mut self, note: impl FnOnce(&mut Removal, &mut Left) -> T) -> T {
         let (mut removal, mut left) = match std::mem::replace(&mut self.0, Stage::Adding) {
             Stage::Adding => (Removal::begun_now(), Left::default()),
@@ -325,7 +326,7 @@ impl Phase {
         }
     }
 
-    /// What was found out ahead, until Join has used it.
+    /// What was prepared for Join, until Join has used it.
     pub(super) fn prepared(&self) -> Option<&Prepared> {
         match &self.0 {
             Stage::Spare(_, prepared) => Some(prepared),

@@ -1,8 +1,7 @@
 //! The FORWARD exemptions of orphans, withdrawn for many at once.
 //!
-//! Programs change the host's rules, and lock them meanwhile. Nobody uses an orphan's exemption any more. So when
-//! a hundred orphans are removed together, the first one also ends the exemptions of those that wait for their
-//! turn.
+//! A program that changes the host's rules locks them meanwhile. Nobody uses the exemption of an orphan any more.
+//! So when many orphans are removed together, the first removal also ends the exemptions of those that wait.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 

@@ -15,10 +15,10 @@ use crate::lifecycle::host::masquerade::Masquerade;
 use crate::lifecycle::interface::netfilter;
 use crate::lifecycle::record::{Attachment, Made, Network, Prepared, Spare};
 
-/// How long none is made after one that could not be made, or could not be used.
+/// How long no spare is made for a network after one could not be made, or could not be used.
 pub(super) const FIRST_REST: Duration = Duration::from_secs(60);
 
-/// The same after somebody needed what a spare had.
+/// How long no spare is made for a network after an endpoint needed what a spare had.
 pub(super) const LONG_REST: Duration = Duration::from_secs(600);
 
 impl Spares {
@@ -51,7 +51,7 @@ impl Spares {
         }
     }
 
-    /// Does ahead what Join would do.
+    /// Does what Join does for an attachment that was no spare.
     async fn make_ready(&self, attachment: &mut Attachment, made: Made) -> Result<Spare> {
         let interfaces = &self.parts.interfaces;
         let (settings, rules, seen) = tokio::join!(
