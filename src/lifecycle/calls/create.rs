@@ -1,4 +1,4 @@
-//! CreateEndpoint: a chain's ADD, run in a staging namespace, unless a spare is there.
+//! CreateEndpoint: claims a spare, or runs the chain's ADD in a staging namespace.
 
 use crate::cnm::{
     CreateEndpointRequest, CreateEndpointResponse, EndpointId, EndpointInterface, EndpointOptions,
@@ -47,7 +47,7 @@ impl Driver {
         let mut slot = self.endpoints.lock(&request.endpoint_id).await;
         match slot.as_ref().map(Attachment::made) {
             Some(Ok(made)) => return Ok(CreateEndpointResponse { interface: made.answer.clone() }),
-            // The rest of an earlier attachment of this endpoint, which could not be removed then.
+            // An earlier attachment of this endpoint could not be removed.
             Some(Err(_)) => self.removals.detach(&mut slot).await?,
             None => {}
         }
@@ -57,7 +57,7 @@ impl Driver {
         self.removals.wait_for(&claims, waits::limit()).await?;
         let mut retrying = self.removals.retrying(&network.conflist);
         let made = self.make(&mut slot, &network, &options, &request, asked).await;
-        // One of these orphans may still have what this endpoint needs; or a spare, which nobody needs.
+        // One of these orphans, or a spare, may have what this endpoint needs.
         if made.as_ref().is_err_and(Error::is_of_the_chain) {
             retrying.extend(self.spares.give_up(&network.conflist).await);
         }
@@ -153,7 +153,7 @@ impl Driver {
         }
     }
 
-    /// Decides what the chain gets; changes nothing but who holds the ports.
+    /// Decides what the chain gets. The only change is that the endpoint holds its ports.
     fn intend(
         &self,
         network: &Network,
@@ -187,12 +187,12 @@ impl Driver {
             // gets the gateway.
             return Ok(asked.to_vec());
         }
-        let may_be_had = self.ports.may_be_had(&network.id, asked);
+        let may_be_of_same_container = self.ports.may_be_of_same_container(&network.id, asked);
         // Ports that cannot be published later are published now, if they are free.
-        let held = match may_be_had && input.list.adds(PORT_MAPPINGS) {
+        let held = match may_be_of_same_container && input.list.adds(PORT_MAPPINGS) {
             true => None,
             false => match self.ports.hold(endpoint, &network.id, asked) {
-                Err(PortError::Held { .. }) if may_be_had => None,
+                Err(PortError::Held { .. }) if may_be_of_same_container => None,
                 held => Some(held?),
             },
         };
@@ -215,7 +215,7 @@ impl Driver {
         if asked.is_empty() || publishes_nothing(endpoint, *internal) {
             return Ok(Vec::new());
         }
-        match list.declares(PORT_MAPPINGS) && !self.ports.may_be_had(network, asked) {
+        match list.declares(PORT_MAPPINGS) && !self.ports.may_be_of_same_container(network, asked) {
             true => Ok(self.ports.hold(endpoint, network, asked)?),
             false => Ok(asked.to_vec()),
         }

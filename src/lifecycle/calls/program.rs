@@ -12,7 +12,7 @@ use crate::lifecycle::error::chain;
 use crate::lifecycle::error::{Error, Result};
 use crate::lifecycle::history::Asked;
 use crate::lifecycle::lease;
-use crate::lifecycle::ports::publish::insisted_on;
+use crate::lifecycle::ports::publish::required_ports;
 use crate::lifecycle::record::Attachment;
 use crate::lifecycle::removal::{Claims, waits};
 use crate::translate::PORT_MAPPINGS;
@@ -130,10 +130,10 @@ impl Driver {
         Ok(EndpointOperInfoResponse { value })
     }
 
-    /// `NetworkDriver.Leave`: the container ends, or leaves the network. The interface is still inside;
-    /// Docker takes it out after this. What would stay in the namespace is removed now, and what needs the
-    /// interface: the release of a lease. A namespace that is
-    /// being destroyed may refuse that; Leave succeeds nevertheless.
+    /// `NetworkDriver.Leave`: the container ends, or leaves the network. The interface is still inside; Docker
+    /// takes it out after this. So now the lease is released, which needs the interface, and what would stay in
+    /// the namespace is removed. This may fail in a namespace that is being destroyed; Leave succeeds
+    /// nevertheless.
     pub async fn leave(&self, request: EndpointRequest) {
         // Nobody waits for this removal, and many containers may leave at once.
         let slot = self.endpoints.lock(&request.endpoint_id).await;
@@ -160,7 +160,7 @@ impl Driver {
         attachment: &Attachment,
         asked: &[PortBinding],
     ) -> Result<()> {
-        let ports = insisted_on(attachment.ports_or(asked), asked);
+        let ports = required_ports(attachment.ports_or(asked), asked);
         if attachment.publishes() || !attachment.list.declares(PORT_MAPPINGS) {
             return Ok(());
         }

@@ -13,7 +13,7 @@ impl Error {
         }
     }
 
-    /// Whether the chain's ADD itself has failed: perhaps for want of what a spare has.
+    /// Whether the chain's ADD itself has failed: a spare may have what it needs.
     pub(crate) fn is_of_the_chain(&self) -> bool {
         match self {
             Self::Undo { call, .. } => call.is_of_the_chain(),
@@ -72,7 +72,7 @@ impl Error {
     }
 }
 
-/// An orphan that was waited for in vain.
+/// An orphan that is still there after the wait for it.
 #[derive(Debug, Clone)]
 pub(crate) struct Remaining {
     /// Which attachment.

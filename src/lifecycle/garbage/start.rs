@@ -1,5 +1,5 @@
-//! What is done at the start of the driver or of dockerd: every interrupted attachment is removed, each on
-//! its own, in the background. Attachments of running containers are not touched.
+//! What the driver does at its start: it removes every interrupted attachment, in the background. Attachments of
+//! running containers are not touched.
 
 use std::fs;
 

@@ -56,10 +56,10 @@ impl Publisher {
         if wanted.is_empty() || attachment.publishes() {
             return Ok(());
         }
-        if !self.ports.are_had_in(attachment.sandbox(), &wanted) {
+        if !self.ports.are_held_in(attachment.sandbox(), &wanted) {
             self.publish_beside(attachment, &wanted).await?;
         }
-        if self.ports.are_had_in(attachment.sandbox(), &wanted) {
+        if self.ports.are_held_in(attachment.sandbox(), &wanted) {
             self.note_published_elsewhere(attachment).await;
             return Ok(());
         }
@@ -128,7 +128,7 @@ impl Publisher {
         let Attachment { ports, list, .. } = &*attachment;
         let cannot = !ports.is_empty() && !list.declares(PORT_MAPPINGS);
         let noted = is_published_elsewhere(attachment);
-        if !cannot || noted || !self.ports.are_had_in(attachment.sandbox(), ports) {
+        if !cannot || noted || !self.ports.are_held_in(attachment.sandbox(), ports) {
             return;
         }
         attachment.note(|joining| joining.published_elsewhere = true);

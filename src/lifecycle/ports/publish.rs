@@ -101,7 +101,7 @@ impl Publisher {
     ///
     /// # Errors
     /// Another container has a port, or the chain fails; nothing is published then.
-    pub(crate) async fn publish_what_waited(
+    pub(crate) async fn publish_deferred(
         &self,
         attachment: &mut Attachment,
         sandbox: &Path,
@@ -109,7 +109,7 @@ impl Publisher {
         let Attachment { endpoint, network, ports, .. } = &*attachment;
         let can = attachment.list.declares(PORT_MAPPINGS);
         let nothing_to_do = ports.is_empty() || attachment.publishes() || !can;
-        if nothing_to_do || self.ports.are_had_in(Some(sandbox), ports) {
+        if nothing_to_do || self.ports.are_held_in(Some(sandbox), ports) {
             return Ok(());
         }
         if !attachment.list.adds(PORT_MAPPINGS) {
@@ -209,20 +209,20 @@ impl Publisher {
     }
 }
 
-/// The ports that an endpoint needs exactly: its own `ports`, without those that were chosen for it among
-/// the `asked` ones, where another choice is good too.
-pub(crate) fn insisted_on<'p>(
+/// The ports that an endpoint needs exactly: its own `ports`; or the `asked` ones, if its own were chosen for
+/// these and another choice is good too.
+pub(crate) fn required_ports<'p>(
     ports: &'p [PortBinding],
     asked: &'p [PortBinding],
 ) -> &'p [PortBinding] {
     if same(ports, asked) { asked } else { ports }
 }
 
-/// Deletes the kernel's entries for UDP flows to the endpoint's ports. The kernel cannot see the end of a
-/// UDP flow. While a flow continues, its packets go where the first one went: to an address that nobody has
-/// any more, or that another container has.
+/// Deletes the conntrack entries of UDP flows to the endpoint's ports. The kernel cannot see the end of a UDP
+/// flow. While a flow continues, its packets go where the first one went: to an address that nobody has any more,
+/// or that another container has.
 ///
-/// It only helps later flows, and must not stop the endpoint's removal: an error is logged.
+/// An error is logged, because it must not stop the removal of the endpoint.
 pub(crate) async fn forget_flows(attachment: &Attachment) {
     if !attachment.ports.iter().any(|binding| binding.proto == Protocol::Udp) {
         return;

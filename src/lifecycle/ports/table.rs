@@ -164,13 +164,17 @@ impl Ports {
 
     /// Whether the container that asks for these ports on a network may have them already, at its endpoint
     /// in another network.
-    pub(crate) fn may_be_had(&self, network: &NetworkId, asked: &[PortBinding]) -> bool {
+    pub(crate) fn may_be_of_same_container(
+        &self,
+        network: &NetworkId,
+        asked: &[PortBinding],
+    ) -> bool {
         let holders = self.holders();
         holders.values().any(|holder| holder.network != *network && same(&holder.ports, asked))
     }
 
     /// Whether an endpoint in this sandbox has the ports that another one asks for.
-    pub(crate) fn are_had_in(&self, sandbox: Option<&Path>, asked: &[PortBinding]) -> bool {
+    pub(crate) fn are_held_in(&self, sandbox: Option<&Path>, asked: &[PortBinding]) -> bool {
         let holders = self.holders();
         let mut inside = holders.values().filter(|holder| holder.sandbox.as_deref() == sandbox);
         sandbox.is_some() && inside.any(|holder| same(&holder.ports, asked))

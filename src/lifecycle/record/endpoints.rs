@@ -77,8 +77,8 @@ impl Endpoints {
         Some(Slot { endpoints: self, id: id.clone(), place, content })
     }
 
-    /// Waits for the calls that hold this endpoint, and holds it; none if it is not known. Nobody releases
-    /// it early for this.
+    /// Waits for the calls that hold this endpoint, and holds it; none if the endpoint is unknown. Work that
+    /// can wait is not asked to release it early.
     pub(crate) async fn lock_after_calls(&self, id: &EndpointId) -> Option<Slot<'_>> {
         let place = Arc::clone(self.slots().get(id)?);
         // A call that is counted may not be in the lock's queue yet, and goes first all the same.

@@ -250,7 +250,7 @@ impl Phase {
     /// An endpoint claims the spare.
     ///
     /// # Errors
-    /// It is none, or none any more.
+    /// It is not a spare.
     pub(super) fn claim(&mut self) -> Result<(), InvalidTransition> {
         match &self.0 {
             Stage::Spare(made, prepared) => {
@@ -264,7 +264,7 @@ impl Phase {
     /// Docker is given the interface, perhaps once more.
     ///
     /// # Errors
-    /// There is no interface, or not any more.
+    /// ADD has not succeeded, or the attachment is being deleted.
     pub(super) fn join(&mut self, joining: Joining) -> Result<(), InvalidTransition> {
         match &self.0 {
             Stage::Staged(made, _) | Stage::Joined(made, _) | Stage::Settled(made, _) => {

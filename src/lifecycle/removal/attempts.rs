@@ -90,9 +90,9 @@ impl Removals {
 
     /// Releases all that this program itself keeps for the attachment. The record is last: once it is gone, all
     /// that the attachment had is free.
-    pub(crate) async fn let_go(&self, attachment: &Attachment) -> Result<()> {
+    pub(crate) async fn release_all(&self, attachment: &Attachment) -> Result<()> {
         netns::remove(&attachment.staging).await?;
-        attachment.let_go_of_sandbox().await?;
+        attachment.release_sandbox().await?;
         self.ports.release(&attachment.endpoint);
         self.withdrawals.forget(attachment.id);
         self.records.remove(attachment).await

@@ -49,7 +49,7 @@ impl Removals {
         };
         let Some(attachment) = content.as_ref() else { return Err(Error::NoOrphan(id.to_owned())) };
         let orphan = Orphan::of(attachment);
-        self.let_go(attachment).await?;
+        self.release_all(attachment).await?;
         self.history.forgotten(attachment);
         self.orphans.remove(&cell, &mut content);
         Ok(orphan)

@@ -1,10 +1,10 @@
 //! The container's namespace, held until its interface has been taken out.
 //!
-//! Docker takes the interface out before it calls DeleteEndpoint, and removes the container's namespace
-//! once that is answered. An interface that it could not take out would be lost with the namespace. To move
-//! the interface before the answer would take too long: the kernel changes one link at a time, and Docker
-//! may remove hundreds of containers at once. So the namespace is pinned, which is quick and survives a
-//! crash; the interface is moved in the background.
+//! Docker takes the interface out before it calls DeleteEndpoint, and removes the namespace after the answer. An
+//! interface that Docker could not take out would be lost with the namespace. To move it before the answer would
+//! take too long: the kernel changes one link at a time, and Docker may remove hundreds of containers at once.
+//! So the driver pins the namespace, which is quick and survives a crash, and moves the interface in the
+//! background.
 
 use std::path::{Path, PathBuf};
 
@@ -48,7 +48,7 @@ impl Attachment {
     }
 
     /// Removes the pin of the container's namespace, if there is one.
-    pub(crate) async fn let_go_of_sandbox(&self) -> Result<()> {
+    pub(crate) async fn release_sandbox(&self) -> Result<()> {
         let held = self.held_sandbox();
         match held.symlink_metadata().is_ok() {
             true => Ok(netns::remove(&held).await?),

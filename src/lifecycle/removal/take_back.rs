@@ -14,7 +14,7 @@ impl Removals {
     /// A step failed. The record stays, so that DEL can be run again.
     pub(crate) async fn take_back(&self, attachment: &Attachment) -> Result<()> {
         if attachment.removal().is_some_and(|removal| removal.plugins_run == Some(0)) {
-            return self.let_go(attachment).await;
+            return self.release_all(attachment).await;
         }
         let again = attachment.removal().is_some_and(|removal| !removal.is_first_attempt());
         // Before the interface is taken out: if it is still in the container, nobody has called Leave.
@@ -28,7 +28,7 @@ impl Removals {
             self.interfaces.restore(attachment, again)
         );
         if let Err(error) = &restored {
-            // An error here is no reason to leave what DEL can remove.
+            // DEL runs nevertheless: it may remove other things.
             tracing::warn!(attachment = %attachment.id, error = chain(error),
                 "the plugins may miss rules that they find by live addresses");
         }
@@ -48,7 +48,7 @@ impl Removals {
         }
         withdrawn?;
         publish::forget_flows(attachment).await;
-        self.let_go(attachment).await
+        self.release_all(attachment).await
     }
 
     /// Makes sure that a failed DEL has left nothing: plugins may fail because there is nothing to remove,

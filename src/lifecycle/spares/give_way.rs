@@ -12,7 +12,7 @@ impl Spares {
     /// Begins the removal of spares that have what a new endpoint asks for by name. They are orphans then,
     /// and the endpoint waits for them as for any.
     pub(crate) async fn give_way(&self, claims: &Claims) {
-        if !claims.name_something() {
+        if !claims.has_address_or_mac() {
             return;
         }
         let has_it = |spare: &Spare| claims.shared_with(&Claims::of_attachment(spare)).is_some();

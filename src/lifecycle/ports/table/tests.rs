@@ -95,19 +95,20 @@ fn the_ends_of_one_container_are_distinguished_from_two_containers_at_join() {
     let (ports, number) = (Ports::default(), free());
     let asked = fixed(number);
     ports.hold(&id("e1"), &id("n1"), &asked).unwrap();
-    let had_in = |sandbox, asked: &[PortBinding]| ports.are_had_in(Some(Path::new(sandbox)), asked);
+    let had_in =
+        |sandbox, asked: &[PortBinding]| ports.are_held_in(Some(Path::new(sandbox)), asked);
     assert!(!had_in("/netns/a", &asked), "not before Join");
     ports.enter(&id("e1"), Path::new("/netns/a"));
     assert!(had_in("/netns/a", &asked) && !had_in("/netns/b", &asked));
-    assert!(!ports.are_had_in(None, &asked));
+    assert!(!ports.are_held_in(None, &asked));
 
-    assert!(ports.may_be_had(&id("n2"), &asked));
-    assert!(!ports.may_be_had(&id("n1"), &asked), "one end per network");
+    assert!(ports.may_be_of_same_container(&id("n2"), &asked));
+    assert!(!ports.may_be_of_same_container(&id("n1"), &asked), "one end per network");
     let (one, other) = (fixed(free()), fixed(free()));
     ports.hold(&id("e3"), &id("n1"), &[one.clone(), other.clone()].concat()).unwrap();
-    assert!(ports.may_be_had(&id("n2"), &[other, one].concat()), "in any order");
+    assert!(ports.may_be_of_same_container(&id("n2"), &[other, one].concat()), "in any order");
     let more = [asked.clone(), fixed(free())].concat();
-    assert!(!ports.may_be_had(&id("n2"), &more), "other ports");
+    assert!(!ports.may_be_of_same_container(&id("n2"), &more), "other ports");
 }
 
 #[test]
@@ -116,10 +117,10 @@ fn the_ends_of_one_container_ask_for_the_same_choice() {
     let any = self::asked(json!([{"Proto": 6, "Port": 80}, {"Proto": 6, "Port": 80},
         {"Proto": 17, "Port": 53, "HostPort": 20_010, "HostPortEnd": 20_019}]));
     ports.hold(&id("e1"), &id("n1"), &any).unwrap();
-    assert!(ports.may_be_had(&id("n2"), &any));
-    assert!(!ports.may_be_had(&id("n2"), &any[..2]), "fewer ports");
+    assert!(ports.may_be_of_same_container(&id("n2"), &any));
+    assert!(!ports.may_be_of_same_container(&id("n2"), &any[..2]), "fewer ports");
     let other = self::asked(json!([{"Proto": 6, "Port": 81}]));
-    assert!(!ports.may_be_had(&id("n2"), &other), "another port of the container's");
+    assert!(!ports.may_be_of_same_container(&id("n2"), &other), "another port of the container's");
 }
 
 /// An attachment of endpoint e1 in that phase, which publishes these ports.
@@ -142,7 +143,7 @@ fn after_a_start_the_ports_of_every_attachment_are_held_until_it_is_gone() {
         let error = ports.hold(&id("e2"), &id("n1"), &fixed(number)).unwrap_err();
         assert!(error.to_string().contains("held by endpoint e1"), "{phase}: {error}");
         // The other ends of its container find it where it has joined.
-        let is_inside = ports.are_had_in(Some(Path::new("/run/sandbox")), &fixed(number));
+        let is_inside = ports.are_held_in(Some(Path::new("/run/sandbox")), &fixed(number));
         assert_eq!(is_inside, attachment.joined().is_some(), "{phase}");
         ports.release(&attachment.endpoint);
         ports.hold(&id("e2"), &id("n1"), &fixed(number)).unwrap();
