@@ -349,3 +349,6 @@ fn of_network(kind: Kind, network: &Network) -> Event {
 fn milliseconds(time: Duration) -> f64 {
     (time.as_secs_f64() * 10_000.0).round() / 10.0
 }
+
+#[cfg(test)]
+mod tests;
