@@ -11,7 +11,7 @@ use std::time::SystemTime;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::phase::Stage;
+use super::phase::PhaseData;
 use super::{
     Attachment, AttachmentId, Further, HostSide, Joining, Left, Made, Netfilter, Phase, PhaseName,
     Prepared, Removal, Settings, WriteLock,
@@ -121,17 +121,17 @@ impl Form2 {
         let endpoint = attachment.has_endpoint().then_some(attachment.endpoint);
         let (mut add, mut ahead, mut join, mut removal) = (None, None, None, None);
         match attachment.phase.0 {
-            Stage::Adding => {}
-            Stage::Spare(made, found) => {
+            PhaseData::Adding => {}
+            PhaseData::Spare(made, found) => {
                 (add, ahead) = (Some(made.into()), Some(found.into()));
             }
-            Stage::Staged(made, found) => {
+            PhaseData::Staged(made, found) => {
                 (add, ahead) = (Some(made.into()), found.map(Into::into));
             }
-            Stage::Joined(made, joining) | Stage::Settled(made, joining) => {
+            PhaseData::Joined(made, joining) | PhaseData::Settled(made, joining) => {
                 (add, join) = (Some(made.into()), Some(joining.into()));
             }
-            Stage::Deleting(of_removal, left) => removal = Some((of_removal, left).into()),
+            PhaseData::Deleting(of_removal, left) => removal = Some((of_removal, left).into()),
         }
         Self {
             id: attachment.id,
@@ -161,22 +161,22 @@ impl Form2 {
     /// Its parts do not fit its phase.
     pub(super) fn into_attachment(self) -> Result<Attachment, String> {
         let stage = match (self.phase, self.add, self.ahead, self.join, self.removal) {
-            (PhaseName::Adding, None, None, None, None) => Stage::Adding,
+            (PhaseName::Adding, None, None, None, None) => PhaseData::Adding,
             (PhaseName::Spare, Some(add), Some(ahead), None, None) => {
-                Stage::Spare(add.into(), ahead.into())
+                PhaseData::Spare(add.into(), ahead.into())
             }
             (PhaseName::Staged, Some(add), ahead, None, None) => {
-                Stage::Staged(add.into(), ahead.map(Into::into))
+                PhaseData::Staged(add.into(), ahead.map(Into::into))
             }
             (PhaseName::Joined, Some(add), None, Some(join), None) => {
-                Stage::Joined(add.into(), join.into())
+                PhaseData::Joined(add.into(), join.into())
             }
             (PhaseName::Settled, Some(add), None, Some(join), None) => {
-                Stage::Settled(add.into(), join.into())
+                PhaseData::Settled(add.into(), join.into())
             }
             (PhaseName::Deleting, None, None, None, Some(removal)) => {
                 let (removal, left) = removal.into();
-                Stage::Deleting(removal, left)
+                PhaseData::Deleting(removal, left)
             }
             (phase, add, ahead, join, removal) => {
                 return Err(contradiction(

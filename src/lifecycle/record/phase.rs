@@ -62,7 +62,7 @@ impl fmt::Display for PhaseName {
 
 /// The phase of an attachment, with the data of that phase.
 #[derive(Debug, Clone)]
-pub(crate) struct Phase(pub(super) Stage);
+pub(crate) struct Phase(pub(super) PhaseData);
 
 /// What each phase has.
 #[derive(Debug, Clone)]
@@ -70,7 +70,7 @@ pub(crate) struct Phase(pub(super) Stage);
     clippy::large_enum_variant,
     reason = "nearly all attachments are settled, which is the largest"
 )]
-pub(super) enum Stage {
+pub(super) enum PhaseData {
     Adding,
     Spare(Made, Prepared),
     /// An attachment that was a spare keeps for Join what was prepared.
@@ -200,22 +200,22 @@ impl Left {
 impl Phase {
     /// The phase of an attachment whose ADD is about to run.
     pub(crate) fn adding() -> Self {
-        Self(Stage::Adding)
+        Self(PhaseData::Adding)
     }
 
     /// The phase of an attachment that was found on the host without a record, and is to be deleted.
     pub(crate) fn found(left: Left) -> Self {
-        Self(Stage::Deleting(Removal::begun_now(), left))
+        Self(PhaseData::Deleting(Removal::begun_now(), left))
     }
 
     pub(crate) fn name(&self) -> PhaseName {
         match self.0 {
-            Stage::Adding => PhaseName::Adding,
-            Stage::Spare(..) => PhaseName::Spare,
-            Stage::Staged(..) => PhaseName::Staged,
-            Stage::Joined(..) => PhaseName::Joined,
-            Stage::Settled(..) => PhaseName::Settled,
-            Stage::Deleting(..) => PhaseName::Deleting,
+            PhaseData::Adding => PhaseName::Adding,
+            PhaseData::Spare(..) => PhaseName::Spare,
+            PhaseData::Staged(..) => PhaseName::Staged,
+            PhaseData::Joined(..) => PhaseName::Joined,
+            PhaseData::Settled(..) => PhaseName::Settled,
+            PhaseData::Deleting(..) => PhaseName::Deleting,
         }
     }
 
@@ -225,7 +225,7 @@ impl Phase {
     /// It was not running.
     pub(super) fn stage(&mut self, made: Made) -> Result<(), InvalidTransition> {
         match self.0 {
-            Stage::Adding => self.0 = Stage::Staged(made, None),
+            PhaseData::Adding => self.0 = PhaseData::Staged(made, None),
             _ => return Err(self.invalid_transition(PhaseName::Staged)),
         }
         Ok(())
@@ -241,7 +241,7 @@ impl Phase {
         prepared: Prepared,
     ) -> Result<(), InvalidTransition> {
         match self.0 {
-            Stage::Adding => self.0 = Stage::Spare(made, prepared),
+            PhaseData::Adding => self.0 = PhaseData::Spare(made, prepared),
             _ => return Err(self.invalid_transition(PhaseName::Spare)),
         }
         Ok(())
@@ -253,8 +253,8 @@ impl Phase {
     /// It is not a spare.
     pub(super) fn claim(&mut self) -> Result<(), InvalidTransition> {
         match &self.0 {
-            Stage::Spare(made, prepared) => {
-                self.0 = Stage::Staged(made.clone(), Some(prepared.clone()));
+            PhaseData::Spare(made, prepared) => {
+                self.0 = PhaseData::Staged(made.clone(), Some(prepared.clone()));
             }
             _ => return Err(self.invalid_transition(PhaseName::Staged)),
         }
@@ -267,8 +267,10 @@ impl Phase {
     /// ADD has not succeeded, or the attachment is being deleted.
     pub(super) fn join(&mut self, joining: Joining) -> Result<(), InvalidTransition> {
         match &self.0 {
-            Stage::Staged(made, _) | Stage::Joined(made, _) | Stage::Settled(made, _) => {
-                self.0 = Stage::Joined(made.clone(), joining);
+            PhaseData::Staged(made, _)
+            | PhaseData::Joined(made, _)
+            | PhaseData::Settled(made, _) => {
+                self.0 = PhaseData::Joined(made.clone(), joining);
             }
             _ => return Err(self.invalid_transition(PhaseName::Joined)),
         }
@@ -281,9 +283,9 @@ impl Phase {
     /// Docker does not have the interface, or it was settled before.
     pub(super) fn settle(&mut self, users: Settings) -> Result<(), InvalidTransition> {
         match &self.0 {
-            Stage::Joined(made, joining) => {
+            PhaseData::Joined(made, joining) => {
                 let made = Made { users, ..made.clone() };
-                self.0 = Stage::Settled(made, joining.clone());
+                self.0 = PhaseData::Settled(made, joining.clone());
             }
             _ => return Err(self.invalid_transition(PhaseName::Settled)),
         }
@@ -293,21 +295,21 @@ impl Phase {
     /// The attachment is to be deleted; any phase may come before this. If it was being deleted already, the
     /// state of its removal is kept. `note` changes that state.
     pub(super) fn delete<T>(&mut self, note: impl FnOnce(&mut Removal, &mut Left) -> T) -> T {
-        let (mut removal, mut left) = match std::mem::replace(&mut self.0, Stage::Adding) {
-            Stage::Adding => (Removal::begun_now(), Left::default()),
-            Stage::Spare(made, prepared) => {
+        let (mut removal, mut left) = match std::mem::replace(&mut self.0, PhaseData::Adding) {
+            PhaseData::Adding => (Removal::begun_now(), Left::default()),
+            PhaseData::Spare(made, prepared) => {
                 (Removal::begun_now(), Left::of_staged(made, Some(prepared)))
             }
-            Stage::Staged(made, prepared) => {
+            PhaseData::Staged(made, prepared) => {
                 (Removal::begun_now(), Left::of_staged(made, prepared))
             }
-            Stage::Joined(made, joining) | Stage::Settled(made, joining) => {
+            PhaseData::Joined(made, joining) | PhaseData::Settled(made, joining) => {
                 (Removal::begun_now(), Left::of_joined(made, joining))
             }
-            Stage::Deleting(removal, left) => (removal, left),
+            PhaseData::Deleting(removal, left) => (removal, left),
         };
         let noted = note(&mut removal, &mut left);
-        self.0 = Stage::Deleting(removal, left);
+        self.0 = PhaseData::Deleting(removal, left);
         noted
     }
 
@@ -318,42 +320,53 @@ impl Phase {
     /// What ADD made, until it is to be deleted.
     pub(super) fn made(&self) -> Option<&Made> {
         match &self.0 {
-            Stage::Spare(made, _)
-            | Stage::Staged(made, _)
-            | Stage::Joined(made, _)
-            | Stage::Settled(made, _) => Some(made),
-            Stage::Adding | Stage::Deleting(..) => None,
+            PhaseData::Spare(made, _)
+            | PhaseData::Staged(made, _)
+            | PhaseData::Joined(made, _)
+            | PhaseData::Settled(made, _) => Some(made),
+            PhaseData::Adding | PhaseData::Deleting(..) => None,
         }
     }
 
     /// What was prepared for Join, until Join has used it.
     pub(super) fn prepared(&self) -> Option<&Prepared> {
         match &self.0 {
-            Stage::Spare(_, prepared) => Some(prepared),
-            Stage::Staged(_, prepared) => prepared.as_ref(),
-            Stage::Adding | Stage::Joined(..) | Stage::Settled(..) | Stage::Deleting(..) => None,
+            PhaseData::Spare(_, prepared) => Some(prepared),
+            PhaseData::Staged(_, prepared) => prepared.as_ref(),
+            PhaseData::Adding
+            | PhaseData::Joined(..)
+            | PhaseData::Settled(..)
+            | PhaseData::Deleting(..) => None,
         }
     }
 
     /// What Join decided, while a container has the endpoint.
     pub(super) fn joining(&self) -> Option<(&Made, &Joining)> {
         match &self.0 {
-            Stage::Joined(made, joining) | Stage::Settled(made, joining) => Some((made, joining)),
-            Stage::Adding | Stage::Spare(..) | Stage::Staged(..) | Stage::Deleting(..) => None,
+            PhaseData::Joined(made, joining) | PhaseData::Settled(made, joining) => {
+                Some((made, joining))
+            }
+            PhaseData::Adding
+            | PhaseData::Spare(..)
+            | PhaseData::Staged(..)
+            | PhaseData::Deleting(..) => None,
         }
     }
 
     pub(super) fn joining_mut(&mut self) -> Option<&mut Joining> {
         match &mut self.0 {
-            Stage::Joined(_, joining) | Stage::Settled(_, joining) => Some(joining),
-            Stage::Adding | Stage::Spare(..) | Stage::Staged(..) | Stage::Deleting(..) => None,
+            PhaseData::Joined(_, joining) | PhaseData::Settled(_, joining) => Some(joining),
+            PhaseData::Adding
+            | PhaseData::Spare(..)
+            | PhaseData::Staged(..)
+            | PhaseData::Deleting(..) => None,
         }
     }
 
     /// The state of the removal, and what is still to be removed.
     pub(super) fn deleting(&self) -> Option<(&Removal, &Left)> {
         match &self.0 {
-            Stage::Deleting(removal, left) => Some((removal, left)),
+            PhaseData::Deleting(removal, left) => Some((removal, left)),
             _ => None,
         }
     }
