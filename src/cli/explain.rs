@@ -26,7 +26,7 @@ Examples:
 
 Exit status: 0 if all networks would be made; 1 if one would be refused.";
 
-/// Tell what would become of a network, before it is made
+/// Show what a network would be, before it is made
 ///
 /// Judges it as the driver does when Docker asks for it: which conflist it would be on, which plugins
 /// would run, who would choose the addresses, what would be published, and what would be refused. Nothing is

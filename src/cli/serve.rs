@@ -60,8 +60,8 @@ pub(super) struct Args {
     #[arg(default_value = "/run/docker/plugins/cni.sock", value_parser = absolute_path())]
     socket: PathBuf,
 
-    /// Where the host's file tree is, in Docker's managed plugin: becomes the root folder once
-    /// the socket is open, so that all other paths are the host's
+    /// Folder with the files of the host; only for Docker's managed plugin. It becomes the root
+    /// folder once the socket is open: all other paths are paths of the host
     #[arg(long, value_name = "DIR", env = "CNM_CNI_HOST_ROOT", value_parser = absolute_path())]
     host_root: Option<PathBuf>,
 
@@ -94,8 +94,8 @@ pub(super) struct Args {
     #[arg(value_parser = seconds(ANY))]
     gc_interval: Duration,
 
-    /// Also tell figures to Prometheus: at unix:/PATH, which only root can open, or at 127.0.0.1:PORT,
-    /// which every user of this host can read. Off without it; 'cnm-cni metrics' works without it
+    /// Serve figures for Prometheus at this address: unix:/PATH, which only root can open, or
+    /// 127.0.0.1:PORT, which every user of this host can read. 'cnm-cni metrics' works without it
     #[arg(long, value_name = "ADDRESS", env = "CNM_CNI_METRICS")]
     metrics: Option<MetricsAddress>,
 
@@ -113,15 +113,15 @@ pub(super) struct Args {
     #[arg(long, env = "CNM_CNI_NO_DOCKER", value_parser = BoolishValueParser::new())]
     no_docker: bool,
 
-    /// The bit of packets' marks by which containers are exempt from the FORWARD policy; another one if a
-    /// program of this host uses it
+    /// The bit of the packet mark that exempts containers from the policy of FORWARD. Choose another
+    /// one if a program of this host uses this bit
     #[arg(long, value_name = "BIT", env = "CNM_CNI_FORWARD_MARK", default_value = "0x1000")]
     #[arg(value_parser = one_bit)]
     forward_mark: u32,
 
-    /// How many attachments each network has ready before a container asks: a number up to 64, or
-    /// auto for as many as were needed lately, as long as they are few beside the conflist's
-    /// addresses. A network's own option (-o spares=N) takes precedence, but for 0, which ends all
+    /// How many attachments each network has ready before a container asks: a number up to 64; or
+    /// auto, for as many as were needed lately, but only a small part of the conflist's addresses.
+    /// 0 turns this off; otherwise a network's own option (-o spares=N) takes precedence
     #[arg(long, value_name = "NUMBER", env = "CNM_CNI_SPARES", default_value = "auto")]
     spares: SpareCount,
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::attach::Maker;
 use super::background::{Background, Gate};
 use super::config::Most;
-use super::error::{Error, Result};
+use super::error::Result;
 use super::facts::Facts;
 use super::history::History;
 use super::host::{Chains, Exemptions, Isolation};
@@ -15,7 +15,6 @@ use super::record::{Endpoints, Inherited, Networks, Records, UnreadRules, Watche
 use super::removal::Removals;
 use super::spares::Spares;
 use crate::journal::Journal;
-use crate::metrics::Metrics;
 
 /// The driver: every method of the remote driver protocol, without the wire.
 ///
@@ -47,7 +46,6 @@ pub struct Driver {
     pub(crate) ports: Arc<Ports>,
     pub(crate) publisher: Arc<Publisher>,
     pub(crate) removals: Arc<Removals>,
-    pub(crate) metrics: Arc<Metrics>,
     /// Held while figures are gathered.
     pub(crate) scraping: Arc<tokio::sync::Mutex<()>>,
     pub(crate) spares: Arc<Spares>,
@@ -67,13 +65,6 @@ impl Driver {
     #[must_use]
     pub fn journal(&self) -> Journal {
         self.history.journal().clone()
-    }
-
-    /// Counts what failed because a port could not be had.
-    pub(crate) fn count_port_conflict<T>(&self, outcome: &Result<T>) {
-        if let Err(Error::Port(error)) = outcome {
-            self.metrics.happened.port_conflict(error.reason());
-        }
     }
 
     /// Waits until the work in the background has ended.

@@ -254,7 +254,7 @@ pub enum Error {
         /// Why it still exists.
         reason: String,
     },
-    /// An endpoint failed twice, and may have met what an orphan of its conflist has.
+    /// An endpoint failed twice, and an orphan of its conflist may have what it needs.
     #[error(
         "{}; attachment {attachment} of the same conflist may have what is missing, and its \
          removal has not succeeded: {reason}; it is tried again, see 'cnm-cni orphans'",

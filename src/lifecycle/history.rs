@@ -1,4 +1,5 @@
-//! What the journal is told: each outcome once, with all that is known about it.
+//! Every outcome is told here, once, with all that is known about it: to the journal, to the log and to the
+//! figures. Nobody else counts or logs an outcome.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,12 +10,12 @@ use super::record::{Attachment, Network};
 use crate::cni::{self, Observer, Verb};
 use crate::cnm::{EndpointId, NetworkId};
 use crate::journal::{Event, Journal, Kind, PluginRun, Port};
-use crate::metrics::{Metrics, Step};
+use crate::metrics::{Happened, Metrics, State, Step, Unused};
 
-/// Of how many attachments at a time the runs of plugins are kept. More than ever run at once.
+/// For how many attachments the runs of plugins are kept: more than ever are made or removed at once.
 const MOST: usize = 1024;
 
-/// Tells the journal. Clones are the same.
+/// Tells outcomes to the journal, and counts them. Clones are the same.
 #[derive(Debug, Clone)]
 pub(crate) struct History {
     journal: Journal,
@@ -31,6 +32,8 @@ pub(crate) struct Asked {
     network: NetworkId,
     endpoint: Option<EndpointId>,
     pub(crate) conflist: Option<String>,
+    /// When the last attempt to make an attachment began; none if no attempt is under way.
+    attempt: Option<Instant>,
     /// The attachments that were to be made: more than one if it was tried again.
     pub(crate) attachments: Vec<String>,
 }
@@ -48,8 +51,14 @@ impl Asked {
             network: network.clone(),
             endpoint: endpoint.cloned(),
             conflist: None,
+            attempt: None,
             attachments: Vec::new(),
         }
+    }
+
+    /// An attempt to make the endpoint's attachment begins.
+    pub(crate) fn begin_attempt(&mut self) {
+        self.attempt = Some(Instant::now());
     }
 }
 
@@ -63,6 +72,11 @@ impl History {
         &self.journal
     }
 
+    /// All figures of the driver, in Prometheus' text format. `state` is how things stand.
+    pub(crate) fn figures(&self, state: &State) -> String {
+        self.metrics.text(state)
+    }
+
     fn plugin_ran(&self, attachment: &str, run: PluginRun) {
         let mut runs = self.runs();
         if runs.len() >= MOST && !runs.contains_key(attachment) {
@@ -72,9 +86,13 @@ impl History {
         runs.entry(attachment.to_owned()).or_default().push(run);
     }
 
-    /// A call has this outcome: a failure is told.
+    /// A call has this outcome. A failure is told, and counted.
     pub(crate) fn ended<T>(&self, asked: &Asked, outcome: Result<T>) -> Result<T> {
         outcome.inspect_err(|error| {
+            self.attempt_ended(asked, false);
+            if let Some(port) = error.port_error() {
+                self.happened().port_conflict(port.reason());
+            }
             self.journal.tell(Event {
                 attachment: asked.attachments.last().cloned(),
                 endpoint: asked.endpoint.clone(),
@@ -102,11 +120,24 @@ impl History {
 
     /// ADD has succeeded, and Docker gets the answer.
     pub(crate) fn attached(&self, asked: &Asked, attachment: &Attachment) {
+        self.attempt_ended(asked, true);
         let plugins = self.take_runs_of(asked);
         let event = self.of(Kind::Attach, attachment, asked.begun.elapsed());
         // The plugins were run ahead.
         let detail = attachment.prepared().map(|_| "from a spare".to_owned());
         self.journal.tell(Event { plugins, detail, ..event });
+    }
+
+    /// An attempt to make the endpoint's attachment has failed, and another one may follow.
+    pub(crate) fn attempt_failed(&self, asked: &mut Asked) {
+        self.attempt_ended(asked, false);
+        asked.attempt = None;
+    }
+
+    fn attempt_ended(&self, asked: &Asked, ok: bool) {
+        if let (Some(begun), Some(conflist)) = (asked.attempt, &asked.conflist) {
+            self.happened().step_ended(Step::Attach, conflist, begun.elapsed(), ok);
+        }
     }
 
     /// A spare is ready.
@@ -124,7 +155,27 @@ impl History {
         });
     }
 
-    /// What Docker does not carry over is in the container.
+    /// An endpoint has claimed a spare of the network.
+    pub(crate) fn spare_claimed(&self, network: &Network) {
+        self.happened().spare_wanted(&network.conflist, true);
+    }
+
+    /// An endpoint could have had a spare of the network, and none was ready.
+    pub(crate) fn spare_missed(&self, network: &Network) {
+        self.happened().spare_wanted(&network.conflist, false);
+    }
+
+    /// The removal of a spare that no container has had begins. Its DEL is told as [`History::detached`].
+    pub(crate) fn spare_given_up(&self, spare: &Attachment, reason: Unused) {
+        self.happened().spare_removed(spare.list.name(), reason);
+    }
+
+    /// An attempt to make the interface in the container as ADD left it has ended. A lease may still have to move.
+    pub(crate) fn interface_settled(&self, attachment: &Attachment, took: Duration, ok: bool) {
+        self.happened().step_ended(Step::Settle, attachment.list.name(), took, ok);
+    }
+
+    /// What Docker does not carry over is in the container, a lease too.
     pub(crate) fn settled(&self, attachment: &Attachment, took: Duration) {
         self.journal.tell(self.of(Kind::Settle, attachment, took));
     }
@@ -164,7 +215,7 @@ impl History {
     }
 
     fn removal_ended(&self, attachment: &Attachment, took: Duration, ok: bool) {
-        self.metrics.happened.step_ended(Step::Detach, attachment.list.name(), took, ok);
+        self.happened().step_ended(Step::Detach, attachment.list.name(), took, ok);
     }
 
     /// The operator had an orphan forgotten.
@@ -185,8 +236,18 @@ impl History {
         self.journal.tell(Event { detail, error, ..self.of(Kind::Repair, attachment, took) });
     }
 
+    /// All attachments have been checked: how many there are, by what was found; and how many faults the host has.
+    pub(crate) fn checked(&self, found: &[(&'static str, u64)], faults: u64) {
+        self.happened().checked(found, faults);
+    }
+
+    /// Garbage has been looked for: how much was found, by what became of it.
+    pub(crate) fn collected(&self, found: &[(&'static str, u64)]) {
+        self.happened().collected(found);
+    }
+
     /// Garbage was removed; or it could not be, with the reason.
-    pub(crate) fn collected(&self, what: &str, reason: &str, error: Option<String>) {
+    pub(crate) fn garbage_removed(&self, what: &str, reason: &str, error: Option<String>) {
         let detail = Some(format!("{what}: {reason}"));
         let attachment = what.strip_prefix("attachment ").map(str::to_owned);
         self.journal.tell(Event { attachment, detail, error, ..Event::now(Kind::Garbage) });
@@ -225,6 +286,10 @@ impl History {
             ms: Some(milliseconds(took)),
             ..Event::now(kind)
         }
+    }
+
+    fn happened(&self) -> &Happened {
+        &self.metrics.happened
     }
 
     fn take_runs_of(&self, asked: &Asked) -> Vec<PluginRun> {
@@ -284,3 +349,6 @@ fn of_network(kind: Kind, network: &Network) -> Event {
 fn milliseconds(time: Duration) -> f64 {
     (time.as_secs_f64() * 10_000.0).round() / 10.0
 }
+
+#[cfg(test)]
+mod tests;

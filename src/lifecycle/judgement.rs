@@ -1,9 +1,8 @@
 //! Whether a network can be used on this host: one judgement, for CreateNetwork and for
 //! `cnm-cni validate`.
 //!
-//! It reads the configuration, and asks the plugins and the host. A problem that makes every ADD fail, or
-//! makes it useless under Docker, is refused. A problem that may pass, such as a plugin that is not ready
-//! yet, is only reported.
+//! It reads the configuration, and asks the plugins and the host. A network is refused if every ADD would fail, or
+//! be useless under Docker. A problem that may pass, such as a plugin that is not ready yet, is only reported.
 
 use ipnet::IpNet;
 use nix::net::if_::if_nametoindex;
@@ -162,7 +161,7 @@ pub fn isolated_subnets(
 /// What the subnet of a new network must not overlap: all destinations of this host's routes.
 ///
 /// # Errors
-/// The kernel cannot be asked.
+/// The kernel does not list its routes.
 pub async fn routed(own: &Netlink) -> Result<Vec<IpNet>> {
     Ok(own.all_routes().await?.into_iter().map(|route| route.destination.trunc()).collect())
 }
@@ -201,7 +200,7 @@ pub fn listed(
 /// The built-in configuration of version 0.1.0, which its networks keep.
 ///
 /// # Errors
-/// None but by a mistake in this program; a test reads it.
+/// Never: the text is part of this program, and a test reads it.
 pub fn embedded() -> std::result::Result<NetworkConfigList, ConfigError> {
     NetworkConfigList::parse(EMBEDDED)
 }

@@ -31,13 +31,14 @@
 //! | `garbage` | what nobody will ask to be removed any more | `driver`, and what that may use |
 //! | `driver` | the driver, and the parts that it is made of | `spares`, and what that may use; `facts`, `config` |
 //! | `spares` | attachments that are made ahead of time | `attach`, `removal`, and what those may use |
-//! | `attach` | making an attachment: what its chain is told, ADD, what ADD made | `lease`, and what that may use |
-//! | `removal` | DEL in the background, again and again; what an orphan keeps from others | `ports`, `lease`, `history`, and what those may use |
-//! | `ports` | published ports: who holds which, and where they are published | `interface`, and what that may use |
+//! | `attach` | making an attachment: the input of its chain, ADD, what ADD made | `lease`, `parts`, and what those may use |
+//! | `removal` | DEL in the background, again and again; what an orphan keeps from others | `ports`, `lease`, and what those may use |
+//! | `ports` | published ports: who holds which, and where they are published | `parts`, and what that may use |
+//! | `parts` | the parts that the rooms above are made of | `interface`, `history`, and what those may use |
 //! | `lease` | leases of `dhcp`, which follow the interface into the container | `interface`, and what that may use |
 //! | `interface` | the place of an interface, what ADD left, and restoring that | `host`, and what that may use |
 //! | `host` | the host's conflists and plugins, and its rules | `record`, `judgement`, and what those may use; `config` |
-//! | `history` | what the journal is told | `record`, and what that may use |
+//! | `history` | each outcome, told to the log and the journal, and counted | `record`, and what that may use |
 //! | `record` | what is known of networks and attachments, on disk and in memory | `background`, `blocking`, `files`, and what those may use |
 //! | `judgement` | which conflist a network runs, and whether it can be used here | `error`, and what that may use |
 //! | `blocking`, `files` | work that blocks; looking into folders | `error`, and what that may use |
@@ -63,6 +64,7 @@ pub mod inventory;
 mod judgement;
 mod lease;
 mod open;
+mod parts;
 mod port_error;
 mod ports;
 mod record;

@@ -1,5 +1,6 @@
 //! Opens a driver: reads its records, and continues or removes what was interrupted.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use super::attach::Maker;
@@ -14,10 +15,11 @@ use super::garbage::{collect, dockerds, start};
 use super::history::History;
 use super::host::{Chains, Exemptions, Isolation, Lists, restore_masquerade};
 use super::interface::{Interfaces, lend};
+use super::parts::Parts;
 use super::ports::{Ports, Publisher};
-use super::record::{Attachment, Endpoints, Network, Networks, Records};
+use super::record::{Attachment, Endpoints, Network, Networks, Records, Spare};
 use super::removal::Removals;
-use super::spares::{self, Parts, Spares};
+use super::spares::{self, Spares};
 use crate::cnm::SpareCount;
 use crate::journal::Journal;
 use crate::state::Folder;
@@ -76,81 +78,59 @@ impl Driver {
 
     /// Also returns the attachments that have to be removed.
     fn read(config: &Config) -> Result<(Self, Vec<Attachment>)> {
-        let (network_folder, networks) = Folder::<Network>::open(&config.state_dir)?;
-        let (lists, netns_dir) = (Lists::default(), config.run_dir.join("netns"));
-        let (attachment_folder, attachments) =
-            Folder::<Attachment>::open_with(&config.state_dir, |attachment| {
-                attachment.is_pinned_in(&netns_dir)?;
-                attachment.list = lists.share(Arc::clone(&attachment.list));
-                // A copy has no spare capacity, and lies compactly in memory.
-                *attachment = attachment.clone();
-                Ok(())
-            })?;
-        for aside in &networks.set_aside {
-            tracing::error!(file = %aside.path.display(), reason = aside.reason,
-                "a network's record cannot be read, and was set aside; the network is unknown: remove it, \
-                 and create it again");
-        }
-        for aside in &attachments.set_aside {
-            tracing::error!(file = %aside.path.display(), reason = aside.reason,
-                "an attachment's record cannot be read, and was set aside; its container keeps its \
-                 network, but the plugins will not be run to remove it: once the container is gone, \
-                 remove the file, and 'cnm-cni gc' collects what is left");
-        }
-        let boot_id = start::boot_id()?;
+        let (netns_dir, lists) = (config.run_dir.join("netns"), Lists::default());
+        let (network_folder, networks) = read_networks(config)?;
+        let (attachment_folder, attachments) = read_attachments(config, &netns_dir, &lists)?;
         let history = History::new(Journal::open(&config.state_dir), &config.metrics);
         history.journal().names().begin_with(
-            (attachments.records.iter())
+            (attachments.iter())
                 .filter(|it| it.has_endpoint())
                 .map(|it| (it.endpoint.clone(), it.network.clone())),
-            networks.records.iter().map(|network| network.id.clone()),
+            networks.iter().map(|network| network.id.clone()),
         );
-        let ports = Arc::new(Ports::of(attachments.records.iter()));
-        let networks = Arc::new(Networks::new(network_folder, networks.records));
+        let ports = Arc::new(Ports::of(attachments.iter()));
+        let networks = Arc::new(Networks::new(network_folder, networks));
         let keeps_spares = config.spares != SpareCount::Number(0);
-        let attachments = start::partition(attachments.records, &boot_id, |spare| {
+        let boot_id = start::boot_id()?;
+        let found = start::partition(attachments, &boot_id, |spare| {
             keeps_spares && networks.get(&spare.network).is_ok()
         });
+        let spares = found.spares.iter().map(|spare| &**spare);
+        let kept = found.live.iter().chain(spares);
+        let on_record = kept.clone().chain(&found.interrupted);
         let background = Background::default();
-        let spares = attachments.spares.iter().map(|spare| &**spare);
-        let kept = attachments.live.iter().chain(spares);
-        let on_record = kept.clone().chain(&attachments.interrupted);
-        let records = Arc::new(Records::new(attachment_folder, on_record, background.clone()));
-        let gate = Gate::new(config.limits.parallel);
-        let chains = Arc::new(Chains::new(config, lists, Arc::new(history.clone())));
-        let exemptions = Arc::new(Exemptions::of(config, kept));
-        let interfaces = Arc::new(Interfaces::new(netns_dir, attachments.live.iter())?);
-        let endpoints = Arc::new(Endpoints::holding(attachments.live));
-        let publisher =
-            Publisher::new(&ports, &networks, &endpoints, &interfaces, &records, &chains);
-        let removals = Removals::new(
-            &chains,
-            &exemptions,
-            &interfaces,
-            &ports,
-            &records,
-            &history,
-            &gate,
-            &background,
-        );
-        let (boot_id, removals) = (Arc::from(boot_id), Arc::new(removals));
-        let maker = Arc::new(Maker::new(&boot_id, &chains, &interfaces, &records));
-        let isolation = Arc::new(Isolation::of(&config.state_dir));
         let parts = Parts {
-            maker: Arc::clone(&maker),
-            chains: Arc::clone(&chains),
-            exemptions: Arc::clone(&exemptions),
-            isolation: Arc::clone(&isolation),
-            interfaces: Arc::clone(&interfaces),
-            records: Arc::clone(&records),
-            networks: Arc::clone(&networks),
-            endpoints: Arc::clone(&endpoints),
-            removals: Arc::clone(&removals),
-            history: history.clone(),
-            gate: gate.clone(),
-            background: background.clone(),
+            networks,
+            records: Arc::new(Records::new(attachment_folder, on_record, background.clone())),
+            chains: Arc::new(Chains::new(config, lists, Arc::new(history.clone()))),
+            exemptions: Arc::new(Exemptions::of(config, kept)),
+            isolation: Arc::new(Isolation::of(&config.state_dir)),
+            interfaces: Arc::new(Interfaces::new(netns_dir, found.live.iter())?),
+            endpoints: Arc::new(Endpoints::holding(found.live)),
+            history,
+            gate: Gate::new(config.limits.parallel),
+            background,
         };
-        let driver = Self {
+        let driver = Self::of(config, parts, ports, boot_id.into(), found.spares);
+        driver.chains.warn_of_untrusted();
+        Ok((driver, found.interrupted))
+    }
+
+    /// Puts the driver together. `spares` are those that the last driver left.
+    fn of(
+        config: &Config,
+        parts: Parts,
+        ports: Arc<Ports>,
+        boot_id: Arc<str>,
+        spares: Vec<Spare>,
+    ) -> Self {
+        let maker = Arc::new(Maker::new(&parts, &boot_id));
+        let publisher = Arc::new(Publisher::new(&parts, &ports));
+        let removals = Arc::new(Removals::new(&parts, &ports));
+        let spares = Arc::new(Spares::new(config, &parts, &maker, &removals, spares));
+        let Parts { networks, endpoints, records, chains, exemptions, isolation, .. } = parts;
+        let Parts { interfaces, history, gate, background, .. } = parts;
+        Self {
             facts: Arc::new(Facts::of(config)),
             boot_id,
             history,
@@ -158,27 +138,24 @@ impl Driver {
             most: config.most,
             sync_delete: config.sync_delete,
             networks,
-            exemptions,
-            isolation,
             endpoints,
             inherited: Arc::default(),
             watched: Arc::default(),
             unread_rules: Arc::default(),
             records,
             chains,
+            exemptions,
+            isolation,
             interfaces,
             ports,
-            publisher: Arc::new(publisher),
-            spares: Arc::new(Spares::new(config, parts, attachments.spares)),
+            publisher,
             removals,
-            metrics: Arc::clone(&config.metrics),
             scraping: Arc::default(),
+            spares,
             collecting: Arc::default(),
             gate,
             background,
-        };
-        driver.chains.warn_of_untrusted();
-        Ok((driver, attachments.interrupted))
+        }
     }
 
     fn tell_start(&self, interrupted: usize) {
@@ -191,4 +168,37 @@ impl Driver {
     pub fn activate(&self) {
         dockerds::sweep(self);
     }
+}
+
+/// Opens the folder of the networks' records, and reads them.
+fn read_networks(config: &Config) -> Result<(Folder<Network>, Vec<Network>)> {
+    let (folder, found) = Folder::open(&config.state_dir)?;
+    for file in found.set_aside {
+        tracing::error!(file = %file.path.display(), reason = file.reason,
+            "a network's record cannot be read, and was set aside; the network is unknown: remove it, \
+             and create it again");
+    }
+    Ok((folder, found.records))
+}
+
+/// Opens the folder of the attachments' records, and reads them. Equal conflists become one in memory.
+fn read_attachments(
+    config: &Config,
+    netns_dir: &Path,
+    lists: &Lists,
+) -> Result<(Folder<Attachment>, Vec<Attachment>)> {
+    let (folder, found) = Folder::<Attachment>::open_with(&config.state_dir, |attachment| {
+        attachment.is_pinned_in(netns_dir)?;
+        attachment.list = lists.share(Arc::clone(&attachment.list));
+        // A copy has no spare capacity, and lies compactly in memory.
+        *attachment = attachment.clone();
+        Ok(())
+    })?;
+    for file in found.set_aside {
+        tracing::error!(file = %file.path.display(), reason = file.reason,
+            "an attachment's record cannot be read, and was set aside; its container keeps its \
+             network, but the plugins will not be run to remove it: once the container is gone, \
+             remove the file, and 'cnm-cni gc' collects what is left");
+    }
+    Ok((folder, found.records))
 }

@@ -7,7 +7,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-use super::kinds::{Times, outcome, seconds, times};
+use super::kinds::{Times, outcome, registered, seconds, times};
 
 /// Figures of calls.
 #[derive(Debug)]
@@ -31,8 +31,7 @@ impl Calls {
     pub(super) fn registered(registry: &mut Registry) -> Self {
         let help = "How long calls took, by method and outcome";
         let durations = times(registry, "call_duration_seconds", help);
-        let in_flight = Family::default();
-        registry.register("calls_in_flight", "Calls under way", in_flight.clone());
+        let in_flight = registered(registry, "calls_in_flight", "Calls under way");
         Self { durations, in_flight }
     }
 

@@ -10,7 +10,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-use super::kinds::{Times, outcome, seconds, times};
+use super::kinds::{Times, outcome, registered, seconds, times};
 use super::names::Names;
 
 /// Figures of what has happened.
@@ -92,82 +92,63 @@ pub enum Step {
 
 impl Happened {
     pub(super) fn registered(registry: &mut Registry, names: &Arc<Names>) -> Self {
-        let attach = times(
-            registry,
-            "attach_duration_seconds",
-            "How long attachments took to be made, by conflist and outcome",
-        );
-        let settle = times(
-            registry,
-            "settle_duration_seconds",
-            "How long it took to make interfaces in containers as ADD left them",
-        );
-        let detach = times(
-            registry,
-            "detach_duration_seconds",
-            "How long attempts took to remove attachments, by conflist and outcome",
-        );
-        let garbage_found = Family::default();
-        registry.register(
-            "garbage_found",
-            "What the last collection found, by what became of it",
-            garbage_found.clone(),
-        );
-        let garbage = Family::default();
-        registry.register(
-            "garbage",
-            "Garbage that was removed, and attempts to remove some that failed",
-            garbage.clone(),
-        );
-        let port_conflicts = Family::default();
-        registry.register(
-            "port_conflicts",
-            "Published ports that could not be had, by reason",
-            port_conflicts.clone(),
-        );
-        let spare_claims = Family::default();
-        registry.register(
-            "spare_claims",
-            "Containers that could have a spare, by whether one was ready",
-            spare_claims.clone(),
-        );
-        let spares_removed = Family::default();
-        registry.register(
-            "spares_removed",
-            "Spares that were removed before a container had them, by reason",
-            spares_removed.clone(),
-        );
-        let checked = Family::default();
-        registry.register(
-            "last_check_attachments",
-            "Attachments in the last check of all of them, by what it found",
-            checked.clone(),
-        );
-        let check_faults = Gauge::default();
-        registry.register(
-            "last_check_faults",
-            "What the last check of all attachments found wrong on the host",
-            check_faults.clone(),
-        );
-        let check_time = Gauge::default();
-        registry.register(
-            "last_check_timestamp_seconds",
-            "When all attachments were checked the last time; 0 if never since the driver's start",
-            check_time.clone(),
-        );
         Self {
             names: Arc::clone(names),
-            attach,
-            settle,
-            detach,
-            garbage_found,
-            garbage,
-            port_conflicts,
-            spare_claims,
-            spares_removed,
-            checked,
-            check_faults,
-            check_time,
+            attach: times(
+                registry,
+                "attach_duration_seconds",
+                "How long attachments took to be made, by conflist and outcome",
+            ),
+            settle: times(
+                registry,
+                "settle_duration_seconds",
+                "How long it took to make interfaces in containers as ADD left them",
+            ),
+            detach: times(
+                registry,
+                "detach_duration_seconds",
+                "How long attempts took to remove attachments, by conflist and outcome",
+            ),
+            garbage_found: registered(
+                registry,
+                "garbage_found",
+                "What the last collection found, by what became of it",
+            ),
+            garbage: registered(
+                registry,
+                "garbage",
+                "Garbage that was removed, and attempts to remove some that failed",
+            ),
+            port_conflicts: registered(
+                registry,
+                "port_conflicts",
+                "Published ports that could not be had, by reason",
+            ),
+            spare_claims: registered(
+                registry,
+                "spare_claims",
+                "Containers that could have a spare, by whether one was ready",
+            ),
+            spares_removed: registered(
+                registry,
+                "spares_removed",
+                "Spares that were removed before a container had them, by reason",
+            ),
+            checked: registered(
+                registry,
+                "last_check_attachments",
+                "Attachments in the last check of all of them, by what it found",
+            ),
+            check_faults: registered(
+                registry,
+                "last_check_faults",
+                "What the last check of all attachments found wrong on the host",
+            ),
+            check_time: registered(
+                registry,
+                "last_check_timestamp_seconds",
+                "When all attachments were checked the last time; 0 if never since the driver's start",
+            ),
         }
     }
 

@@ -7,7 +7,7 @@ use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
-use prometheus_client::registry::Registry;
+use prometheus_client::registry::{Metric, Registry};
 
 /// The upper bounds of the histograms' buckets, in seconds: from a plugin that only answers to the time that a
 /// whole chain has.
@@ -26,6 +26,17 @@ where
     let times = Times::<Labels>::new_with_constructor(new);
     registry.register(name, help, times.clone());
     times
+}
+
+/// Registers a figure, or a family of figures, that begins at 0.
+pub(super) fn registered<M: Metric + Clone + Default>(
+    registry: &mut Registry,
+    name: &str,
+    help: &str,
+) -> M {
+    let metric = M::default();
+    registry.register(name, help, metric.clone());
+    metric
 }
 
 /// A time as figures have it.

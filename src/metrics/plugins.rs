@@ -9,7 +9,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
 
-use super::kinds::{Times, gauge, seconds, times};
+use super::kinds::{Times, gauge, registered, seconds, times};
 use super::names::Names;
 use crate::cni::{Failure, Observer, PluginEnd, PluginRun};
 
@@ -54,12 +54,8 @@ impl Plugins {
     pub(super) fn registered(registry: &mut Registry, names: &Arc<Names>) -> Self {
         let help = "How long runs of plugins took, by conflist, plugin, verb and outcome";
         let durations = times(registry, "plugin_run_duration_seconds", help);
-        let exhausted = Family::default();
-        registry.register(
-            "pool_exhausted",
-            "Containers that got no address because their pool was full",
-            exhausted.clone(),
-        );
+        let help = "Containers that got no address because their pool was full";
+        let exhausted = registered(registry, "pool_exhausted", help);
         Self { names: Arc::clone(names), durations, exhausted, running: Mutex::default() }
     }
 

@@ -11,7 +11,7 @@ use crate::cnm::{EndpointInterface, InterfaceName, JoinResponse, RouteType, Stat
 /// The answer to CreateEndpoint: the first address of each family and the MAC, each only
 /// where Docker has not decided it already.
 ///
-/// `mac` is that of the interface as it stands, `asked` the addresses of the `ip` option.
+/// `mac` is the MAC that the interface has; `asked` are the addresses of the `ip` option.
 ///
 /// # Errors
 /// The chain did not give an address that Docker or the user had decided.
@@ -69,14 +69,14 @@ fn container_ips<'r>(
 
 /// The answer to Join: the interface for Docker to move, and the routes for it to set.
 ///
-/// Docker is given a gateway if and only if the chain made a default route: a pod without
-/// one gets none here either. The results of weave-net and calico have no default
-/// route although ADD makes one: `left` are the gateways of the default routes that ADD left. Docker
-/// cannot set routes of tables other than the main one, routes with a metric, and a second route to
-/// a destination, the kernel's own for an address included. They are settled later.
+/// Docker gets a gateway only if the chain made a default route, as for a pod. The results of weave-net and
+/// calico have no default route although ADD makes one: `left` are the gateways of the default routes that ADD
+/// left.
 ///
-/// `addresses` are those that Docker sets before the routes. Their subnets are on the link;
-/// those of the chain's other addresses are not, at that time.
+/// Docker cannot set three kinds of routes, which are settled later: routes of another table than main, routes
+/// with a metric, and a second route to a destination. The kernel's own route for an address counts as the first.
+///
+/// `addresses` are those that Docker sets before the routes: only their subnets are on the link at that time.
 #[must_use]
 pub fn join_answer(
     result: &AttachResult,
@@ -127,7 +127,7 @@ pub fn join_answer(
     answer
 }
 
-/// The first gateway of its family is Docker's.
+/// Docker takes one gateway of each family: the first.
 fn set_gateway(answer: &mut JoinResponse, gateway: IpAddr) {
     match gateway {
         IpAddr::V4(gateway) => _ = answer.gateway.get_or_insert(gateway),
@@ -135,8 +135,8 @@ fn set_gateway(answer: &mut JoinResponse, gateway: IpAddr) {
     }
 }
 
-/// The answer with every host route on the link wider by so many bits: it still covers its
-/// address, and is another route than the same one of another network.
+/// The answer with every host route on the link wider by `bits` bits: each still covers its address, and differs
+/// from the host route to the same address on another network of the container.
 #[must_use]
 pub fn widened(mut answer: JoinResponse, bits: u8) -> JoinResponse {
     for route in &mut answer.static_routes {

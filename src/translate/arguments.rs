@@ -36,9 +36,8 @@ impl Arguments {
     }
 }
 
-/// What the chain gets for an endpoint: the network's and the endpoint's own options,
-/// the addresses and the MAC that Docker decided. Ports change while the endpoint exists, so they
-/// are separate: [`port_mappings`].
+/// The arguments for an endpoint: options of the network and of the endpoint, and the addresses and the MAC that
+/// Docker decided. Ports are separate ([`port_mappings`]), because they change while the endpoint exists.
 ///
 /// # Errors
 /// The chain has no way to get something that was asked for.
@@ -115,8 +114,7 @@ fn wanted_addresses(
     Ok(wanted)
 }
 
-/// Docker's pools as the ranges of `host-local`: a set for each family, since a container gets one
-/// address of each set.
+/// Docker's pools as ranges of `host-local`: one set for each family. A container gets one address of each set.
 pub(super) fn ip_ranges(pools: &[IpamData]) -> Vec<Vec<Value>> {
     let of_family = |is_ipv4: bool| {
         let ranges = pools.iter().filter_map(move |data| {

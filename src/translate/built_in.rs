@@ -10,13 +10,13 @@ use serde_json::{Value, json};
 use super::Refusal;
 use crate::cnm::{IpamData, NetworkId, NetworkOptions, Pool};
 
-/// The subnets of networks whose addresses Docker does not choose are taken from here, a /24 each.
-/// They are none of Docker's own default pools, nor the customary ones of a cluster. The 10.233.128.0/20
-/// before them is what networks of version 0.1.0 share.
+/// Where the subnets of networks come from if Docker does not choose the addresses: a /24 each. Docker's own
+/// default pools are elsewhere, and so are the usual ones of clusters. Networks of version 0.1.0 share
+/// 10.233.128.0/20, which is before this range.
 const FREE_FROM: Ipv4Addr = Ipv4Addr::new(10, 233, 144, 0);
 const FREE_TO: Ipv4Addr = Ipv4Addr::new(10, 239, 255, 0);
 
-/// How often another IPv6 subnet is tried. Two of 40 random bits are hardly ever the same.
+/// How many IPv6 subnets are tried. Each has 40 random bits, so that two are hardly ever the same.
 const TRIES: u16 = 64;
 
 /// The name of a network's own chain, and of its bridge unless the user names that one.
@@ -92,7 +92,7 @@ fn ranges(
 }
 
 fn overlaps(one: IpNet, taken: &[IpNet]) -> bool {
-    // A default route leads everywhere, and takes nothing.
+    // A default route covers every subnet, and takes none.
     let taken = taken.iter().filter(|other| other.prefix_len() > 0);
     taken.into_iter().any(|other| one.contains(&other.network()) || other.contains(&one.network()))
 }

@@ -1,7 +1,7 @@
 //! The MTU that Docker decides, put into a chain's configuration.
 //!
-//! A plugin sets it at both ends of what it makes. Set afterwards, at the container's end alone, larger
-//! packets would be lost at the other one, and whatever else the plugin derives from it would be wrong.
+//! A plugin sets it at both ends of what it makes, and derives other settings from it. If it were set afterwards
+//! and at the container's end alone, the other end would drop larger packets.
 
 use serde_json::{Value, json};
 

@@ -20,7 +20,7 @@ pub struct AddressPool {
     pub last: IpAddr,
     /// The subnet's gateway, which no container is given.
     pub gateway: Option<IpAddr>,
-    /// How many containers they are enough for; of IPv6 no more than 2⁶⁴ - 1 are counted.
+    /// For how many containers they are enough; at most 2⁶⁴ - 1.
     pub size: u64,
 }
 
@@ -79,7 +79,7 @@ fn first_of(subnet: IpNet) -> IpAddr {
     }
 }
 
-/// The last one: of IPv4 not that for all hosts.
+/// The last address: of IPv4 the one before the broadcast address.
 fn last_of(subnet: IpNet) -> IpAddr {
     match subnet.broadcast() {
         IpAddr::V4(address) => Ipv4Addr::from(u32::from(address).saturating_sub(1)).into(),

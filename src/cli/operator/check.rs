@@ -18,7 +18,7 @@ use crate::server::control::{CHECK, WhatToCheck};
 const HELP: &str = "\
 Columns:
   PLUGINS  what the plugins' own CHECK says: ok, FAILED, or not asked
-  STATE    as ADD left it, repaired, or DIFFERS; below the table it is told how
+  STATE    as ADD left it, repaired, or DIFFERS; the differences are below the table
 
 Examples:
   cnm-cni check                       # every container on a network of this driver
@@ -28,11 +28,11 @@ Examples:
 
 Exit status: 0 if all is as ADD left it; 1 if anything differs, or what is asked for is not there.
 
-Spares, which no container has yet, are not among them: the driver compares each before it gives it out.
+Spares, which no container has yet, are not checked: the driver checks each before a container gets it.
 
-See also: 'cnm-cni doctor', which looks further, and knows why; 'cnm-cni ls --spares'.";
+See also: 'cnm-cni doctor', which also finds the reasons; 'cnm-cni ls --spares'.";
 
-/// Check that containers have what their networks gave them, and repair what can be
+/// Check that containers have what their networks gave them; with --repair, put it back
 ///
 /// The running driver runs the plugins' own CHECK in each container, compares the interface,
 /// addresses, routes, rules and sysctls there with what ADD left, and likewise what the host has for
@@ -46,8 +46,8 @@ pub(in crate::cli) struct Args {
     #[arg(value_name = "ENDPOINT|CONTAINER", add = candidates::containers())]
     which: Vec<String>,
 
-    /// Put back what is missing, remove what is too much, and check again; what only a plugin's
-    /// ADD could make again, and what is the host's own, stays amiss, and is told with the remedy
+    /// Put back what is missing, remove what is too much, and check again. What only a plugin's ADD
+    /// can make, and settings of the host itself, are not changed: they are shown with the remedy
     #[arg(long)]
     repair: bool,
 

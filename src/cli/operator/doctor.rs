@@ -47,7 +47,7 @@ Exit status: 0 if nothing was found; 1 if something was, or there is no such thi
 
 See also: 'cnm-cni check', which runs the plugins' CHECK and can repair; 'cnm-cni show'.";
 
-/// Tell why containers have no network, and what puts it right
+/// Find out why containers have no network, and what helps
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = HELP)]
 pub(in crate::cli) struct Args {

@@ -47,7 +47,7 @@ Exit status: 0; 1 if the journal cannot be read.
 
 See also: 'cnm-cni status', with the plugins of the last hour; 'cnm-cni ls'; 'journalctl -u cnm-cni'.";
 
-/// Tell what happened: attached, refused, removed, how long it took and why it failed
+/// Show what happened: attached, refused, removed; how long it took, and why it failed
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = HELP)]
 pub(in crate::cli) struct Args {

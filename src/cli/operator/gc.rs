@@ -44,9 +44,9 @@ pub(in crate::cli) struct Args {
     grace: Duration,
 
     /// Also run CNI's GC on the conflist of every Docker network: whatever is neither this driver's
-    /// nor in libcni's cache is removed. Only where no other runtime (containerd, CRI-O, podman)
-    /// uses these conflists without that cache, or attaches anything meanwhile: the cache is
-    /// written after ADD
+    /// nor in libcni's cache is removed. Do this only if every other runtime that uses these
+    /// conflists (containerd, CRI-O, podman) writes that cache, and attaches nothing meanwhile:
+    /// the cache is written after ADD
     #[arg(long)]
     exclusive: bool,
 

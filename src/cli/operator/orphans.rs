@@ -40,8 +40,9 @@ See also: 'cnm-cni gc', 'cnm-cni show ATTACHMENT', which has the whole error.";
 /// Show, retry or forget attachments whose removal has not succeeded yet
 ///
 /// Docker forgets a container's endpoint at once; the plugins' DEL follows in the background.
-/// What fails is tried again, later and later, for about a quarter of an hour, and then left
-/// to you. Until DEL has succeeded, the addresses and ports stay taken.
+/// A DEL that fails is tried again, after longer and longer pauses, for about a quarter of an
+/// hour. After that, retry or forget it here. Until DEL has succeeded, the addresses and ports
+/// stay taken.
 #[derive(Debug, Clone, clap::Args)]
 #[command(args_conflicts_with_subcommands = true, after_help = HELP)]
 pub(in crate::cli) struct Args {

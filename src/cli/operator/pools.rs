@@ -36,7 +36,7 @@ Exit status: 0; 1 if there is no such conflist.
 
 See also: 'cnm-cni show ADDRESS', 'cnm-cni gc', 'cnm-cni orphans'.";
 
-/// Tell how full the pools of addresses are, or who has which address
+/// Show how full the pools of addresses are, or who has which address
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = HELP)]
 pub(in crate::cli) struct Args {

@@ -32,7 +32,7 @@ Exit status: 0; 1 if nothing is known of it.
 
 See also: 'cnm-cni ls', 'cnm-cni pools', 'cnm-cni doctor'.";
 
-/// Tell whose an address, port, MAC, interface or id is, and all that is known of it
+/// Show who has an address, port, MAC, interface or id, and all that is known of it
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = HELP)]
 pub(in crate::cli) struct Args {

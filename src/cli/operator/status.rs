@@ -24,7 +24,7 @@ Exit status: 0 if there is no problem; 1 if there is one.
 
 See also: 'cnm-cni doctor', which looks closer, into containers and the host.";
 
-/// Tell on one screen how things stand: driver, networks, pools, problems and what helps
+/// Show everything on one screen: driver, networks, pools, problems and what helps
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = HELP)]
 pub(in crate::cli) struct Args {

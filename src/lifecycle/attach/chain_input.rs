@@ -1,4 +1,4 @@
-//! What a chain is told of a request: its configuration, and its plugins' arguments.
+//! What ADD of a chain gets: the configuration, and the arguments of its plugins.
 
 use std::path::PathBuf;
 
@@ -9,7 +9,7 @@ use crate::lifecycle::record::{Attachment, AttachmentId, Network};
 use crate::translate::{Arguments, PORT_MAPPINGS};
 use crate::{cni, translate};
 
-/// What an attachment's ADD is told.
+/// What the ADD of an attachment gets: the configuration of the chain, and the arguments of its plugins.
 #[derive(Debug, Clone)]
 pub(crate) struct ChainInput {
     pub(crate) list: NetworkConfigList,
@@ -17,7 +17,7 @@ pub(crate) struct ChainInput {
 }
 
 impl ChainInput {
-    /// What the chain of a network is told for an endpoint. `list` is the chain as its file has it now.
+    /// The input for an endpoint of the network. `list` is the chain as its file has it now.
     ///
     /// # Errors
     /// The chain has no way to get something that was asked for.
@@ -37,7 +37,7 @@ impl ChainInput {
         Ok(Self { list, arguments })
     }
 
-    /// What it is told for an endpoint about which nothing is known yet.
+    /// The input for a spare: for an endpoint that asks for nothing.
     ///
     /// # Errors
     /// As [`ChainInput::of`].
@@ -56,8 +56,8 @@ impl ChainInput {
         self.arguments.capabilities.remove(PORT_MAPPINGS);
     }
 
-    /// The parameters of the ADD of an attachment. It depends on the attachment alone whom they name, and
-    /// not on its endpoint: a spare has none.
+    /// The parameters of the ADD of an attachment. They name the attachment and not its endpoint, because a
+    /// spare has no endpoint.
     pub(crate) fn parameters(&self, id: AttachmentId, staging: PathBuf) -> cni::Attachment {
         let mut args = self.arguments.args.clone();
         for (key, value) in translate::kubernetes_args(&id.to_string()) {
@@ -75,7 +75,7 @@ impl ChainInput {
         }
     }
 
-    /// Whether the attachment's ADD was told this.
+    /// Whether the ADD of the attachment got this input.
     pub(crate) fn was_given_to(&self, attachment: &Attachment) -> bool {
         *attachment.list == self.list
             && attachment.parameters == self.parameters(attachment.id, attachment.staging.clone())

@@ -10,6 +10,7 @@ use crate::lifecycle::error::{Error, Result};
 use crate::lifecycle::host::{Chains, forward};
 use crate::lifecycle::interface::{Fresh, Interfaces};
 use crate::lifecycle::lease;
+use crate::lifecycle::parts::Parts;
 use crate::lifecycle::record::{
     Attachment, AttachmentId, Made, Network, Phase, Records, Settings, WriteLock,
 };
@@ -53,18 +54,9 @@ impl Failed {
 }
 
 impl Maker {
-    pub(crate) fn new(
-        boot_id: &Arc<str>,
-        chains: &Arc<Chains>,
-        interfaces: &Arc<Interfaces>,
-        records: &Arc<Records>,
-    ) -> Self {
-        Self {
-            boot_id: Arc::clone(boot_id),
-            chains: Arc::clone(chains),
-            interfaces: Arc::clone(interfaces),
-            records: Arc::clone(records),
-        }
+    pub(crate) fn new(parts: &Parts, boot_id: &Arc<str>) -> Self {
+        let Parts { chains, interfaces, records, .. } = parts.clone();
+        Self { boot_id: Arc::clone(boot_id), chains, interfaces, records }
     }
 
     /// An attachment of which nothing exists yet: of that endpoint, or of none.

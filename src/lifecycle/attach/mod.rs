@@ -1,7 +1,7 @@
-//! Making an attachment: what its chain is told, ADD in a staging namespace, and what ADD made.
+//! Making an attachment: the input of its chain, ADD in a staging namespace, and what ADD made.
 //!
-//! Docker wants the addresses before it names the container's namespace. So the chain runs
-//! in a namespace of ours; Join hands the interface over.
+//! Docker wants the addresses before it names the namespace of the container. So the chain runs in a namespace
+//! of the driver, and Join hands the interface over.
 
 mod chain_input;
 mod maker;

@@ -1,4 +1,4 @@
-//! What Docker has decided about an interface.
+//! What Docker asks of an interface, and the chain has to make.
 
 use std::net::IpAddr;
 
@@ -8,7 +8,7 @@ use crate::lifecycle::record::Network;
 use crate::netlink::Mac;
 use crate::sysctl::Sysctls;
 
-/// What Docker has decided about an interface, in addition to what the chain is given.
+/// What Docker, or the user, has decided about an interface: ADD has to make it so.
 pub(crate) struct RequestedInterface<'w> {
     pub(super) interface: &'w EndpointInterface,
     /// The interface's MAC, parsed; none leaves the choice to the chain.
@@ -22,8 +22,10 @@ pub(crate) struct RequestedInterface<'w> {
 }
 
 impl<'w> RequestedInterface<'w> {
+    /// What is decided for an endpoint of the network.
+    ///
     /// # Errors
-    /// The MAC is none.
+    /// The MAC is not valid.
     pub(crate) fn of(
         network: &Network,
         options: &'w EndpointOptions,

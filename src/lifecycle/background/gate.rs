@@ -1,12 +1,11 @@
 //! The gate for work that Docker does not wait for: removals, checks, collection. A piece of work runs
 //! plugins or `iptables`, and moves interfaces, only while it is inside the gate.
 //!
-//! Only a few pieces of work are inside at a time, however many wait. Work that changes links or rules
-//! needs the same kernel locks as Docker, and every step of Docker waits for the current owner of a lock
-//! and for those that queue before it. So few changes run at a time, and only one, with rests between,
-//! while Docker starts a container. In this way background work continues under any load, and does not slow
-//! Docker down. Work that only reads, such as a check, shares only the processors with a container's start,
-//! and does not wait for it.
+//! Only a few pieces of work are inside at a time, however many wait. Work that changes links or rules needs
+//! the same kernel locks as Docker, and Docker waits for all that hold or want a lock before it. So few changes
+//! run at a time. While Docker starts a container, only one runs, with rests between. Background work thus
+//! continues under any load, and does not slow Docker down. Work that only reads, such as a check, needs no
+//! such lock, and does not wait for Docker.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -31,7 +30,7 @@ const LOOKS: usize = 6;
 /// own work between them.
 const UNTIL_NEXT_CALL: Duration = Duration::from_millis(300);
 
-/// A change that took longer than this was not busy all the time.
+/// The longest rest after a change. A change that took longer was not busy all the time.
 const LONGEST_REST: Duration = Duration::from_millis(200);
 
 /// The gate. Clones are the same gate.
@@ -95,7 +94,7 @@ impl Drop for Rest {
     }
 }
 
-/// Something that Docker waits for, until it is dropped.
+/// A call of Docker's that is under way, until this is dropped.
 #[derive(Debug)]
 pub(crate) struct DockerCall {
     docker: Arc<watch::Sender<Waiting>>,
@@ -206,8 +205,8 @@ impl Gate {
         }
     }
 
-    /// Slows background work down in favour of a call of Docker's for an endpoint, until the return value
-    /// is dropped, and for a moment after that. It never waits: a call of Docker's needs no place.
+    /// A call of Docker's for an endpoint begins. Background work is slow until the return value is dropped, and
+    /// for a moment after that. The call itself never waits, and needs no place.
     #[must_use]
     pub(crate) fn docker_call(&self, endpoint: &EndpointId) -> DockerCall {
         self.docker.send_modify(|waiting| waiting.count += 1);

@@ -1,6 +1,4 @@
-//! CreateEndpoint: a chain's ADD, run in a staging namespace, unless a spare is there.
-
-use std::time::Instant;
+//! CreateEndpoint: claims a spare, or runs the chain's ADD in a staging namespace.
 
 use crate::cnm::{
     CreateEndpointRequest, CreateEndpointResponse, EndpointId, EndpointInterface, EndpointOptions,
@@ -16,7 +14,6 @@ use crate::lifecycle::port_error::PortError;
 use crate::lifecycle::record::{Attachment, Made, Network, Spare};
 use crate::lifecycle::removal::{Claims, waits};
 use crate::lifecycle::spares;
-use crate::metrics::Step;
 use crate::translate::PORT_MAPPINGS;
 
 impl Driver {
@@ -50,7 +47,7 @@ impl Driver {
         let mut slot = self.endpoints.lock(&request.endpoint_id).await;
         match slot.as_ref().map(Attachment::made) {
             Some(Ok(made)) => return Ok(CreateEndpointResponse { interface: made.answer.clone() }),
-            // The rest of an earlier attachment of this endpoint, which could not be removed then.
+            // An earlier attachment of this endpoint could not be removed.
             Some(Err(_)) => self.removals.detach(&mut slot).await?,
             None => {}
         }
@@ -60,12 +57,13 @@ impl Driver {
         self.removals.wait_for(&claims, waits::limit()).await?;
         let mut retrying = self.removals.retrying(&network.conflist);
         let made = self.make(&mut slot, &network, &options, &request, asked).await;
-        // One of these orphans may still have what this endpoint needs; or a spare, which nobody needs.
+        // One of these orphans, or a spare, may have what this endpoint needs.
         if made.as_ref().is_err_and(Error::is_of_the_chain) {
             retrying.extend(self.spares.give_up(&network.conflist).await);
         }
         let interface = match made {
             Err(cause) if !retrying.is_empty() && cause.may_be_a_conflict() => {
+                self.history.attempt_failed(asked);
                 let limit = waits::limit();
                 let remaining = waits::until_gone(retrying, limit).await;
                 // Nothing of the first attempt may be left either.
@@ -94,22 +92,7 @@ impl Driver {
         request: &CreateEndpointRequest,
         asked: &mut Asked,
     ) -> Result<EndpointInterface> {
-        let begun = Instant::now();
-        let made = self.try_to_make(slot, network, options, request, asked).await;
-        let (took, ok) = (begun.elapsed(), made.is_ok());
-        self.metrics.happened.step_ended(Step::Attach, &network.conflist, took, ok);
-        self.count_port_conflict(&made);
-        made
-    }
-
-    async fn try_to_make(
-        &self,
-        slot: &mut Option<Attachment>,
-        network: &Network,
-        options: &EndpointOptions,
-        request: &CreateEndpointRequest,
-        asked: &mut Asked,
-    ) -> Result<EndpointInterface> {
+        asked.begin_attempt();
         let _call = self.gate.docker_call(&request.endpoint_id);
         let (endpoint, interface) = (&request.endpoint_id, &request.interface);
         let requested = RequestedInterface::of(network, options, interface)?;
@@ -170,7 +153,7 @@ impl Driver {
         }
     }
 
-    /// Decides what the chain gets; changes nothing but who holds the ports.
+    /// Decides what the chain gets. The only change is that the endpoint holds its ports.
     fn intend(
         &self,
         network: &Network,

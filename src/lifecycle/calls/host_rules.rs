@@ -5,7 +5,7 @@ use crate::lifecycle::driver::Driver;
 use crate::lifecycle::host::masquerade::Masquerade;
 use crate::lifecycle::record::Attachment;
 
-/// Has the rules for an endpoint read in the background, if all else on the host is known.
+/// Reads the rules for an endpoint in the background, if all else on the host is known.
 pub(crate) fn read_soon(driver: &Driver, attachment: &Attachment) {
     let side = attachment.joined().and_then(|joined| joined.joining.host_side.as_ref());
     if side.is_none_or(|side| side.masqueraded.is_some()) {

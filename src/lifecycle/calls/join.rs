@@ -35,14 +35,12 @@ impl Driver {
             return Err(Error::UnknownEndpoint(request.endpoint_id));
         };
         let sandbox = match request.sandbox_key.as_str() {
-            // Docker always names a sandbox. The interface of another caller would be waited for in vain.
+            // Docker always names a sandbox. Another caller gets a path where there is none.
             "" => attachment.staging.with_extension("unnamed"),
             key => PathBuf::from(key),
         };
         self.wait_for_ports(attachment, &[]).await?;
-        let published = self.publisher.publish_deferred(attachment, &sandbox).await;
-        self.count_port_conflict(&published);
-        published?;
+        self.publisher.publish_deferred(attachment, &sandbox).await?;
         let made = attachment.made()?;
         let joining = self.decide(attachment, made, sandbox).await?;
         let answer = Joined { attachment, made, joining: &joining }.answer();
@@ -172,7 +170,7 @@ impl Driver {
             let kept = self.records.keep(attachment).await;
             return Err(cause.undone(kept.and(withdrawn).and(given_back)));
         }
-        // A Join that may still fail must not be seen: what this program knows changes last.
+        // What this program knows changes last, because the Join may fail before.
         *attachment = joined;
         if let Some(joined) = attachment.joined() {
             self.interfaces.sandboxes.enter(joined);

@@ -146,6 +146,9 @@ impl Driver {
     }
 
     /// The subnets by which a network on a user's conflist can be isolated.
+    ///
+    /// # Errors
+    /// It has none that are known, or another network has one of them.
     fn subnets_to_isolate(
         &self,
         list: &NetworkConfigList,
@@ -167,8 +170,11 @@ impl Driver {
     }
 }
 
-/// Makes sure that packets of `mtu` bytes fit through the device that the chain's interface is
-/// made on.
+/// Checks that packets of `mtu` bytes fit through the device of the host on which the chain makes its
+/// interface.
+///
+/// # Errors
+/// They do not fit, or the device cannot be read.
 pub(super) async fn check_parent_mtu(
     own: &Netlink,
     list: &NetworkConfigList,

@@ -47,7 +47,6 @@ impl Driver {
             Ok(()) => self.publisher.publish(attachment, &asked).await,
             Err(error) => Err(error),
         };
-        self.count_port_conflict(&published);
         // If the gateway moves because the container left another network, Docker ignores an error, and the
         // endpoint has the gateway nevertheless.
         if !attachment.is_gateway {
@@ -131,10 +130,10 @@ impl Driver {
         Ok(EndpointOperInfoResponse { value })
     }
 
-    /// `NetworkDriver.Leave`: the container ends, or leaves the network. The interface is still inside;
-    /// Docker takes it out after this. What would stay in the namespace is removed now, and what needs the
-    /// interface: the release of a lease. A namespace that is
-    /// being destroyed may refuse that; Leave succeeds nevertheless.
+    /// `NetworkDriver.Leave`: the container ends, or leaves the network. The interface is still inside; Docker
+    /// takes it out after this. So now the lease is released, which needs the interface, and what would stay in
+    /// the namespace is removed. This may fail in a namespace that is being destroyed; Leave succeeds
+    /// nevertheless.
     pub async fn leave(&self, request: EndpointRequest) {
         // Nobody waits for this removal, and many containers may leave at once.
         let slot = self.endpoints.lock(&request.endpoint_id).await;

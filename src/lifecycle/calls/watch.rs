@@ -28,7 +28,6 @@ use crate::lifecycle::interface::change::Live;
 use crate::lifecycle::interface::place::Place;
 use crate::lifecycle::lease;
 use crate::lifecycle::record::{Attachment, AttachmentId, Joined, Settings};
-use crate::metrics::Step;
 use crate::netlink::{Events, Link, MAIN_TABLE, Netlink};
 use crate::sysctl::Sysctls;
 
@@ -81,8 +80,7 @@ async fn settle_there(
 ) -> Result<Settings> {
     let begun = Instant::now();
     let users = driver.interfaces.settle_there(joined, live, set_before).await;
-    let (conflist, took) = (joined.list.name(), begun.elapsed());
-    driver.metrics.happened.step_ended(Step::Settle, conflist, took, users.is_ok());
+    driver.history.interface_settled(&joined, begun.elapsed(), users.is_ok());
     let users = users?;
     announce::soon(&driver.background, joined, live.link);
     Ok(users)

@@ -39,7 +39,9 @@ impl Driver {
         let task = if repair { Task::Repair } else { Task::Look };
         let checks = round::run(self, which, task).await;
         if which.is_empty() {
-            self.count_checks(&checks);
+            let of = |word| checks.iter().filter(|check| check.word() == word).count() as u64;
+            let faults = checks.iter().map(|check| check.faults.len() as u64).sum();
+            self.history.checked(&Check::WORDS.map(|word| (word, of(word))), faults);
         }
         checks
     }
@@ -49,11 +51,5 @@ impl Driver {
     /// is still missing. Neither the plugins' CHECK is run, nor the container looked at.
     pub async fn reload(&self, which: &[String]) -> Vec<Check> {
         round::run(self, which, Task::Reload).await
-    }
-
-    fn count_checks(&self, checks: &[Check]) {
-        let of = |word| checks.iter().filter(|check| check.word() == word).count() as u64;
-        let faults = checks.iter().map(|check| check.faults.len() as u64).sum();
-        self.metrics.happened.checked(&Check::WORDS.map(|word| (word, of(word))), faults);
     }
 }

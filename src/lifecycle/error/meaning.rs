@@ -1,6 +1,6 @@
 //! What an error means for the attachment: whether another endpoint may be the cause, and what is left.
 
-use super::{Error, Result};
+use super::{Error, PortError, Result};
 
 impl Error {
     /// How many plugins of its chain an ADD with this error has run; none if that is not known.
@@ -13,7 +13,7 @@ impl Error {
         }
     }
 
-    /// Whether the chain's ADD itself has failed: perhaps for want of what a spare has.
+    /// Whether the chain's ADD itself has failed: a spare may have what it needs.
     pub(crate) fn is_of_the_chain(&self) -> bool {
         match self {
             Self::Undo { call, .. } => call.is_of_the_chain(),
@@ -44,6 +44,15 @@ impl Error {
         }
     }
 
+    /// Why a port cannot be published, if this is what failed.
+    pub(crate) fn port_error(&self) -> Option<&PortError> {
+        match self {
+            Self::Port(error) => Some(error),
+            Self::Undo { call: cause, .. } | Self::BesideOrphan { cause, .. } => cause.port_error(),
+            _ => None,
+        }
+    }
+
     /// This error, with the orphan that still exists, if there is one.
     pub(crate) fn beside(self, orphan: Option<Remaining>) -> Self {
         match orphan {
@@ -63,7 +72,7 @@ impl Error {
     }
 }
 
-/// An orphan that was waited for in vain.
+/// An orphan that is still there after the wait for it.
 #[derive(Debug, Clone)]
 pub(crate) struct Remaining {
     /// Which attachment.

@@ -107,20 +107,18 @@ impl Driver {
         if wanted.exclusive {
             findings.extend(self.collect_exclusively(wanted.apply).await);
         }
-        self.count_garbage(&findings);
+        let of = |word| findings.iter().filter(|it| it.outcome.word() == word).count() as u64;
+        self.history.collected(&Outcome::WORDS.map(|word| (word, of(word))));
         for Finding { what, reason, outcome, .. } in &findings {
             match outcome {
-                Outcome::Removed => self.history.collected(what, reason, None),
-                Outcome::Failed(why) => self.history.collected(what, reason, Some(why.clone())),
+                Outcome::Removed => self.history.garbage_removed(what, reason, None),
+                Outcome::Failed(why) => {
+                    self.history.garbage_removed(what, reason, Some(why.clone()));
+                }
                 Outcome::Garbage | Outcome::Kept(_) => {}
             }
         }
         Ok(findings)
-    }
-
-    fn count_garbage(&self, findings: &[Finding]) {
-        let of = |word| findings.iter().filter(|it| it.outcome.word() == word).count() as u64;
-        self.metrics.happened.collected(&Outcome::WORDS.map(|word| (word, of(word))));
     }
 
     /// Attachments on record whose container has gone, or was never started.

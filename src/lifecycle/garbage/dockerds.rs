@@ -1,4 +1,4 @@
-//! What is done when a new dockerd first calls.
+//! What the driver does when a new dockerd calls it first.
 
 use std::time::Duration;
 
@@ -13,15 +13,14 @@ use crate::lifecycle::removal::Claims;
 /// does so for 30 s.
 pub(crate) const DOCKERS_PATIENCE: Duration = Duration::from_secs(45);
 
-/// Begins the removal of every attachment whose container has gone without a call from Docker: a dockerd
-/// that was killed forgets the endpoints of drivers that it has not called yet. An endpoint that it was
-/// creating when it was killed, so that no container has the interface yet, is left to the new dockerd for
-/// a while.
+/// Begins the removal of every attachment whose container has ended without a call from Docker: a dockerd that
+/// was killed forgets the endpoints for which it had not called the driver yet. An endpoint that no container has
+/// yet, because dockerd was killed while it created it, is left to the new dockerd for a while.
 pub(crate) fn sweep(driver: &Driver) {
     let endpoints = driver.endpoints.ids();
     driver.inherited.extend(endpoints.iter().cloned());
     for endpoint in endpoints.clone() {
-        // All at once, so that a container that is started again finds an orphan to wait for.
+        // Before this returns, so that a container that is started again finds an orphan to wait for.
         match driver.endpoints.try_lock(&endpoint) {
             Some(mut slot) => end_if_lost(driver, &mut slot),
             None => {
@@ -66,8 +65,8 @@ fn end_if_lost(driver: &Driver, slot: &mut Option<Attachment>) {
     });
 }
 
-/// Begins the removal of endpoints that the previous dockerd has left half-made, if a new endpoint claims
-/// the same: the user tries again what failed then.
+/// Begins the removal of endpoints that the previous dockerd left unfinished, if a new endpoint has the same
+/// claims: the user tries again what failed then.
 pub(crate) async fn evict_inherited(driver: &Driver, claims: &Claims) {
     for endpoint in driver.inherited.all() {
         give_up(driver, &endpoint, Some(claims)).await;

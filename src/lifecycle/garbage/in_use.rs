@@ -18,7 +18,7 @@ use crate::netns;
 /// Where Docker pins the namespaces of its containers.
 const DOCKERS: &str = "/run/docker/netns";
 
-/// Which of some addresses are in use.
+/// Which addresses are in use, of those that were looked for.
 #[derive(Debug, Default)]
 pub(crate) struct InUse {
     addresses: HashSet<IpAddr>,

@@ -1,5 +1,5 @@
-//! What is done at the start of the driver or of dockerd: every interrupted attachment is removed, each on
-//! its own, in the background. Attachments of running containers are not touched.
+//! What the driver does at its start: it removes every interrupted attachment, in the background. Attachments of
+//! running containers are not touched.
 
 use std::fs;
 
@@ -7,8 +7,8 @@ use crate::lifecycle::driver::Driver;
 use crate::lifecycle::error::{Error, Result};
 use crate::lifecycle::record::{Attachment, PhaseName, Spare};
 
-/// Separates the attachments that continue from those that were interrupted. A spare continues if somebody
-/// `keeps` it.
+/// Separates the attachments that continue from those that were interrupted. A spare continues if `keeps` says
+/// so.
 pub(crate) fn partition(
     attachments: Vec<Attachment>,
     boot_id: &str,

@@ -102,7 +102,7 @@ impl Chains {
         judge(&self.runtime, list, Some(wishes)).await.verdict(list)
     }
 
-    /// The same, on a thread for blocking work.
+    /// Reads the conflist of that name, or without a name the default one.
     ///
     /// # Errors
     /// It does not exist, or cannot be read.
@@ -143,7 +143,7 @@ impl Chains {
         .await
     }
 
-    /// The equal conflist that an attachment has already, or `list` itself.
+    /// The conflist in memory that is equal to `list`, or `list` itself if there is none.
     pub(crate) fn share(&self, list: NetworkConfigList) -> Arc<NetworkConfigList> {
         self.lists.share(list)
     }
@@ -166,18 +166,10 @@ impl Chains {
         parameters: &cni::Attachment,
     ) -> Result<AttachResult> {
         let _shared = self.locks.shared(list.name()).await;
-        // A plugin that still runs at the limit is killed with all its children.
-        match timeout(self.add_within, self.runtime.add(list, parameters)).await {
-            Ok(ended) => Ok(ended?),
-            Err(_) => {
-                let conflist = list.name().to_owned();
-                Err(Error::TooSlow { conflist, limit: self.add_within })
-            }
-        }
+        self.within_limit(list, self.runtime.add(list, parameters)).await
     }
 
-    /// Runs the chain's DEL. After an ADD without a result, a plugin's failure does not stop the others'
-    /// DEL.
+    /// Runs the chain's DEL. If ADD has no result, the other plugins run their DEL even if one fails.
     pub(crate) async fn del(
         &self,
         list: &NetworkConfigList,
@@ -244,7 +236,17 @@ impl Chains {
         parameters: &cni::Attachment,
     ) -> Result<Option<AttachResult>> {
         let _shared = self.locks.shared(list.name()).await;
-        match timeout(self.add_within, self.runtime.add_ipam(list, ipam, parameters)).await {
+        self.within_limit(list, self.runtime.add_ipam(list, ipam, parameters)).await
+    }
+
+    /// Runs an ADD within the time limit for the whole chain. A plugin that still runs at the limit is killed with
+    /// all its children.
+    async fn within_limit<T>(
+        &self,
+        list: &NetworkConfigList,
+        add: impl Future<Output = std::result::Result<T, cni::Error>>,
+    ) -> Result<T> {
+        match timeout(self.add_within, add).await {
             Ok(ended) => Ok(ended?),
             Err(_) => {
                 let conflist = list.name().to_owned();
@@ -264,8 +266,7 @@ impl Chains {
         Ok(self.runtime.del_ipam(list, ipam, parameters).await?)
     }
 
-    /// Runs the chain's GC. No other verb of the conflist runs meanwhile, if the caller holds
-    /// [`Chains::exclusive`].
+    /// Runs the chain's GC. The caller holds [`Chains::exclusive`], so that no other verb of the conflist runs.
     pub(crate) async fn gc(
         &self,
         list: &NetworkConfigList,

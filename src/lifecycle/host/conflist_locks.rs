@@ -1,4 +1,4 @@
-//! Whose turn it is with a conflist's plugins: any number of ADDs and DELs at once, or one GC
+//! A lock for each conflist: any number of ADDs and DELs run at once, or one GC
 //! (SPEC.md section 3, "Lifecycle & Ordering").
 
 use std::collections::HashMap;
@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
 
-/// A lock for each conflist that was used since the start.
+/// The locks of the conflists that were used since the start.
 #[derive(Debug, Default)]
 pub(crate) struct ConflistLocks {
     locks: Mutex<HashMap<String, Arc<RwLock<()>>>>,

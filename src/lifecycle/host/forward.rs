@@ -61,8 +61,8 @@ const EXEMPT: &str = "exempt the container from the host's FORWARD policy";
 const WITHDRAW: &str = "withdraw the container's exemption from the host's FORWARD policy";
 
 /// Whether a chain's attachments are to be exempt.
-pub(crate) fn applies(desired: Forward, list: &NetworkConfigList) -> bool {
-    match desired {
+pub(crate) fn applies(forward: Forward, list: &NetworkConfigList) -> bool {
+    match forward {
         Forward::Always | Forward::Open => true,
         Forward::Never => false,
         Forward::Auto => list
@@ -102,7 +102,7 @@ struct Seen {
     table: Known,
     /// For each family, what FORWARD has; none if that is not known.
     chains: [Option<Has>; 2],
-    /// It was said that there can be no table.
+    /// The log has the warning that there can be no table.
     warned: bool,
 }
 
@@ -355,7 +355,7 @@ impl Exemptions {
 }
 
 impl Seen {
-    /// Says once why there is no table.
+    /// Warns, once, that there is no table, and why.
     fn warn_once(&mut self, why: &str) {
         if !std::mem::replace(&mut self.warned, true) {
             tracing::warn!(

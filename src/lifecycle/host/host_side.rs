@@ -1,9 +1,8 @@
-//! What an attachment's ADD left on the host. It is read when the container joins, and recorded, so that a
-//! check can report what has changed.
+//! What the ADD of an attachment left on the host. Join reads and records it, so that a check can report what
+//! has changed.
 //!
-//! Links, addresses and settings are read from the kernel at once. Rules need programs to be run, and
-//! nothing waits for these: the rules are read in the background, once for all endpoints that have joined
-//! meanwhile.
+//! Join reads links, addresses and settings from the kernel. Rules can only be read by programs, which are slow:
+//! a background task reads the rules, once for all endpoints that have joined meanwhile.
 
 use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
@@ -14,13 +13,13 @@ use crate::lifecycle::host::kernels::is_kernel_route;
 use crate::lifecycle::record::{HostLink, HostSide, Made};
 use crate::netlink::{Link, MAIN_TABLE, Netlink};
 
-/// How many bridges on top of each other are followed.
+/// How many links the packets of an attachment pass at the most; more are not followed.
 const MOST_LINKS: usize = 8;
 
 /// What an attachment has on the host, except for rules.
 ///
 /// # Errors
-/// The kernel cannot be asked.
+/// A request to the kernel fails.
 pub(crate) async fn observe(own: &Netlink, made: &Made) -> Result<HostSide> {
     let mut side = HostSide::default();
     let links = links_of(own, made).await?;

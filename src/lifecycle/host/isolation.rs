@@ -17,12 +17,12 @@
 //! -A CNM-CNI-ISOLATE-IN -o BRIDGE -j DROP
 //! ```
 //!
-//! Bridges that are not Docker's, but whose name begins with `br-`, are excepted. A user's conflist may
-//! share its bridge with others. There the subnets are used instead of the bridge. On a host without
-//! `iptables`, `nft` makes the same rules in a table of their own.
-//! The chains and the table of a driver with a state folder of its own have names of their own ([`Names`]).
+//! Bridges whose name begins with `br-`, but which are not Docker's, are excepted. A user's conflist may share its
+//! bridge with others; for it, the rules match subnets instead of the bridge. On a host without `iptables`, `nft`
+//! makes the same rules in a table of its own. A driver with another state folder has other names of chains and
+//! table ([`Names`]).
 //!
-//! The rules follow from the networks on record. All rules are compared with those of the host, and written
+//! The rules follow from the networks on record. The driver compares them with those of the host, and writes them
 //! in one step if they differ. Without an isolated network there are no rules.
 
 use std::path::Path;
@@ -39,11 +39,11 @@ use crate::netlink::Netlink;
 
 const OPERATION: &str = "keep networks apart";
 
-/// The rules that keep networks apart.
+/// The isolation rules of this driver.
 #[derive(Debug)]
 pub(crate) struct Isolation {
     names: Names,
-    /// The rules were right at this time, when they were last compared.
+    /// When the rules were last compared, and right.
     seen: tokio::sync::Mutex<Option<Instant>>,
 }
 
@@ -53,7 +53,7 @@ impl Isolation {
         Self { names: Names::of(state_dir), seen: tokio::sync::Mutex::default() }
     }
 
-    /// The chain that they begin with.
+    /// The chain with which the rules begin.
     pub(crate) fn chain(&self) -> &str {
         &self.names.sent
     }

@@ -1,4 +1,4 @@
-//! The rules that keep networks apart on a host without `iptables`: a table of their own, by `nft`.
+//! The isolation rules on a host without `iptables`: a table of nftables.
 
 use std::fmt::Write as _;
 
@@ -10,7 +10,7 @@ use crate::process::host;
 
 const COMMAND: &str = "nft";
 
-/// Replaces the table, in one step; without a network the table is removed.
+/// Replaces the table in one step, or removes it if no network is isolated.
 pub(super) async fn write(
     names: &Names,
     isolated: &[&Network],

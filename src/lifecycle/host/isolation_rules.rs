@@ -1,4 +1,4 @@
-//! The rules of `iptables` that keep networks apart, as text.
+//! The isolation rules of `iptables`, as text.
 
 use std::fmt::Write as _;
 
@@ -58,8 +58,8 @@ pub(super) fn rules(
     rules
 }
 
-/// The input for `iptables-restore` that replaces the current rules by these; none if they are equal.
-/// Without a rule the chains are removed.
+/// The input for `iptables-restore` that replaces the current rules with these; none if they are equal. If there
+/// are no rules, it removes the chains.
 pub(super) fn changes(names: &Names, present: &[String], rules: &[String]) -> Option<String> {
     let (chains, lead) = (names.chains(), &names.lead);
     let chain_of = |line: &str| line.split(' ').nth(1).map(str::to_owned);

@@ -1,11 +1,11 @@
-//! What the kernel makes by itself: nobody has to put it back, and nobody may remove it.
+//! Routes and rules that the kernel makes by itself. The driver neither restores nor removes them.
 
 use ipnet::IpNet;
 
 use crate::netlink::{MAIN_TABLE, Route, Rule, Snapshot};
 
-/// Removes from a snapshot what every namespace has, or what comes with an address. A record is half as
-/// long without it, on disk and in memory.
+/// Removes from a snapshot what every namespace has, and what comes with an address. Without it a record is
+/// half as long, on disk and in memory.
 pub(crate) fn drop_kernel_entries(snapshot: &mut Snapshot) {
     snapshot.routes.retain(|route| !is_automatic_route(route));
     snapshot.rules.retain(|rule| !is_kernel_rule(rule));
@@ -14,8 +14,8 @@ pub(crate) fn drop_kernel_entries(snapshot: &mut Snapshot) {
     *snapshot = snapshot.clone();
 }
 
-/// Whether nobody has to make the route, and nobody may remove it: local and multicast routes, and those
-/// from a router's advertisement.
+/// Whether the kernel adds and removes the route: local and multicast routes, and routes from a router's
+/// advertisement.
 pub(crate) fn is_automatic_route(route: &Route) -> bool {
     const LOCAL_TABLE: u32 = 255;
     /// `RTPROT_RA`: from a router's advertisement.

@@ -1,4 +1,4 @@
-//! Equal conflists are kept once: a thousand attachments of one network share one conflist.
+//! Equal conflists are one in memory: a thousand attachments of a network share one conflist.
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 

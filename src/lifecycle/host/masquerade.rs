@@ -45,8 +45,8 @@ pub(crate) struct Masquerade {
     addresses: HashMap<String, HashSet<IpAddr>>,
     /// The attachments to which a published port is translated.
     published: HashSet<(Family, AttachmentId)>,
-    /// For each family that cannot be read, why.
-    untold: HashMap<Family, String>,
+    /// For each family whose rules cannot be read, why.
+    unread: HashMap<Family, String>,
 }
 
 impl Masquerade {
@@ -69,7 +69,7 @@ impl Masquerade {
     }
 
     fn cannot_tell(&mut self, family: Family, error: &Error) {
-        self.untold.insert(family, chain(error));
+        self.unread.insert(family, chain(error));
     }
 
     /// Rules by which an address jumps to its own chain, which masquerades.
@@ -136,7 +136,7 @@ impl Masquerade {
         let cni::Attachment { container_id, if_name, .. } = &attachment.parameters;
         let keys = [container_id, if_name].into_iter();
         let mut found = keys.filter_map(|key| self.addresses.get(key));
-        match self.untold.get(&Family::of(address)) {
+        match self.unread.get(&Family::of(address)) {
             _ if found.any(|addresses| addresses.contains(&address)) => Ok(true),
             Some(why) => Err(why),
             None => Ok(false),

@@ -1,10 +1,9 @@
 //! Masquerade rules that the host has lost, written again by a plugin.
 //!
-//! The reference plugins `bridge` and `ptp` write them at ADD, along with everything else that they make. But
-//! the rules depend only on the network's name, the attachment's ids and its addresses. So `bridge` is run
-//! where it does nothing else: in a namespace that nobody has, on a bridge of its own, with addresses that are
-//! told to it (IPAM `static`). Then namespace and bridge are removed. The rules stay. They are those of the
-//! attachment, and its DEL removes them.
+//! The reference plugins `bridge` and `ptp` write them at ADD, with everything else that they make. But the rules
+//! depend only on the name of the network, and on the ids and addresses of the attachment. So the driver runs
+//! `bridge` where it makes nothing else: in a new namespace, on a new bridge, with given addresses (IPAM
+//! `static`). Then it removes namespace and bridge, and the rules stay. The DEL of the attachment removes them.
 
 use std::net::IpAddr;
 use std::path::Path;
@@ -91,7 +90,7 @@ fn bridge(namespace: &str) -> String {
     format!("cnmm{}", id.chars().take(11).collect::<String>())
 }
 
-/// The network with one plugin, which makes nothing that stays but the rules.
+/// A conflist of one plugin. Of what that makes, only the rules stay.
 fn list(attachment: &Attachment, addresses: &[IpAddr], bridge: &str) -> Result<NetworkConfigList> {
     let ips = attachment.result().into_iter().flat_map(|result| &result.ips);
     let ips = ips.filter(|ip| addresses.contains(&ip.address.addr()));

@@ -1,9 +1,8 @@
 //! The host's own `iptables` and `ip6tables`, which Docker and the plugins use too: rules are listed, and
 //! lines of rules are applied.
 //!
-//! A host without the program, or a kernel without IPv6, differs from a host without rules. Without the program nobody writes rules,
-//! so ours cannot exist either. But old rules may still be in the kernel: they were written before the
-//! program was uninstalled.
+//! A host without the program, or a kernel without IPv6, differs from a host without rules: nobody can write rules
+//! there. But old rules may still be in the kernel, from before the program was uninstalled.
 
 use std::net::IpAddr;
 

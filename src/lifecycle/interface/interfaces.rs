@@ -13,9 +13,10 @@ use crate::netlink::Netlink;
 /// Finds, reads and moves the interfaces of attachments.
 #[derive(Debug)]
 pub(crate) struct Interfaces {
-    /// Links of the namespace that dockerd and this program share, for calls that Docker waits for.
+    /// The namespace that dockerd and this program share, for Docker's calls.
     pub(crate) own: Netlink,
-    /// The same for background work: a removal's requests take long, and are made one after the other.
+    /// The same namespace for background work. It has a connection of its own, because requests on one connection
+    /// wait for each other.
     pub(crate) own_background: Netlink,
     /// Folder of the staging namespaces' pins.
     netns_dir: PathBuf,

@@ -30,7 +30,7 @@ impl Interfaces {
         self.locate_by(&self.own, attachment).await
     }
 
-    /// The same as background work.
+    /// As [`Interfaces::locate`], for background work.
     pub(crate) async fn locate_in_background(&self, attachment: &Attachment) -> Result<Place> {
         self.locate_by(&self.own_background, attachment).await
     }

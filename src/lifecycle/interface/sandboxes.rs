@@ -33,16 +33,18 @@ use crate::netlink::{MAIN_TABLE, Route, Snapshot};
 use crate::sysctl::Sysctls;
 use crate::translate::{self, PORT_MAPPINGS};
 
-/// Which endpoint gave Docker which routes on the link, in which sandbox.
+/// What each endpoint that has joined a sandbox uses there.
 #[derive(Debug, Default)]
 pub(crate) struct Sandboxes {
     entries: Mutex<HashMap<EndpointId, Entry>>,
 }
 
+/// What one endpoint uses in its sandbox.
 #[derive(Debug)]
 struct Entry {
     sandbox: PathBuf,
     network: NetworkId,
+    /// The destinations of its routes without a gateway.
     on_link: Vec<IpNet>,
     /// With prefix lengths.
     addresses: Vec<IpNet>,

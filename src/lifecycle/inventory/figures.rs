@@ -1,8 +1,8 @@
-//! How things stand, in figures: gathered for a scrape.
+//! The current state in figures, gathered for each scrape.
 //!
-//! Attachments, networks and ports are counted in memory, and no call is waited for. Only conflists, leases and the
-//! names of records are read from files. One scrape is answered at a time, within a limit: files that do not
-//! answer must not take all threads.
+//! Attachments, networks and ports are counted in memory, without waiting for calls. Only conflists, leases and
+//! names of records are read from files. One scrape runs at a time, within a time limit, so that a file system that
+//! does not answer cannot take all threads.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -34,9 +34,9 @@ impl Driver {
             let turn = scraping.lock_owned().await;
             on_blocking_thread(move || {
                 let state = driver.state();
-                // Not before: a caller that has stopped waiting leaves this work behind.
+                // Held until here, because the work goes on when its caller stops waiting.
                 drop(turn);
-                Ok(driver.metrics.text(&state?))
+                Ok(driver.history.figures(&state?))
             })
             .await
         };
@@ -102,8 +102,8 @@ impl Driver {
 
 type Lists = Vec<NetworkConfigList>;
 
-/// How many attachments there are, by conflist and phase. A phase that none is in has a figure too, so that it can be
-/// drawn.
+/// How many attachments there are, by conflist and phase. A phase without attachments has the figure 0, so that it
+/// can be drawn.
 fn attachments(
     networks: &[Arc<record::Network>],
     kept: &[(AttachmentId, Kept)],

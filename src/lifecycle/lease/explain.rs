@@ -8,8 +8,8 @@ use crate::translate;
 /// The daemon's message when it gives up asking.
 const NO_ANSWER: &str = "no more tries";
 
-/// The error of an ADD or DEL, with the reason and the remedy if the daemon does not run, or no server has
-/// answered it.
+/// The error of an ADD or DEL. If the daemon does not run, or no server has answered, the error tells that, and
+/// what to do.
 pub(crate) async fn explained(list: &NetworkConfigList, cause: Error) -> Error {
     let Some(socket) = translate::dhcp_socket(list) else { return cause };
     let of_plugin = match &cause {

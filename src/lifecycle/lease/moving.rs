@@ -1,4 +1,4 @@
-//! The moves of a lease: into the container, and out of this world.
+//! Moves a lease into the container, and releases it at Leave.
 
 use std::collections::HashSet;
 use std::net::IpAddr;
@@ -17,8 +17,8 @@ use crate::lifecycle::record::{Attachment, Joined};
 use crate::netns::{self, Identity};
 use crate::translate::{self, DHCP};
 
-/// How long a release may take: Docker waits for it. The daemon sends one packet, but one that is asking a
-/// server that does not answer listens only afterwards.
+/// How long a release may take, because Docker waits for it. The daemon only sends one packet, but does not listen
+/// while it asks a server that does not answer.
 const RELEASE_WITHIN: Duration = Duration::from_secs(10);
 
 /// Whether the addresses of an attachment are leased by `dhcp`.
@@ -26,8 +26,8 @@ pub(crate) fn is_leased(attachment: &Attachment) -> bool {
     translate::dhcp_socket(&attachment.list).is_some()
 }
 
-/// Has the lease of an interface kept in the container, where Docker has put it; nothing if it is, or if
-/// there is none. Ended early if `wanted` ends.
+/// Moves the lease of an interface into the container, where Docker has put the interface. Does nothing if there
+/// is no lease, or if it is there already. Stops as soon as `call_waits` ends.
 ///
 /// # Errors
 /// The daemon or the server does not answer, or the server gives another address now. No lease is kept then.
@@ -35,9 +35,9 @@ pub(crate) async fn move_in(
     chains: &Chains,
     joined: Joined<'_>,
     live: &Live<'_>,
-    wanted: impl Future<Output = ()>,
+    call_waits: impl Future<Output = ()>,
 ) -> Result<()> {
-    // To leave a lease that is kept here would release it, and to ask once more would make a second one.
+    // To end a lease that is here already would release it, and to ask again would make a second one.
     if !is_leased(&joined) || is_among(&kept().await?, live.path)? {
         return Ok(());
     }
@@ -46,7 +46,7 @@ pub(crate) async fn move_in(
         chains.del_ipam(list, DHCP, parameters).await?;
         crash::point(format_args!("lease: left staging"));
         let add = chains.add_ipam(list, DHCP, parameters);
-        let added = lend::lent(&joined, live, add, wanted).await;
+        let added = lend::lent(&joined, live, add, call_waits).await;
         crash::point(format_args!("lease: in the container"));
         added.unwrap_or(Err(Error::LeaseInterrupted))
     };
@@ -92,11 +92,11 @@ pub(crate) async fn release(chains: &Chains, attachment: &Attachment) -> Result<
     }
 }
 
-/// What is wrong with a lease that is to be kept in the container, in words; none if nothing is. `kept` are
-/// the namespaces in which leases are kept.
+/// What is wrong with the lease of an attachment, in words; none if it is in the container. `kept` are the
+/// namespaces in which leases are kept.
 ///
 /// # Errors
-/// The container's namespace cannot be looked at.
+/// The container's namespace cannot be read.
 pub(crate) async fn fault(joined: Joined<'_>, kept: &HashSet<Identity>) -> Result<Option<String>> {
     let Some(socket) = translate::dhcp_socket(&joined.list) else { return Ok(None) };
     if is_among(kept, joined.sandbox())? {

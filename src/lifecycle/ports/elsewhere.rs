@@ -22,7 +22,7 @@ use crate::translate::{self, PORT_MAPPINGS};
 /// A container that has run so long has all of its networks: a start that fails half-way ends sooner.
 const STARTED: Duration = Duration::from_secs(10);
 
-/// How many lists a network keeps.
+/// How many lists of ports a network records.
 const MOST: usize = 1_000;
 
 impl Network {
@@ -68,7 +68,8 @@ impl Publisher {
 
     /// Lets the first endpoint of the container publish that can.
     async fn publish_beside(&self, attachment: &Attachment, wanted: &[PortBinding]) -> Result<()> {
-        // They are locked after this endpoint, which cannot publish. They can, and lock no other.
+        // They are locked after this endpoint. No deadlock: only an endpoint that cannot publish locks others, and
+        // these can.
         for endpoint in self.publishers_beside(attachment) {
             let mut slot = self.endpoints.lock(&endpoint).await;
             let live = slot.as_mut().filter(|other| other.is_live());
@@ -95,7 +96,7 @@ impl Publisher {
             if !self.networks.get(network)?.knows_elsewhere(ports) {
                 translate::publishes(list, ports)?;
             }
-            // The one that has them is no endpoint of this container.
+            // This fails if an endpoint of another container has them.
             self.ports.hold(endpoint, network, ports)?;
             self.ports.release(endpoint);
         }

@@ -79,7 +79,7 @@ fn try_bind(protocol: Protocol, to: SocketAddr, share: bool) -> Result<OwnedFd, 
         setsockopt(&socket, Ipv6V6Only, &true)?;
     }
     if protocol == Protocol::Udp {
-        // Nobody reads what arrives; the kernel raises this to its minimum.
+        // Nobody reads what arrives. The kernel raises this size to its minimum.
         setsockopt(&socket, RcvBuf, &0)?;
     }
     setsockopt(&socket, ReuseAddr, &share)?;

@@ -25,6 +25,7 @@ use crate::cnm::{EndpointId, NetworkId, PortBinding, Protocol};
 use crate::lifecycle::error::Result;
 use crate::lifecycle::host::Chains;
 use crate::lifecycle::interface::Interfaces;
+use crate::lifecycle::parts::Parts;
 use crate::lifecycle::port_error::PortError;
 use crate::lifecycle::record::{Attachment, Endpoints, Networks, Records};
 use crate::netlink::conntrack;
@@ -90,22 +91,9 @@ pub(crate) struct Publisher {
 }
 
 impl Publisher {
-    pub(crate) fn new(
-        ports: &Arc<Ports>,
-        networks: &Arc<Networks>,
-        endpoints: &Arc<Endpoints>,
-        interfaces: &Arc<Interfaces>,
-        records: &Arc<Records>,
-        chains: &Arc<Chains>,
-    ) -> Self {
-        Self {
-            ports: Arc::clone(ports),
-            networks: Arc::clone(networks),
-            endpoints: Arc::clone(endpoints),
-            interfaces: Arc::clone(interfaces),
-            records: Arc::clone(records),
-            chains: Arc::clone(chains),
-        }
+    pub(crate) fn new(parts: &Parts, ports: &Arc<Ports>) -> Self {
+        let Parts { networks, endpoints, interfaces, records, chains, .. } = parts.clone();
+        Self { ports: Arc::clone(ports), networks, endpoints, interfaces, records, chains }
     }
 
     /// Publishes the ports of an endpoint that joins a sandbox, if ADD left them out because another
@@ -221,8 +209,8 @@ impl Publisher {
     }
 }
 
-/// The ports that an endpoint needs exactly: its own `ports`, without those that were chosen for it among
-/// the `asked` ones, where another choice is good too.
+/// The ports that an endpoint needs exactly: its own `ports`; or the `asked` ones, if its own were chosen for
+/// these and another choice is good too.
 pub(crate) fn required_ports<'p>(
     ports: &'p [PortBinding],
     asked: &'p [PortBinding],
@@ -230,11 +218,11 @@ pub(crate) fn required_ports<'p>(
     if same(ports, asked) { asked } else { ports }
 }
 
-/// Deletes the kernel's entries for UDP flows to the endpoint's ports. The kernel cannot see the end of a
-/// UDP flow. While a flow continues, its packets go where the first one went: to an address that nobody has
-/// any more, or that another container has.
+/// Deletes the conntrack entries of UDP flows to the endpoint's ports. The kernel cannot see the end of a UDP
+/// flow. While a flow continues, its packets go where the first one went: to an address that nobody has any more,
+/// or that another container has.
 ///
-/// It only helps later flows, and must not stop the endpoint's removal: an error is logged.
+/// An error is logged, because it must not stop the removal of the endpoint.
 pub(crate) async fn forget_flows(attachment: &Attachment) {
     if !attachment.ports.iter().any(|binding| binding.proto == Protocol::Udp) {
         return;

@@ -96,7 +96,7 @@ impl Attachment {
     /// An endpoint claims the spare.
     ///
     /// # Errors
-    /// It is none, or none any more.
+    /// It is not a spare.
     pub(super) fn claim(&mut self, endpoint: EndpointId) -> Result<()> {
         self.change(Phase::claim)?;
         self.endpoint = endpoint;
@@ -117,7 +117,7 @@ impl Attachment {
     /// Docker is given the interface, perhaps once more.
     ///
     /// # Errors
-    /// There is no interface, or not any more.
+    /// Its ADD has not succeeded, or it is being deleted.
     pub(crate) fn join(&mut self, joining: Joining) -> Result<()> {
         self.change(|phase| phase.join(joining))
     }
@@ -130,7 +130,7 @@ impl Attachment {
         self.change(|phase| phase.settle(users))
     }
 
-    /// It is to be deleted. It keeps how long that has been tried.
+    /// It is to be deleted. If it was before, the state of its removal is kept.
     pub(crate) fn begin_removal(&mut self) {
         self.begin_removal_with(|_, _| ());
     }
@@ -232,7 +232,7 @@ impl Attachment {
         }
     }
 
-    /// What was found out ahead for a spare, until Join has used it.
+    /// What was prepared for a spare, until Join has used it.
     pub(crate) fn prepared(&self) -> Option<&Prepared> {
         self.phase.prepared()
     }
@@ -297,7 +297,10 @@ impl Attachment {
         }
     }
 
-    /// Whether its path is its own pin and nothing else: what is found there is unmounted and removed.
+    /// Checks that its staging path is its own pin: the driver unmounts and removes what is there.
+    ///
+    /// # Errors
+    /// The path is another one; the error says which.
     pub(crate) fn is_pinned_in(&self, netns_dir: &Path) -> std::result::Result<(), String> {
         let own = netns_dir.join(self.id.to_string());
         match () {

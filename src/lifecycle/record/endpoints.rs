@@ -77,8 +77,8 @@ impl Endpoints {
         Some(Slot { endpoints: self, id: id.clone(), place, content })
     }
 
-    /// Waits for the calls that hold this endpoint, and holds it; none if it is not known. Nobody releases
-    /// it early for this.
+    /// Waits for the calls that hold this endpoint, and holds it; none if the endpoint is unknown. Work that
+    /// can wait is not asked to release it early.
     pub(crate) async fn lock_after_calls(&self, id: &EndpointId) -> Option<Slot<'_>> {
         let place = Arc::clone(self.slots().get(id)?);
         // A call that is counted may not be in the lock's queue yet, and goes first all the same.
@@ -105,12 +105,12 @@ impl Endpoints {
 }
 
 impl Slot<'_> {
-    /// Ends once a call waits for this endpoint.
+    /// Waits until a call waits for this endpoint.
     pub(crate) fn call_waits(&self) -> impl Future<Output = ()> + use<> {
         let mut callers = self.place.callers.subscribe();
         async move {
             if callers.wait_for(|callers| *callers > 0).await.is_err() {
-                // The place was removed, and nobody can want it.
+                // The place was removed, and no call can wait for it.
                 std::future::pending().await
             }
         }

@@ -1,4 +1,4 @@
-//! What is told of the attachments on record without waiting for the calls that hold them.
+//! A summary of each attachment on record. It is read without waiting for the calls that hold the attachments.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

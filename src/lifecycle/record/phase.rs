@@ -73,7 +73,7 @@ pub(crate) struct Phase(pub(super) PhaseData);
 pub(super) enum PhaseData {
     Adding,
     Spare(Made, Prepared),
-    /// An attachment that was a spare keeps what was found out ahead, for Join.
+    /// An attachment that was a spare keeps for Join what was prepared.
     Staged(Made, Option<Prepared>),
     Joined(Made, Joining),
     Settled(Made, Joining),
@@ -97,7 +97,7 @@ pub(crate) struct Made {
     pub(crate) users: Settings,
 }
 
-/// What Join needs to know, and was found out for a spare before an endpoint claimed it.
+/// What Join needs, read when the spare was made: before an endpoint has claimed it.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Prepared {
     /// Settings that the chain changed.
@@ -151,7 +151,7 @@ pub(crate) struct Left {
     pub(crate) host_side: Option<HostSide>,
 }
 
-/// A transition that the table does not have.
+/// A transition that [`PhaseName::next`] does not have.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct InvalidTransition {
     pub(crate) from: PhaseName,
@@ -250,7 +250,7 @@ impl Phase {
     /// An endpoint claims the spare.
     ///
     /// # Errors
-    /// It is none, or none any more.
+    /// It is not a spare.
     pub(super) fn claim(&mut self) -> Result<(), InvalidTransition> {
         match &self.0 {
             PhaseData::Spare(made, prepared) => {
@@ -264,7 +264,7 @@ impl Phase {
     /// Docker is given the interface, perhaps once more.
     ///
     /// # Errors
-    /// There is no interface, or not any more.
+    /// ADD has not succeeded, or the attachment is being deleted.
     pub(super) fn join(&mut self, joining: Joining) -> Result<(), InvalidTransition> {
         match &self.0 {
             PhaseData::Staged(made, _)
@@ -292,7 +292,8 @@ impl Phase {
         Ok(())
     }
 
-    /// It is to be deleted: from any phase. It keeps how long that has been tried; `note` adds to it.
+    /// The attachment is to be deleted; any phase may come before this. If it was being deleted already, the
+    /// state of its removal is kept. `note` changes that state.
     pub(super) fn delete<T>(&mut self, note: impl FnOnce(&mut Removal, &mut Left) -> T) -> T {
         let (mut removal, mut left) = match std::mem::replace(&mut self.0, PhaseData::Adding) {
             PhaseData::Adding => (Removal::begun_now(), Left::default()),
@@ -327,7 +328,7 @@ impl Phase {
         }
     }
 
-    /// What was found out ahead, until Join has used it.
+    /// What was prepared for Join, until Join has used it.
     pub(super) fn prepared(&self) -> Option<&Prepared> {
         match &self.0 {
             PhaseData::Spare(_, prepared) => Some(prepared),

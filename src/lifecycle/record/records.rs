@@ -14,7 +14,7 @@ use crate::state::Folder;
 #[derive(Debug)]
 pub(crate) struct Records {
     folder: Folder<Attachment>,
-    /// What they contain, for those who only tell it.
+    /// A summary of each, for those who only report it.
     kept: AllKept,
     background: Background,
 }

@@ -17,10 +17,10 @@ pub(crate) struct Removal {
     pub(crate) attempts: u32,
     /// Why, the last time.
     pub(crate) error: Option<String>,
-    /// How many plugins of the chain its ADD has run, if it failed and that is known. If it ran none, DEL
-    /// has nothing to do.
+    /// How many plugins of the chain have run, if ADD failed and the number is known. With 0, DEL has nothing to
+    /// do.
     pub(crate) plugins_run: Option<usize>,
-    /// It is the undo of a call that is refused. Not on record: after a crash it is a removal like others.
+    /// It is the undo of a call that was refused. Not on record: after a crash it is a removal like others.
     pub(crate) refused: bool,
 }
 

@@ -48,7 +48,7 @@ impl Spare {
     /// The endpoint's attachment, from now on.
     ///
     /// # Errors
-    /// It is in another phase, which it cannot be.
+    /// It is in another phase. This cannot happen.
     pub(crate) fn claim(self, endpoint: EndpointId) -> Result<Attachment> {
         let mut attachment = self.0;
         attachment.claim(endpoint)?;

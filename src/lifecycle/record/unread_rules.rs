@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::cnm::EndpointId;
 
-/// The endpoints that have joined since the rules were last read.
+/// The endpoints that have joined since the host's rules were last read.
 #[derive(Debug, Default)]
 pub(crate) struct UnreadRules(Mutex<HashSet<EndpointId>>);
 

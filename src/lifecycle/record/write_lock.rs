@@ -1,11 +1,11 @@
-//! The order of changes to an attachment's file.
+//! The lock for the file of an attachment's record.
 
 use std::sync::Arc;
 
 use tokio::sync::Mutex;
 
-/// The lock for changes to an attachment's file: changes are made one after the other, and none after the
-/// removal. Copies of an attachment share it.
+/// Changes to the file come one after the other, and none after its removal. Copies of an attachment share the
+/// lock.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct WriteLock {
     /// Whether the record has been removed. Then it must not be written any more: an earlier write may

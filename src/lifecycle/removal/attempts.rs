@@ -18,8 +18,10 @@ impl Removals {
         self.orphans.insert(attachment)
     }
 
-    /// Removes an orphan for a caller that waits for it. A failure is returned, and DEL is repeated in the
-    /// background.
+    /// Removes an orphan at once, for a caller that waits for it.
+    ///
+    /// # Errors
+    /// DEL has failed. It is tried again in the background.
     pub(crate) async fn now(self: &Arc<Self>, cell: Arc<Cell>) -> Result<()> {
         let _call = self.gate.docker_call(&cell.claims.endpoint).last();
         let outcome = self.attempt(&cell).await;
@@ -27,7 +29,7 @@ impl Removals {
         outcome
     }
 
-    /// The same as background work.
+    /// As [`Removals::now`], when background work has a place for it.
     pub(crate) async fn in_turn(self: &Arc<Self>, cell: Arc<Cell>) -> Result<()> {
         let outcome = self.attempt_in_turn(&cell).await;
         self.repeat(&outcome, cell);
@@ -86,8 +88,8 @@ impl Removals {
         Err(cause)
     }
 
-    /// Releases all that this program itself keeps for the attachment. The record is last: what is not
-    /// shown any more has to be free.
+    /// Releases all that this program itself keeps for the attachment. The record is last: once it is gone, all
+    /// that the attachment had is free.
     pub(crate) async fn release_all(&self, attachment: &Attachment) -> Result<()> {
         netns::remove(&attachment.staging).await?;
         attachment.release_sandbox().await?;

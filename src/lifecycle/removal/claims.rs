@@ -12,8 +12,8 @@ use crate::translate;
 #[derive(Debug)]
 pub(crate) struct Claims {
     pub(crate) endpoint: EndpointId,
-    /// The conflist of the addresses, MACs and devices: other conflists have others, unless somebody
-    /// overlaps them on purpose. None if there are only ports.
+    /// The conflist of the addresses, MACs and devices: they are compared only within one conflist. None if
+    /// there are only ports.
     pub(crate) conflist: Option<String>,
     addresses: Vec<IpAddr>,
     ports: Vec<HostPort>,
@@ -24,7 +24,7 @@ pub(crate) struct Claims {
 }
 
 impl Claims {
-    /// What an endpoint asks for explicitly. What is chosen for it is chosen from what is free.
+    /// What an endpoint asks for by name. All else is chosen for it, from what is free.
     pub(crate) fn of_request(
         request: &CreateEndpointRequest,
         conflist: &str,

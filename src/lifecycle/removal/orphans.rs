@@ -1,7 +1,7 @@
 //! Orphans: attachments whose endpoint Docker has deleted, until their DEL has succeeded.
 //!
-//! Docker forgets an endpoint whatever its driver answers. After an error of the driver its network cannot
-//! be removed any more. So DeleteEndpoint is answered as soon as the intent is on disk, and DEL runs in the
+//! Docker forgets an endpoint whatever its driver answers. If the driver answers with an error, Docker cannot
+//! remove the network any more. So DeleteEndpoint is answered as soon as the intent is on disk, and DEL runs in the
 //! background ([`super::attempts`]). A DEL that fails is tried again after longer and longer pauses, and
 //! given up on in the end. Then the operator decides ([`super::operator`]).
 //!
@@ -82,7 +82,7 @@ pub fn orphans(state_dir: &Path) -> Result<Vec<Orphan>> {
     Ok(orphans)
 }
 
-/// All of them.
+/// All orphans of this driver.
 #[derive(Debug, Default)]
 pub(crate) struct Orphans {
     cells: Mutex<HashMap<AttachmentId, Arc<Cell>>>,
@@ -96,7 +96,7 @@ pub(crate) struct Cell {
     /// Locked while DEL runs; empty once it has succeeded.
     pub(super) content: tokio::sync::Mutex<Option<Attachment>>,
     pub(super) state: watch::Sender<State>,
-    /// Ends a pause.
+    /// Notified to end a pause.
     pub(super) hurry: Notify,
     /// How many new endpoints wait for what this orphan has.
     asked_for: watch::Sender<usize>,
@@ -109,7 +109,7 @@ pub(super) struct State {
     pub(super) ended: u32,
     /// Why the last one failed.
     pub(super) error: Option<String>,
-    /// No attempt runs or waits for its turn.
+    /// No attempt runs, or waits for the gate.
     pub(super) rests: bool,
     /// When the next attempt begins by itself; none if there is none.
     pub(super) until: Option<Instant>,

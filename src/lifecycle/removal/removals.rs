@@ -6,8 +6,9 @@ use super::{Cell, Orphans, Withdrawals};
 use crate::lifecycle::background::{Background, Gate};
 use crate::lifecycle::error::{Result, chain};
 use crate::lifecycle::history::History;
-use crate::lifecycle::host::{Chains, Exemptions};
+use crate::lifecycle::host::Chains;
 use crate::lifecycle::interface::Interfaces;
+use crate::lifecycle::parts::Parts;
 use crate::lifecycle::ports::Ports;
 use crate::lifecycle::record::{Attachment, Records};
 
@@ -26,28 +27,12 @@ pub(crate) struct Removals {
 }
 
 impl Removals {
-    #[allow(clippy::too_many_arguments, reason = "these are the parts that a removal goes through")]
-    pub(crate) fn new(
-        chains: &Arc<Chains>,
-        exemptions: &Arc<Exemptions>,
-        interfaces: &Arc<Interfaces>,
-        ports: &Arc<Ports>,
-        records: &Arc<Records>,
-        history: &History,
-        gate: &Gate,
-        background: &Background,
-    ) -> Self {
-        Self {
-            chains: Arc::clone(chains),
-            interfaces: Arc::clone(interfaces),
-            ports: Arc::clone(ports),
-            records: Arc::clone(records),
-            history: history.clone(),
-            gate: gate.clone(),
-            background: background.clone(),
-            orphans: Orphans::default(),
-            withdrawals: Withdrawals::new(exemptions),
-        }
+    pub(crate) fn new(parts: &Parts, ports: &Arc<Ports>) -> Self {
+        let Parts { records, chains, exemptions, interfaces, history, gate, background, .. } =
+            parts.clone();
+        let (ports, orphans) = (Arc::clone(ports), Orphans::default());
+        let withdrawals = Withdrawals::new(exemptions);
+        Self { chains, interfaces, ports, records, history, gate, background, orphans, withdrawals }
     }
 
     /// How many attachments are not removed yet.

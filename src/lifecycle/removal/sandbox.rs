@@ -1,10 +1,10 @@
 //! The container's namespace, held until its interface has been taken out.
 //!
-//! Docker takes the interface out before it calls DeleteEndpoint, and removes the container's namespace
-//! once that is answered. An interface that it could not take out would be lost with the namespace. To move
-//! the interface before the answer would take too long: the kernel changes one link at a time, and Docker
-//! may remove hundreds of containers at once. So the namespace is pinned, which is quick and survives a
-//! crash; the interface is moved in the background.
+//! Docker takes the interface out before it calls DeleteEndpoint, and removes the namespace after the answer. An
+//! interface that Docker could not take out would be lost with the namespace. To move it before the answer would
+//! take too long: the kernel changes one link at a time, and Docker may remove hundreds of containers at once.
+//! So the driver pins the namespace, which is quick and survives a crash, and moves the interface in the
+//! background.
 
 use std::path::{Path, PathBuf};
 

@@ -28,7 +28,7 @@ impl Removals {
             self.interfaces.restore(attachment, again)
         );
         if let Err(error) = &restored {
-            // An error here is no reason to leave what DEL can remove.
+            // DEL runs nevertheless: it may remove other things.
             tracing::warn!(attachment = %attachment.id, error = chain(error),
                 "the plugins may miss rules that they find by live addresses");
         }

@@ -1,9 +1,9 @@
 //! What an attachment whose DEL failed has left on the host.
 //!
-//! Some plugins fail at every DEL if there is nothing to remove: `host-device` for a device that it never
-//! took, a chain for a configuration that ADD has refused too. If the host has nothing of an attachment any
-//! more, its DEL need not be repeated. But only for the reference plugins it is known where they keep
-//! things; and what cannot be checked may exist.
+//! Some plugins fail at every DEL if there is nothing to remove: `host-device` for a device that it never took,
+//! a chain for a configuration that ADD has refused too. If nothing of an attachment is left on the host, its DEL
+//! is not repeated. Only the reference plugins are known well enough to look for what they make; what cannot be
+//! checked counts as left.
 
 use std::fs;
 use std::io;
@@ -60,7 +60,7 @@ type Result<T> = std::result::Result<T, Unreadable>;
 /// A trace of the attachment on the host, in words; none if there is nothing.
 ///
 /// # Errors
-/// The host cannot be asked.
+/// A part of the host's state cannot be read.
 pub(super) async fn left_by(
     interfaces: &Interfaces,
     attachment: &Attachment,

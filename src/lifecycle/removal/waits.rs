@@ -1,9 +1,9 @@
 //! What a new endpoint waits for: removals that are under way and have what it needs.
 //!
-//! There is one rule for every conflict: the endpoint waits until the removal is over, with all its
-//! attempts, at most until the limit; then it is tried once more. What an endpoint asks for explicitly is
-//! compared before its chain is run. A conflict that only the chain finds (an exhausted pool, a device) may
-//! be with any removal of the same conflist.
+//! Every conflict has the same rule: the endpoint waits until the removal and its retries are over, at most
+//! until the limit. Then its ADD is tried once more. What an endpoint asks for by name is compared before its
+//! chain runs. A conflict that only the chain finds (an exhausted pool, a device) may be with any removal of the
+//! same conflist.
 
 use std::sync::Arc;
 use std::time::Duration;

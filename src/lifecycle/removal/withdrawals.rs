@@ -1,8 +1,7 @@
 //! The FORWARD exemptions of orphans, withdrawn for many at once.
 //!
-//! Programs change the host's rules, and lock them meanwhile. Nobody uses an orphan's exemption any more. So when
-//! a hundred orphans are removed together, the first one also ends the exemptions of those that wait for their
-//! turn.
+//! A program that changes the host's rules locks them meanwhile. Nobody uses the exemption of an orphan any more.
+//! So when many orphans are removed together, the first removal also ends the exemptions of those that wait.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -22,10 +21,8 @@ pub(super) struct Withdrawals {
 }
 
 impl Withdrawals {
-    pub(super) fn new(exemptions: &Arc<Exemptions>) -> Self {
-        let (exemptions, waiting, turn) =
-            (Arc::clone(exemptions), Mutex::default(), Default::default());
-        Self { exemptions, waiting, turn }
+    pub(super) fn new(exemptions: Arc<Exemptions>) -> Self {
+        Self { exemptions, waiting: Mutex::default(), turn: tokio::sync::Mutex::default() }
     }
 
     /// The attachment's exemption may end from now on, at the latest with the attachment itself.

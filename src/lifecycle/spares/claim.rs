@@ -1,7 +1,7 @@
 //! Which endpoint may have a spare, and whether that is still as ADD left it.
 //!
-//! An endpoint may have one if it asks for nothing that ADD would have had to know. Published ports are no
-//! obstacle: the plugins that declare them publish them alone, as when the gateway moves.
+//! An endpoint may have one if it asks for nothing that ADD needs to know. It may publish ports: the plugins that
+//! declare `portMappings` are run alone for them, as when the gateway moves.
 
 use tokio::time::Instant;
 
@@ -14,7 +14,7 @@ use crate::lifecycle::record::{Network, Spare};
 use crate::metrics::Unused;
 use crate::translate::{self, PORT_MAPPINGS};
 
-/// Whether a spare can be what is asked for.
+/// Whether a spare has all that the endpoint asks for.
 pub(crate) fn may_serve(
     input: &ChainInput,
     options: &EndpointOptions,
@@ -38,7 +38,7 @@ pub(super) fn may_have_any(input: &ChainInput) -> bool {
 }
 
 impl Spares {
-    /// Takes a spare of the network for an endpoint; none if there is none. A spare that is not what its
+    /// Takes a spare of the network for an endpoint; none if no spare is ready. A spare that differs from what its
     /// ADD would make now is removed in the background.
     pub(crate) async fn take(&self, network: &Network, input: &ChainInput) -> Option<Spare> {
         if self.wanted(network) == SpareCount::Number(0) {
@@ -55,7 +55,7 @@ impl Spares {
                     shelf.claimed = true;
                     drop(shelves);
                     self.compare_soon(&spare);
-                    self.metrics.happened.spare_wanted(&network.conflist, true);
+                    self.parts.history.spare_claimed(network);
                     self.look_soon();
                     return Some(spare);
                 }
@@ -80,7 +80,7 @@ impl Spares {
     /// Notes that an attachment was made for an endpoint which could have had a spare.
     pub(crate) fn missed(&self, network: &Network) {
         if self.wanted(network) != SpareCount::Number(0) {
-            self.metrics.happened.spare_wanted(&network.conflist, false);
+            self.parts.history.spare_missed(network);
         }
         self.shelves().shelf(&network.id).usage.start(false, Instant::now());
         self.look_soon();

@@ -9,10 +9,10 @@ use crate::cnm::{MOST_SPARES, SpareCount};
 /// The most that a network gets without anybody asking.
 const MOST: usize = 16;
 
-/// After this time without a start, and again after each such time, the number is halved.
+/// The number is halved after each such time without a start.
 const QUIET: Duration = Duration::from_secs(10 * 60);
 
-/// A network that was not used for so long gets none.
+/// A network on which no container was started for this time gets none.
 const UNUSED: Duration = Duration::from_secs(60 * 60);
 
 /// The largest part of a pool that spares may have without anybody asking: one of so many addresses.

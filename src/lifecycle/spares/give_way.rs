@@ -47,12 +47,12 @@ impl Spares {
     pub(super) async fn remove_soon(&self, unwanted: Vec<Spare>, reason: Unused) -> Vec<Arc<Cell>> {
         let mut cells = Vec::new();
         for spare in unwanted {
-            self.metrics.happened.spare_removed(spare.list.name(), reason);
-            let orphan = self.parts.removals.release(&mut Some(spare.given_up())).await;
+            self.parts.history.spare_given_up(&spare, reason);
+            let orphan = self.removals.release(&mut Some(spare.given_up())).await;
             cells.extend(orphan);
         }
         for cell in &cells {
-            self.parts.removals.soon(Arc::clone(cell));
+            self.removals.soon(Arc::clone(cell));
         }
         cells
     }

@@ -1,7 +1,7 @@
-//! The work in the background that has as many spares ready as their networks call for.
+//! The background task that keeps as many spares ready as their networks call for.
 //!
-//! It begins a moment after the last container was started, and each spare waits for its turn until Docker
-//! waits for nothing: the start of a container is not to pay for the next one.
+//! It begins a moment after the last start of a container, and makes each spare only while Docker waits for
+//! nothing: spares must not slow down the start of a container.
 
 use std::mem::replace;
 use std::sync::Arc;
@@ -19,10 +19,10 @@ use crate::lifecycle::record::{Network, Spare};
 use crate::metrics::Unused;
 use crate::translate;
 
-/// How long nothing must have been started before spares are made: by then the last container runs.
+/// How long no container must have been started before spares are made: by then the last one runs.
 const CALM: Duration = Duration::from_millis(500);
 
-/// How often it is looked whether a network has become quiet.
+/// How often the task looks whether a network has become quiet.
 const BETWEEN_LOOKS: Duration = Duration::from_secs(60);
 
 /// Keeps spares until the driver stops.
@@ -149,7 +149,7 @@ impl Spares {
     }
 
     fn is_missing(&self, network: &Network, number: usize) -> bool {
-        let all = self.parts.endpoints.count() + self.parts.removals.count() + self.waiting();
+        let all = self.parts.endpoints.count() + self.removals.count() + self.waiting();
         let waiting = self.shelves().shelf(&network.id).spares.len();
         waiting < number && all < self.most && self.parts.networks.get(&network.id).is_ok()
     }

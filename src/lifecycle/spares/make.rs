@@ -15,10 +15,10 @@ use crate::lifecycle::host::masquerade::Masquerade;
 use crate::lifecycle::interface::netfilter;
 use crate::lifecycle::record::{Attachment, Made, Network, Prepared, Spare};
 
-/// How long none is made after one that could not be made, or could not be used.
+/// How long no spare is made for a network after one could not be made, or could not be used.
 pub(super) const FIRST_REST: Duration = Duration::from_secs(60);
 
-/// The same after somebody needed what a spare had.
+/// How long no spare is made for a network after an endpoint needed what a spare had.
 pub(super) const LONG_REST: Duration = Duration::from_secs(600);
 
 impl Spares {
@@ -30,8 +30,8 @@ impl Spares {
         let (options, interface) = (EndpointOptions::default(), EndpointInterface::default());
         let begun = Instant::now();
         let requested = RequestedInterface::of(network, &options, &interface)?;
-        let mut attachment = self.parts.maker.intend(network, input, None, Vec::new());
-        let ready = match self.parts.maker.add(&attachment, &requested).await {
+        let mut attachment = self.maker.intend(network, input, None, Vec::new());
+        let ready = match self.maker.add(&attachment, &requested).await {
             Ok(made) => self.make_ready(&mut attachment, made).await,
             Err(failed) => Err(failed.noted_in(&mut attachment)),
         };
@@ -42,16 +42,16 @@ impl Spares {
             }
             Err(cause) => {
                 attachment.begin_removal_with(|removal, _| removal.refused = true);
-                let orphan = self.parts.removals.release(&mut Some(attachment)).await;
+                let orphan = self.removals.release(&mut Some(attachment)).await;
                 if let Some(orphan) = orphan {
-                    self.parts.removals.soon(orphan);
+                    self.removals.soon(orphan);
                 }
                 Err(cause)
             }
         }
     }
 
-    /// Does ahead what Join would do.
+    /// Does what Join does for an attachment that was no spare.
     async fn make_ready(&self, attachment: &mut Attachment, made: Made) -> Result<Spare> {
         let interfaces = &self.parts.interfaces;
         let (settings, rules, seen) = tokio::join!(

@@ -41,40 +41,21 @@ use tokio::task::JoinHandle;
 use self::shelf::Shelves;
 use crate::cnm::SpareCount;
 use crate::lifecycle::attach::Maker;
-use crate::lifecycle::background::{Background, Gate};
 use crate::lifecycle::config::Config;
-use crate::lifecycle::history::History;
 use crate::lifecycle::host::masquerade::SharedRead;
-use crate::lifecycle::host::{Chains, Exemptions, Isolation};
-use crate::lifecycle::interface::Interfaces;
-use crate::lifecycle::record::{AttachmentId, Endpoints, Networks, Records, Spare};
+use crate::lifecycle::parts::Parts;
+use crate::lifecycle::record::{AttachmentId, Spare};
 use crate::lifecycle::removal::Removals;
-use crate::metrics::Metrics;
 
 pub(crate) use claim::may_serve;
 pub(crate) use keep::keep;
-
-/// The parts of the driver that make, use and remove attachments.
-#[derive(Debug)]
-pub(crate) struct Parts {
-    pub(crate) maker: Arc<Maker>,
-    pub(crate) chains: Arc<Chains>,
-    pub(crate) exemptions: Arc<Exemptions>,
-    pub(crate) isolation: Arc<Isolation>,
-    pub(crate) interfaces: Arc<Interfaces>,
-    pub(crate) records: Arc<Records>,
-    pub(crate) networks: Arc<Networks>,
-    pub(crate) endpoints: Arc<Endpoints>,
-    pub(crate) removals: Arc<Removals>,
-    pub(crate) history: History,
-    pub(crate) gate: Gate,
-    pub(crate) background: Background,
-}
 
 /// The spares of all networks.
 #[derive(Debug)]
 pub(crate) struct Spares {
     parts: Parts,
+    maker: Arc<Maker>,
+    removals: Arc<Removals>,
     /// How many a network gets that does not say so itself.
     count: SpareCount,
     /// How many attachments there may be, with those that are being removed.
@@ -86,23 +67,29 @@ pub(crate) struct Spares {
     host_rules: Arc<SharedRead>,
     /// For spares that endpoints have just got: which of their addresses are not masqueraded any more.
     comparing: Mutex<HashMap<AttachmentId, JoinHandle<Vec<IpAddr>>>>,
-    metrics: Arc<Metrics>,
     /// Somebody has used a spare, or changed how many there are to be.
     work: Notify,
 }
 
 impl Spares {
     /// With the spares that the last driver left.
-    pub(crate) fn new(config: &Config, parts: Parts, left: Vec<Spare>) -> Self {
+    pub(crate) fn new(
+        config: &Config,
+        parts: &Parts,
+        maker: &Arc<Maker>,
+        removals: &Arc<Removals>,
+        left: Vec<Spare>,
+    ) -> Self {
         Self {
-            parts,
+            parts: parts.clone(),
+            maker: Arc::clone(maker),
+            removals: Arc::clone(removals),
             count: config.spares,
             most: config.most.attachments,
             shelves: Mutex::new(Shelves::of(left)),
             making: tokio::sync::Mutex::default(),
             host_rules: Arc::default(),
             comparing: Mutex::default(),
-            metrics: Arc::clone(&config.metrics),
             work: Notify::new(),
         }
     }

@@ -14,16 +14,16 @@ use crate::lifecycle::record::Spare;
 pub(super) struct Shelf {
     pub(super) spares: VecDeque<Spare>,
     pub(super) usage: Usage,
-    /// None is made before: the last one could not be made, or was in somebody's way.
+    /// No spare is made before: the last one could not be made, or an endpoint needed what it had.
     pub(super) not_before: Option<Instant>,
-    /// None can be made, and that was told.
+    /// No spare can be made, and the log says so.
     pub(super) failing: bool,
     /// An endpoint has claimed one since the host's rules were read.
     pub(super) claimed: bool,
 }
 
-/// How often the host's rules are compared: programs have to be run for that, and containers may be started
-/// one after the other.
+/// The shortest time between two comparisons of the host's rules: they need programs, and many containers may be
+/// started one after the other.
 const BETWEEN_COMPARISONS: Duration = Duration::from_secs(10);
 
 /// The shelves of all networks.

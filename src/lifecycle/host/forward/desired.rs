@@ -1,4 +1,4 @@
-//! Who is to be exempt, and which of that the table has.
+//! Which attachments are to be exempt, and which of them the table has already.
 //!
 //! Two attachments may have the same address, on networks that know nothing of each other. It is exempt until
 //! both have gone.
@@ -11,7 +11,7 @@ use super::table::Listing;
 use crate::lifecycle::host::tables::Family;
 use crate::lifecycle::record::AttachmentId;
 
-/// What is to be exempt. Each change has a number, by which a caller sees whether it is on the host.
+/// The desired exemptions. Each change has a number: by it, a caller sees whether the change is on the host.
 #[derive(Debug, Default)]
 pub(super) struct Desired {
     entries: BTreeMap<Element, Entry>,
@@ -19,7 +19,7 @@ pub(super) struct Desired {
     changed: BTreeSet<Element>,
     /// Attachments whose rules in FORWARD are to be removed.
     gone: BTreeSet<AttachmentId>,
-    /// Those of them that had no element here: what FORWARD has of them is not known.
+    /// Those of `gone` that had no element here: it is not known which rules FORWARD has for them.
     strangers: BTreeSet<AttachmentId>,
     change: u64,
 }
@@ -39,7 +39,7 @@ pub(super) struct Batch {
     pub(super) change: u64,
     pub(super) elements: Vec<Change>,
     pub(super) gone: BTreeSet<AttachmentId>,
-    /// FORWARD may have more rules of those that go than were seen there.
+    /// FORWARD may have rules of `gone` that were not seen there.
     pub(super) strangers: bool,
 }
 
@@ -86,8 +86,8 @@ impl Desired {
         self.change
     }
 
-    /// The table is as it was listed. With `adopt`, whoever is named there and is not known here stays exempt:
-    /// a record may have been lost.
+    /// Compares with the table as it was listed. With `adopt`, an attachment that is only in the table stays
+    /// exempt: its record may have been lost.
     pub(super) fn compare(&mut self, listing: &Listing, adopt: bool) {
         for (element, named) in &listing.elements {
             let entry = self.entries.entry(*element).or_default();

@@ -1,4 +1,4 @@
-//! What an exemption consists of.
+//! The elements of an exemption: addresses, and which of their packets are accepted.
 
 use std::net::IpAddr;
 

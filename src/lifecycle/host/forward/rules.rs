@@ -1,5 +1,5 @@
-//! The rules of the exemption in the chain FORWARD of `iptables`, as `iptables -S` prints them: the one that
-//! accepts what the table has marked, and those for each address, which need no table.
+//! The rules of exemptions in the chain FORWARD, as `iptables -S` prints them: the rule that accepts what the table
+//! has marked; and without a table, the rules for each address.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use super::element::Element;
 use crate::lifecycle::record::AttachmentId;
 
-/// Every rule of a driver's has a comment that begins so.
+/// How the comment of each rule of a driver begins.
 const OURS: &str = "\"cnm-cni ";
 
 /// The rule that accepts what a table has marked.
@@ -85,7 +85,8 @@ pub(super) struct Has {
     pub(super) bearers: BTreeSet<AttachmentId>,
 }
 
-/// The input for `iptables-restore` that reaches the aim, which may be empty; and what FORWARD has then.
+/// The input for `iptables-restore` after which FORWARD is as desired, empty if it is already; and what FORWARD has
+/// then.
 pub(super) fn changes(mark: &Mark, present: &[String], aim: &Aim<'_>) -> (String, Has) {
     let present = || present.iter().filter(|rule| rule.starts_with("-A FORWARD "));
     let marks: Vec<&String> = present().filter(|rule| mark.is(rule)).collect();

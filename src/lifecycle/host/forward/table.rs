@@ -29,7 +29,7 @@ use crate::process::host;
 
 const COMMAND: &str = "nft";
 
-/// The longest comment of an element, less than the kernel's 128 bytes. It has the ids of at least three
+/// The longest comment of an element, in bytes: below the limit of the kernel, 128, and enough for the ids of three
 /// attachments.
 const LONGEST_COMMENT: usize = 112;
 
@@ -52,7 +52,7 @@ pub(crate) struct Listing {
 }
 
 impl Listing {
-    /// What the table has to have for an element, and has not, in words.
+    /// What the table lacks for an element, in words; none if it lacks nothing.
     pub(crate) fn missing(&self, element: Element, mark: &Mark) -> Vec<String> {
         let (address, table) = (element.address(), &mark.table);
         let mut missing = Vec::new();
@@ -154,10 +154,10 @@ impl Table {
         format!("add table inet {name}\ndelete table inet {name}\n")
     }
 
-    /// Has `nft` read this input: all of it, or nothing. False where the host has no such program.
+    /// Runs `nft` on this input, which it applies as a whole or not at all. False if the host has no `nft`.
     ///
     /// # Errors
-    /// It fails.
+    /// `nft` fails.
     pub(super) async fn apply(&self, input: &str) -> Result<bool> {
         if input.is_empty() {
             return Ok(true);
