@@ -35,10 +35,6 @@ const MIN_RATIO: f64 = 0.97;
 
 const SENDER: &str = "/usr/local/bin/sender";
 
-/// The other containers' network: a plugin that makes an interface, and takes a few milliseconds.
-const OTHERS_CONFLIST: &str = r#"{"cniVersion": "1.0.0", "name": "others", "plugins": [{"type": "dummy",
-    "ipam": {"type": "host-local", "ranges": [[{"subnet": "10.77.0.0/16"}]]}}]}"#;
-
 fn main() -> Result<ExitCode> {
     // Cargo adds a flag of its own.
     let arguments: Vec<_> = std::env::args().skip(1).filter(|it| it != "--bench").collect();
@@ -49,7 +45,7 @@ fn main() -> Result<ExitCode> {
     let host = Host::up(Suite::Forky);
     fs::copy(std::env::current_exe()?, host.path(SENDER))?;
     host.write("/etc/cni/net.d/10-bridge.conflist", include_str!("../conflists/bridge.conflist"));
-    host.write("/etc/cni/net.d/20-others.conflist", OTHERS_CONFLIST);
+    host.write("/etc/cni/net.d/20-others.conflist", others::CONFLIST);
     host.start_driver();
     host.create_network("cni", None);
     host.docker(&["network", "create", "own"]);

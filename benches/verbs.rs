@@ -29,11 +29,6 @@ const TURNS_OF_LOOKS: usize = 3;
 const MAX: f64 = 1_000.0;
 const MAX_OF_A_LOOK: f64 = 15.0;
 
-/// A bridge takes as many ports, and few more.
-const CONFLIST: &str = r#"{"cniVersion": "1.0.0", "name": "others", "plugins": [
-    {"type": "bridge", "bridge": "others0", "isGateway": true,
-     "ipam": {"type": "host-local", "ranges": [[{"subnet": "10.77.0.0/16"}]]}}]}"#;
-
 /// Docker's own lists.
 const DOCKERS: [&str; 3] = ["docker ps -a", "docker network ls", "docker network inspect others"];
 
@@ -46,7 +41,7 @@ const VERBS: [&str; 22] = [
     "cnm-cni net",
     "cnm-cni net others",
     "cnm-cni show 10.77.1.7",
-    "cnm-cni show other-7",
+    "cnm-cni show web",
     "cnm-cni pools",
     "cnm-cni pools others",
     "cnm-cni ports",
@@ -58,7 +53,7 @@ const VERBS: [&str; 22] = [
     "cnm-cni graph --format html",
     "cnm-cni metrics",
     "cnm-cni validate",
-    "cnm-cni doctor other-7",
+    "cnm-cni doctor web",
     "cnm-cni check $(printf %064x 7)",
     "CNM_CNI_COMPLETE=bash _CLAP_COMPLETE_INDEX=2 cnm-cni -- cnm-cni show ''",
 ];
@@ -68,16 +63,17 @@ const LOOKS: [&str; 3] = ["cnm-cni show nosuch0", "cnm-cni check", "cnm-cni doct
 
 fn main() -> Result<ExitCode> {
     let host = Host::up(Suite::Forky);
-    host.write("/etc/cni/net.d/20-others.conflist", CONFLIST);
+    host.write("/etc/cni/net.d/20-others.conflist", others::CONFLIST);
     host.start_driver_without_spares();
     let others = Others::on(&host);
-    others.make(0..NUMBER, |number, made, joined| {
+    host.run("web", "others", &[]);
+    others.make(1..NUMBER, |number, made, joined| {
         enter(&host, number, made, joined)?;
         others.settle(number)
     })?;
     // The names that Docker has to tell: containers that do not run.
     let create = format!(
-        "seq 0 {} | xargs -P 4 -I N docker create --name other-N --network others {IMAGE} >/dev/null",
+        "seq {} | xargs -P 4 -I N docker create --name other-N --network others {IMAGE} >/dev/null",
         NUMBER - 1
     );
     host.exec(&["sh", "-ec", &create]);

@@ -13,6 +13,11 @@ use serde_json::{Value, json};
 
 use crate::host::Host;
 
+/// Their network. A bridge takes a thousand ports, and few more.
+pub(crate) const CONFLIST: &str = r#"{"cniVersion": "1.0.0", "name": "others", "plugins": [
+    {"type": "bridge", "bridge": "others0", "isGateway": true,
+     "ipam": {"type": "host-local", "ranges": [[{"subnet": "10.77.0.0/16"}]]}}]}"#;
+
 /// How many are made at the same time.
 const AT_ONCE: usize = 4;
 

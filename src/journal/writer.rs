@@ -240,10 +240,13 @@ mod tests {
         journal.flush().await;
         let events = disk.events();
         let written = events.iter().filter(|event| event.kind == Kind::Start).count();
-        let told = format!("{} events are missing here", 1000 - written);
-        let lost: Vec<_> = events.iter().filter(|event| event.kind == Kind::Lost).collect();
-        assert_eq!(lost.len(), 1, "{events:?}");
-        assert_eq!(lost[0].detail, Some(told));
+        // More than one gap, if the disk hung more than once.
+        let lost = events.iter().filter(|event| event.kind == Kind::Lost);
+        let lost: Vec<usize> = lost
+            .map(|event| event.detail.as_ref().unwrap().split(' ').next().unwrap().parse().unwrap())
+            .collect();
+        assert_eq!(lost.iter().sum::<usize>(), 1000 - written, "{events:?}");
+        assert!(!lost.is_empty());
         assert!(written >= 4 && events.last().unwrap().kind == Kind::Stop);
     }
 

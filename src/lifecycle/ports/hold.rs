@@ -8,6 +8,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::thread::sleep;
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::socket::sockopt::{Ipv6V6Only, RcvBuf, ReuseAddr};
@@ -16,6 +18,14 @@ use nix::sys::socket::{
 };
 
 use crate::cnm::{HostPort, Protocol};
+
+/// The pauses in which a child becomes a plugin.
+const UNTIL_CHILDREN_RUN: [Duration; 4] = [
+    Duration::from_millis(1),
+    Duration::from_millis(2),
+    Duration::from_millis(5),
+    Duration::from_millis(10),
+];
 
 /// A port that nobody else can bind until this is dropped.
 #[derive(Debug)]
@@ -45,6 +55,25 @@ impl Hold {
             }
         }
         Ok(Self { port, sockets })
+    }
+
+    /// The same for a port that this process may have released just now: a child that is about to become a
+    /// plugin has a copy of the socket for a moment.
+    ///
+    /// # Errors
+    /// As [`Hold::take`].
+    pub(crate) fn take_soon(port: HostPort) -> Result<Self, Errno> {
+        Self::take_after(port, sleep)
+    }
+
+    fn take_after(port: HostPort, mut wait: impl FnMut(Duration)) -> Result<Self, Errno> {
+        for pause in UNTIL_CHILDREN_RUN {
+            match Self::take(port) {
+                Err(Errno::EADDRINUSE) => wait(pause),
+                taken => return taken,
+            }
+        }
+        Self::take(port)
     }
 
     /// How many files it keeps open.
@@ -116,6 +145,19 @@ mod tests {
         assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
         drop(hold);
         TcpListener::bind(("0.0.0.0", number)).unwrap();
+    }
+
+    #[test]
+    fn a_port_whose_socket_a_child_has_for_a_moment_is_held_soon() {
+        let copy = TcpListener::bind("127.0.0.1:0").unwrap();
+        let number = copy.local_addr().unwrap().port();
+        let mut copy = Some(copy);
+        let runs = |_| drop(copy.take());
+        Hold::take_after(port(Protocol::Tcp, "127.0.0.1", number), runs).unwrap();
+        let others = TcpListener::bind("127.0.0.1:0").unwrap();
+        let number = others.local_addr().unwrap().port();
+        let refused = Hold::take_soon(port(Protocol::Tcp, "127.0.0.1", number));
+        assert_eq!(refused.unwrap_err(), Errno::EADDRINUSE);
     }
 
     #[test]

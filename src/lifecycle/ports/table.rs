@@ -139,6 +139,8 @@ impl Ports {
             _ => (first, last, 0),
         };
         let count = u32::from(last - first) + 1;
+        // Where there is a choice, another port is as good.
+        let take = if count == 1 { Hold::take_soon } else { Hold::take };
         for offset in 0..count {
             // Below `count`, which the addition to `first` does not take beyond `last`.
             let offset = (start.wrapping_add(offset) % count) as u16;
@@ -148,7 +150,7 @@ impl Ports {
                     PortError::Held { port, endpoint: endpoint.clone(), network: network.clone() }
                 }
                 None if own.iter().any(|hold| hold.port.overlaps(&port)) => PortError::Twice(port),
-                None => match Hold::take(port) {
+                None => match take(port) {
                     Ok(hold) => return Ok(hold),
                     Err(Errno::EADDRINUSE) => PortError::InUse(port),
                     Err(Errno::EADDRNOTAVAIL) => return Err(PortError::NoAddress(port)),
