@@ -5,7 +5,10 @@ use std::thread;
 use std::time::Duration;
 
 use super::host::{Host, Suite, answers, within};
-use super::{BRIDGE, ConfFile, PODS, and_on_docker_26_1, on_a_host, on_both_dockers};
+use super::{
+    BRIDGE, ConfFile, PODS, and_on_docker_26_1, on_a_host, on_a_host_without_spares,
+    on_both_dockers,
+};
 
 const SECOND: ConfFile<'_> = ("20-ptp.conflist", include_str!("../../../conflists/ptp.conflist"));
 
@@ -120,7 +123,7 @@ PATH=$CNI_PATH:$PATH exec bridge
 
 fn a_container_that_dies_while_it_is_attached_leaves_nothing(suite: Suite) {
     let slow = PODS.1.replace("\"bridge\",", "\"slow-bridge\",").replace("\"pods\"", "\"slow\"");
-    on_a_host(suite, &[BRIDGE, ("20-slow.conflist", &slow)], |host| {
+    on_a_host_without_spares(suite, &[BRIDGE, ("20-slow.conflist", &slow)], |host| {
         host.write_program("/opt/cni/bin/slow-bridge", SLOW_BRIDGE);
         host.create_network("web", Some("cni-bridge"));
         host.create_network("slow", Some("slow"));
