@@ -6,17 +6,19 @@
 
 #![allow(clippy::print_stdout, reason = "the table is the output")]
 
+#[path = "shared/call.rs"]
+mod call;
+
 use std::collections::HashMap;
 use std::fs::{self, File};
-use std::io::{Read, Write};
 use std::os::unix::fs::symlink;
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use call::call;
 use serde_json::{Value, json};
 
 /// Containers that each of the two gets, in turns; some more go before, to warm up.
@@ -153,20 +155,7 @@ impl Side {
     }
 
     fn call(&self, method: &str, request: &Value) -> Result<Value> {
-        let body = request.to_string();
-        let mut stream = UnixStream::connect(self.folder.join("cni.sock"))?;
-        write!(
-            stream,
-            "POST /NetworkDriver.{method} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
-             Content-Length: {}\r\n\r\n{body}",
-            body.len()
-        )?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        let (_, body) = answer.split_once("\r\n\r\n").context("no answer")?;
-        let answer: Value = serde_json::from_str(body)?;
-        ensure!(answer.get("Err").is_none(), "{method}: {answer}");
-        Ok(answer)
+        call(&self.folder.join("cni.sock"), method, request)
     }
 
     fn create(&self, endpoint: &str) -> Result<()> {

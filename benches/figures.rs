@@ -6,6 +6,9 @@
 
 #![allow(clippy::print_stdout, reason = "the table is the output")]
 
+#[path = "shared/call.rs"]
+mod call;
+
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::os::unix::fs::symlink;
@@ -17,6 +20,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use call::call;
 use serde_json::{Value, json};
 
 /// Containers that each of the two gets, in turns; some more go before, to warm up.
@@ -139,15 +143,7 @@ impl Side {
     }
 
     fn call(&self, method: &str, request: &Value) -> Result<()> {
-        let body = request.to_string();
-        let text = format!(
-            "POST /NetworkDriver.{method} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\
-             Content-Length: {}\r\n\r\n{body}",
-            body.len()
-        );
-        let answer = answer(&self.folder.join("cni.sock"), &text)?;
-        ensure!(answer.starts_with("HTTP/1.1 200") && !answer.contains("\"Err\""), "{answer}");
-        Ok(())
+        call(&self.folder.join("cni.sock"), method, request).map(drop)
     }
 
     /// The life of a container: what each of its calls took, in ms.

@@ -5,6 +5,8 @@
 
 #![allow(clippy::print_stdout, reason = "the table is the output")]
 
+#[path = "shared/call.rs"]
+mod call;
 #[expect(dead_code, reason = "the tests need more of it")]
 #[expect(clippy::print_stderr, clippy::unwrap_used, clippy::panic, reason = "it is the tests' own")]
 #[path = "../tests/it/e2e/host.rs"]

@@ -1,16 +1,15 @@
 //! Many attachments in a test host, which no container of Docker has: they are made by the calls that Docker would
 //! make. For the benches that need hundreds of them.
 
-use std::io::{Read as _, Write as _};
 use std::ops::Range;
-use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::thread;
 use std::time::Instant;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
+use crate::call::call;
 use crate::host::Host;
 
 /// Their network. A bridge takes a thousand ports, and few more.
@@ -83,19 +82,6 @@ impl Others {
     }
 
     fn call(&self, method: &str, request: &Value) -> Result<Value> {
-        let body = request.to_string();
-        let mut stream = UnixStream::connect(&self.socket)?;
-        write!(
-            stream,
-            "POST /NetworkDriver.{method} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
-             Content-Length: {}\r\n\r\n{body}",
-            body.len()
-        )?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        let (_, body) = answer.split_once("\r\n\r\n").context("no answer")?;
-        let answer: Value = serde_json::from_str(body)?;
-        ensure!(answer.get("Err").is_none(), "{method}: {answer}");
-        Ok(answer)
+        call(&self.socket, method, request)
     }
 }

@@ -136,6 +136,7 @@ impl Driver {
         options: &EndpointOptions,
     ) -> Result<EndpointInterface> {
         let attachment = slot.insert(spare.claim(endpoint.clone())?);
+        self.spares.compare_soon(attachment);
         let claimed = async {
             attachment.ports = self.hold_for_join(attachment, &options.ports)?;
             crash::point(format_args!("spare: claim"));

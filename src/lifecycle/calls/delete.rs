@@ -17,9 +17,6 @@ impl Driver {
     /// Docker: see [`crate::lifecycle::removal`].
     pub async fn delete_endpoint(&self, request: EndpointRequest) {
         let mut slot = self.endpoints.lock(&request.endpoint_id).await;
-        if let Some(attachment) = slot.as_ref() {
-            self.spares.forget(attachment);
-        }
         let Some(orphan) = self.removals.release(&mut slot).await else { return };
         if self.sync_delete {
             // Logged where it failed; it is tried again.

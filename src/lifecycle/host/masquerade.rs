@@ -143,6 +143,14 @@ impl Masquerade {
         }
     }
 
+    /// The addresses of the attachment that were masqueraded, and are not any more.
+    pub(crate) fn lost<'a>(
+        &'a self,
+        attachment: &'a Attachment,
+    ) -> impl Iterator<Item = IpAddr> + 'a {
+        attachment.masqueraded().filter(|it| self.masquerades(attachment, *it) == Ok(false))
+    }
+
     /// Whether `iptables` rules of the reference plugin publish ports of the attachment.
     pub(crate) fn publishes(&self, family: Family, id: AttachmentId) -> bool {
         self.published.contains(&(family, id))
@@ -152,10 +160,9 @@ impl Masquerade {
 /// Whether the host has lost rules that masqueraded an address of the attachment when it joined. Some
 /// plugins' DEL fails without them, for each live address. False if the rules cannot be read.
 pub(crate) async fn is_lost(attachment: &Attachment) -> bool {
-    let seen = attachment.host_side().and_then(|side| side.masqueraded.as_ref());
-    let Some(seen) = seen.filter(|seen| !seen.is_empty()) else { return false };
-    let rules = Masquerade::read().await;
-    seen.iter().any(|address| rules.masquerades(attachment, *address) == Ok(false))
+    // Without an address in them, the host's rules need not be read.
+    attachment.masqueraded().next().is_some()
+        && Masquerade::read().await.lost(attachment).next().is_some()
 }
 
 /// The table in which the reference plugins masquerade with `nft`; empty where there is no such table or

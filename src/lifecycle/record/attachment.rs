@@ -273,6 +273,12 @@ impl Attachment {
         }
     }
 
+    /// The addresses that were masqueraded when the host's rules were read; none if nobody has read them.
+    pub(crate) fn masqueraded(&self) -> impl Iterator<Item = IpAddr> {
+        let seen = self.host_side().and_then(|side| side.masqueraded.as_ref());
+        seen.into_iter().flatten().copied()
+    }
+
     /// The state of its removal; none if it is not to be deleted.
     pub(crate) fn removal(&self) -> Option<&Removal> {
         self.phase.deleting().map(|(removal, _)| removal)

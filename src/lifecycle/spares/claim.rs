@@ -5,7 +5,7 @@
 
 use tokio::time::Instant;
 
-use super::{Spares, make, rules};
+use super::{Spares, make};
 use crate::cnm::{EndpointInterface, EndpointOptions, SpareCount};
 use crate::lifecycle::attach::ChainInput;
 use crate::lifecycle::error::{Result, chain};
@@ -54,7 +54,6 @@ impl Spares {
                     shelf.usage.start(true, Instant::now());
                     shelf.claimed = true;
                     drop(shelves);
-                    self.compare_soon(&spare);
                     self.parts.history.spare_claimed(network);
                     self.look_soon();
                     return Some(spare);
@@ -94,8 +93,8 @@ impl Spares {
         let is_lost = async {
             // What can be put back is compared while Docker goes on: see [`Spares::put_back`].
             !restore_masquerade::is_possible(spare)
-                && rules::masqueraded(spare).next().is_some()
-                && rules::are_lost(spare, &*self.host_rules.read().await)
+                && spare.masqueraded().next().is_some()
+                && self.host_rules.read().await.lost(spare).next().is_some()
         };
         let (is_parked, is_lost) = tokio::join!(self.parts.interfaces.is_parked(spare), is_lost);
         Ok((!is_parked? || is_lost).then_some(Fault::Host))

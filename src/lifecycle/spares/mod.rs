@@ -39,7 +39,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use self::shelf::Shelves;
-use crate::cnm::SpareCount;
+use crate::cnm::{EndpointId, SpareCount};
 use crate::lifecycle::attach::Maker;
 use crate::lifecycle::config::Config;
 use crate::lifecycle::host::masquerade::SharedRead;
@@ -49,6 +49,9 @@ use crate::lifecycle::removal::Removals;
 
 pub(crate) use claim::may_serve;
 pub(crate) use keep::keep;
+
+/// For an endpoint that has claimed a spare: which of its addresses are not masqueraded any more.
+type Comparison = (EndpointId, JoinHandle<Vec<IpAddr>>);
 
 /// The spares of all networks.
 #[derive(Debug)]
@@ -65,8 +68,8 @@ pub(crate) struct Spares {
     making: tokio::sync::Mutex<()>,
     /// The masquerade rules of the host.
     host_rules: Arc<SharedRead>,
-    /// For spares that endpoints have just got: which of their addresses are not masqueraded any more.
-    comparing: Mutex<HashMap<AttachmentId, JoinHandle<Vec<IpAddr>>>>,
+    /// Those that no endpoint has asked for yet.
+    comparing: Mutex<HashMap<AttachmentId, Comparison>>,
     /// Somebody has used a spare, or changed how many there are to be.
     work: Notify,
 }

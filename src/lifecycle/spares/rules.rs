@@ -1,34 +1,31 @@
 //! The host's rules for spares, and for the endpoints that have claimed one, are compared with what they were:
 //! somebody may have flushed them between ADD and Join, where an ordinary attachment gets them anew.
 
-use std::collections::HashMap;
-use std::net::IpAddr;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, MutexGuard, PoisonError};
 
-use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::Spares;
+use super::{Comparison, Spares};
+use crate::cnm::EndpointId;
 use crate::lifecycle::error::{Result, chain};
-use crate::lifecycle::host::masquerade::Masquerade;
 use crate::lifecycle::host::restore_masquerade;
 use crate::lifecycle::record::{Attachment, AttachmentId, Spare};
 use crate::metrics::Unused;
 
 impl Spares {
-    /// Begins to compare the masquerade rules of a spare that an endpoint gets. Programs have to be run for
+    /// Begins to compare the masquerade rules of an endpoint that gets a spare. Programs have to be run for
     /// that, and Docker has other work until [`Spares::put_back`].
-    pub(super) fn compare_soon(&self, spare: &Spare) {
-        if masqueraded(spare).next().is_none() {
+    pub(crate) fn compare_soon(&self, claimed: &Attachment) {
+        if claimed.masqueraded().next().is_none() {
             return;
         }
-        let (host_rules, spare) = (Arc::clone(&self.host_rules), Attachment::clone(spare));
-        let id = spare.id;
+        let (host_rules, attachment) = (Arc::clone(&self.host_rules), claimed.clone());
         let lost = self.parts.background.spawn(async move {
             let rules = host_rules.read().await;
-            lost(&spare, &rules).collect()
+            rules.lost(&attachment).collect()
         });
-        self.comparing().insert(id, lost);
+        self.comparing().insert(claimed.id, (claimed.endpoint.clone(), lost));
     }
 
     /// Puts back the masquerade rules that the host has lost since the spare was made which this
@@ -38,7 +35,7 @@ impl Spares {
     /// The plugin that writes them fails.
     pub(crate) async fn put_back(&self, attachment: &Attachment) -> Result<()> {
         let comparing = self.comparing().remove(&attachment.id);
-        let Some(comparing) = comparing else { return Ok(()) };
+        let Some((endpoint, comparing)) = comparing else { return Ok(()) };
         // If it has panicked, that was logged.
         let lost = comparing.await.unwrap_or_default();
         if lost.is_empty() {
@@ -59,17 +56,18 @@ impl Spares {
         .await;
         if written.is_err() {
             let again = self.parts.background.spawn(async { lost });
-            self.comparing().insert(attachment.id, again);
+            self.comparing().insert(attachment.id, (endpoint, again));
         }
         written
     }
 
-    /// An endpoint that had a spare is deleted.
-    pub(crate) fn forget(&self, attachment: &Attachment) {
-        self.comparing().remove(&attachment.id);
+    /// Forgets what endpoints that are gone have not asked for.
+    fn forget_gone(&self) {
+        let known: HashSet<EndpointId> = self.parts.endpoints.ids().into_iter().collect();
+        self.comparing().retain(|_, (endpoint, _)| known.contains(endpoint));
     }
 
-    fn comparing(&self) -> MutexGuard<'_, HashMap<AttachmentId, JoinHandle<Vec<IpAddr>>>> {
+    fn comparing(&self) -> MutexGuard<'_, HashMap<AttachmentId, Comparison>> {
         // Whole even if a holder panicked: every change is one step.
         self.comparing.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -98,9 +96,11 @@ impl Spares {
                 .ensure(&self.parts.networks, &self.parts.interfaces.own_background)
                 .await?;
         }
+        self.forget_gone();
         let rules = self.host_rules.read().await;
+        let is_lost = |spare: &&Spare| rules.lost(spare).next().is_some();
         let lost: Vec<AttachmentId> =
-            self.shelves().all().filter(|it| are_lost(it, &rules)).map(|it| it.id).collect();
+            self.shelves().all().filter(is_lost).map(|it| it.id).collect();
         let unwanted = self.shelves().take_all(|spare| lost.contains(&spare.id));
         if !unwanted.is_empty() {
             tracing::info!(
@@ -111,20 +111,4 @@ impl Spares {
         }
         Ok(())
     }
-}
-
-/// Whether an address of the spare was masqueraded, and is not any more.
-pub(super) fn are_lost(spare: &Attachment, rules: &Masquerade) -> bool {
-    lost(spare, rules).next().is_some()
-}
-
-/// The addresses of the spare that were masqueraded, and are not any more.
-fn lost<'a>(spare: &'a Attachment, rules: &'a Masquerade) -> impl Iterator<Item = IpAddr> + 'a {
-    masqueraded(spare).filter(|it| rules.masquerades(spare, *it) == Ok(false))
-}
-
-/// The addresses of the spare that were masqueraded when it was made.
-pub(super) fn masqueraded(spare: &Attachment) -> impl Iterator<Item = IpAddr> {
-    let seen = spare.host_side().and_then(|side| side.masqueraded.as_ref());
-    seen.into_iter().flatten().copied()
 }
