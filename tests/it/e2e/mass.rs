@@ -148,6 +148,9 @@ fn verdict(events: &[Event], quiet: Figures, check_ms: f64) -> Vec<String> {
             ours / own,
             MOST_TIMES_OWN,
         );
+        let unseen = event.what.starts_with("rm") && event.deletes.is_empty();
+        let what = format!("{}: removals without an answer in the log", event.what);
+        bound(what, f64::from(unseen), 0.0);
         let delete = quantile(&event.deletes, 0.99);
         bound(format!("{}: DeleteEndpoint, ms", event.what), delete, MOST_DELETE_MS);
         let Figures { threads, processes, files } = event.peak;
@@ -177,12 +180,10 @@ impl Mass {
         mass
     }
 
-    /// Without spares, whose records and plugins would be counted, too.
+    /// Without spares, whose records and plugins would be counted, too. Its log tells how long answers took.
     fn start_driver(&self) {
-        self.host.start(
-            "cnm-cni",
-            &["sh", "-c", &format!("exec cnm-cni serve --spares=0 >>{LOG} 2>&1")],
-        );
+        let serve = format!("exec cnm-cni serve --spares=0 --log-level=debug >>{LOG} 2>&1");
+        self.host.start("cnm-cni", &["sh", "-c", &serve]);
         let answers = || {
             let ask = "curl --silent --max-time 5 --unix-socket /run/docker/plugins/cni.sock \
                 --data '{\"NetworkID\": \"a\", \"EndpointID\": \"a\"}' \
