@@ -32,9 +32,12 @@ const INVENTORY: &str = r#"
             sed '/ table local /d; s/ linkdown//; s/^/route: /'
         ip $family rule | sed 's/^/rule: /'
     done
-    # The rules of both families, also those that iptables made.
+    # The rules of both families, also those that iptables made. Docker puts its jump to DOCKER-USER
+    # anew for each network: for two that are made at once, Docker before 28 puts it twice.
     nft --stateless list ruleset 2>/dev/null |
-        awk '/^table/ {table = $3} /^\tchain/ {chain = $2} {print "nft: " table " " chain " " $0}'
+        awk '/^table/ {table = $3} /^\tchain/ {chain = $2}
+            /jump DOCKER-USER/ && jumps[table]++ {next}
+            {print "nft: " table " " chain " " $0}'
 "#;
 
 /// Everything that an attachment could leave behind: a line each, and how often it is there.
@@ -106,7 +109,6 @@ fn known_to_docker(host: &Host) -> Vec<String> {
     containers.chain(networks).collect()
 }
 
-/// Processes, and the network namespaces that they hold open.
 /// Whether the driver makes and removes nothing now.
 fn rests(host: &Host) -> bool {
     let state = host.path("/var/lib/cnm-cni");
@@ -120,6 +122,7 @@ fn rests(host: &Host) -> bool {
     })
 }
 
+/// Processes, and the network namespaces that they hold open.
 fn processes(host: &Host) -> Vec<String> {
     let mut lines = Vec::new();
     for entry in fs::read_dir(host.path("/proc")).unwrap() {
