@@ -41,6 +41,10 @@ use tokio::sync::{Semaphore, oneshot};
 
 use crate::{crash, mounts};
 
+mod host_name;
+
+pub use host_name::host_name;
+
 #[cfg(test)]
 pub(crate) mod tests;
 

@@ -321,6 +321,12 @@ pub fn dhcp_socket(list: &NetworkConfigList) -> Option<&Path> {
     list.plugins().iter().find_map(PluginConfig::dhcp_socket)
 }
 
+/// The key of `CNI_ARGS` that the chain's `dhcp` takes the host name from, which it tells the server.
+#[must_use]
+pub fn dhcp_host_name_arg(list: &NetworkConfigList) -> Option<&str> {
+    list.plugins().iter().find_map(PluginConfig::dhcp_host_name_arg)
+}
+
 /// Whether the chain's addresses may be kept where nobody but its own plugins looks: by an IPAM that
 /// is none of the reference plugins, or in a chain that begins with none of them.
 #[must_use]

@@ -28,8 +28,8 @@ pub use answers::{endpoint_interface, join_answer, widened};
 pub use arguments::{Arguments, arguments, kubernetes_args, port_mappings};
 pub use built_in::{built_in, is_own_name, own_name};
 pub use conflist::{
-    Prospects, TakesAddress, attaches, carries_over, declares, device, dhcp_socket, has_options,
-    hides_leases, masquerades, masters, prospects, publishes, serves,
+    Prospects, TakesAddress, attaches, carries_over, declares, device, dhcp_host_name_arg,
+    dhcp_socket, has_options, hides_leases, masquerades, masters, prospects, publishes, serves,
 };
 pub use lease::{LeaseOwner, lease_folder, lease_owner};
 pub use mtu::with_mtu;

@@ -76,6 +76,22 @@ impl PluginConfig {
         Some(Path::new(socket.filter(|path| !path.is_empty()).unwrap_or(DEFAULT)))
     }
 
+    /// The key of `CNI_ARGS` whose value IPAM plugin `dhcp` tells the server as the host name: what `provide`
+    /// takes option `host-name` from.
+    #[must_use]
+    pub fn dhcp_host_name_arg(&self) -> Option<&str> {
+        // The plugin takes names of options, and their numbers.
+        const HOST_NAME: [&str; 2] = ["host-name", "12"];
+        let Some(Value::Object(ipam)) = self.get("ipam") else { return None };
+        let provided = lenient::get(ipam, "provide").filter(|_| self.dhcp_socket().is_some())?;
+        let mut options = provided.as_array()?.iter().filter_map(Value::as_object);
+        options.find_map(|option| {
+            let text = |key| lenient::get(option, key).and_then(Value::as_str);
+            text("option").filter(|option| HOST_NAME.contains(option))?;
+            text("fromArg").filter(|key| !key.is_empty())
+        })
+    }
+
     /// The capabilities that the plugin declares as true.
     pub fn capabilities(&self) -> impl Iterator<Item = &str> {
         self.capabilities.iter().map(String::as_str)

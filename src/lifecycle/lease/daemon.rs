@@ -38,7 +38,7 @@ pub(crate) async fn kept() -> Result<HashSet<Identity>> {
 }
 
 /// The entries of a folder below `/proc` that are numbers: processes, or threads.
-fn numbered(folder: &Path) -> Result<Vec<PathBuf>> {
+pub(super) fn numbered(folder: &Path) -> Result<Vec<PathBuf>> {
     let is_number = |path: &PathBuf| {
         let name = path.file_name().and_then(|name| name.to_str());
         name.is_some_and(|name| name.bytes().all(|byte| byte.is_ascii_digit()))

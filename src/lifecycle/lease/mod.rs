@@ -19,6 +19,7 @@
 
 mod daemon;
 mod explain;
+mod host_name;
 mod moving;
 
 pub(crate) use daemon::{answers, kept};

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
+use super::host_name::with_host_name;
 use super::{answers, explained, kept};
 use crate::crash;
 use crate::lifecycle::error::{Error, Result, chain};
@@ -41,7 +42,7 @@ pub(crate) async fn move_in(
     if !is_leased(&joined) || is_among(&kept().await?, live.path)? {
         return Ok(());
     }
-    let (list, parameters) = (&joined.list, &joined.parameters);
+    let (list, parameters) = (&joined.list, &with_host_name(&joined, live.path).await);
     let moved = async {
         chains.del_ipam(list, DHCP, parameters).await?;
         crash::point(format_args!("lease: left staging"));

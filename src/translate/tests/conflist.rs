@@ -43,6 +43,21 @@ fn the_daemon_of_dhcp_listens_where_the_conflist_says() {
 }
 
 #[test]
+fn the_host_name_for_dhcp_comes_from_the_argument_that_provide_names() {
+    let key = |ipam: Value| dhcp_host_name_arg(&list(&ipam, &json!({}))).map(str::to_owned);
+    let dhcp = |provide: Value| key(json!({"type": "dhcp", "provide": provide}));
+    let from = |option: &str| json!([{"option": option, "fromArg": "hostname"}]);
+    assert_eq!(dhcp(from("host-name")).as_deref(), Some("hostname"));
+    assert_eq!(dhcp(from("12")).as_deref(), Some("hostname"));
+    assert_eq!(dhcp(from("60")), None);
+    let both = json!([{"option": "12", "value": "web"}, {"option": "host-name", "fromArg": "K8S_POD_NAME"}]);
+    assert_eq!(dhcp(both).as_deref(), Some("K8S_POD_NAME"));
+    assert_eq!(dhcp(json!([{"option": "host-name", "value": "web"}])), None);
+    assert_eq!(dhcp(json!("host-name")), None);
+    assert_eq!(key(json!({"type": "host-local", "provide": from("host-name")})), None);
+}
+
+#[test]
 fn a_chain_that_takes_dockers_pools_is_refused_a_network_without_one() {
     let null = pools(json!([{"AddressSpace": "null", "Pool": "0.0.0.0/0"}]));
     let pool = pools(json!([{"Pool": "10.22.0.0/16"}]));
