@@ -226,7 +226,7 @@ test-arm64: TARGET := $(ARM64)
 test-arm64: deb plugin
 	$(call install,$(TESTBED) binutils cpio e2fsprogs file kmod qemu-system-arm qemu-user-static xz-utils)
 	cargo $(if $(NEXTEST),nextest run,test) --locked $(if $(NEXTEST),--run-ignored only,-- --ignored) e2e::arm64::
-	CNM_CNI_BINARY=$(CURDIR)/tests/testbed/emulated cargo $(if $(NEXTEST),nextest run,test) --locked --test it cli:: -- $(NOT_EMULATED)
+	CNM_CNI_BINARY=$(CURDIR)/tests/testbed/emulated/cnm-cni cargo $(if $(NEXTEST),nextest run,test) --locked --test it cli:: -- $(NOT_EMULATED)
 	CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER=qemu-aarch64-static \
 	    $(FOR_TARGET) cargo test --lib --locked --target $(ARM64) -- --skip netns:: --skip netlink::
 	CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER='$(SUDO) $(CURDIR)/tests/testbed/arm64 $(CURDIR)/$(STATIC)' \
