@@ -113,8 +113,9 @@ pub(super) struct Args {
     #[arg(long, env = "CNM_CNI_NO_DOCKER", value_parser = BoolishValueParser::new())]
     no_docker: bool,
 
-    /// The bit of the packet mark that exempts containers from the policy of FORWARD. Choose another
-    /// one if a program of this host uses this bit
+    /// The bit of the packet mark that exempts the packets of containers from the FORWARD policy, as
+    /// 0x1000 or 4096. It is cleared from all other packets in FORWARD: choose another one if a program
+    /// of this host uses it
     #[arg(long, value_name = "BIT", env = "CNM_CNI_FORWARD_MARK", default_value = "0x1000")]
     #[arg(value_parser = one_bit)]
     forward_mark: u32,

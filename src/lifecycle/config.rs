@@ -29,7 +29,7 @@ pub struct Config {
     pub add_within: Duration,
     /// How many networks and how many attachments there may be at a time.
     pub most: Most,
-    /// The bit of a packet's mark that exempts it from the FORWARD policy, within the kernel's way through FORWARD.
+    /// The bit of the packet mark that exempts the packets of containers from the FORWARD policy.
     pub forward_mark: u32,
     /// How often to look for garbage; none for never.
     pub collect_every: Option<Duration>,

@@ -17,10 +17,9 @@ use super::known::{Known, Sources};
 use super::names::Container;
 use super::ping::ping;
 use super::status::problems;
-use super::thing::Thing;
 use super::{pools, show};
 use crate::cli::client::answer_of;
-use crate::cli::output::{Format, line, print};
+use crate::cli::output::{Format, complain, line, print};
 use crate::cli::progress::Progress;
 use crate::cni::{ConfDir, Limits, Runtime, Trust};
 use crate::cnm::NetworkId;
@@ -143,10 +142,13 @@ impl Args {
         text: &str,
         findings: &mut Findings,
     ) -> anyhow::Result<Vec<String>> {
-        let attachments = show::found(known, &Thing::read(text));
-        let containers: Vec<&Container> = known.names.containers_called(text).collect();
+        let attachments = show::found(known, text);
+        let containers = known.names.containers_called(text);
         if attachments.is_empty() && containers.is_empty() {
-            bail!(show::nowhere(known, &Thing::read(text), text));
+            bail!(show::nowhere(known, text));
+        }
+        if let Some(note) = show::also(known, text) {
+            complain(&line(&note));
         }
         let before = findings.0.len();
         for container in containers {

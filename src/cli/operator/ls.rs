@@ -73,22 +73,11 @@ pub(in crate::cli) fn run(args: &Args, outer: &Wanted) -> anyhow::Result<()> {
 
 impl Args {
     fn chosen<'k>(&self, known: &'k Known) -> anyhow::Result<Vec<Row<'k>>> {
-        let of_network = match &self.network {
-            None => None,
-            Some(name) => {
-                let networks = known.networks_called(name);
-                if networks.is_empty() {
-                    anyhow::bail!(
-                        "no network of this driver is called {name:?}; 'cnm-cni net' lists them"
-                    );
-                }
-                Some(networks)
-            }
-        };
+        let wanted = self.network.as_deref().map(|name| known.wanted_networks(name)).transpose()?;
         let all: Vec<Row<'k>> =
             if self.spares { known.spares().collect() } else { known.rows().collect() };
         let rows = all.into_iter().filter(|row| {
-            let on_network = of_network.as_ref().is_none_or(|networks| {
+            let on_network = wanted.as_ref().is_none_or(|networks| {
                 networks.iter().any(|network| network.network == row.attachment.network)
             });
             on_network && (!self.orphans || row.attachment.phase == Phase::Deleting)

@@ -34,6 +34,7 @@ mod happened;
 mod known;
 mod ls;
 mod metrics;
+mod named_endpoints;
 mod names;
 mod net;
 mod orphans;

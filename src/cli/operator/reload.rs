@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use serde::Serialize;
 
 use super::candidates;
-use super::check::{are_found, endpoints};
 use super::docker;
+use super::named_endpoints::{are_found, wanted};
 use super::names::Named;
 use crate::cli::client::{DockerArgs, Socket};
 use crate::cli::output::{Listing, line};
@@ -76,9 +76,11 @@ struct Row {
 
 pub(in crate::cli) fn run(args: &Args, outer: &Wanted) -> anyhow::Result<ExitCode> {
     let names = docker::names(&args.docker, outer);
-    let wanted = WhatToReload { which: endpoints(&args.which, &names) };
     let progress = Progress::of("putting back");
-    let checks: Vec<Check> = args.socket.ask(RELOAD, &wanted)?;
+    let checks: Vec<Check> = match wanted(&args.which, &names) {
+        Some(which) => args.socket.ask(RELOAD, &WhatToReload { which })?,
+        None => Vec::new(),
+    };
     drop(progress);
     let all_found = are_found(&args.which, &checks, &names);
     if !all_found && checks.is_empty() {

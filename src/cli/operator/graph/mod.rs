@@ -89,10 +89,8 @@ enum Format {
 pub(in crate::cli) fn run(args: &Args, outer: &Wanted) -> anyhow::Result<()> {
     let known = args.sources.ask(outer)?;
     let network = args.network.as_deref();
-    if let Some(name) = network
-        && known.networks_called(name).is_empty()
-    {
-        anyhow::bail!("no network of this driver is called {name:?}; 'cnm-cni net' lists them");
+    if let Some(name) = network {
+        known.wanted_networks(name)?;
     }
     let progress = Progress::of("checking");
     let checks = doctor::checks(&args.sources, &known)?;
