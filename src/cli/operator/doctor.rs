@@ -11,8 +11,8 @@ use anyhow::bail;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::agree::disagreements;
 use super::candidates;
+use super::disagreements::disagreements;
 use super::known::{Known, Sources};
 use super::names::Container;
 use super::ping::ping;
@@ -227,8 +227,8 @@ fn of_container(known: &Known, container: &Container, findings: &mut Findings) {
 
 /// Why no container can be attached by a conflist: it is not there, or a plugin of it.
 fn unusable(known: &Known, network: &Network) -> Option<Fault> {
-    let facts = known.inventory.driver.as_ref()?;
-    let conf_dir = ConfDir::new(facts.conf_dir.clone()).trusting(Trust::Root);
+    let info = known.inventory.driver.as_ref()?;
+    let conf_dir = ConfDir::new(info.conf_dir.clone()).trusting(Trust::Root);
     // A network's own chain has the plugins of the built-in one.
     let conflist = match known.own_network(&network.conflist) {
         Some(_) => lifecycle::EMBEDDED_NAME,
@@ -238,7 +238,7 @@ fn unusable(known: &Known, network: &Network) -> Option<Fault> {
     match lifecycle::choose(&conf_dir, Some(conflist)) {
         Err(error) => Some(Fault::new(chain(&error), remedy)),
         Ok(list) => {
-            let plugins = Runtime::trusting(facts.cni_path.clone(), Limits::default(), Trust::Root);
+            let plugins = Runtime::trusting(info.cni_path.clone(), Limits::default(), Trust::Root);
             plugins.find_all(&list).err().map(|error| Fault::new(chain(&error), remedy))
         }
     }

@@ -8,7 +8,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use jiff::{Timestamp, ZonedDateTime};
 
 use super::docker::names;
-use super::happened::{Happened, Wanted as Chosen};
+use super::named_events::{NamedEvents, Wanted as Chosen};
 use crate::cli::client::DockerArgs;
 use crate::cli::folders::UNREADABLE_RECORDS;
 use crate::cli::output::{Format, complain, json_line, line, write, write_on};
@@ -113,7 +113,7 @@ pub(in crate::cli) fn run(args: &Args, outer: &Wanted) -> anyhow::Result<()> {
     let mut reader = Reader::open(&args.state_dir).context(UNREADABLE_RECORDS)?;
     let batch = reader.read().context(UNREADABLE_RECORDS)?;
     warn_of(&batch.damaged);
-    let mut happened = Happened::default();
+    let mut happened = NamedEvents::default();
     for event in batch.events {
         happened.add(event);
     }
@@ -179,7 +179,7 @@ impl Args {
     fn go_on(
         &self,
         mut reader: Reader,
-        mut happened: Happened,
+        mut happened: NamedEvents,
         chosen: &Chosen,
         before: &[Event],
         now: &ZonedDateTime,

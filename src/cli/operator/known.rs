@@ -13,7 +13,7 @@ use crate::cli::folders::{CONF_DIR, UNREADABLE_RECORDS};
 use crate::cli::output::{Listing, complain, line};
 use crate::cni::{ConfDir, Trust};
 use crate::docker::Wanted;
-use crate::lifecycle::Facts;
+use crate::lifecycle::DriverInfo;
 use crate::lifecycle::inventory::{self, Attachment, Conflist, Inventory, Network, Phase};
 use crate::server::control::{Everything, INVENTORY};
 use crate::translate::own_name;
@@ -82,8 +82,8 @@ impl Sources {
     }
 
     /// The folder of the records: the user's, else the one that the driver tells, else the usual one.
-    pub(super) fn state_dir<'k>(&'k self, driver: Option<&'k Facts>) -> &'k Path {
-        let of_driver = driver.map(|facts| facts.state_dir.as_path());
+    pub(super) fn state_dir<'k>(&'k self, driver: Option<&'k DriverInfo>) -> &'k Path {
+        let of_driver = driver.map(|info| info.state_dir.as_path());
         self.state_dir.as_deref().or(of_driver).unwrap_or(Path::new(USUAL))
     }
 

@@ -9,7 +9,7 @@ use serde_json::json;
 use super::known::Known;
 use super::names::{Container, End, Names};
 use super::status::Status;
-use super::{events, happened, ls, net, plugins, pools, show};
+use super::{events, ls, named_events, net, plugins, pools, show};
 use crate::cli::output::Format;
 use crate::cli::table::{Style, Table};
 use crate::journal::Event;
@@ -182,11 +182,11 @@ fn history() -> Vec<Event> {
 
 #[test]
 fn events() {
-    let mut happened = happened::Happened::default();
+    let mut happened = named_events::NamedEvents::default();
     history().into_iter().for_each(|event| happened.add(event));
     let events = happened.named();
     let now = now().to_zoned_datetime(jiff::tz::TimeZone::UTC);
-    let table = events::table(&events, &happened::Wanted::default(), &now);
+    let table = events::table(&events, &named_events::Wanted::default(), &now);
     insta::assert_snapshot!("events", all_ways(&table, &events));
 }
 

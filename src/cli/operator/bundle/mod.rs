@@ -100,9 +100,9 @@ fn gather(args: &Args, outer: &Wanted, now: Timestamp, to: impl Write) -> anyhow
     let asked = sources.inventory();
     let error = asked.as_ref().err().map(|error| format!("{error:#}"));
     let inventory = asked.or_else(|_| sources.read_records()).unwrap_or_default();
-    let facts = inventory.driver.as_ref();
-    let state_dir = sources.state_dir(facts).to_owned();
-    let conf_dir = facts.map_or(sources.conf_dir(), |facts| &facts.conf_dir).to_owned();
+    let info = inventory.driver.as_ref();
+    let state_dir = sources.state_dir(info).to_owned();
+    let conf_dir = info.map_or(sources.conf_dir(), |info| &info.conf_dir).to_owned();
     let folders = ["attachments", "networks"].map(|folder| state_dir.join(folder));
     let records: Vec<_> = folders.iter().flat_map(|folder| redact::records(folder)).collect();
     let redaction = Redaction::of(records.iter());
