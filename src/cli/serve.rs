@@ -28,7 +28,7 @@ use crate::state::Private;
 const HELP: &str = "\
 Examples:
   docker network create -d cni web
-  docker network create -d cni --ipam-driver null -o conflist=k8s-pod-network pods
+  docker network create -d cni --ipam-driver null -o conflist=k8s pods
 
 Exit status: 0 after SIGTERM or SIGINT; 1 if it cannot start; 2 if the command line is not understood.";
 

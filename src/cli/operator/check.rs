@@ -19,13 +19,13 @@ use crate::server::control::{CHECK, WhatToCheck};
 const HELP: &str = "\
 Columns:
   PLUGINS  what the plugins' own CHECK says: ok, FAILED, or not asked
-  STATE    as ADD left it, repaired, or DIFFERS; the differences are below the table
+  STATE    as ADD left it, repaired, or DIFFERS; details are below the table
 
 Examples:
-  cnm-cni check                       # every container on a network of this driver
-  cnm-cni check web-1                 # one: a container, or an endpoint, a sandbox, an address
+  cnm-cni check                       # every container on this driver
+  cnm-cni check web-1                 # a container, endpoint or address
   cnm-cni check web-1 --repair        # and put back what is missing
-  cnm-cni check -q                    # the containers that differ, for other commands
+  cnm-cni check -q                    # those that differ, for other commands
 
 Exit status: 0 if all is as ADD left it; 1 if anything differs, or what is asked for is not there.
 

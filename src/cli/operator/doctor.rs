@@ -30,16 +30,19 @@ use crate::server::control::{CHECK, WhatToCheck};
 
 const HELP: &str = "\
 What is looked at:
-  in the container  interface, addresses, routes, rules and sysctls as ADD left them; the plugins' CHECK
-  on the host       links up and in place, the gateway's address, masquerading, published ports, FORWARD
-                    and what goes before it, ip_forward, br_netfilter, rp_filter, MTU along the path
-  in records        leases, pools, conflist and plugins as at ADD, Docker and the driver of one mind
-  with --ping       an answer from the gateway, asked from inside of the container
+  in the container  interface, addresses, routes, rules and sysctls as ADD left
+                    them; the plugins' CHECK
+  on the host       links up and in place, the gateway's address, masquerading,
+                    published ports, FORWARD and what goes before it,
+                    ip_forward, br_netfilter, rp_filter, MTU along the path
+  in records        leases, pools, conflist and plugins as at ADD; whether
+                    Docker's records and the driver's agree
+  with --ping       an answer from the gateway, asked from in the container
 
 Examples:
   cnm-cni doctor                      # everything
   cnm-cni doctor db                   # why a container has no network
-  cnm-cni doctor 10.22.0.17 --ping    # of whoever has an address; and ask the gateway
+  cnm-cni doctor 10.22.0.17 --ping    # of an address; and ask the gateway
   cnm-cni doctor --format json | jq -r '.[] | [.what, .remedy] | @tsv'
 
 Exit status: 0 if nothing was found; 1 if something was, or there is no such thing.

@@ -21,7 +21,7 @@ Columns:
 
 Examples:
   cnm-cni net                         # all networks
-  cnm-cni net web                     # one: conflist, file, plugins, bridge, pools, options, containers
+  cnm-cni net web                     # one: file, plugins, bridge, options …
   cnm-cni net --format json | jq '.[] | {network_name, file}'
 
 Exit status: 0; 1 if there is no such network.

@@ -21,13 +21,14 @@ What is put back, and by what:
   FORWARD, isolation   by the driver, whose rules these are
   published ports      by the plugins that declare portMappings, run alone
   plugin firewall      by that plugin, run alone
-  masquerading         of bridge and ptp: by the plugin bridge, run where it makes nothing else
+  masquerading         of bridge and ptp: by bridge, run where it makes no more
+
 What is lost and cannot be put back is told below the table, with the command that helps.
 
 Examples:
   firewall-cmd --reload && cnm-cni reload --all
-  cnm-cni reload web-1                # one: a container, or an endpoint, a sandbox, an address
-  cnm-cni reload --all --format json | jq -r '.[] | select(.lost != []) | .container'
+  cnm-cni reload web-1                # a container, endpoint or address
+  cnm-cni reload --all --format json | jq '.[] | select(.lost != [])'
 
 Exit status: 0 if nothing is missing any more; 1 if something is, or what is asked for is not there.
 

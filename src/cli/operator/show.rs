@@ -23,10 +23,10 @@ const HELP: &str = "\
 Examples:
   cnm-cni show web-1                  # a container: all of its networks
   cnm-cni show 10.22.0.17             # who has an address
-  cnm-cni show :8080                  # who publishes a port of the host; :53/udp, 192.0.2.1:8080
+  cnm-cni show :8080                  # who publishes a port; or :53/udp
   cnm-cni show 02:42:0a:16:00:11      # whose MAC address that is
-  cnm-cni show veth3f2a91bc           # whose interface that is; a bridge: all on it
-  cnm-cni show 0198c0de               # an endpoint, an attachment: the beginning of an id
+  cnm-cni show veth3f2a91bc           # whose interface; a bridge: all on it
+  cnm-cni show 0198c0de               # by the beginning of an id
   cnm-cni show web-1 --format json | jq -r '.[].sandbox'
 
 Exit status: 0; 1 if nothing is known of it.
@@ -214,7 +214,7 @@ pub(super) fn nowhere(known: &Known, word: &str) -> String {
     }
     match &Thing::read(word) {
         Thing::Address(address) => of_address(known, *address),
-        Thing::Port(wanted) => wanted.nobody_has(word),
+        Thing::Port(wanted) => wanted.nobody_has(),
         Thing::Mac(_) => {
             format!("no container on a network of this driver has the MAC address {word}")
         }
@@ -261,7 +261,8 @@ impl Shown<'_> {
     pub(super) fn details(&self, known: &Known, now: Timestamp) -> String {
         let Row { names, state, attachment } = &self.row;
         let network = names.network(&attachment.network);
-        let mut text = line(&format!("{} on network {network}", names.container()));
+        let who = if attachment.spare { "a spare" } else { names.container() };
+        let mut text = line(&format!("{who} on network {network}"));
         let mut tell = |what: &str, value: String| {
             // Writing to a string cannot fail.
             let _ = write!(text, "{}", line(&format!("  {what:<12}{value}")));
@@ -291,7 +292,9 @@ impl Shown<'_> {
         tell("interface", self.interface.clone().unwrap_or_else(stroke));
         tell("of the host", list(attachment.host_links.clone()));
         tell("ports", list(ports(attachment).collect()));
-        tell("endpoint", attachment.endpoint.to_string());
+        if !attachment.spare {
+            tell("endpoint", attachment.endpoint.to_string());
+        }
         tell("attachment", format!("{} (CNI_CONTAINERID)", attachment.attachment));
         tell("CNI_IFNAME", attachment.if_name.clone());
         tell(
