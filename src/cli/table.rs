@@ -103,11 +103,13 @@ impl Table {
             let cells = row.iter().enumerate().filter(|(index, _)| shown(*index));
             table.add_row(cells.map(|(_, cell)| cell.text(style)));
         }
-        if let Some(width) = style.width {
+        // The gap after the last column is not printed.
+        let width = style.width.map(|width| width.saturating_add(GAP));
+        if let Some(width) = width {
             table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
         }
         let widths = table.column_max_content_widths();
-        let whole = style.width.map_or(vec![true; widths.len()], |width| unbroken(&widths, width));
+        let whole = width.map_or(vec![true; widths.len()], |width| unbroken(&widths, width));
         for (column, whole) in table.column_iter_mut().zip(whole) {
             column.set_padding((0, GAP));
             if whole {
@@ -243,6 +245,14 @@ mod tests {
         );
         let second = "\n\nNAME       db\nNETWORK    back\nADDRESSES  -\nWHY        -\n";
         assert!(text.ends_with(second), "{text}");
+    }
+
+    #[test]
+    fn what_just_fits_is_not_wrapped() {
+        let mut table = Table::new(["CONFLIST", "POOL", "FREE"]);
+        table.row(["cnm-cni-default".into(), "10.233.128.0/20".into(), "4093".into()]);
+        let lines = |width| table.text(Style { width: Some(width), ..TERMINAL }).lines().count();
+        assert_eq!([38, 37].map(lines), [2, 3]);
     }
 
     #[test]

@@ -19,18 +19,14 @@ const HELP: &str = "\
 Columns:
   PLUGINS       the chain, each plugin with the IPAM plugin that it runs
   PORTS         whether 'docker run -p' publishes ports
-  FIXED IP      whether 'docker run --ip', or Docker's own IPAM, can choose the
-                address: several, one, or maybe where the IPAM plugin may not
-                listen
-  FAMILIES      of the addresses; ? where only the IPAM plugin knows, or Docker
-                decides
-  FORWARD       whether containers are exempt from Docker's DROP policy
-                (-o forward=auto); -o forward=open also lets in what is routed
-                to them from other hosts
+  FIXED IP      what addresses 'docker run --ip' or Docker's IPAM can choose:
+                several, one, or maybe, where the IPAM plugin may not listen
+  FAMILIES      of addresses; ? where only the IPAM plugin or Docker knows
+  FORWARD       whether containers are exempt from Docker's DROP policy; with
+                -o forward=open they are also reached from other hosts
   STATUS        what the plugins say themselves, from CNI version 1.1.0 on
-  RESULT        ok; failed, with the reason below, where CreateNetwork refuses
-                it too, or a plugin is not ready; passed over: it makes no
-                interface, and is no network for containers
+  RESULT        ok; failed, where CreateNetwork refuses it too, or a plugin is
+                not ready; passed over, because it makes no interface
   CAPABILITIES  with --format wide: what the plugins declare, and can be told by
                 -o cni.capability.NAME
 
