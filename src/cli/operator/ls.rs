@@ -118,7 +118,7 @@ pub(super) fn table(rows: &[Row<'_>], now: Timestamp) -> Table {
             attachment.conflist.as_str().into(),
             or_none(host_link(attachment)),
             Cell::lines(attachment.addresses.iter().map(|it| it.addr().to_string())),
-            Cell::lines(ports(attachment)),
+            Cell::ports(ports(attachment)),
             Cell::from(*state).bad_if(*state == "orphan"),
             or_none(attachment.made.map(|made| age(made, now))),
             or_none(names.project.as_ref()),
