@@ -221,7 +221,7 @@ test-install: testbed deb
 # all tests of the command line, and the unit tests but those that need a kernel for arm64; and
 # these, after the life of two containers, in an emulated machine.
 # The emulator of instructions does not tell a program that what it started could not be run.
-NOT_EMULATED := --skip an_executable_that_is_no_plugin_is_told_by_what_it_does
+NOT_EMULATED := --skip an_executable_that_is_no_plugin_is_recognised_by_what_it_does
 test-arm64: TARGET := $(ARM64)
 test-arm64: deb plugin
 	$(call install,$(TESTBED) binutils cpio e2fsprogs file kmod qemu-system-arm qemu-user-static xz-utils)

@@ -1,14 +1,17 @@
 //! cnm-cni: a Docker libnetwork remote driver that runs CNI plugin chains.
 //!
 //! Docker speaks CNM (network, endpoint, sandbox); the plugins speak CNI (network
-//! configuration list, attachment). This crate turns the one into the other, so that a
+//! configuration list, attachment). This crate translates between them, so that a
 //! container on a Docker network gets what a pod gets from the same conflist.
 //!
+//! A *room* is a folder of `src/`, or a file there: it owns one thing, and the table below says
+//! which other rooms it may use.
+//!
 //! ```text
-//!   dockerd ──POST /NetworkDriver.*──▶ server     Docker's door: HTTP, JSON, {"Err"}
+//!   dockerd ──POST /NetworkDriver.*──▶ server     answers Docker: HTTP, JSON, {"Err"}
 //!                                        │
 //!                                        ▼
-//!                                    lifecycle    the heart: states, undo, recovery
+//!                                    lifecycle    the core: phases, undo, recovery
 //!            ┌──────────┬──────────┬─────┴────┬──────────┐
 //!            ▼          ▼          ▼          ▼          ▼
 //!        translate     cni       netns     netlink     state
@@ -16,7 +19,7 @@
 //!        (pure)      engine                addresses   on disk
 //! ```
 //!
-//! # Who may import whom
+//! # Which room may use which
 //!
 //! Calls go down only.
 //!

@@ -11,15 +11,15 @@ use crate::lifecycle;
 
 const HELP: &str = "\
 Examples:
-  docker cni create web                           # on the default conflist
+  docker cni create web               # on the default conflist
   docker cni create web --conflist k8s-pod-network
-  docker cni create web --conflist k8s --subnet 10.22.0.0/16    # Docker chooses; --ip works
+  docker cni create web --conflist k8s --subnet 10.22.0.0/16    # --ip works
   docker cni create --config-only k8s --conflist k8s-pod-network
   docker network create -d cni --config-from k8s web
 
 'docker cni explain create …' tells beforehand what would happen.
 
-Exit status: 0 if the network is made, and its id is printed; 1 if not; 2 if the command line is not
+Exit status: 0 if the network is made, and its id is printed; 1 if not; 2 if the command line is not \
 understood.";
 
 /// Make a Docker network on a conflist, as 'docker network create' does

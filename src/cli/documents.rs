@@ -11,6 +11,7 @@ use anyhow::Context;
 use clap::Command;
 
 use super::completions::Shell;
+use super::man;
 
 /// Write man pages and completions for bash, zsh and fish into a folder
 #[derive(Debug, clap::Args)]
@@ -36,5 +37,5 @@ fn write_to(folder: &Path, command: &Command) -> std::io::Result<()> {
     let command = (command.clone())
         .disable_help_subcommand(true)
         .mut_subcommands(|verb| verb.disable_help_subcommand(true));
-    clap_mangen::generate_to(command, folder)
+    man::write_to(folder, command)
 }

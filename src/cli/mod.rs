@@ -14,6 +14,7 @@ mod folders;
 mod host_root;
 mod journald;
 mod logging;
+mod man;
 mod network_options;
 mod new_network;
 mod operator;
@@ -46,15 +47,16 @@ use here; Docker shows its address, resolves its name, and publishes its ports."
 
 const EXAMPLE: &str = "\
 Examples:
-  cnm-cni serve                                   # the driver, on a Unix socket
-  docker network create -d cni --ipam-driver null -o conflist=k8s-pod-network web
-  docker run --network web -p 8080:80 nginx       # attached by this machine's CNI plugins
-  cnm-cni                                         # how things stand, as 'cnm-cni status'
-  cnm-cni doctor                                  # why it does not work, and what helps
+  cnm-cni serve                       # the driver, on a Unix socket
+  docker network create -d cni --ipam-driver null -o conflist=k8s web
+  docker run --network web -p 8080:80 nginx
+  cnm-cni                             # how things stand, as 'cnm-cni status'
+  cnm-cni doctor                      # why it does not work, and what helps
 
 Without -o conflist=NAME the first configuration in /etc/cni/net.d is taken, and without \
 any there, a built-in bridge. 'cnm-cni validate' shows what is there, and whether it works; \
 'cnm-cni cni' runs it by hand.
+
 See 'cnm-cni serve --help' for folders, time limits and logs.
 
 Exit status: 0 for success; 1 if something failed, or a check found a problem; 2 if the command line \
@@ -201,5 +203,25 @@ mod tests {
     #[test]
     fn the_command_line_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    /// Lines that begin with a space stand in columns, and have to fit; all others are paragraphs of one line
+    /// each, which clap wraps.
+    #[test]
+    fn the_help_of_every_verb_fits_80_columns() {
+        fn look_at(command: &Command) {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let mut before = "";
+            for line in help.lines() {
+                let name = command.get_name();
+                let is_column = line.starts_with(' ');
+                assert!(!is_column || line.chars().count() <= 80, "{name}: {line}");
+                let goes_on = !is_column && !line.is_empty() && !before.is_empty();
+                assert!(!goes_on, "{name}: a paragraph of two lines: {before}\n{line}");
+                before = line;
+            }
+            command.get_subcommands().for_each(look_at);
+        }
+        look_at(&Cli::command());
     }
 }

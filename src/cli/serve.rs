@@ -20,7 +20,7 @@ use crate::cni::{Limits, Trust};
 use crate::cnm::SpareCount;
 use crate::docker::{Docker, Wanted};
 use crate::follower;
-use crate::lifecycle::{Config, Driver, Most};
+use crate::lifecycle::{Config, Driver, Maximum};
 use crate::metrics::Metrics;
 use crate::server::{self, MetricsAddress};
 use crate::state::Private;
@@ -28,7 +28,7 @@ use crate::state::Private;
 const HELP: &str = "\
 Examples:
   docker network create -d cni web
-  docker network create -d cni --ipam-driver null -o conflist=k8s-pod-network pods
+  docker network create -d cni --ipam-driver null -o conflist=k8s pods
 
 Exit status: 0 after SIGTERM or SIGINT; 1 if it cannot start; 2 if the command line is not understood.";
 
@@ -94,13 +94,13 @@ pub(super) struct Args {
     #[arg(value_parser = seconds(ANY))]
     gc_interval: Duration,
 
-    /// Serve figures for Prometheus at this address: unix:/PATH, which only root can open, or
+    /// Serve metrics for Prometheus at this address: unix:/PATH, which only root can open, or
     /// 127.0.0.1:PORT, which every user of this host can read. 'cnm-cni metrics' works without it
     #[arg(long, value_name = "ADDRESS", env = "CNM_CNI_METRICS")]
     metrics: Option<MetricsAddress>,
 
     /// Let --metrics be an address that other hosts reach: whoever can connect to it can read the
-    /// figures
+    /// metrics
     #[arg(long, env = "CNM_CNI_METRICS_PUBLIC", value_parser = BoolishValueParser::new())]
     metrics_public: bool,
 
@@ -113,8 +113,9 @@ pub(super) struct Args {
     #[arg(long, env = "CNM_CNI_NO_DOCKER", value_parser = BoolishValueParser::new())]
     no_docker: bool,
 
-    /// The bit of the packet mark that exempts containers from the policy of FORWARD. Choose another
-    /// one if a program of this host uses this bit
+    /// The bit of the packet mark that exempts the packets of containers from the FORWARD policy, as
+    /// 0x1000 or 4096. It is cleared from all other packets in FORWARD: choose another one if a program
+    /// of this host uses it
     #[arg(long, value_name = "BIT", env = "CNM_CNI_FORWARD_MARK", default_value = "0x1000")]
     #[arg(value_parser = one_bit)]
     forward_mark: u32,
@@ -188,7 +189,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
         && !args.metrics_public
     {
         bail!(
-            "--metrics is an address that other hosts may reach, and whoever can connect reads the figures; \
+            "--metrics is an address that other hosts may reach, and whoever can connect reads the metrics; \
              listen on 127.0.0.1 or on unix:/PATH, or add --metrics-public if that is what you want"
         );
     }
@@ -261,7 +262,7 @@ async fn serve(args: Args, listener: UnixListener) -> anyhow::Result<()> {
         run_dir: args.run_dir,
         limits: args.plugin_timeout,
         add_within: args.chain_timeout,
-        most: Most { networks: args.max_networks, attachments: args.max_attachments },
+        maximum: Maximum { networks: args.max_networks, attachments: args.max_attachments },
         sync_delete: args.sync_delete,
         allow_writable: args.folders.trust() == Trust::Anybody,
         forward_mark: args.forward_mark,

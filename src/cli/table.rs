@@ -36,6 +36,8 @@ struct Column {
 pub(super) struct Cell {
     lines: Vec<String>,
     bad: bool,
+    /// It has ports, `127.0.0.1:8080->80/tcp`, which break behind `:` and `->`.
+    ports: bool,
 }
 
 /// How many blanks there are between columns.
@@ -48,6 +50,8 @@ const NARROWEST: u16 = 5;
 /// contains.
 const RED: char = '\u{2061}';
 const PLAIN: char = '\u{2062}';
+/// Marks where a word may break. No cell contains it, either.
+const BREAK: char = '\u{200b}';
 
 impl Table {
     /// A table of these columns.
@@ -101,20 +105,26 @@ impl Table {
         }
         for row in &self.rows {
             let cells = row.iter().enumerate().filter(|(index, _)| shown(*index));
-            table.add_row(cells.map(|(_, cell)| cell.text(style)));
+            table.add_row(cells.map(|(_, cell)| {
+                let laid_out = comfy_table::Cell::new(cell.text(style));
+                if cell.ports { laid_out.set_delimiter(BREAK) } else { laid_out }
+            }));
         }
-        if let Some(width) = style.width {
+        // The gap after the last column is not printed.
+        let width = style.width.map(|width| width.saturating_add(GAP));
+        if let Some(width) = width {
             table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
         }
         let widths = table.column_max_content_widths();
-        let whole = style.width.map_or(vec![true; widths.len()], |width| unbroken(&widths, width));
+        let whole = width.map_or(vec![true; widths.len()], |width| unbroken(&widths, width));
         for (column, whole) in table.column_iter_mut().zip(whole) {
             column.set_padding((0, GAP));
             if whole {
                 column.set_constraint(ColumnConstraint::ContentWidth);
             }
         }
-        table.lines().fold(String::new(), |text, line| text + &coloured(line.trim_end()) + "\n")
+        let lines = table.lines().map(|line| coloured(line.replace(BREAK, "").trim_end()) + "\n");
+        lines.collect()
     }
 }
 
@@ -152,7 +162,12 @@ impl Cell {
     pub(super) fn lines(lines: impl IntoIterator<Item = String>) -> Self {
         let lines: Vec<String> = lines.into_iter().collect();
         let lines = if lines.is_empty() { vec!["-".to_owned()] } else { lines };
-        Self { lines, bad: false }
+        Self { lines, bad: false, ports: false }
+    }
+
+    /// Ports, a line each; `-` if there are none.
+    pub(super) fn ports(ports: impl IntoIterator<Item = String>) -> Self {
+        Self { ports: true, ..Self::lines(ports) }
     }
 
     /// A problem: it is red on a terminal.
@@ -167,7 +182,13 @@ impl Cell {
 
     fn text(&self, style: Style) -> String {
         let lines = self.lines.iter().map(|line| {
-            let line = plain::line(line).replace([RED, PLAIN], "");
+            let line = plain::line(line).replace([RED, PLAIN, BREAK], "");
+            let line = match self.ports {
+                true => {
+                    line.replace(':', &format!(":{BREAK}")).replace("->", &format!("->{BREAK}"))
+                }
+                false => line,
+            };
             match self.bad && style.colour {
                 true => format!("{RED}{line}{PLAIN}").replace(' ', &format!("{PLAIN} {RED}")),
                 false => line,
@@ -243,6 +264,25 @@ mod tests {
         );
         let second = "\n\nNAME       db\nNETWORK    back\nADDRESSES  -\nWHY        -\n";
         assert!(text.ends_with(second), "{text}");
+    }
+
+    #[test]
+    fn what_just_fits_is_not_wrapped() {
+        let mut table = Table::new(["CONFLIST", "POOL", "FREE"]);
+        table.row(["cnm-cni-default".into(), "10.233.128.0/20".into(), "4093".into()]);
+        let lines = |width| table.text(Style { width: Some(width), ..TERMINAL }).lines().count();
+        assert_eq!([38, 37].map(lines), [2, 3]);
+    }
+
+    #[test]
+    fn a_port_breaks_where_one_reads_on() {
+        let mut table = Table::new(["PORTS", "STATE"]);
+        let port = "127.0.0.1:8081->80/tcp";
+        table.row([Cell::ports([port.to_owned()]), "up".into()]);
+        let text = |width| table.text(Style { width, header: false, colour: false });
+        let narrow = "127.0.0.1:     up\n8081->80/tcp\n";
+        assert_eq!(text(Some(17)), narrow);
+        assert_eq!([Some(80), None].map(text), [format!("{port}  up\n"), format!("{port}  up\n")]);
     }
 
     #[test]

@@ -19,19 +19,20 @@ const HELP: &str = "\
 Columns:
   PLUGINS       the chain, each plugin with the IPAM plugin that it runs
   PORTS         whether 'docker run -p' publishes ports
-  FIXED IP      whether 'docker run --ip', or Docker's own IPAM, can choose the address:
-                several, one, or maybe where the IPAM plugin may not listen
-  FAMILIES      of the addresses; ? where only the IPAM plugin knows, or Docker decides
-  FORWARD       whether containers are exempt from Docker's DROP policy (-o forward=auto); what is routed to
-                them from other hosts is let in by -o forward=open. Only the built-in network is isolated
-  STATUS        what the plugins say themselves; asked from CNI version 1.1.0 on
-  RESULT        ok; or failed, with the reason below, where CreateNetwork refuses it too, or a plugin
-                is not ready; or passed over: it makes no interface, and is no network for containers
-  CAPABILITIES  with --format wide: what the plugins declare, and can be told through -o cni.capability.NAME
+  FIXED IP      what addresses 'docker run --ip' or Docker's IPAM can choose:
+                several, one, or maybe, where the IPAM plugin may not listen
+  FAMILIES      of addresses; ? where only the IPAM plugin or Docker knows
+  FORWARD       whether containers are exempt from Docker's DROP policy; with
+                -o forward=open they are also reached from other hosts
+  STATUS        what the plugins say themselves, from CNI version 1.1.0 on
+  RESULT        ok; failed, where CreateNetwork refuses it too, or a plugin is
+                not ready; passed over, because it makes no interface
+  CAPABILITIES  with --format wide: what the plugins declare, and can be told by
+                -o cni.capability.NAME
 
 Examples:
-  cnm-cni validate                                # every network in /etc/cni/net.d
-  cnm-cni validate k8s-pod-network                # the one of that name; or ./draft.conflist
+  cnm-cni validate                    # every network in /etc/cni/net.d
+  cnm-cni validate k8s-pod-network    # the one of that name; or a file
   cnm-cni validate --format json | jq '.networks[] | select(.ok | not).problems'
 
 Exit status: 0 if all is well; 1 if a network cannot be used, or a file cannot be read.";

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// An identity that Docker chose, checked at the door.
+/// An identity that Docker chose, checked as soon as it arrives.
 ///
 /// Docker sends 64 hex digits, and 25 base-36 digits for a network of swarm scope. Any
 /// 1 to 128 ASCII letters and digits are accepted, and nothing else is: the identity

@@ -1,4 +1,4 @@
-//! What the values of a user's options may be: what no plugin could ever take is refused at the door.
+//! What the values of a user's options may be: what no plugin could ever take is refused as soon as it arrives.
 //!
 //! The reasons do not repeat a value: it may be a secret.
 

@@ -28,8 +28,8 @@ pub struct Config {
     /// How long the ADD of a whole chain may take.
     pub add_within: Duration,
     /// How many networks and how many attachments there may be at a time.
-    pub most: Most,
-    /// The bit of a packet's mark that exempts it from the FORWARD policy, within the kernel's way through FORWARD.
+    pub maximum: Maximum,
+    /// The bit of the packet mark that exempts the packets of containers from the FORWARD policy.
     pub forward_mark: u32,
     /// How often to look for garbage; none for never.
     pub collect_every: Option<Duration>,
@@ -44,14 +44,14 @@ pub struct Config {
 
 /// How much a driver takes on, so that a caller that runs wild does not fill the host.
 #[derive(Debug, Clone, Copy)]
-pub struct Most {
+pub struct Maximum {
     /// Networks.
     pub networks: usize,
     /// Attachments, with those that are being removed.
     pub attachments: usize,
 }
 
-impl Default for Most {
+impl Default for Maximum {
     /// More than any host was seen to have.
     fn default() -> Self {
         Self { networks: 1_000, attachments: 10_000 }

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use super::attach::Maker;
 use super::background::{Background, Gate};
-use super::config::Most;
+use super::config::Maximum;
+use super::driver_info::DriverInfo;
 use super::error::Result;
-use super::facts::Facts;
 use super::history::History;
 use super::host::{Chains, Exemptions, Isolation};
 use super::interface::Interfaces;
@@ -25,12 +25,12 @@ use crate::journal::Journal;
 #[derive(Debug, Clone)]
 pub struct Driver {
     /// What is reported to the operator about the driver itself.
-    pub(crate) facts: Arc<Facts>,
+    pub(crate) info: Arc<DriverInfo>,
     /// The kernel's id of the current boot.
     pub(crate) boot_id: Arc<str>,
     pub(crate) history: History,
     pub(crate) maker: Arc<Maker>,
-    pub(crate) most: Most,
+    pub(crate) maximum: Maximum,
     /// Whether DeleteEndpoint is answered only once DEL has run.
     pub(crate) sync_delete: bool,
     pub(crate) networks: Arc<Networks>,
@@ -46,7 +46,7 @@ pub struct Driver {
     pub(crate) ports: Arc<Ports>,
     pub(crate) publisher: Arc<Publisher>,
     pub(crate) removals: Arc<Removals>,
-    /// Held while figures are gathered.
+    /// Held while metrics are gathered.
     pub(crate) scraping: Arc<tokio::sync::Mutex<()>>,
     pub(crate) spares: Arc<Spares>,
     /// Held while garbage is collected.

@@ -7,15 +7,16 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::port_error::PortError;
 use crate::blocking::Stopping;
 use crate::cnm::{EndpointId, InvalidOption, NetworkId};
 use crate::translate::{OtherAddress, Refusal};
 use crate::{cni, netlink, netns, state, sysctl};
 
 mod meaning;
+mod port;
 
 pub(crate) use meaning::Remaining;
+pub use port::PortError;
 
 pub(crate) type Result<T> = std::result::Result<T, Error>;
 
@@ -279,13 +280,13 @@ pub enum Error {
     /// The operator's id fits several orphans.
     #[error("several orphans begin with {0:?}; give more of the id, see 'cnm-cni orphans'")]
     SeveralOrphans(String),
-    /// The driver's figures could not be gathered in time.
+    /// The driver's metrics could not be gathered in time.
     #[error(
-        "the figures could not be gathered within {} s: files of the host do not answer, or others ask for \
+        "the metrics could not be gathered within {} s: files of the host do not answer, or others ask for \
          them all the time",
         limit.as_secs()
     )]
-    SlowFigures {
+    SlowMetrics {
         /// How long that may take.
         limit: Duration,
     },

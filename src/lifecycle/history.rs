@@ -1,5 +1,5 @@
 //! Every outcome is told here, once, with all that is known about it: to the journal, to the log and to the
-//! figures. Nobody else counts or logs an outcome.
+//! metrics. Nobody else counts or logs an outcome.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -72,8 +72,8 @@ impl History {
         &self.journal
     }
 
-    /// All figures of the driver, in Prometheus' text format. `state` is how things stand.
-    pub(crate) fn figures(&self, state: &State) -> String {
+    /// All metrics of the driver, in Prometheus' text format. `state` is how things stand.
+    pub(crate) fn metrics_text(&self, state: &State) -> String {
         self.metrics.text(state)
     }
 

@@ -29,7 +29,7 @@
 //! | `check` | the chain's CHECK in a live container, what it and the host have of what ADD left, and repair | `driver`, and what that may use |
 //! | `inventory` | all that the driver has, reported to the operator | `driver`, and what that may use |
 //! | `garbage` | what nobody will ask to be removed any more | `driver`, and what that may use |
-//! | `driver` | the driver, and the parts that it is made of | `spares`, and what that may use; `facts`, `config` |
+//! | `driver` | the driver, and the parts that it is made of | `spares`, and what that may use; `driver_info`, `config` |
 //! | `spares` | attachments that are made ahead of time | `attach`, `removal`, and what those may use |
 //! | `attach` | making an attachment: the input of its chain, ADD, what ADD made | `lease`, `parts`, and what those may use |
 //! | `removal` | DEL in the background, again and again; what an orphan keeps from others | `ports`, `lease`, and what those may use |
@@ -39,12 +39,12 @@
 //! | `interface` | the place of an interface, what ADD left, and restoring that | `host`, and what that may use |
 //! | `host` | the host's conflists and plugins, and its rules | `record`, `judgement`, and what those may use; `config` |
 //! | `history` | each outcome, told to the log and the journal, and counted | `record`, and what that may use |
-//! | `record` | what is known of networks and attachments, on disk and in memory | `background`, `blocking`, `files`, and what those may use |
+//! | `record` | what is known of networks and attachments, on disk and in memory | `background`, `blocking`, `host_folders`, and what those may use |
 //! | `judgement` | which conflist a network runs, and whether it can be used here | `error`, and what that may use |
-//! | `blocking`, `files` | work that blocks; looking into folders | `error`, and what that may use |
-//! | `error` | why a call failed | `port_error` |
-//! | `facts` | what is reported to the operator about the driver itself | `config` |
-//! | `background`, `config`, `port_error` | tasks and their gate; what the operator decides; why a port cannot be published | nobody |
+//! | `blocking`, `host_folders` | work that blocks; looking into folders | `error`, and what that may use |
+//! | `error` | why a call failed, or a port cannot be published | nobody |
+//! | `driver_info` | what is reported to the operator about the driver itself | `config` |
+//! | `background`, `config` | tasks and their gate; what the operator decides | nobody |
 
 mod attach;
 mod background;
@@ -53,19 +53,18 @@ mod calls;
 mod check;
 mod config;
 mod driver;
+mod driver_info;
 mod error;
-mod facts;
-mod files;
 mod garbage;
 mod history;
 mod host;
+mod host_folders;
 mod interface;
 pub mod inventory;
 mod judgement;
 mod lease;
 mod open;
 mod parts;
-mod port_error;
 mod ports;
 mod record;
 mod removal;
@@ -73,17 +72,16 @@ mod spares;
 
 pub use calls::explain::{Explanation, explain};
 pub use check::{ChainCheck, Check, Fault};
-pub use config::{Config, Most};
+pub use config::{Config, Maximum};
 pub use driver::Driver;
-pub use error::{Error, chain};
-pub use facts::Facts;
+pub use driver_info::DriverInfo;
+pub use error::{Error, PortError, chain};
 pub use garbage::collect::{Collection, Finding, Outcome};
 pub use host::forward::exempts_by_default;
 pub use judgement::{
     EMBEDDED_NAME, Judgement, Plan, Wishes, choose, embedded, isolated_subnets, judge,
     judge_conflist, listed, plan, routed,
 };
-pub use port_error::PortError;
 pub use ports::publish::{PublishedPort, published};
 pub use record::{PhaseName, reread_record};
 pub use removal::{Orphan, Retried, orphans};

@@ -9,11 +9,11 @@ use super::blocking::on_blocking_thread;
 use super::calls::watch;
 use super::config::Config;
 use super::driver::Driver;
+use super::driver_info::DriverInfo;
 use super::error::{Result, chain};
-use super::facts::Facts;
 use super::garbage::{collect, dockerds, start};
 use super::history::History;
-use super::host::{Chains, Exemptions, Isolation, Lists, restore_masquerade};
+use super::host::{Chains, Exemptions, Isolation, SharedConflists, restore_masquerade};
 use super::interface::{Interfaces, lend};
 use super::parts::Parts;
 use super::ports::{Ports, Publisher};
@@ -78,7 +78,7 @@ impl Driver {
 
     /// Also returns the attachments that have to be removed.
     fn read(config: &Config) -> Result<(Self, Vec<Attachment>)> {
-        let (netns_dir, lists) = (config.run_dir.join("netns"), Lists::default());
+        let (netns_dir, lists) = (config.run_dir.join("netns"), SharedConflists::default());
         let (network_folder, networks) = read_networks(config)?;
         let (attachment_folder, attachments) = read_attachments(config, &netns_dir, &lists)?;
         let history = History::new(Journal::open(&config.state_dir), &config.metrics);
@@ -131,11 +131,11 @@ impl Driver {
         let Parts { networks, endpoints, records, chains, exemptions, isolation, .. } = parts;
         let Parts { interfaces, history, gate, background, .. } = parts;
         Self {
-            facts: Arc::new(Facts::of(config)),
+            info: Arc::new(DriverInfo::of(config)),
             boot_id,
             history,
             maker,
-            most: config.most,
+            maximum: config.maximum,
             sync_delete: config.sync_delete,
             networks,
             endpoints,
@@ -185,7 +185,7 @@ fn read_networks(config: &Config) -> Result<(Folder<Network>, Vec<Network>)> {
 fn read_attachments(
     config: &Config,
     netns_dir: &Path,
-    lists: &Lists,
+    lists: &SharedConflists,
 ) -> Result<(Folder<Attachment>, Vec<Attachment>)> {
     let (folder, found) = Folder::<Attachment>::open_with(&config.state_dir, |attachment| {
         attachment.is_pinned_in(netns_dir)?;

@@ -9,7 +9,7 @@ use prometheus_client::registry::Registry;
 
 use super::kinds::{Times, outcome, registered, seconds, times};
 
-/// Figures of calls.
+/// Metrics of calls.
 #[derive(Debug)]
 pub struct Calls {
     durations: Times<Ended>,

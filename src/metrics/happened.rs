@@ -13,7 +13,7 @@ use prometheus_client::registry::Registry;
 use super::kinds::{Times, outcome, registered, seconds, times};
 use super::names::Names;
 
-/// Figures of what has happened.
+/// Metrics of what has happened.
 #[derive(Debug)]
 pub struct Happened {
     names: Arc<Names>,

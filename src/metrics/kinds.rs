@@ -1,4 +1,4 @@
-//! The kinds of figures that the other files make.
+//! The kinds of metrics that the other files make.
 
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -28,7 +28,7 @@ where
     times
 }
 
-/// Registers a figure, or a family of figures, that begins at 0.
+/// Registers a metric, or a family of metrics, that begins at 0.
 pub(super) fn registered<M: Metric + Clone + Default>(
     registry: &mut Registry,
     name: &str,
@@ -39,7 +39,7 @@ pub(super) fn registered<M: Metric + Clone + Default>(
     metric
 }
 
-/// A time as figures have it.
+/// A time as metrics have it.
 pub(super) fn seconds(time: Duration) -> f64 {
     time.as_secs_f64()
 }
@@ -49,24 +49,24 @@ pub(super) fn outcome(ok: bool) -> &'static str {
     if ok { "ok" } else { "failed" }
 }
 
-/// The labels of figures that are gathered for a scrape.
+/// The labels of metrics that are gathered for a scrape.
 pub(super) type Labels = Vec<(&'static str, String)>;
 
-/// Registers figures that were just gathered. Those with the same labels are added up.
+/// Registers metrics that were just gathered. Those with the same labels are added up.
 pub(super) fn gauge(
     registry: &mut Registry,
     name: &str,
     help: &str,
-    figures: impl Iterator<Item = (Labels, f64)>,
+    values: impl Iterator<Item = (Labels, f64)>,
 ) {
     let family = Family::<Labels, Gauge<f64, AtomicU64>>::default();
-    for (labels, figure) in figures {
-        family.get_or_create(&labels).inc_by(figure);
+    for (labels, value) in values {
+        family.get_or_create(&labels).inc_by(value);
     }
     registry.register(name, help, family);
 }
 
-/// A figure without labels.
-pub(super) fn alone(figure: f64) -> impl Iterator<Item = (Labels, f64)> {
-    std::iter::once((Labels::new(), figure))
+/// A metric without labels.
+pub(super) fn alone(value: f64) -> impl Iterator<Item = (Labels, f64)> {
+    std::iter::once((Labels::new(), value))
 }

@@ -1,4 +1,4 @@
-//! Figures for Prometheus: what has happened since the driver's start, and how things stand now.
+//! Metrics for Prometheus: what has happened since the driver's start, and how things stand now.
 //!
 //! | file | has |
 //! |---|---|
@@ -7,7 +7,7 @@
 //! | `happened` | attachments made, settled and removed; spares; garbage; port conflicts; checks |
 //! | `state` | how things stand: gathered for each scrape by who knows |
 //! | `process` | this process |
-//! | `kinds` | the kinds of figures |
+//! | `kinds` | the kinds of metrics |
 //! | `names` | names as the values of labels, bounded in number |
 //!
 //! To count costs a call some microseconds, so it is always done; what is asked for is only who may read.
@@ -42,7 +42,7 @@ pub const CONTENT_TYPE: &str = prometheus_text::CONTENT_TYPE;
 /// What all names begin with.
 const PREFIX: &str = "cnm_cni";
 
-/// All figures of one driver.
+/// All metrics of one driver.
 #[derive(Debug)]
 pub struct Metrics {
     /// Calls.
@@ -72,7 +72,7 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// All figures, in the text format that every Prometheus reads.
+    /// All metrics, in the text format that every Prometheus reads.
     #[must_use]
     pub fn text(&self, state: &State) -> String {
         let mut now = Registry::with_prefix(PREFIX);

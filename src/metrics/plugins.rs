@@ -13,7 +13,7 @@ use super::kinds::{Times, gauge, registered, seconds, times};
 use super::names::Names;
 use crate::cni::{Failure, Observer, PluginEnd, PluginRun};
 
-/// Figures of plugins.
+/// Metrics of plugins.
 #[derive(Debug)]
 pub struct Plugins {
     names: Arc<Names>,
@@ -39,7 +39,7 @@ struct Conflist {
 struct Running {
     /// The runs under way, by their numbers.
     runs: HashMap<u64, (Kind, Instant)>,
-    /// Kinds that have run once keep their series: a figure that comes and goes cannot be drawn.
+    /// Kinds that have run once keep their series: a metric that comes and goes cannot be drawn.
     kinds: HashSet<Kind>,
 }
 

@@ -1,4 +1,4 @@
-//! Figures of this process, and of the plugins that it runs.
+//! Metrics of this process, and of the plugins that it runs.
 
 use std::fs;
 use std::sync::atomic::AtomicU64;
@@ -22,7 +22,7 @@ impl Process {
         Self { started: SystemTime::now() }
     }
 
-    /// The figures as they are now. What the kernel does not say is left out.
+    /// The metrics as they are now. What the kernel does not say is left out.
     pub(super) fn register(&self, registry: &mut Registry) {
         let version = vec![("version", env!("CARGO_PKG_VERSION").to_owned())];
         let build = std::iter::once((version, 1.0));

@@ -120,7 +120,7 @@ async fn metrics(
     Opened(driver): Opened,
     Json(Everything {}): Json<Everything>,
 ) -> Result<Json<String>, Error> {
-    Ok(Json(driver.figures().await?))
+    Ok(Json(driver.metrics().await?))
 }
 
 async fn interface_names(

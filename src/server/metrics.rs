@@ -1,8 +1,8 @@
-//! The door for Prometheus: `GET /metrics`, on a socket or port of its own. Docker's socket has no such door: who can
-//! open that one rules the host's networks.
+//! The server for Prometheus: `GET /metrics`, on a socket or port of its own. Docker's socket does not serve it: whoever
+//! can open that one rules the host's networks.
 //!
-//! Whatever happens at this door, Docker's calls go on: few connections at a time, each with a limit, and a port
-//! that cannot be had is only logged.
+//! Whatever happens here, Docker's calls go on: few connections at a time, each with a limit; and a port that is taken
+//! is only logged.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -74,29 +74,29 @@ impl FromStr for Address {
     }
 }
 
-/// Gives the figures to whoever asks at this address, until `stop` is cancelled. If the address cannot be had, it
+/// Gives the metrics to whoever asks at this address, until `stop` is cancelled. If the address cannot be had, it
 /// is tried again: what only watches must not keep containers from starting.
 pub async fn serve(address: Address, driver: Opening, stop: CancellationToken) {
-    let router = Router::new().route("/metrics", get(figures)).with_state(driver);
+    let router = Router::new().route("/metrics", get(scrape)).with_state(driver);
     let listening = async {
         loop {
             let outcome = match &address {
                 Address::Unix(path) => match listen(path).await {
                     Ok((listener, _file)) => {
-                        tracing::info!(socket = %path.display(), "figures can be read");
+                        tracing::info!(socket = %path.display(), "metrics can be read");
                         return connections(listener, router).await;
                     }
                     Err(error) => chain(&error),
                 },
                 Address::Tcp(address) => match TcpListener::bind(address).await {
                     Ok(listener) => {
-                        tracing::info!(%address, "figures can be read");
+                        tracing::info!(%address, "metrics can be read");
                         return connections(listener, router).await;
                     }
                     Err(error) => format!("cannot listen on {address}: {error}"),
                 },
             };
-            tracing::error!(error = outcome, "nobody can read the figures; trying again");
+            tracing::error!(error = outcome, "nobody can read the metrics; trying again");
             tokio::time::sleep(PAUSE).await;
         }
     };
@@ -138,15 +138,15 @@ where
     }
 }
 
-async fn figures(State(driver): State<Opening>) -> Response {
+async fn scrape(State(driver): State<Opening>) -> Response {
     let Some(driver) = driver.now() else {
         return (StatusCode::SERVICE_UNAVAILABLE, "the driver is starting\n").into_response();
     };
-    match driver.figures().await {
+    match driver.metrics().await {
         Ok(text) => ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
         Err(error) => {
             let error = chain(&error);
-            tracing::warn!(error, "the figures cannot be told");
+            tracing::warn!(error, "the metrics cannot be gathered");
             (StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")).into_response()
         }
     }

@@ -105,7 +105,7 @@ pub(super) async fn call(State(calls): State<Calls>, request: Request, next: Nex
     })
 }
 
-/// The method as the figures have it: one of those that the driver knows, or `other`.
+/// The method as the metrics have it: one of those that the driver knows, or `other`.
 fn kind(request: &Request) -> Arc<str> {
     let known = request.extensions().get::<MatchedPath>();
     known.map_or("other", |path| path.as_str().trim_start_matches('/')).into()

@@ -1,4 +1,4 @@
-//! The driver, from the beginning of its opening.
+//! A driver that is still reading its records.
 //!
 //! Reading a thousand records from a cold disk takes time. dockerd's handshake does not wait for that;
 //! every call that needs the driver does.
@@ -14,20 +14,20 @@ use crate::lifecycle::Driver;
 
 /// A driver that may still be opening. Clones are of the same one.
 #[derive(Debug, Clone, Default)]
-pub struct Opening(Arc<Door>);
+pub struct Opening(Arc<State>);
 
 #[derive(Debug, Default)]
-struct Door {
+struct State {
     driver: SetOnce<Arc<Driver>>,
     /// A dockerd has called before the driver was open.
-    knocked: Mutex<bool>,
+    called_early: Mutex<bool>,
 }
 
 impl Opening {
     /// The driver is open. Calls that wait for it continue.
     pub fn done(&self, driver: Arc<Driver>) {
-        let knocked = self.0.knocked.lock().unwrap_or_else(PoisonError::into_inner);
-        if *knocked {
+        let called_early = self.0.called_early.lock().unwrap_or_else(PoisonError::into_inner);
+        if *called_early {
             // Before any waiting call: that call may be about something that the last dockerd left.
             driver.activate();
         }
@@ -37,10 +37,10 @@ impl Opening {
 
     /// Notifies the driver of a new dockerd: now, or before anything else once the driver is open.
     pub(super) fn activate(&self) {
-        let mut knocked = self.0.knocked.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut called_early = self.0.called_early.lock().unwrap_or_else(PoisonError::into_inner);
         match self.now() {
             Some(driver) => driver.activate(),
-            None => *knocked = true,
+            None => *called_early = true,
         }
     }
 

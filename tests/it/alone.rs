@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use cnm_cni::cni::Limits;
 use cnm_cni::cnm::SpareCount;
-use cnm_cni::lifecycle::{Config, Most};
+use cnm_cni::lifecycle::{Config, Maximum};
 
 /// Set in the copy of the test that runs inside.
 const INSIDE: &str = "CNM_CNI_TEST_INSIDE";
@@ -70,7 +70,7 @@ pub(crate) fn config(folder: &Path) -> Config {
         // Cargo's folders are whoever's builds.
         allow_writable: true,
         add_within: Duration::from_secs(60),
-        most: Most::default(),
+        maximum: Maximum::default(),
         forward_mark: 0x1000,
         collect_every: None,
         metrics: Arc::default(),

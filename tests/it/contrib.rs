@@ -61,7 +61,7 @@ pub(crate) fn dashboard() -> Vec<String> {
     expressions.collect()
 }
 
-/// The names of figures in the alerts and in the dashboard, without what Prometheus adds to a histogram's.
+/// The names of metrics in the alerts and in the dashboard, without what Prometheus adds to a histogram's.
 pub(crate) fn named() -> BTreeSet<String> {
     let mut text = fs::read_to_string(file("contrib/prometheus/alerts.yml")).unwrap();
     text.extend(dashboard());
@@ -93,7 +93,7 @@ fn promtool_accepts_the_alerts_and_each_fires_in_its_test() {
 }
 
 #[test]
-fn the_alerts_and_the_dashboard_name_figures_of_the_documentation() {
+fn the_alerts_and_the_dashboard_name_metrics_of_the_documentation() {
     let page = fs::read_to_string(file("docs/operations.md")).unwrap();
     let named = named();
     assert!(named.len() > 25, "{named:?}");
@@ -103,7 +103,7 @@ fn the_alerts_and_the_dashboard_name_figures_of_the_documentation() {
 }
 
 #[tokio::test]
-async fn promtool_finds_no_fault_in_the_figures_of_a_driver_that_has_just_begun() {
+async fn promtool_finds_no_fault_in_the_metrics_of_a_driver_that_has_just_begun() {
     let folder = tempfile::tempdir().unwrap();
     let _daemon = Daemon::start(folder.path(), &[]).await;
     let mut ask = Command::new(env!("CARGO_BIN_EXE_cnm-cni"));

@@ -17,10 +17,11 @@ Examples:
   cnm-cni cni check mynet /var/run/netns/testing
   cnm-cni cni del mynet /var/run/netns/testing
 
-  CAP_ARGS='{\"portMappings\":[{\"hostPort\":8080,\"containerPort\":80,\"protocol\":\"tcp\"}]}' \\
-      cnm-cni cni add mynet /var/run/netns/testing   # as a variable, or as --capability-args
+  export CAP_ARGS='{\"portMappings\": [
+      {\"hostPort\": 8080, \"containerPort\": 80, \"protocol\": \"tcp\"}]}'
+  cnm-cni cni add mynet /var/run/netns/testing       # or --capability-args
 
-  ln -s cnm-cni cnitool                              # called so, it is 'cnm-cni cni'
+  ln -s cnm-cni cnitool               # called so, it is 'cnm-cni cni'
 
 An ADD that fails is not undone: follow it with del. The plugins' own messages are shown with \
 --log-level debug.

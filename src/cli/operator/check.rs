@@ -6,9 +6,10 @@ use serde::Serialize;
 
 use super::candidates;
 use super::docker;
-use super::names::{Named, Names};
+use super::named_endpoints::{are_found, wanted};
+use super::names::Named;
 use crate::cli::client::{DockerArgs, Socket};
-use crate::cli::output::{Listing, complain, line};
+use crate::cli::output::{Listing, line};
 use crate::cli::progress::Progress;
 use crate::cli::table::{Cell, Table, or_none};
 use crate::docker::Wanted;
@@ -18,13 +19,13 @@ use crate::server::control::{CHECK, WhatToCheck};
 const HELP: &str = "\
 Columns:
   PLUGINS  what the plugins' own CHECK says: ok, FAILED, or not asked
-  STATE    as ADD left it, repaired, or DIFFERS; the differences are below the table
+  STATE    as ADD left it, repaired, or DIFFERS; details are below the table
 
 Examples:
-  cnm-cni check                       # every container on a network of this driver
-  cnm-cni check web-1                 # one: a container, or an endpoint, a sandbox, an address
+  cnm-cni check                       # every container on this driver
+  cnm-cni check web-1                 # a container, endpoint or address
   cnm-cni check web-1 --repair        # and put back what is missing
-  cnm-cni check -q                    # the containers that differ, for other commands
+  cnm-cni check -q                    # those that differ, for other commands
 
 Exit status: 0 if all is as ADD left it; 1 if anything differs, or what is asked for is not there.
 
@@ -72,9 +73,11 @@ struct Row {
 
 pub(in crate::cli) fn run(args: &Args, outer: &Wanted) -> anyhow::Result<ExitCode> {
     let names = docker::names(&args.docker, outer);
-    let wanted = WhatToCheck { which: endpoints(&args.which, &names), repair: args.repair };
     let progress = Progress::of(if args.repair { "repairing" } else { "checking" });
-    let checks: Vec<Check> = args.socket.ask(CHECK, &wanted)?;
+    let checks: Vec<Check> = match wanted(&args.which, &names) {
+        Some(which) => args.socket.ask(CHECK, &WhatToCheck { which, repair: args.repair })?,
+        None => Vec::new(),
+    };
     drop(progress);
     let all_found = are_found(&args.which, &checks, &names);
     if !all_found && checks.is_empty() {
@@ -93,34 +96,6 @@ pub(in crate::cli) fn run(args: &Args, outer: &Wanted) -> anyhow::Result<ExitCod
     args.listing.print(&rows, differing, || table(&rows), &below)?;
     let well = rows.iter().all(|row| row.check.is_well());
     Ok(if well && all_found { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-/// Whether each of these words names an endpoint of the report; the user is told of those that do not.
-pub(super) fn are_found(words: &[String], checks: &[Check], names: &Names) -> bool {
-    let is_found = |word: &&String| {
-        let ends = endpoints(std::slice::from_ref(*word), names);
-        checks.iter().any(|check| ends.iter().any(|end| check.answers_to(end)))
-    };
-    let missing: Vec<_> = words.iter().filter(|word| !is_found(word)).collect();
-    for word in &missing {
-        complain(&line(&format!("error: {}", names.nothing_called(word))));
-    }
-    missing.is_empty()
-}
-
-/// The names for the driver: for a container all of its endpoints.
-pub(super) fn endpoints(which: &[String], names: &Names) -> Vec<String> {
-    let mut endpoints = Vec::new();
-    for name in which {
-        let of_container = names.containers_called(name).flat_map(|container| &container.ends);
-        let of_container = of_container.filter_map(|end| end.endpoint.as_ref());
-        let known: Vec<_> = of_container.map(ToString::to_string).collect();
-        match known.is_empty() {
-            true => endpoints.push(name.clone()),
-            false => endpoints.extend(known),
-        }
-    }
-    endpoints
 }
 
 impl Row {

@@ -105,7 +105,7 @@ mod tests {
             serde_json::from_value(containers).unwrap(),
             serde_json::from_value(networks).unwrap(),
         );
-        let late = names.containers_called("late").next().unwrap();
+        let late = names.container_named("late").unwrap();
         assert_eq!((late.state.as_str(), late.project.as_deref()), ("created", Some("shop")));
         assert_eq!(late.ends[0].network_id, "a1b2".parse().ok());
         assert_eq!(late.ends[0].endpoint, None);

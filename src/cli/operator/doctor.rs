@@ -11,16 +11,15 @@ use anyhow::bail;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::agree::disagreements;
 use super::candidates;
+use super::disagreements::disagreements;
 use super::known::{Known, Sources};
 use super::names::Container;
 use super::ping::ping;
 use super::status::problems;
-use super::thing::Thing;
 use super::{pools, show};
 use crate::cli::client::answer_of;
-use crate::cli::output::{Format, line, print};
+use crate::cli::output::{Format, complain, line, print};
 use crate::cli::progress::Progress;
 use crate::cni::{ConfDir, Limits, Runtime, Trust};
 use crate::cnm::NetworkId;
@@ -31,16 +30,19 @@ use crate::server::control::{CHECK, WhatToCheck};
 
 const HELP: &str = "\
 What is looked at:
-  in the container  interface, addresses, routes, rules and sysctls as ADD left them; the plugins' CHECK
-  on the host       links up and in place, the gateway's address, masquerading, published ports, FORWARD
-                    and what goes before it, ip_forward, br_netfilter, rp_filter, MTU along the path
-  in records        leases, pools, conflist and plugins as at ADD, Docker and the driver of one mind
-  with --ping       an answer from the gateway, asked from inside of the container
+  in the container  interface, addresses, routes, rules and sysctls as ADD left
+                    them; the plugins' CHECK
+  on the host       links up and in place, the gateway's address, masquerading,
+                    published ports, FORWARD and what goes before it,
+                    ip_forward, br_netfilter, rp_filter, MTU along the path
+  in records        leases, pools, conflist and plugins as at ADD; whether
+                    Docker's records and the driver's agree
+  with --ping       an answer from the gateway, asked from in the container
 
 Examples:
   cnm-cni doctor                      # everything
   cnm-cni doctor db                   # why a container has no network
-  cnm-cni doctor 10.22.0.17 --ping    # of whoever has an address; and ask the gateway
+  cnm-cni doctor 10.22.0.17 --ping    # of an address; and ask the gateway
   cnm-cni doctor --format json | jq -r '.[] | [.what, .remedy] | @tsv'
 
 Exit status: 0 if nothing was found; 1 if something was, or there is no such thing.
@@ -143,10 +145,13 @@ impl Args {
         text: &str,
         findings: &mut Findings,
     ) -> anyhow::Result<Vec<String>> {
-        let attachments = show::found(known, &Thing::read(text));
-        let containers: Vec<&Container> = known.names.containers_called(text).collect();
+        let attachments = show::found(known, text);
+        let containers = known.names.containers_called(text);
         if attachments.is_empty() && containers.is_empty() {
-            bail!(show::nowhere(known, &Thing::read(text), text));
+            bail!(show::nowhere(known, text));
+        }
+        if let Some(note) = show::also(known, text) {
+            complain(&line(&note));
         }
         let before = findings.0.len();
         for container in containers {
@@ -225,8 +230,8 @@ fn of_container(known: &Known, container: &Container, findings: &mut Findings) {
 
 /// Why no container can be attached by a conflist: it is not there, or a plugin of it.
 fn unusable(known: &Known, network: &Network) -> Option<Fault> {
-    let facts = known.inventory.driver.as_ref()?;
-    let conf_dir = ConfDir::new(facts.conf_dir.clone()).trusting(Trust::Root);
+    let info = known.inventory.driver.as_ref()?;
+    let conf_dir = ConfDir::new(info.conf_dir.clone()).trusting(Trust::Root);
     // A network's own chain has the plugins of the built-in one.
     let conflist = match known.own_network(&network.conflist) {
         Some(_) => lifecycle::EMBEDDED_NAME,
@@ -236,7 +241,7 @@ fn unusable(known: &Known, network: &Network) -> Option<Fault> {
     match lifecycle::choose(&conf_dir, Some(conflist)) {
         Err(error) => Some(Fault::new(chain(&error), remedy)),
         Ok(list) => {
-            let plugins = Runtime::trusting(facts.cni_path.clone(), Limits::default(), Trust::Root);
+            let plugins = Runtime::trusting(info.cni_path.clone(), Limits::default(), Trust::Root);
             plugins.find_all(&list).err().map(|error| Fault::new(chain(&error), remedy))
         }
     }

@@ -8,7 +8,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use jiff::{Timestamp, ZonedDateTime};
 
 use super::docker::names;
-use super::happened::{Happened, Wanted as Chosen};
+use super::named_events::{NamedEvents, Wanted as Chosen};
 use crate::cli::client::DockerArgs;
 use crate::cli::folders::UNREADABLE_RECORDS;
 use crate::cli::output::{Format, complain, json_line, line, write, write_on};
@@ -19,27 +19,32 @@ use crate::journal::{Event, Kind, Reader};
 
 const HELP: &str = "\
 Events:
-  start, stop                      the driver
-  network_create, network_remove   a network, by Docker
-  attach, refuse                   a container has an attachment; a call of Docker's that failed, and why
-  spare                            one made ahead is ready, or was removed; or none can be made, and why
-  settle                           the container has what Docker does not carry over
-  detach                           the plugins' DEL
-  orphan, retry, forget            a DEL that failed, again; its record was dropped by 'orphans forget'
-  repair, garbage                  put back by 'check --repair'; collected by the driver or 'gc --apply'
-  slow                             a plugin has run for 10 s, and still runs
-  lost                             events are missing: the disk was slow or full
+  start, stop     the driver
+  network_create, network_remove
+                  a network, by Docker
+  attach, refuse  a container has an attachment; a call of Docker's that failed,
+                  and why
+  spare           one made ahead is ready, or was removed; or none can be made,
+                  and why
+  settle          the container has what Docker does not carry over
+  detach          the plugins' DEL
+  orphan, retry   a DEL has failed, for the first time, or again
+  forget          an orphan's record was dropped, by 'orphans forget'
+  repair          something was put back, by 'check --repair'
+  garbage         something was collected, by the driver or 'gc --apply'
+  slow            a plugin has run for 10 s, and still runs
+  lost            events are missing: the disk was slow or full
 
 Times: HH:MM or HH:MM:SS of today (of yesterday, if that is still to come); how long ago, as 10m or \
 2h30m; or in full, as 2026-08-01T03:00:00Z.
 
 Examples:
-  cnm-cni events --since 03:00 --until 03:30      # what happened in the night
-  cnm-cni events -f                               # what happens, until Ctrl-C
-  cnm-cni events --container web-1                # the life of one, also once it is gone
-  cnm-cni events --kind refuse,orphan,retry       # what failed
-  cnm-cni events --plugin portmap --since 1h      # what this plugin did, and how long it took
-  cnm-cni events --format json | jq -r '.plugins[] | [.plugin, .verb, .ms] | @tsv'
+  cnm-cni events --since 03:00 --until 03:30    # what happened in the night
+  cnm-cni events -f                             # what happens, until Ctrl-C
+  cnm-cni events --container web-1              # one, also if it is gone
+  cnm-cni events --kind refuse,orphan,retry     # what failed
+  cnm-cni events --plugin portmap --since 1h    # how long this plugin took
+  cnm-cni events --format json | jq -r '.plugins[] | [.plugin, .ms] | @tsv'
 
 Files: the journal in /var/lib/cnm-cni/journal, 16 MiB at most, for root alone. The driver need not run.
 
@@ -113,7 +118,7 @@ pub(in crate::cli) fn run(args: &Args, outer: &Wanted) -> anyhow::Result<()> {
     let mut reader = Reader::open(&args.state_dir).context(UNREADABLE_RECORDS)?;
     let batch = reader.read().context(UNREADABLE_RECORDS)?;
     warn_of(&batch.damaged);
-    let mut happened = Happened::default();
+    let mut happened = NamedEvents::default();
     for event in batch.events {
         happened.add(event);
     }
@@ -179,7 +184,7 @@ impl Args {
     fn go_on(
         &self,
         mut reader: Reader,
-        mut happened: Happened,
+        mut happened: NamedEvents,
         chosen: &Chosen,
         before: &[Event],
         now: &ZonedDateTime,

@@ -14,10 +14,10 @@ use crate::server::control::COLLECT;
 
 const HELP: &str = "\
 Examples:
-  cnm-cni gc                          # what is left, and why it counts as garbage; nothing is touched
+  cnm-cni gc                          # what is garbage, and why; all is kept
   cnm-cni gc --apply                  # remove it
   cnm-cni gc --grace 0                # also what is younger than ten minutes
-  cnm-cni gc --format json | jq -r '.[] | select(.outcome.is == \"garbage\") | .what'
+  cnm-cni gc --format json | jq '.[] | select(.outcome.is == \"garbage\")'
 
 Exit status: 0; 1 if something cannot be removed.
 

@@ -13,7 +13,7 @@ use crate::cli::folders::{CONF_DIR, UNREADABLE_RECORDS};
 use crate::cli::output::{Listing, complain, line};
 use crate::cni::{ConfDir, Trust};
 use crate::docker::Wanted;
-use crate::lifecycle::Facts;
+use crate::lifecycle::DriverInfo;
 use crate::lifecycle::inventory::{self, Attachment, Conflist, Inventory, Network, Phase};
 use crate::server::control::{Everything, INVENTORY};
 use crate::translate::own_name;
@@ -82,8 +82,8 @@ impl Sources {
     }
 
     /// The folder of the records: the user's, else the one that the driver tells, else the usual one.
-    pub(super) fn state_dir<'k>(&'k self, driver: Option<&'k Facts>) -> &'k Path {
-        let of_driver = driver.map(|facts| facts.state_dir.as_path());
+    pub(super) fn state_dir<'k>(&'k self, driver: Option<&'k DriverInfo>) -> &'k Path {
+        let of_driver = driver.map(|info| info.state_dir.as_path());
         self.state_dir.as_deref().or(of_driver).unwrap_or(Path::new(USUAL))
     }
 
@@ -161,10 +161,7 @@ impl Known {
         &'k self,
         container: &'k Container,
     ) -> impl Iterator<Item = &'k Attachment> {
-        let has = |attachment: &&Attachment| {
-            container.ends.iter().any(|end| end.endpoint.as_ref() == Some(&attachment.endpoint))
-        };
-        self.inventory.attachments.iter().filter(has)
+        self.inventory.attachments.iter().filter(|it| container.has(&it.endpoint))
     }
 
     /// The conflist of that name.
@@ -177,10 +174,28 @@ impl Known {
         self.inventory.networks.iter().find(|it| own_name(&it.network) == conflist)
     }
 
-    /// The networks that this names: by Docker's name of it, or the beginning of its id.
+    /// The networks of exactly that name; if there is none, the networks whose id begins so.
     pub(super) fn networks_called(&self, name: &str) -> Vec<&Network> {
-        let networks = self.inventory.networks.iter();
-        networks.filter(|it| self.names.is_called(&it.network, name)).collect()
+        let networks = || self.inventory.networks.iter();
+        let names = &self.names.networks;
+        let is_named = |it: &&Network| names.get(&it.network).is_some_and(|it| it == name);
+        let named: Vec<&Network> = networks().filter(is_named).collect();
+        if !named.is_empty() || !is_beginning_of_id(name) {
+            return named;
+        }
+        networks().filter(|it| it.network.as_str().starts_with(name)).collect()
+    }
+
+    /// The same, where there has to be one.
+    ///
+    /// # Errors
+    /// There is none.
+    pub(super) fn wanted_networks(&self, name: &str) -> anyhow::Result<Vec<&Network>> {
+        let networks = self.networks_called(name);
+        if networks.is_empty() {
+            anyhow::bail!("no network of this driver is called {name:?}; 'cnm-cni net' lists them");
+        }
+        Ok(networks)
     }
 
     /// Docker's name of a network; if that is unknown, the beginning of its id.
@@ -217,4 +232,23 @@ pub(super) fn host_link(attachment: &Attachment) -> Option<&str> {
 /// The ports of an attachment: `*:8080->80/tcp`.
 pub(super) fn ports(attachment: &Attachment) -> impl Iterator<Item = String> {
     attachment.ports.iter().map(ToString::to_string)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::snapshots::sample;
+
+    #[test]
+    fn the_exact_name_of_a_network_wins_over_the_beginning_of_an_id() {
+        let mut known = sample();
+        let ids = |known: &super::Known, name: &str| -> Vec<String> {
+            known.networks_called(name).iter().map(|it| it.network.short().to_owned()).collect()
+        };
+        assert_eq!(ids(&known, "a1b2"), ["a1b2c3d4e5f6"]);
+        let second = known.inventory.networks[1].network.clone();
+        known.names.networks.insert(second, "a1b2".to_owned());
+        assert_eq!(ids(&known, "a1b2"), ["b2c3d4e5f607"]);
+        let told = known.wanted_networks("a1").unwrap_err().to_string();
+        assert_eq!(told, "no network of this driver is called \"a1\"; 'cnm-cni net' lists them");
+    }
 }

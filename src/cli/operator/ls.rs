@@ -13,15 +13,16 @@ use crate::lifecycle::inventory::Phase;
 
 const HELP: &str = "\
 Columns:
-  INTERFACE   the host's end, for 'tcpdump -i' and 'ip link show'; 'cnm-cni show' tells the container's
-  CONTAINER   '(spare)' where none has it: an attachment made ahead, or one that is removed unused
-  STATE       up; starting; removing, until the plugins' DEL has run; orphan, once that has failed
+  CONTAINER   '(spare)' where none has it: an attachment made ahead of time
+  INTERFACE   the host's end, for 'tcpdump -i'; 'cnm-cni show' has the other
+  STATE       up; starting; removing, until the plugins' DEL has run; orphan,
+              once DEL has failed
   AGE         since the plugins' ADD
 
 Examples:
   cnm-cni ls                          # who has what
-  cnm-cni ls --network web -q         # the containers on a network, for other commands
-  cnm-cni ls --orphans                # what Docker has let go of, and is not removed yet
+  cnm-cni ls --network web -q         # the containers on a network
+  cnm-cni ls --orphans                # what is gone for Docker, and still there
   cnm-cni ls --spares                 # what is ready for the next containers
   cnm-cni ls -w                       # again and again, until Ctrl-C
   cnm-cni ls --format json | jq -r '.[] | [.container, .addresses[0]] | @tsv'
@@ -66,42 +67,35 @@ pub(in crate::cli) fn run(args: &Args, outer: &Wanted) -> anyhow::Result<()> {
             let name = row.names.container.as_ref();
             name.unwrap_or(&row.attachment.attachment).clone()
         });
-        let below = if rows.is_empty() { none(args.spares) } else { "" };
+        let below = if rows.is_empty() { args.none() } else { "" };
         args.listing.print(&rows, names, || table(&rows, Timestamp::now()), below)
     })
 }
 
 impl Args {
     fn chosen<'k>(&self, known: &'k Known) -> anyhow::Result<Vec<Row<'k>>> {
-        let of_network = match &self.network {
-            None => None,
-            Some(name) => {
-                let networks = known.networks_called(name);
-                if networks.is_empty() {
-                    anyhow::bail!(
-                        "no network of this driver is called {name:?}; 'cnm-cni net' lists them"
-                    );
-                }
-                Some(networks)
-            }
-        };
+        let wanted = self.network.as_deref().map(|name| known.wanted_networks(name)).transpose()?;
         let all: Vec<Row<'k>> =
             if self.spares { known.spares().collect() } else { known.rows().collect() };
         let rows = all.into_iter().filter(|row| {
-            let on_network = of_network.as_ref().is_none_or(|networks| {
+            let on_network = wanted.as_ref().is_none_or(|networks| {
                 networks.iter().any(|network| network.network == row.attachment.network)
             });
             on_network && (!self.orphans || row.attachment.phase == Phase::Deleting)
         });
         Ok(rows.collect())
     }
-}
 
-/// What is said if there is nothing to list.
-fn none(spares: bool) -> &'static str {
-    match spares {
-        true => "No network of this driver has a spare.\n",
-        false => "No container is on a network of this driver.\n",
+    /// What is said if there is nothing to list.
+    fn none(&self) -> &'static str {
+        match (self.orphans, self.spares, self.network.is_some()) {
+            (true, _, false) => "No orphans: all that Docker let go of is removed.\n",
+            (true, _, true) => "No orphan is on this network.\n",
+            (_, true, false) => "No network of this driver has a spare.\n",
+            (_, true, true) => "This network has no spare.\n",
+            (_, _, false) => "No container is on a network of this driver.\n",
+            (_, _, true) => "No container is on this network.\n",
+        }
     }
 }
 
@@ -124,7 +118,7 @@ pub(super) fn table(rows: &[Row<'_>], now: Timestamp) -> Table {
             attachment.conflist.as_str().into(),
             or_none(host_link(attachment)),
             Cell::lines(attachment.addresses.iter().map(|it| it.addr().to_string())),
-            Cell::lines(ports(attachment)),
+            Cell::ports(ports(attachment)),
             Cell::from(*state).bad_if(*state == "orphan"),
             or_none(attachment.made.map(|made| age(made, now))),
             or_none(names.project.as_ref()),

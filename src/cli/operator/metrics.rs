@@ -1,4 +1,4 @@
-//! `cnm-cni metrics`: the driver's figures, for Prometheus.
+//! `cnm-cni metrics`: the driver's metrics, for Prometheus.
 
 use std::path::{Path, PathBuf};
 
@@ -14,14 +14,14 @@ Examples:
   cnm-cni metrics | grep pool         # how full the pools of addresses are
   cnm-cni metrics --textfile /var/lib/prometheus/node-exporter/cnm-cni.prom
 
-Prometheus reads the same from the driver itself if that was started with --metrics. What the figures \
+Prometheus reads the same from the driver itself if that was started with --metrics. What the metrics \
 mean, alert rules and a dashboard: docs/operations.md, \"Metrics\".
 
 Exit status: 0; 1 if the driver does not answer, or the file cannot be written: it stays as it was then.
 
 See also: 'cnm-cni serve --help', --metrics.";
 
-/// Print the driver's figures as Prometheus reads them, or write them for node_exporter
+/// Print the driver's metrics as Prometheus reads them, or write them for node_exporter
 ///
 /// The running driver tells them: what has happened since its start, and how things stand now.
 #[derive(Debug, Clone, clap::Args)]
@@ -63,5 +63,5 @@ fn replace(file: &Path, text: &str) -> anyhow::Result<()> {
         let cause = anyhow::Error::new(failed.source);
         cause.context(format!("cannot {} {}", failed.action, failed.path.display()))
     })
-    .context("the figures are not written; the folder is that of node_exporter's --collector.textfile.directory")
+    .context("the metrics are not written; the folder is that of node_exporter's --collector.textfile.directory")
 }

@@ -10,30 +10,32 @@
 //! | `bundle` | all that a bug report needs |
 //! | `reload` | what a reload of the firewall took away |
 //! | `ports`, `orphans`, `gc` | ports; what is not removed yet |
-//! | `metrics` | figures for Prometheus |
+//! | `metrics` | metrics for Prometheus |
 //! | `known` | what the driver has, with Docker's names |
 //! | `plugins` | the plugins of the last hour |
-//! | `happened` | events with names, and which of them are wanted |
+//! | `named_events` | events with names, and which of them are wanted |
 //! | `names`, `docker` | Docker's names |
 //! | `candidates` | what a shell completes |
 //! | `thing` | what a user may mean by a word |
+//! | `named_endpoints` | which endpoints words name, for the verbs that have the driver look at them |
 //! | `ping` | asking for an answer from inside of a container |
 //! | `short` | reasons for a table |
-//! | `agree` | where Docker's records and the driver's do not agree |
+//! | `disagreements` | where Docker's records and the driver's do not agree |
 
-mod agree;
 mod bundle;
 pub(super) mod candidates;
 mod check;
+mod disagreements;
 mod docker;
 mod doctor;
 mod events;
 mod gc;
 mod graph;
-mod happened;
 mod known;
 mod ls;
 mod metrics;
+mod named_endpoints;
+mod named_events;
 mod names;
 mod net;
 mod orphans;

@@ -41,11 +41,17 @@ pub(super) struct End {
     pub(super) endpoint: Option<EndpointId>,
 }
 
+impl Container {
+    /// Whether this endpoint is one of its own.
+    pub(super) fn has(&self, endpoint: &EndpointId) -> bool {
+        self.ends.iter().any(|end| end.endpoint.as_ref() == Some(endpoint))
+    }
+}
+
 impl Names {
     /// The container that has this endpoint.
     pub(super) fn container_of(&self, endpoint: &EndpointId) -> Option<&Container> {
-        let has = |end: &End| end.endpoint.as_ref() == Some(endpoint);
-        self.containers.iter().find(|container| container.ends.iter().any(has))
+        self.containers.iter().find(|container| container.has(endpoint))
     }
 
     /// The names of an endpoint's container and network.
@@ -60,19 +66,26 @@ impl Names {
         }
     }
 
-    /// The containers of that name, or whose id begins so.
-    pub(super) fn containers_called(&self, name: &str) -> impl Iterator<Item = &Container> {
-        let (name, is_id) = (name.trim_start_matches('/').to_owned(), is_beginning_of_id(name));
-        self.containers
-            .iter()
-            .filter(move |it| it.name == name || (is_id && it.id.starts_with(&name)))
+    /// The container of exactly that name.
+    pub(super) fn container_named(&self, name: &str) -> Option<&Container> {
+        let name = name.trim_start_matches('/');
+        self.containers.iter().find(|it| it.name == name)
+    }
+
+    /// The container of exactly that name; if there is none, the containers whose id begins so.
+    pub(super) fn containers_called(&self, name: &str) -> Vec<&Container> {
+        match self.container_named(name) {
+            Some(container) => vec![container],
+            None if !is_beginning_of_id(name) => Vec::new(),
+            None => self.containers.iter().filter(|it| it.id.starts_with(name)).collect(),
+        }
     }
 
     /// Why there is nothing of this driver's for a word that is no container's there.
     pub(super) fn nothing_called(&self, word: &str) -> String {
         const NOTHING: &str = "nothing on a network of this driver is called";
         const ALL: &str = "'cnm-cni ls' lists all there is";
-        if let Some(Container { name, state, ends, .. }) = self.containers_called(word).next() {
+        if let Some(Container { name, state, ends, .. }) = self.containers_called(word).first() {
             let networks: Vec<&str> = ends.iter().map(|end| &*end.network).collect();
             let networks = match networks.is_empty() {
                 true => "none".to_owned(),
@@ -89,12 +102,6 @@ impl Names {
             }
             None => format!("{NOTHING} {word:?}; {ALL}"),
         }
-    }
-
-    /// Whether a network has that name, or its id begins so.
-    pub(super) fn is_called(&self, network: &NetworkId, name: &str) -> bool {
-        self.networks.get(network).is_some_and(|it| it == name)
-            || (is_beginning_of_id(name) && network.as_str().starts_with(name))
     }
 }
 

@@ -21,7 +21,7 @@ Columns:
 
 Examples:
   cnm-cni net                         # all networks
-  cnm-cni net web                     # one: conflist, file, plugins, bridge, pools, options, containers
+  cnm-cni net web                     # one: file, plugins, bridge, options …
   cnm-cni net --format json | jq '.[] | {network_name, file}'
 
 Exit status: 0; 1 if there is no such network.
@@ -68,10 +68,8 @@ pub(in crate::cli) fn run(args: &Args, outer: &Wanted) -> anyhow::Result<()> {
     let known = args.sources.ask(outer)?;
     let mut rows = rows(&known);
     if let Some(name) = &args.network {
-        rows.retain(|row| known.names.is_called(&row.network.network, name));
-        if rows.is_empty() {
-            anyhow::bail!("no network of this driver is called {name:?}; 'cnm-cni net' lists them");
-        }
+        let wanted = known.wanted_networks(name)?;
+        rows.retain(|row| wanted.iter().any(|it| it.network == row.network.network));
         if args.listing.format != Format::Json && !args.listing.is_quiet() {
             return write(&rows.iter().map(Row::details).collect::<Vec<_>>().join("\n"));
         }

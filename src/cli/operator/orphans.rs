@@ -27,8 +27,8 @@ const HELP: &str = "\
 Examples:
   cnm-cni orphans                     # what is not removed yet, and why
   cnm-cni orphans retry               # run DEL again, now
-  cnm-cni orphans retry 0198c0de      # of one: the beginning of its id, or of its endpoint's
-  cnm-cni orphans forget 0198c0de     # drop the record; what its plugins keep is then yours to remove
+  cnm-cni orphans retry 0198c0de      # of one: its id, or its endpoint's
+  cnm-cni orphans forget 0198c0de     # drop the record; the rest is yours
   cnm-cni orphans --format json | jq -r '.[] | [.attachment, .error] | @tsv'
 
 Files: the driver's records in /var/lib/cnm-cni; the list does without a running driver.

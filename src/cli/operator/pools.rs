@@ -17,18 +17,21 @@ use crate::translate::AddressPool;
 
 const HELP: &str = "\
 Columns:
-  SIZE     how many addresses containers can be given
-  DOCKER   of Docker's containers on this driver
-  OTHERS   of other runtimes on the same conflist: kubelet's, podman's; ? where only the IPAM plugin knows
-  ORPHANS  of containers that are gone, or of nobody, if a plugin was killed as it wrote the lease: 'cnm-cni orphans' and
-           'cnm-cni gc' give them back
-  SPARES   of attachments that are ready for the next containers; they give way to whoever needs one
-  FREE     what is left
+  SIZE    how many addresses containers can be given
+  USED    how many are taken, of which
+  DOCKER  by Docker's containers on this driver
+  OTHER   by other runtimes on the same conflist, as a kubelet's or podman;
+          ? where only the IPAM plugin knows
+  ORPHAN  by containers that are gone, or by nobody, if a plugin was killed as
+          it wrote the lease: 'cnm-cni orphans' and 'cnm-cni gc' give them back
+  SPARE   by attachments that are ready for the next containers; they give way
+          to whoever needs an address
+  FREE    how many are left
 
 Examples:
   cnm-cni pools                       # every conflist that gives addresses
   cnm-cni pools k8s-pod-network       # who has which address of it
-  cnm-cni pools k8s-pod-network --format json | jq -r '.[] | select(.owner == \"other\") | .address'
+  cnm-cni pools k8s --format json | jq '.[] | select(.owner == \"other\")'
 
 Files: /var/lib/cni/networks/CONFLIST, where host-local keeps its leases.
 
@@ -164,8 +167,8 @@ fn held(known: &Known) -> Vec<Held<'_>> {
 
 /// A line for each pool.
 pub(super) fn table(fills: &[Fill]) -> Table {
-    let head = ["CONFLIST", "POOL", "SIZE", "USED", "DOCKER", "OTHERS", "ORPHANS", "FREE"];
-    let mut table = Table::new(head).and_wide(["SPARES", "FIRST", "LAST", "GATEWAY", "NETWORK"]);
+    let head = ["CONFLIST", "POOL", "SIZE", "USED", "DOCKER", "OTHER", "ORPHAN", "SPARE", "FREE"];
+    let mut table = Table::new(head).and_wide(["FIRST", "LAST", "GATEWAY", "NETWORK"]);
     for fill in fills {
         table.row([
             fill.conflist.as_str().into(),
@@ -174,9 +177,9 @@ pub(super) fn table(fills: &[Fill]) -> Table {
             fill.used.to_string().into(),
             fill.docker.to_string().into(),
             fill.others.map_or("?".to_owned(), |it| it.to_string()).into(),
-            Cell::from(fill.orphans.to_string()),
-            Cell::from(count(fill.free)).bad_if(fill.is_short()),
+            fill.orphans.to_string().into(),
             fill.spares.to_string().into(),
+            Cell::from(count(fill.free)).bad_if(fill.is_short()),
             fill.pool.first.to_string().into(),
             fill.pool.last.to_string().into(),
             or_none(fill.pool.gateway),

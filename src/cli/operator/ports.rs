@@ -60,7 +60,7 @@ pub(in crate::cli) fn run(args: &Args, outer: &Wanted) -> anyhow::Result<()> {
     if let Some(wanted) = &args.port {
         ports.retain(|port| wanted.is(port.host_ip, port.host_port, port.protocol));
         if ports.is_empty() {
-            anyhow::bail!(wanted.nobody_has("it"));
+            anyhow::bail!(wanted.nobody_has());
         }
     }
     let names = docker::names_of(&ports, &args.records.docker, outer);

@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use serde::Serialize;
 
 use super::candidates;
-use super::check::{are_found, endpoints};
 use super::docker;
+use super::named_endpoints::{are_found, wanted};
 use super::names::Named;
 use crate::cli::client::{DockerArgs, Socket};
 use crate::cli::output::{Listing, line};
@@ -21,13 +21,14 @@ What is put back, and by what:
   FORWARD, isolation   by the driver, whose rules these are
   published ports      by the plugins that declare portMappings, run alone
   plugin firewall      by that plugin, run alone
-  masquerading         of bridge and ptp: by the plugin bridge, run where it makes nothing else
+  masquerading         of bridge and ptp: by bridge, run where it makes no more
+
 What is lost and cannot be put back is told below the table, with the command that helps.
 
 Examples:
   firewall-cmd --reload && cnm-cni reload --all
-  cnm-cni reload web-1                # one: a container, or an endpoint, a sandbox, an address
-  cnm-cni reload --all --format json | jq -r '.[] | select(.lost != []) | .container'
+  cnm-cni reload web-1                # a container, endpoint or address
+  cnm-cni reload --all --format json | jq '.[] | select(.lost != [])'
 
 Exit status: 0 if nothing is missing any more; 1 if something is, or what is asked for is not there.
 
@@ -76,9 +77,11 @@ struct Row {
 
 pub(in crate::cli) fn run(args: &Args, outer: &Wanted) -> anyhow::Result<ExitCode> {
     let names = docker::names(&args.docker, outer);
-    let wanted = WhatToReload { which: endpoints(&args.which, &names) };
     let progress = Progress::of("putting back");
-    let checks: Vec<Check> = args.socket.ask(RELOAD, &wanted)?;
+    let checks: Vec<Check> = match wanted(&args.which, &names) {
+        Some(which) => args.socket.ask(RELOAD, &WhatToReload { which })?,
+        None => Vec::new(),
+    };
     drop(progress);
     let all_found = are_found(&args.which, &checks, &names);
     if !all_found && checks.is_empty() {

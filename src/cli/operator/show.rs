@@ -10,9 +10,10 @@ use serde::Serialize;
 
 use super::candidates;
 use super::known::{Known, Row, Sources, has_id, ports};
+use super::names::is_beginning_of_id;
 use super::pools::{Holder, holders};
 use super::thing::{PORT_FORM, Thing};
-use crate::cli::output::{Format, line, print};
+use crate::cli::output::{Format, complain, line, print};
 use crate::cli::time::age;
 use crate::docker::Wanted;
 use crate::lifecycle::inventory::{Attachment, Owner};
@@ -22,10 +23,10 @@ const HELP: &str = "\
 Examples:
   cnm-cni show web-1                  # a container: all of its networks
   cnm-cni show 10.22.0.17             # who has an address
-  cnm-cni show :8080                  # who publishes a port of the host; :53/udp, 192.0.2.1:8080
+  cnm-cni show :8080                  # who publishes a port; or :53/udp
   cnm-cni show 02:42:0a:16:00:11      # whose MAC address that is
-  cnm-cni show veth3f2a91bc           # whose interface that is; a bridge: all on it
-  cnm-cni show 0198c0de               # an endpoint, an attachment: the beginning of an id
+  cnm-cni show veth3f2a91bc           # whose interface; a bridge: all on it
+  cnm-cni show 0198c0de               # by the beginning of an id
   cnm-cni show web-1 --format json | jq -r '.[].sandbox'
 
 Exit status: 0; 1 if nothing is known of it.
@@ -37,7 +38,7 @@ See also: 'cnm-cni ls', 'cnm-cni pools', 'cnm-cni doctor'.";
 #[command(after_help = HELP)]
 pub(in crate::cli) struct Args {
     /// A container, an address, :PORT, a MAC address, an interface at either end, or the beginning of
-    /// a container's, an endpoint's or an attachment's id
+    /// a container's, an endpoint's or an attachment's id. The exact name of a container takes precedence
     #[arg(value_name = "THING", add = candidates::containers())]
     thing: String,
 
@@ -60,14 +61,16 @@ pub(super) struct Shown<'k> {
 
 pub(in crate::cli) fn run(args: &Args, outer: &Wanted) -> anyhow::Result<()> {
     let known = args.sources.ask(outer)?;
-    let thing = Thing::read(&args.thing);
-    let mut found = found(&known, &thing);
+    let mut found = found(&known, &args.thing);
     let mut names = HashMap::new();
     if !found.is_empty() {
+        if let Some(note) = also(&known, &args.thing) {
+            complain(&line(&note));
+        }
         let ids = found.iter().map(|it| it.attachment.clone()).collect();
         names = args.interface_names(ids);
-    } else if !known.names.containers.iter().any(|it| it.name == args.thing)
-        && thing.may_be_interface()
+    } else if known.names.container_named(&args.thing).is_none()
+        && Thing::read(&args.thing).may_be_interface()
         && known.inventory.driver.is_some()
     {
         // The interface in a container: the driver has to look into every container, which takes a second or
@@ -78,7 +81,7 @@ pub(in crate::cli) fn run(args: &Args, outer: &Wanted) -> anyhow::Result<()> {
         found = called.filter(|it| names.contains_key(&it.attachment)).collect();
     }
     if found.is_empty() {
-        return elsewhere(args, &known, &thing);
+        return elsewhere(args, &known);
     }
     let shown = found.into_iter().map(|attachment| Shown {
         row: known.row(attachment),
@@ -100,10 +103,42 @@ impl Args {
     }
 }
 
-/// The attachments that a thing belongs to.
-pub(super) fn found<'k>(known: &'k Known, thing: &Thing) -> Vec<&'k Attachment> {
+/// The attachments that a word means. Docker lets a container be called like an address, an interface or the
+/// beginning of an id: the container of exactly that name is meant then.
+pub(super) fn found<'k>(known: &'k Known, word: &str) -> Vec<&'k Attachment> {
+    match known.names.container_named(word) {
+        Some(container) => known.attachments_of(container).collect(),
+        None => found_by_form(known, word),
+    }
+}
+
+/// Who else is meant, if a container has exactly that name.
+pub(super) fn also(known: &Known, word: &str) -> Option<String> {
+    let own = found(known, word);
+    let others: Vec<_> = found_by_form(known, word)
+        .into_iter()
+        .filter(|it| !own.iter().any(|own| own.attachment == it.attachment))
+        .map(|it| known.row(it).names.container.unwrap_or_else(|| it.attachment.clone()))
+        .collect();
+    let (what, instead) = match Thing::read(word) {
+        Thing::Address(address) => ("address", format!("'cnm-cni show {address}/32'")),
+        Thing::Mac(mac) => ("MAC address", format!("'cnm-cni show {mac}'")),
+        Thing::Port(_) | Thing::Name(_) => {
+            ("interface or id", "'cnm-cni ls --format wide'".to_owned())
+        }
+    };
+    (!others.is_empty()).then(|| {
+        format!(
+            "note: this is the container of that name; {word} is also the {what} of {}: {instead}",
+            others.join(", ")
+        )
+    })
+}
+
+/// The attachments that a word means by its form, whatever containers are called.
+fn found_by_form<'k>(known: &'k Known, word: &str) -> Vec<&'k Attachment> {
     let all = known.inventory.attachments.iter().chain(&known.inventory.spares);
-    match thing {
+    match &Thing::read(word) {
         Thing::Address(address) => {
             all.filter(|it| it.addresses.iter().any(|net| net.addr() == *address)).collect()
         }
@@ -116,35 +151,39 @@ pub(super) fn found<'k>(known: &'k Known, thing: &Thing) -> Vec<&'k Attachment> 
             .filter(|it| it.mac.as_ref().is_some_and(|own| own.eq_ignore_ascii_case(mac)))
             .collect(),
         Thing::Name(name) => {
-            let of_container: Vec<&Attachment> = known
-                .names
-                .containers_called(name)
-                .flat_map(|it| known.attachments_of(it))
-                .collect();
-            if !of_container.is_empty() {
-                return of_container;
-            }
-            all.filter(|it| has_id(it, name) || it.if_name == *name || it.host_links.contains(name))
-                .collect()
+            let containers = known.names.containers.iter();
+            let containers =
+                containers.filter(|it| is_beginning_of_id(name) && it.id.starts_with(name));
+            let containers: Vec<_> = containers.collect();
+            let has = |it: &&Attachment| {
+                has_id(it, name)
+                    || it.if_name == *name
+                    || it.host_links.contains(name)
+                    || containers.iter().any(|container| container.has(&it.endpoint))
+            };
+            all.filter(has).collect()
         }
     }
 }
 
 /// What is known of a thing that no attachment has: a lease, or nothing.
-fn elsewhere(args: &Args, known: &Known, thing: &Thing) -> anyhow::Result<()> {
-    match held(known, thing) {
+fn elsewhere(args: &Args, known: &Known) -> anyhow::Result<()> {
+    let held = match (known.names.container_named(&args.thing), Thing::read(&args.thing)) {
+        (None, Thing::Address(address)) => held(known, address),
+        _ => None,
+    };
+    match held {
         Some((conflist, holder)) => {
             print(args.format, &[&holder], |_| line(&lease(conflist, &holder)))
         }
-        None => bail!(nowhere(known, thing, &args.thing)),
+        None => bail!(nowhere(known, &args.thing)),
     }
 }
 
 /// The conflist that has given an address to nobody of Docker's, and to whom.
-fn held<'k>(known: &'k Known, thing: &Thing) -> Option<(&'k str, Holder)> {
-    let Thing::Address(address) = thing else { return None };
+fn held(known: &Known, address: IpAddr) -> Option<(&str, Holder)> {
     known.inventory.conflists.iter().find_map(|conflist| {
-        let held = holders(known, conflist).into_iter().find(|it| it.address == *address);
+        let held = holders(known, conflist).into_iter().find(|it| it.address == address);
         held.map(|holder| (conflist.conflist.as_str(), holder))
     })
 }
@@ -169,10 +208,13 @@ fn lease(conflist: &str, holder: &Holder) -> String {
 }
 
 /// Why no attachment is found by a word.
-pub(super) fn nowhere(known: &Known, thing: &Thing, word: &str) -> String {
-    match thing {
-        Thing::Address(address) => of_address(known, thing, *address),
-        Thing::Port(wanted) => wanted.nobody_has(word),
+pub(super) fn nowhere(known: &Known, word: &str) -> String {
+    if known.names.container_named(word).is_some() {
+        return known.names.nothing_called(word);
+    }
+    match &Thing::read(word) {
+        Thing::Address(address) => of_address(known, *address),
+        Thing::Port(wanted) => wanted.nobody_has(),
         Thing::Mac(_) => {
             format!("no container on a network of this driver has the MAC address {word}")
         }
@@ -193,7 +235,7 @@ pub(super) fn nowhere(known: &Known, thing: &Thing, word: &str) -> String {
     }
 }
 
-fn of_address(known: &Known, thing: &Thing, address: IpAddr) -> String {
+fn of_address(known: &Known, address: IpAddr) -> String {
     let attachments = &known.inventory.attachments;
     if let Some(it) = attachments.iter().find(|it| it.gateways.contains(&address)) {
         return format!(
@@ -202,7 +244,7 @@ fn of_address(known: &Known, thing: &Thing, address: IpAddr) -> String {
             it.host_links.last().map_or("an interface", String::as_str)
         );
     }
-    if let Some((conflist, holder)) = held(known, thing) {
+    if let Some((conflist, holder)) = held(known, address) {
         return lease(conflist, &holder);
     }
     let pools = known.inventory.conflists.iter();
@@ -219,7 +261,8 @@ impl Shown<'_> {
     pub(super) fn details(&self, known: &Known, now: Timestamp) -> String {
         let Row { names, state, attachment } = &self.row;
         let network = names.network(&attachment.network);
-        let mut text = line(&format!("{} on network {network}", names.container()));
+        let who = if attachment.spare { "a spare" } else { names.container() };
+        let mut text = line(&format!("{who} on network {network}"));
         let mut tell = |what: &str, value: String| {
             // Writing to a string cannot fail.
             let _ = write!(text, "{}", line(&format!("  {what:<12}{value}")));
@@ -249,7 +292,9 @@ impl Shown<'_> {
         tell("interface", self.interface.clone().unwrap_or_else(stroke));
         tell("of the host", list(attachment.host_links.clone()));
         tell("ports", list(ports(attachment).collect()));
-        tell("endpoint", attachment.endpoint.to_string());
+        if !attachment.spare {
+            tell("endpoint", attachment.endpoint.to_string());
+        }
         tell("attachment", format!("{} (CNI_CONTAINERID)", attachment.attachment));
         tell("CNI_IFNAME", attachment.if_name.clone());
         tell(

@@ -9,8 +9,7 @@ use serde_json::json;
 use super::known::Known;
 use super::names::{Container, End, Names};
 use super::status::Status;
-use super::thing::Thing;
-use super::{events, happened, ls, net, plugins, pools, show};
+use super::{events, ls, named_events, net, plugins, pools, show};
 use crate::cli::output::Format;
 use crate::cli::table::{Style, Table};
 use crate::journal::Event;
@@ -183,18 +182,18 @@ fn history() -> Vec<Event> {
 
 #[test]
 fn events() {
-    let mut happened = happened::Happened::default();
+    let mut happened = named_events::NamedEvents::default();
     history().into_iter().for_each(|event| happened.add(event));
     let events = happened.named();
     let now = now().to_zoned_datetime(jiff::tz::TimeZone::UTC);
-    let table = events::table(&events, &happened::Wanted::default(), &now);
+    let table = events::table(&events, &named_events::Wanted::default(), &now);
     insta::assert_snapshot!("events", all_ways(&table, &events));
 }
 
 #[test]
 fn show() {
     let known = sample();
-    let shown: Vec<_> = show::found(&known, &Thing::read("shop-web-1"))
+    let shown: Vec<_> = show::found(&known, "shop-web-1")
         .into_iter()
         .map(|it| show::Shown { row: known.row(it), interface: Some("eth0".to_owned()) })
         .collect();
@@ -208,7 +207,7 @@ fn show() {
 fn a_thing_is_found_by_each_of_its_names() {
     let known = sample();
     let ids = |text: &str| -> Vec<&str> {
-        let found = show::found(&known, &Thing::read(text));
+        let found = show::found(&known, text);
         found.iter().map(|it| &it.attachment[..2]).collect()
     };
     for text in ["shop-web-1", "10.22.0.17", ":8080", "0a000000", "cni00000000000a"] {
@@ -216,4 +215,33 @@ fn a_thing_is_found_by_each_of_its_names() {
     }
     assert_eq!(ids("cni0"), ["0a", "0b", "0f"], "all that are on a bridge");
     assert_eq!(ids("nobody"), [""; 0]);
+}
+
+/// Docker lets a container be called like the address, the MAC address, the interface or the id of another one.
+#[test]
+fn the_exact_name_of_a_container_wins_and_whose_else_the_word_is_is_said() {
+    for (word, note) in [
+        ("10.22.0.17", "also the address of shop-web-1: 'cnm-cni show 10.22.0.17/32'"),
+        ("02-42-0a-16-00-11", "also the MAC address of shop-web-1, 0f0"),
+        ("0a000000", "also the interface or id of shop-web-1: 'cnm-cni ls --format wide'"),
+        ("cni00000000000a", "also the interface or id of shop-web-1: "),
+        ("cafe0123", "also the interface or id of shop-web-1: "),
+    ] {
+        let mut known = sample();
+        known.names.containers[0].id = "cafe0123456789".to_owned();
+        known.names.containers[1].name = word.to_owned();
+        let ids = |known: &Known| -> Vec<_> {
+            show::found(known, word).iter().map(|it| it.attachment[..2].to_owned()).collect()
+        };
+        assert_eq!(ids(&known), ["0b"], "{word}");
+        let said = show::also(&known, word).unwrap_or_default();
+        assert!(said.contains(note), "{word}: {said}");
+        // One that does not run has no attachment; the other's is not shown in its place.
+        known.names.containers[1].ends.clear();
+        assert_eq!(ids(&known), [""; 0], "{word}");
+        let said = show::nowhere(&known, word);
+        assert!(said.starts_with(&format!("container {word} has nothing on")), "{said}");
+    }
+    assert_eq!(show::also(&sample(), "shop-web-1"), None);
+    assert_eq!(show::also(&sample(), "10.22.0.17"), None);
 }

@@ -6,14 +6,14 @@ use std::process::ExitCode;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::agree::disagreements;
+use super::disagreements::disagreements;
 use super::known::{Known, Sources, state};
 use super::{net, plugins, pools};
 use crate::cli::output::{Format, line, print};
 use crate::cli::time::age;
 use crate::docker::Wanted;
 use crate::lifecycle::inventory::Phase;
-use crate::lifecycle::{Facts, Fault};
+use crate::lifecycle::{DriverInfo, Fault};
 
 const HELP: &str = "\
 Examples:
@@ -40,7 +40,7 @@ pub(in crate::cli) struct Args {
 #[derive(Debug, Serialize)]
 pub(super) struct Status<'k> {
     /// None if it does not answer.
-    driver: Option<&'k Facts>,
+    driver: Option<&'k DriverInfo>,
     /// Whether Docker answers.
     docker: bool,
     networks: Vec<net::Row<'k>>,
@@ -98,11 +98,11 @@ impl<'k> Status<'k> {
     pub(super) fn screen(&self, format: Format, now: Timestamp) -> String {
         let mut text = String::new();
         let driver = match self.driver {
-            Some(facts) => format!(
+            Some(info) => format!(
                 "{}, for {}, with conflists in {}",
-                facts.version,
-                age(facts.started, now),
-                facts.conf_dir.display()
+                info.version,
+                age(info.started, now),
+                info.conf_dir.display()
             ),
             None => "does not answer".to_owned(),
         };

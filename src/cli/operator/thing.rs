@@ -1,6 +1,7 @@
 //! What a user may mean by a word: an address, a port, a MAC address, or something's name.
 
-use std::net::IpAddr;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
 
 /// What a word means.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,9 +65,9 @@ impl WantedPort {
     }
 
     /// That it is no container's, and who may tell whose it is.
-    pub(super) fn nobody_has(&self, word: &str) -> String {
+    pub(super) fn nobody_has(&self) -> String {
         format!(
-            "no container on a network of this driver publishes {word}; 'ss --listening --processes sport = \
+            "no container on a network of this driver publishes {self}; 'ss --listening --processes sport = \
              :{}' tells what else of the host has it",
             self.number
         )
@@ -77,6 +78,16 @@ impl WantedPort {
         self.number == number
             && self.protocol.as_ref().is_none_or(|it| it == protocol)
             && (self.host_ip.is_none() || host_ip.is_none() || self.host_ip == host_ip)
+    }
+}
+
+impl fmt::Display for WantedPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.host_ip {
+            Some(ip) => write!(f, "{}", SocketAddr::new(ip, self.number))?,
+            None => write!(f, ":{}", self.number)?,
+        }
+        self.protocol.iter().try_for_each(|protocol| write!(f, "/{protocol}"))
     }
 }
 
@@ -113,6 +124,13 @@ mod tests {
             ("0198c0de-93a5", name("0198c0de-93a5")),
         ] {
             assert_eq!(Thing::read(text), thing, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_port_is_written_as_it_is_read() {
+        for text in [":80", ":53/udp", "192.0.2.1:80", "[::1]:80/tcp"] {
+            assert_eq!(WantedPort::read(text).unwrap().to_string(), text);
         }
     }
 

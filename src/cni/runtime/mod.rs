@@ -13,7 +13,7 @@
 //! GC alone on its network, is the caller's to see to.
 
 mod ipam;
-mod some;
+mod some_plugins;
 mod validate;
 
 pub use validate::{Unusable, ValidatedPlugin, Validation};

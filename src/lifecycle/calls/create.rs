@@ -7,10 +7,10 @@ use crate::cnm::{
 use crate::crash;
 use crate::lifecycle::attach::{ChainInput, RequestedInterface};
 use crate::lifecycle::driver::Driver;
+use crate::lifecycle::error::PortError;
 use crate::lifecycle::error::{Error, Result};
 use crate::lifecycle::garbage::dockerds;
 use crate::lifecycle::history::Asked;
-use crate::lifecycle::port_error::PortError;
 use crate::lifecycle::record::{Attachment, Made, Network, Spare};
 use crate::lifecycle::removal::{Claims, waits};
 use crate::lifecycle::spares;
@@ -162,7 +162,7 @@ impl Driver {
         endpoint: &EndpointId,
         options: &EndpointOptions,
     ) -> Result<Attachment> {
-        let most = self.most.attachments;
+        let most = self.maximum.attachments;
         if self.endpoints.count() + self.removals.count() > most {
             return Err(Error::TooMany { what: "attachments", most, flag: "--max-attachments" });
         }

@@ -84,13 +84,7 @@ impl Driver {
     /// Changes the attachment as planned, and puts its interface where Docker finds it. After an error the
     /// attachment is unchanged: no Leave follows a Join that failed.
     async fn carry_out(&self, attachment: &mut Attachment, mut joining: Joining) -> Result<()> {
-        let first = attachment.phase.name() == PhaseName::Staged;
-        let made = attachment.made()?;
         let mut joined = attachment.clone();
-        let warn = |error: &Error| {
-            tracing::warn!(attachment = %attachment.id, error = chain(error),
-                "what it has on the host is not known, and will not be checked");
-        };
         // What a spare needs was seen, and its rules were written, before anybody asked for it.
         let prepared = attachment.prepared();
         if let Some(prepared) = prepared {
@@ -100,10 +94,11 @@ impl Driver {
             joining.host_side = prepared.host_side.clone();
         }
         let is_spare = prepared.is_some();
-        let looks = first && !is_spare;
+        // The first Join of an ordinary attachment.
+        let is_first = attachment.phase.name() == PhaseName::Staged && !is_spare;
         let exempt = async {
             match () {
-                () if looks => self.exemptions.exempt(attachment).await,
+                () if is_first => self.exemptions.exempt(attachment).await,
                 // The host is looked at afterwards: see `crate::lifecycle::spares`.
                 () if is_spare => Ok(()),
                 // The earlier Join has written it, or was about to when the driver ended.
@@ -111,34 +106,7 @@ impl Driver {
             }
         };
         let hand_over = async {
-            let side = async {
-                match joining.host_side.take() {
-                    Some(side) => Some(side),
-                    None => {
-                        host_side::observe(&self.interfaces.own, made).await.inspect_err(warn).ok()
-                    }
-                }
-            };
-            let settings = async {
-                match looks {
-                    true => self.interfaces.read_settings(attachment, made).await.map(Some),
-                    false => Ok(None),
-                }
-            };
-            let rules = async {
-                match looks {
-                    true => netfilter::read(&attachment.staging).await.map(Some),
-                    false => Ok(None),
-                }
-            };
-            let (side, settings, rules) = tokio::join!(side, settings, rules);
-            joining.host_side = side;
-            if let Some(rules) = rules? {
-                joining.netfilter = rules;
-            }
-            if let Some(settings) = settings? {
-                joining.settings = settings;
-            }
+            self.observe(attachment, &mut joining, is_first).await?;
             joined.join(joining)?;
             // Before the interface moves: so its settings are on record, wherever a crash leaves it.
             self.records.keep(&joined).await?;
@@ -154,21 +122,7 @@ impl Driver {
         // rules run. All steps run to their end, so that an undo does not run beside a step.
         let (handed_over, exempted, isolated) = tokio::join!(hand_over, exempt, isolate);
         if let Err(cause) = handed_over.and(exempted).and(isolated) {
-            let withdraw = async {
-                match looks {
-                    true => self.exemptions.withdraw(attachment).await,
-                    false => Ok(()),
-                }
-            };
-            let give_back = async {
-                match looks {
-                    true => self.give_back(attachment).await,
-                    false => Ok(()),
-                }
-            };
-            let (withdrawn, given_back) = tokio::join!(withdraw, give_back);
-            let kept = self.records.keep(attachment).await;
-            return Err(cause.undone(kept.and(withdrawn).and(given_back)));
+            return Err(cause.undone(self.take_back(attachment, is_first).await));
         }
         // What this program knows changes last, because the Join may fail before.
         *attachment = joined;
@@ -177,6 +131,67 @@ impl Driver {
             self.ports.enter(&joined.endpoint, joined.sandbox());
         }
         Ok(())
+    }
+
+    /// Sees what ADD left: on the host, if that is not known yet; and, at an ordinary first Join, in staging.
+    async fn observe(
+        &self,
+        attachment: &Attachment,
+        joining: &mut Joining,
+        is_first: bool,
+    ) -> Result<()> {
+        let made = attachment.made()?;
+        let warn = |error: &Error| {
+            tracing::warn!(attachment = %attachment.id, error = chain(error),
+                "what it has on the host is not known, and will not be checked");
+        };
+        let known = joining.host_side.take();
+        let host_side = async {
+            match known {
+                Some(known) => Some(known),
+                None => host_side::observe(&self.interfaces.own, made).await.inspect_err(warn).ok(),
+            }
+        };
+        let settings = async {
+            match is_first {
+                true => self.interfaces.read_settings(attachment, made).await.map(Some),
+                false => Ok(None),
+            }
+        };
+        let rules = async {
+            match is_first {
+                true => netfilter::read(&attachment.staging).await.map(Some),
+                false => Ok(None),
+            }
+        };
+        let (host_side, settings, rules) = tokio::join!(host_side, settings, rules);
+        joining.host_side = host_side;
+        if let Some(rules) = rules? {
+            joining.netfilter = rules;
+        }
+        if let Some(settings) = settings? {
+            joining.settings = settings;
+        }
+        Ok(())
+    }
+
+    /// Takes back what a Join that failed has done: of an ordinary first one everything, of others the record.
+    async fn take_back(&self, attachment: &Attachment, is_first: bool) -> Result<()> {
+        let withdraw = async {
+            match is_first {
+                true => self.exemptions.withdraw(attachment).await,
+                false => Ok(()),
+            }
+        };
+        let give_back = async {
+            match is_first {
+                true => self.give_back(attachment).await,
+                false => Ok(()),
+            }
+        };
+        let (withdrawn, given_back) = tokio::join!(withdraw, give_back);
+        let kept = self.records.keep(attachment).await;
+        kept.and(withdrawn).and(given_back)
     }
 
     /// Moves the interface back into staging, unless it is there.

@@ -74,11 +74,11 @@ impl Driver {
             removed: false,
         };
         let (isolated, before) = (network.is_isolated(), self.networks.on_record(&network.id));
-        self.networks.add(network, self.most.networks).await?;
+        self.networks.add(network, self.maximum.networks).await?;
         if isolated && let Err(cause) = self.isolate().await {
             let undone = match before {
                 Some(before) => {
-                    self.networks.add(Network::clone(&before), self.most.networks).await
+                    self.networks.add(Network::clone(&before), self.maximum.networks).await
                 }
                 None => self.networks.remove(&request.network_id).await,
             };

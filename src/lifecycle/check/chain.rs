@@ -4,8 +4,8 @@
 //! is lent to it ([`lend`]). A plugin whose addresses are leased by `dhcp` is left out, because its CHECK
 //! would ask the server for a further lease, and wait for it.
 
-use super::found::Found;
-use super::known;
+use super::container::Found;
+use super::known_bugs;
 use super::report::ChainCheck;
 use super::rules::HostRules;
 use crate::cni::{self, AttachResult, NetworkConfigList};
@@ -51,8 +51,8 @@ pub(super) async fn ask(
         let chain = match run(driver, attachment, found, &list, wanted.as_mut()).await? {
             Ok(()) => ChainCheck::Ok,
             Err(Error::Cni(error @ cni::Error::NoCheck(_))) => not_asked(error.to_string()),
-            Err(error) => match known::mistake(&error, attachment, rules) {
-                Some(known::Mistake { plugin, note }) => {
+            Err(error) => match known_bugs::mistake(&error, attachment, rules) {
+                Some(known_bugs::Mistake { plugin, note }) => {
                     notes.push(note);
                     list = list.without(&plugin);
                     continue;

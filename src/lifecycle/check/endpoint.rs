@@ -2,8 +2,8 @@
 
 use std::time::Instant;
 
+use super::container::Found;
 use super::fault::Fault;
-use super::found::Found;
 use super::report::Check;
 use super::rules::HostRules;
 use super::shared::{Shared, Task};
@@ -12,7 +12,7 @@ use crate::lifecycle::driver::Driver;
 use crate::lifecycle::error::Result;
 use crate::lifecycle::error::chain as in_words;
 use crate::lifecycle::interface::place::Place;
-use crate::lifecycle::interface::{announce, further, lend, netfilter};
+use crate::lifecycle::interface::{announce, further_links, lend, netfilter};
 use crate::lifecycle::lease;
 use crate::lifecycle::record::{Attachment, Joined};
 use crate::netns;
@@ -166,7 +166,7 @@ impl<'l> Look<'l> {
     async fn repair(&self) -> Result<()> {
         if let Ok(found) = self.find().await? {
             found.desired(&found.dockers()).reconcile(&found.live()).await?;
-            further::bring(found.joined, &found.netlink).await?;
+            further_links::bring(found.joined, &found.netlink).await?;
             let rules = found.joined.netfilter_there(&found.link);
             netfilter::put(&rules, found.joined.sandbox()).await?;
             self.driver.interfaces.align_default_route(found.joined, false).await?;

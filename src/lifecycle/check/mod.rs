@@ -9,12 +9,12 @@
 //! once, and an endpoint is held only while it is checked. A call of Docker's for it comes first.
 
 mod chain;
+mod container;
 mod endpoint;
 mod exemption;
 mod fault;
-mod found;
 mod host;
-mod known;
+mod known_bugs;
 mod path;
 mod reload;
 mod report;

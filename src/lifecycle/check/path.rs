@@ -13,9 +13,9 @@ use super::rules::HostRules;
 use crate::lifecycle::blocking::on_blocking_thread;
 use crate::lifecycle::driver::Driver;
 use crate::lifecycle::error::{Result, chain};
-use crate::lifecycle::files;
 use crate::lifecycle::host::host_side::setting;
 use crate::lifecycle::host::tables::Family;
+use crate::lifecycle::host_folders;
 use crate::lifecycle::judgement::EMBEDDED_NAME;
 use crate::lifecycle::record::Attachment;
 use crate::translate;
@@ -127,7 +127,7 @@ async fn lease(attachment: &Attachment) -> Result<Vec<Fault>> {
 /// Who has the lease of an address; empty if it names nobody, none without a lease.
 fn holder(folder: &Path, address: IpAddr) -> Result<Option<String>> {
     let path = folder.join(address.to_string());
-    let text = files::unless_gone(&path, std::fs::read_to_string(&path))?;
+    let text = host_folders::unless_gone(&path, std::fs::read_to_string(&path))?;
     Ok(text.map(|text| {
         translate::lease_owner(&text).map(|owner| owner.container_id.to_owned()).unwrap_or_default()
     }))

@@ -6,7 +6,7 @@
 //! than a grace time, or whose address a namespace of the host still has.
 //!
 //! A lease that names no owner is nobody's, and no DEL removes it. It is removed as a file, under its plugin's lock
-//! ([`super::unowned`]).
+//! ([`super::unowned_leases`]).
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -21,7 +21,7 @@ use crate::lifecycle::garbage::dockerds::DOCKERS_PATIENCE;
 use crate::lifecycle::garbage::in_use::{InUse, pinned_elsewhere};
 use crate::lifecycle::garbage::lost;
 use crate::lifecycle::garbage::remains::{Remains, Survey};
-use crate::lifecycle::garbage::unowned::{PATIENCE, Unowned};
+use crate::lifecycle::garbage::unowned_leases::{PATIENCE, Unowned};
 use crate::netlink::Link;
 use crate::translate;
 

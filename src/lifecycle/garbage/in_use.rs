@@ -10,7 +10,7 @@ use std::process;
 
 use crate::lifecycle::blocking::on_blocking_thread;
 use crate::lifecycle::error::{Result, chain};
-use crate::lifecycle::files::{entries, unless_gone};
+use crate::lifecycle::host_folders::{entries, unless_gone};
 use crate::lifecycle::record::AttachmentId;
 use crate::netlink::Netlink;
 use crate::netns;

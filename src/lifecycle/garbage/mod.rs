@@ -9,4 +9,4 @@ mod networks;
 mod rebuild;
 pub(crate) mod remains;
 pub(crate) mod start;
-mod unowned;
+mod unowned_leases;

@@ -17,11 +17,11 @@ use std::time::{Duration, SystemTime};
 use crate::cni::NetworkConfigList;
 use crate::lifecycle::blocking::on_blocking_thread;
 use crate::lifecycle::error::Result;
-use crate::lifecycle::files;
-use crate::lifecycle::garbage::unowned::Unowned;
+use crate::lifecycle::garbage::unowned_leases::Unowned;
 use crate::lifecycle::host::Exemptions;
 use crate::lifecycle::host::nat::{destinations_of, named_in, source_of};
 use crate::lifecycle::host::tables::{Family, Table};
+use crate::lifecycle::host_folders;
 use crate::lifecycle::record::AttachmentId;
 use crate::netlink::{Link, Netlink};
 use crate::translate;
@@ -134,14 +134,14 @@ impl Survey {
             BTreeSet::from([translate::lease_folder(list).unwrap_or(usual.clone()), usual]);
         let mut leases = Vec::new();
         for folder in folders {
-            leases.extend(files::entries(&folder)?);
+            leases.extend(host_folders::entries(&folder)?);
         }
         for entry in leases {
             let Some(Ok(address)) = entry.file_name().map(|name| name.to_string_lossy().parse())
             else {
                 continue;
             };
-            let Some(text) = files::unless_gone(&entry, fs::read_to_string(&entry))? else {
+            let Some(text) = host_folders::unless_gone(&entry, fs::read_to_string(&entry))? else {
                 continue;
             };
             let Some(owner) = translate::lease_owner(&text) else {

@@ -1,7 +1,7 @@
 //! Each outcome is counted once.
 
 use super::*;
-use crate::lifecycle::port_error::PortError;
+use crate::lifecycle::error::PortError;
 
 /// A history, and the call of an endpoint on conflist `web`.
 fn history(folder: &tempfile::TempDir) -> (History, Asked) {
@@ -12,9 +12,9 @@ fn history(folder: &tempfile::TempDir) -> (History, Asked) {
     (history, asked)
 }
 
-/// The figure of this series, without the common beginning of its name.
-fn figure(history: &History, series: &str) -> Option<String> {
-    let text = history.figures(&State::default());
+/// The value of this series, without the common beginning of its name.
+fn value(history: &History, series: &str) -> Option<String> {
+    let text = history.metrics_text(&State::default());
     let of = |line: &str| line.strip_prefix(&format!("cnm_cni_{series} ")).map(str::to_owned);
     text.lines().find_map(of)
 }
@@ -31,7 +31,7 @@ fn a_call_that_fails_before_its_attempt_counts_no_attempt() {
     let folder = tempfile::tempdir().unwrap();
     let (history, asked) = history(&folder);
     history.ended(&asked, Err::<(), _>(Error::Stopping)).unwrap_err();
-    assert_eq!(figure(&history, FAILED), None);
+    assert_eq!(value(&history, FAILED), None);
 }
 
 #[test]
@@ -42,10 +42,10 @@ fn each_failed_attempt_counts_once_although_the_call_fails_too() {
     history.attempt_failed(&mut asked);
     // The call ends without another attempt.
     history.ended(&asked, Err::<(), _>(Error::Stopping)).unwrap_err();
-    assert_eq!(figure(&history, FAILED).as_deref(), Some("1"));
+    assert_eq!(value(&history, FAILED).as_deref(), Some("1"));
     asked.begin_attempt();
     history.ended(&asked, Err::<(), _>(Error::Stopping)).unwrap_err();
-    assert_eq!(figure(&history, FAILED).as_deref(), Some("2"));
+    assert_eq!(value(&history, FAILED).as_deref(), Some("2"));
 }
 
 #[test]
@@ -55,8 +55,8 @@ fn a_port_conflict_counts_whatever_else_the_error_tells() {
     let with_undo = none_free().undone(Err(Error::Stopping));
     for (count, error) in [(1, none_free()), (2, with_undo)] {
         history.ended(&asked, Err::<(), _>(error)).unwrap_err();
-        assert_eq!(figure(&history, NONE_FREE), Some(count.to_string()));
+        assert_eq!(value(&history, NONE_FREE), Some(count.to_string()));
     }
     history.ended(&asked, Err::<(), _>(Error::Stopping)).unwrap_err();
-    assert_eq!(figure(&history, NONE_FREE).as_deref(), Some("2"));
+    assert_eq!(value(&history, NONE_FREE).as_deref(), Some("2"));
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use tokio::time::timeout;
 
-use super::{ConflistLocks, Lists};
+use super::{ConflistLocks, SharedConflists};
 use crate::cni::{
     self, AttachResult, ConfDir, ConfigError, Listing, NetworkConfigList, Observer, Runtime, Trust,
     ValidAttachment,
@@ -27,14 +27,18 @@ pub(crate) struct Chains {
     conf_dir: ConfDir,
     runtime: Runtime,
     locks: ConflistLocks,
-    lists: Lists,
+    lists: SharedConflists,
     /// How long the ADD of a whole chain may take.
     add_within: Duration,
 }
 
 impl Chains {
     /// `observer` is told of each run of a plugin, as are those of the configuration.
-    pub(crate) fn new(config: &Config, lists: Lists, observer: Arc<dyn Observer>) -> Self {
+    pub(crate) fn new(
+        config: &Config,
+        lists: SharedConflists,
+        observer: Arc<dyn Observer>,
+    ) -> Self {
         let trust = if config.allow_writable { Trust::Anybody } else { Trust::Root };
         let mut observers = config.observers.clone();
         observers.extend([observer, config.metrics.plugins.clone()]);

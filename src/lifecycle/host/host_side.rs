@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use crate::lifecycle::error::Result;
-use crate::lifecycle::host::kernels::is_kernel_route;
+use crate::lifecycle::host::kernel_routes::is_kernel_route;
 use crate::lifecycle::record::{HostLink, HostSide, Made};
 use crate::netlink::{Link, MAIN_TABLE, Netlink};
 

@@ -14,7 +14,7 @@ use super::Chains;
 use crate::cni::{self, NetworkConfigList};
 use crate::lifecycle::blocking::on_blocking_thread;
 use crate::lifecycle::error::Result;
-use crate::lifecycle::files;
+use crate::lifecycle::host_folders;
 use crate::lifecycle::record::Attachment;
 use crate::netlink::Netlink;
 use crate::netns;
@@ -68,7 +68,7 @@ pub(crate) async fn write(
 /// Removes what a driver that was killed left of this.
 pub(crate) async fn end_interrupted(own: &Netlink, netns_dir: &Path) -> Result<()> {
     let folder = netns_dir.to_owned();
-    let entries = on_blocking_thread(move || files::entries(&folder)).await?;
+    let entries = on_blocking_thread(move || host_folders::entries(&folder)).await?;
     let names = entries.iter().filter_map(|path| path.file_name()?.to_str());
     for name in names.filter(|name| name.starts_with(NAMESPACE)) {
         clear(own, netns_dir, name).await?;

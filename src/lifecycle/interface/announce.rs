@@ -17,7 +17,7 @@ use std::time::Duration;
 use crate::cnm::EndpointId;
 use crate::lifecycle::background::Background;
 use crate::lifecycle::error::{Error, Result, chain};
-use crate::lifecycle::host::kernels::is_link_local;
+use crate::lifecycle::host::kernel_routes::is_link_local;
 use crate::lifecycle::record::Joined;
 use crate::netlink::{self, Link, Netlink};
 use crate::netns;

@@ -1,9 +1,9 @@
 //! What ADD left in the staging namespace, without what every namespace has.
 
 use crate::lifecycle::error::{Error, Result};
-use crate::lifecycle::host::kernels::drop_kernel_entries;
+use crate::lifecycle::host::kernel_routes::drop_kernel_entries;
 use crate::lifecycle::interface::Interfaces;
-use crate::lifecycle::interface::fresh::Fresh;
+use crate::lifecycle::interface::new_namespace::Fresh;
 use crate::lifecycle::record::{Attachment, Further, Made, Port, Settings};
 use crate::netlink::{BridgeSettings, Link, Netlink, Snapshot, filters_vlans};
 use crate::sysctl;

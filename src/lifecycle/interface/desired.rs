@@ -12,7 +12,7 @@ use ipnet::IpNet;
 
 use super::change::Change;
 use crate::cnm::StaticRoute;
-use crate::lifecycle::host::kernels::{
+use crate::lifecycle::host::kernel_routes::{
     is_automatic_route, is_kernel_route, is_link_local, own_rules,
 };
 use crate::lifecycle::record::Settings;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use tokio::sync::OnceCell;
 
-use super::fresh::Fresh;
+use super::new_namespace::Fresh;
 use super::sandboxes::Sandboxes;
 use crate::lifecycle::error::Result;
 use crate::lifecycle::record::{Attachment, AttachmentId, Settings};

@@ -5,11 +5,11 @@ mod capture;
 pub(crate) mod change;
 mod default_route;
 pub(crate) mod desired;
-mod fresh;
-pub(crate) mod further;
+pub(crate) mod further_links;
 mod interfaces;
 pub(crate) mod lend;
 pub(crate) mod netfilter;
+mod new_namespace;
 mod park;
 pub(crate) mod place;
 #[cfg(test)]
@@ -18,7 +18,7 @@ mod reconcile;
 mod sandboxes;
 mod settle;
 pub(crate) mod staging;
-mod users;
+mod user_settings;
 
-pub(crate) use fresh::Fresh;
 pub(crate) use interfaces::Interfaces;
+pub(crate) use new_namespace::Fresh;

@@ -7,7 +7,7 @@
 use super::change::{Change, Live};
 use super::desired::{ASPECTS, Actual, Aspect, Desired};
 use crate::lifecycle::error::Result;
-use crate::lifecycle::host::kernels::own_rules;
+use crate::lifecycle::host::kernel_routes::own_rules;
 use crate::sysctl::{self, Scope};
 
 impl Desired<'_> {

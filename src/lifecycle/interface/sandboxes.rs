@@ -27,7 +27,7 @@ use ipnet::IpNet;
 
 use crate::cnm::{EndpointId, JoinResponse, NetworkId};
 use crate::lifecycle::error::{Error, Result};
-use crate::lifecycle::host::kernels::own_rules;
+use crate::lifecycle::host::kernel_routes::own_rules;
 use crate::lifecycle::record::{Attachment, Joined, Made, Netfilter};
 use crate::netlink::{MAIN_TABLE, Route, Snapshot};
 use crate::sysctl::Sysctls;

@@ -10,12 +10,12 @@ use ipnet::{IpNet, Ipv6Net};
 
 use crate::cnm::JoinResponse;
 use crate::lifecycle::error::Result;
-use crate::lifecycle::host::kernels::own_rules;
+use crate::lifecycle::host::kernel_routes::own_rules;
 use crate::lifecycle::interface::Interfaces;
 use crate::lifecycle::interface::change::Live;
 use crate::lifecycle::interface::desired::{Desired, has_ipv6};
 use crate::lifecycle::interface::place::Place;
-use crate::lifecycle::interface::{further, netfilter};
+use crate::lifecycle::interface::{further_links, netfilter};
 use crate::lifecycle::record::{Joined, Netfilter, Settings};
 use crate::netlink::{Link, MAIN_TABLE, Netlink, Route};
 use crate::sysctl::{self, Scope, Sysctls};
@@ -56,7 +56,7 @@ impl Interfaces {
         let (put, reconciled) =
             tokio::join!(netfilter::put(&netfilter, live.path), desired.reconcile(live));
         put.and(reconciled)?;
-        further::bring(joined, live.netlink).await?;
+        further_links::bring(joined, live.netlink).await?;
         self.align_default_route(joined, false).await?;
         if self.sandboxes.is_shared(joined) {
             remove_default_routes_that_docker_has(live.netlink).await?;
@@ -79,7 +79,7 @@ impl Interfaces {
     /// Takes back from the container's namespace what the kernel does not remove with the interface: further links,
     /// and rules.
     pub(crate) async fn unsettle(&self, joined: Joined<'_>) -> Result<()> {
-        let taken = further::take_back(&joined).await;
+        let taken = further_links::take_back(&joined).await;
         self.remove_rules(joined).await.and(taken)
     }
 

@@ -10,7 +10,7 @@ use crate::lifecycle::interface::Interfaces;
 use crate::lifecycle::interface::change::Live;
 use crate::lifecycle::interface::desired::Desired;
 use crate::lifecycle::interface::place::{Place, stage};
-use crate::lifecycle::interface::{further, netfilter};
+use crate::lifecycle::interface::{further_links, netfilter};
 use crate::lifecycle::record::Attachment;
 use crate::netlink::{Address, Link, Netlink};
 use crate::{netns, translate};
@@ -37,8 +37,8 @@ impl Interfaces {
             }
             Place::Nowhere => Netlink::in_netns(path).await?,
         };
-        further::take_back(attachment).await?;
-        further::restore(attachment, &staging).await?;
+        further_links::take_back(attachment).await?;
+        further_links::restore(attachment, &staging).await?;
         let Some(snapshot) = attachment.snapshot() else {
             // Of an ADD that failed there is nothing to put back, unless a DEL was killed after it had removed the
             // interface, and before the rules.

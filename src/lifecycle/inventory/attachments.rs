@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cnm::{EndpointId, NetworkId};
 use crate::journal::Port;
-use crate::lifecycle::facts::seconds_of;
+use crate::lifecycle::driver_info::seconds_of;
 use crate::lifecycle::record;
 
 /// An attachment, as the operator is shown it.

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::cni::{ConfDir, ConfigError, NetworkConfigList, PluginConfig};
 use crate::lifecycle::error::{Result, chain};
-use crate::lifecycle::files;
+use crate::lifecycle::host_folders;
 use crate::lifecycle::judgement::embedded;
 use crate::lifecycle::record::Network;
 use crate::translate::{self, AddressPool};
@@ -99,12 +99,14 @@ impl Conflist {
 /// The leases in a folder of `host-local`: a file for each, named after the address.
 fn leases(folder: &Path) -> Result<Vec<Lease>> {
     let mut leases = Vec::new();
-    for path in files::entries(folder)? {
+    for path in host_folders::entries(folder)? {
         // The folder also has a lock, and the last address that was given out.
         let Some(Ok(address)) = path.file_name().map(|name| name.to_string_lossy().parse()) else {
             continue;
         };
-        let Some(text) = files::unless_gone(&path, fs::read_to_string(&path))? else { continue };
+        let Some(text) = host_folders::unless_gone(&path, fs::read_to_string(&path))? else {
+            continue;
+        };
         let owner = translate::lease_owner(&text);
         leases.push(Lease {
             address,

@@ -6,7 +6,7 @@
 
 mod attachments;
 mod conflists;
-mod figures;
+mod metrics;
 mod networks;
 mod pools;
 
@@ -16,8 +16,8 @@ use serde::{Deserialize, Serialize};
 
 use super::blocking::on_blocking_thread;
 use super::driver::Driver;
+use super::driver_info::DriverInfo;
 use super::error::Result;
-use super::facts::Facts;
 use super::interface::place::Place;
 use super::record;
 use crate::cni::ConfDir;
@@ -38,7 +38,7 @@ pub struct Inventory {
     /// [`VERSION`] of the program that wrote it.
     pub version: u32,
     /// The driver that reports it; none if it was read from records while no driver runs.
-    pub driver: Option<Facts>,
+    pub driver: Option<DriverInfo>,
     /// Docker's networks on this driver, by their ids.
     pub networks: Vec<Network>,
     /// The attachments, the oldest first.
@@ -92,10 +92,10 @@ impl Driver {
     /// # Errors
     /// A folder cannot be listed.
     pub async fn inventory(&self) -> Result<Inventory> {
-        let (facts, conf_dir) = (self.facts.clone(), self.chains.conf_dir().clone());
+        let (info, conf_dir) = (self.info.clone(), self.chains.conf_dir().clone());
         on_blocking_thread(move || {
-            let inventory = Inventory::read(&facts.state_dir, &conf_dir)?;
-            Ok(Inventory { driver: Some(Facts::clone(&facts)), ..inventory })
+            let inventory = Inventory::read(&info.state_dir, &conf_dir)?;
+            Ok(Inventory { driver: Some(DriverInfo::clone(&info)), ..inventory })
         })
         .await
     }
@@ -106,7 +106,7 @@ impl Driver {
     /// # Errors
     /// A folder cannot be listed.
     pub async fn interface_names(&self, attachments: Vec<String>) -> Result<Vec<(String, String)>> {
-        let state_dir = self.facts.state_dir.clone();
+        let state_dir = self.info.state_dir.clone();
         let records =
             on_blocking_thread(move || Ok(Folder::<record::Attachment>::glance(&state_dir)?))
                 .await?;

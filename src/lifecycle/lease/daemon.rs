@@ -7,7 +7,7 @@ use tokio::net::UnixStream;
 
 use crate::lifecycle::blocking::on_blocking_thread;
 use crate::lifecycle::error::Result;
-use crate::lifecycle::files::{entries, unless_gone};
+use crate::lifecycle::host_folders::{entries, unless_gone};
 use crate::netns::{self, Identity};
 use crate::translate::DHCP;
 

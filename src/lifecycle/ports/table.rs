@@ -20,7 +20,7 @@ use nix::sys::resource::{Resource, getrlimit};
 
 use super::hold::Hold;
 use crate::cnm::{EndpointId, HostPort, NetworkId, PortBinding};
-use crate::lifecycle::port_error::PortError;
+use crate::lifecycle::error::PortError;
 use crate::lifecycle::record::Attachment;
 
 /// Every port that is held.

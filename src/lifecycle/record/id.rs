@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use uuid::{Uuid, Version};
 
 use crate::cnm::Id;
-use crate::lifecycle::{error, files};
+use crate::lifecycle::{error, host_folders};
 
 /// The id of an attachment: the `CNI_CONTAINERID` of its chain. It is not one of Docker's ids: plugins use
 /// it as the only key for what they leave on the host, so every attachment needs its own.
@@ -58,7 +58,7 @@ impl AttachmentId {
     /// # Errors
     /// The folder exists, and cannot be read.
     pub(crate) fn in_folder(folder: &Path) -> error::Result<HashSet<Self>> {
-        let names = files::entries(folder)?.into_iter();
+        let names = host_folders::entries(folder)?.into_iter();
         let ids = names.filter_map(|path| {
             let name = path.file_name()?.to_string_lossy().into_owned();
             Self::parse(name.split('.').next()?)

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
-use super::kept::{AllKept, Kept};
+use super::summary::{Summaries, Summary};
 use super::{Attachment, AttachmentId};
 use crate::lifecycle::background::Background;
 use crate::lifecycle::blocking::on_blocking_thread;
@@ -15,7 +15,7 @@ use crate::state::Folder;
 pub(crate) struct Records {
     folder: Folder<Attachment>,
     /// A summary of each, for those who only report it.
-    kept: AllKept,
+    summaries: Summaries,
     background: Background,
 }
 
@@ -26,12 +26,12 @@ impl Records {
         attachments: impl Iterator<Item = &'a Attachment>,
         background: Background,
     ) -> Self {
-        Self { folder, kept: AllKept::of(attachments), background }
+        Self { folder, summaries: Summaries::of(attachments), background }
     }
 
     /// What is known of every attachment on record, without waiting for the calls that hold them.
-    pub(crate) fn all(&self) -> Vec<(AttachmentId, Kept)> {
-        self.kept.all()
+    pub(crate) fn all(&self) -> Vec<(AttachmentId, Summary)> {
+        self.summaries.all()
     }
 
     /// How many records cannot be read.
@@ -49,7 +49,7 @@ impl Records {
         if *removed {
             return Ok(());
         }
-        self.kept.put(attachment);
+        self.summaries.put(attachment);
         Ok(self.folder.put(&attachment.id.to_string(), attachment).await?)
     }
 
@@ -67,7 +67,7 @@ impl Records {
         if *removed {
             return;
         }
-        self.kept.put(attachment);
+        self.summaries.put(attachment);
         let (records, attachment) = (Arc::clone(self), attachment.clone());
         self.background.spawn(async move {
             let kept = records.folder.put(&attachment.id.to_string(), &attachment).await;
@@ -83,7 +83,7 @@ impl Records {
     pub(crate) async fn remove(&self, attachment: &Attachment) -> Result<()> {
         let mut removed = attachment.write_lock.removed.lock().await;
         self.folder.remove(&attachment.id.to_string()).await?;
-        self.kept.remove(attachment.id);
+        self.summaries.remove(attachment.id);
         *removed = true;
         Ok(())
     }

@@ -88,7 +88,7 @@ impl Spares {
             maker: Arc::clone(maker),
             removals: Arc::clone(removals),
             count: config.spares,
-            most: config.most.attachments,
+            most: config.maximum.attachments,
             shelves: Mutex::new(Shelves::of(left)),
             making: tokio::sync::Mutex::default(),
             host_rules: Arc::default(),

@@ -30,6 +30,19 @@ fn there_is_a_man_page_for_each_verb_and_a_completion_for_each_shell() {
         let text = fs::read_to_string(written.join(name)).unwrap();
         assert!(text.contains(words), "{name}: {text}");
     }
+    for (name, sections) in [
+        ("cnm-cni-ls.1", &["COLUMNS", "EXAMPLES", "FILES", "EXIT STATUS", "SEE ALSO"][..]),
+        ("cnm-cni-cni.1", &["EXAMPLES", "EXIT STATUS"]),
+        ("cnm-cni.1", &["EXAMPLES", "EXIT STATUS"]),
+    ] {
+        let text = fs::read_to_string(written.join(name)).unwrap();
+        for section in sections {
+            let heading = format!("\n.SH {section}\n");
+            let quoted = format!("\n.SH \"{section}\"\n");
+            assert!(text.contains(&heading) || text.contains(&quoted), "{name}: {section}\n{text}");
+        }
+        assert!(!text.contains("EXTRA"), "{name}: {text}");
+    }
     // Without those of verbs below verbs.
     let is_page = |name: &&String| name.ends_with(".1") && name.matches('-').count() <= 2;
     let help = Command::new(program()).arg("--help").output().unwrap();

@@ -1,4 +1,4 @@
-//! A real Prometheus reads the figures of a driver under load: all that the alerts and the dashboard name is there.
+//! A real Prometheus reads the metrics of a driver under load: all that the alerts and the dashboard name is there.
 
 use std::fs;
 use std::io::{self, Write as _};

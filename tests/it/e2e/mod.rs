@@ -28,7 +28,7 @@
 //! | `networks` | several networks on one container; gateway and ports move |
 //! | `internal` | `--internal` |
 //! | `ipv6` | chains that give IPv6 addresses alone |
-//! | `metrics` | Prometheus reads the driver's figures under load |
+//! | `metrics` | Prometheus reads the driver's metrics under load |
 //! | `operations` | the operator's questions, each answered by one command |
 //! | `options` | what `-o` and `--driver-opt` say to plugins |
 //! | `names` | DNS, aliases, links, and what goes into `/etc` |

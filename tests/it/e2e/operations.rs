@@ -131,6 +131,14 @@ fn who_has_what(host: &Host, ask: &dyn Fn(&[&str]) -> String) {
     for other in [&shown, &ask(&["show", "shop-db-1"])] {
         assert_eq!(*other.lines().next().unwrap(), *shown.lines().next().unwrap());
     }
+    // A container that is called like the address of another one, and does not run.
+    host.docker(&["create", "--name", &address, "--network", "back", IMAGE]);
+    for verb in ["show", "check", "reload"] {
+        let told = host.try_exec(&["cnm-cni", verb, &address]).unwrap_err();
+        assert!(told.contains(&format!("container {address} has nothing on")), "{verb}: {told}");
+    }
+    assert!(ask(&["show", &format!("{address}/32")]).starts_with("shop-db-1 on network back"));
+    host.docker(&["rm", &address]);
     let mac = host.endpoint("shop-db-1", "back")["MacAddress"].as_str().unwrap().to_owned();
     assert!(ask(&["show", &mac]).starts_with("shop-db-1 on"));
     let all_ends = ask(&["show", "eth0"]);

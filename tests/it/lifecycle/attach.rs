@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use cnm_cni::cnm::CreateEndpointResponse;
-use cnm_cni::lifecycle::{Error, Most};
+use cnm_cni::lifecycle::{Error, Maximum};
 use serde_json::{Value, json};
 
 use super::host::replace;
@@ -416,7 +416,7 @@ fn a_chain_that_takes_too_long_is_stopped_and_taken_back() {
 fn a_driver_that_is_full_takes_no_more() {
     alone(async {
         let mut bench = Bench::with(json!([scripted(json!({}))])).await;
-        bench.config.most = Most { networks: 1, attachments: 1 };
+        bench.config.maximum = Maximum { networks: 1, attachments: 1 };
         bench.restart().await;
         bench.create_endpoint("e1").await.unwrap();
         let error = bench.create_endpoint("e2").await.unwrap_err().to_string();

@@ -36,7 +36,7 @@ fn a_network_that_is_asked_for_again_while_it_is_made_is_made_once() {
 fn a_network_that_is_asked_for_again_is_not_one_too_many() {
     alone(async {
         let mut bench = Bench::with(json!([scripted(json!({}))])).await;
-        bench.config.most.networks = 1;
+        bench.config.maximum.networks = 1;
         bench.driver = Driver::open(bench.config.clone()).await.unwrap();
         bench.driver.create_network(read(json!({"NetworkID": NETWORK}))).await.unwrap();
         let another = bench.driver.create_network(read(json!({"NetworkID": "n2"}))).await;

@@ -1,4 +1,4 @@
-//! Where Prometheus reads the driver's figures, and who can.
+//! Where Prometheus reads the driver's metrics, and who can.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -34,7 +34,7 @@ fn free_port() -> u16 {
 }
 
 #[tokio::test]
-async fn the_socket_for_figures_is_roots_alone_and_ends_with_the_driver() {
+async fn the_socket_for_metrics_is_roots_alone_and_ends_with_the_driver() {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("metrics/m.sock");
     let address = format!("unix:{}", socket.display());
@@ -107,7 +107,7 @@ async fn a_port_that_somebody_has_keeps_the_driver_from_nothing_and_is_tried_aga
     let mut daemon = Daemon::start(folder.path(), &["--metrics", &address.to_string()]).await;
     let mut dockers = Connection::open(&folder.path().join("cni.sock")).await;
     assert_eq!(dockers.call("Plugin.Activate", &Value::Null).await.status, 200);
-    daemon.logged("nobody can read the figures").await;
+    daemon.logged("nobody can read the metrics").await;
     drop(taken);
     until("the port", || TcpStream::connect(address).is_ok()).await;
 }
@@ -131,7 +131,7 @@ async fn who_says_nothing_and_who_asks_much_leave_the_driver_to_docker() {
 }
 
 #[tokio::test]
-async fn the_verb_prints_the_figures_or_replaces_a_file_for_the_textfile_collector() {
+async fn the_verb_prints_the_metrics_or_replaces_a_file_for_the_textfile_collector() {
     let folder = tempfile::tempdir().unwrap();
     let absent = cnm_cni(folder.path(), &["metrics"]);
     let said = String::from_utf8_lossy(&absent.stderr).into_owned();
@@ -161,7 +161,7 @@ async fn the_verb_prints_the_figures_or_replaces_a_file_for_the_textfile_collect
     assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o644);
     assert_eq!(std::fs::read_dir(&files).unwrap().count(), 1, "a temporary file stays");
 
-    let wrong = cnm_cni(folder.path(), &["metrics", "--textfile", "/tmp/figures.txt"]);
+    let wrong = cnm_cni(folder.path(), &["metrics", "--textfile", "/tmp/metrics.txt"]);
     assert_eq!(wrong.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&wrong.stderr).contains(".prom"));
     let nowhere = folder.path().join("none/cnm-cni.prom");

@@ -30,17 +30,23 @@ use crate::journal;
 
 const HELP: &str = "\
 What is in it:
-  versions, the driver's answers and records, its log and its events; conflists; what doctor and check say;
-  links, addresses, routes and rules of the host; what Docker says of itself. Each item is limited to
-  4 MiB, of which the end is kept, and to 20 seconds. What cannot be had stands there with the reason.
+  of the driver  versions, answers, records, log and events
+  of the host    conflists, links, addresses, routes and rules
+  of Docker      what it says of itself
+  findings       of doctor and check
+
+Each item is limited to 4 MiB, of which the end is kept, and to 20 seconds. What cannot be had stands there \
+with the reason.
 
 What is left out:
-  the values of cni.args.* and cni.capability.*, wherever they occur; values whose key names a secret, as
-  'password' or 'privateKey'; args in conflists; users and passwords in URLs. Look through it all the same
-  before you give it away: it has the names of your containers, and your addresses.
+  the values of cni.args.* and cni.capability.*, wherever they occur
+  values whose key names a secret, as 'password' or 'privateKey'
+  args in conflists; users and passwords in URLs
+
+Look through it all the same before you give it away: it has the names of your containers, and your addresses.
 
 Examples:
-  cnm-cni bundle                      # cnm-cni-bundle-TIME.tar in the current folder
+  cnm-cni bundle                      # cnm-cni-bundle-TIME.tar in this folder
   cnm-cni bundle -o /tmp/report.tar
   ssh host cnm-cni bundle -o - >report.tar
   tar tvf report.tar                  # what is in one
@@ -100,9 +106,9 @@ fn gather(args: &Args, outer: &Wanted, now: Timestamp, to: impl Write) -> anyhow
     let asked = sources.inventory();
     let error = asked.as_ref().err().map(|error| format!("{error:#}"));
     let inventory = asked.or_else(|_| sources.read_records()).unwrap_or_default();
-    let facts = inventory.driver.as_ref();
-    let state_dir = sources.state_dir(facts).to_owned();
-    let conf_dir = facts.map_or(sources.conf_dir(), |facts| &facts.conf_dir).to_owned();
+    let info = inventory.driver.as_ref();
+    let state_dir = sources.state_dir(info).to_owned();
+    let conf_dir = info.map_or(sources.conf_dir(), |info| &info.conf_dir).to_owned();
     let folders = ["attachments", "networks"].map(|folder| state_dir.join(folder));
     let records: Vec<_> = folders.iter().flat_map(|folder| redact::records(folder)).collect();
     let redaction = Redaction::of(records.iter());

@@ -35,14 +35,14 @@ use crate::netlink::{self, MAIN_TABLE, Netlink};
 
 const HELP: &str = "\
 What is shown:
-  at the left    the host's uplinks, which have a default route, and published ports
+  at the left    uplinks, which have a default route, and published ports
   in the middle  bridges and masters, with their networks and pools
   at the right   containers; what nobody can name is '-'; orphans are dashed
-  in red         what 'cnm-cni doctor' finds; its findings stand beside the picture
+  in red         what 'cnm-cni doctor' finds, which is listed beside it
 
 Examples:
   cnm-cni graph                       # as text
-  cnm-cni graph -o net.html           # one page with a search; its format is told by its name
+  cnm-cni graph -o net.html           # one page with a search
   cnm-cni graph --network web --format svg -o web.svg
   cnm-cni graph --format dot | dot -Tpng >net.png
   cnm-cni graph --format mermaid      # for the pages of code hosts
@@ -89,10 +89,8 @@ enum Format {
 pub(in crate::cli) fn run(args: &Args, outer: &Wanted) -> anyhow::Result<()> {
     let known = args.sources.ask(outer)?;
     let network = args.network.as_deref();
-    if let Some(name) = network
-        && known.networks_called(name).is_empty()
-    {
-        anyhow::bail!("no network of this driver is called {name:?}; 'cnm-cni net' lists them");
+    if let Some(name) = network {
+        known.wanted_networks(name)?;
     }
     let progress = Progress::of("checking");
     let checks = doctor::checks(&args.sources, &known)?;

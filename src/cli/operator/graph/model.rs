@@ -98,11 +98,11 @@ impl Graph {
         uplinks: Vec<Uplink>,
         network: Option<&str>,
     ) -> Self {
-        let is_shown =
-            |it: &Network| network.is_none_or(|name| known.names.is_called(&it.network, name));
         let mut devices: BTreeMap<Key, Device> = BTreeMap::new();
-        let shown: Vec<&Network> =
-            known.inventory.networks.iter().filter(|it| is_shown(it)).collect();
+        let shown: Vec<&Network> = match network {
+            None => known.inventory.networks.iter().collect(),
+            Some(name) => known.networks_called(name),
+        };
         for it in &shown {
             let device = devices.entry(key_of_network(known, it)).or_default();
             device.take_network(known, it);

@@ -37,7 +37,7 @@ const LONGEST_COMMENT: usize = 112;
 #[derive(Debug)]
 pub(super) struct Table {
     pub(super) name: String,
-    /// The bit of the packets' mark.
+    /// The bit of the packet mark.
     pub(super) bit: u32,
 }
 

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::flock;
 use crate::lifecycle::error::{Error, Result};
-use crate::lifecycle::files::unless_gone;
+use crate::lifecycle::host_folders::unless_gone;
 use crate::translate;
 
 /// How long the lock is waited for, for all leases together. The plugin holds it while it reads the folder and writes a

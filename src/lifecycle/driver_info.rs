@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::config::{Config, Most};
+use super::config::{Config, Maximum};
 
 /// The settings of the driver, and since when it runs.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Facts {
+pub struct DriverInfo {
     /// Its version.
     pub version: String,
     /// When it was started.
@@ -26,10 +26,10 @@ pub struct Facts {
     pub max_attachments: usize,
 }
 
-impl Facts {
-    /// The facts of a driver that starts now.
+impl DriverInfo {
+    /// The report of a driver that starts now.
     pub(crate) fn of(config: &Config) -> Self {
-        let Most { networks, attachments } = config.most;
+        let Maximum { networks, attachments } = config.maximum;
         Self {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             started: seconds_of(Timestamp::now()),

@@ -6,11 +6,11 @@ use crate::cni::NetworkConfigList;
 
 /// The conflists that some attachment has.
 #[derive(Debug, Default)]
-pub(crate) struct Lists {
+pub(crate) struct SharedConflists {
     known: Mutex<Vec<Weak<NetworkConfigList>>>,
 }
 
-impl Lists {
+impl SharedConflists {
     /// The conflist that is equal to `list`, or `list` itself if there is none.
     pub(crate) fn share(&self, list: impl Into<Arc<NetworkConfigList>>) -> Arc<NetworkConfigList> {
         let list = list.into();
@@ -32,7 +32,7 @@ mod tests {
 
     #[test]
     fn equal_lists_are_one_as_long_as_somebody_has_it() {
-        let lists = Lists::default();
+        let lists = SharedConflists::default();
         let first = lists.share(embedded().unwrap());
         assert!(Arc::ptr_eq(&first, &lists.share(embedded().unwrap())));
         let other = lists.share(embedded().unwrap().without("portmap"));

@@ -1,4 +1,4 @@
-//! The driver's figures for Prometheus.
+//! The driver's metrics for Prometheus.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -14,14 +14,14 @@ use super::check::attached;
 use super::{Bench, NETWORK, gone, read, scripted, until};
 use crate::alone::alone;
 
-/// The figure of this series; none if there is none.
-fn figure(text: &str, series: &str) -> Option<f64> {
+/// The value of this series; none if there is none.
+fn value(text: &str, series: &str) -> Option<f64> {
     let of = |line: &str| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok();
     text.lines().find_map(of)
 }
 
-async fn figures(bench: &Bench) -> String {
-    bench.driver.figures().await.unwrap()
+async fn metrics(bench: &Bench) -> String {
+    bench.driver.metrics().await.unwrap()
 }
 
 /// A plugin with a pool of 20 addresses, whose first two DELs fail.
@@ -35,7 +35,7 @@ fn plugin() -> Value {
 }
 
 #[test]
-fn the_figures_tell_what_has_happened_and_how_things_stand() {
+fn the_metrics_tell_what_has_happened_and_how_things_stand() {
     alone(async {
         let bench = attached(json!([plugin()])).await;
         let leases = bench.folder.path().join("leases/k8snet");
@@ -59,7 +59,7 @@ fn the_figures_tell_what_has_happened_and_how_things_stand() {
         bench.config.metrics.calls.ended("Join", Duration::from_millis(7), true);
         drop(bench.config.metrics.calls.begins("Join"));
 
-        let text = figures(&bench).await;
+        let text = metrics(&bench).await;
         for (series, wanted) in [
             (r#"attachments{conflist="k8snet",phase="settled"}"#, 1.0),
             (r#"attachments{conflist="k8snet",phase="staged"}"#, 1.0),
@@ -92,43 +92,43 @@ fn the_figures_tell_what_has_happened_and_how_things_stand() {
             (r#"orphan_oldest_seconds"#, 0.0),
         ] {
             let series = format!("cnm_cni_{series}");
-            assert_eq!(figure(&text, &series), Some(wanted), "{series} in\n{text}");
+            assert_eq!(value(&text, &series), Some(wanted), "{series} in\n{text}");
         }
         for id in ["e1", "e2", "e3", &attachment.attachment, "10.22.3.7", NETWORK] {
             assert!(!text.contains(&format!("\"{id}")), "{id} is in a label:\n{text}");
         }
-        let well = figure(&text, r#"cnm_cni_last_check_timestamp_seconds"#).unwrap();
+        let well = value(&text, r#"cnm_cni_last_check_timestamp_seconds"#).unwrap();
         assert!(well > 1e9, "{well}");
 
         bench.leave("e1").await;
         bench.delete_endpoint("e1").await;
         fs::write(bench.config.conf_dir.join("20-bad.conflist"), "{").unwrap();
         fs::write(bench.config.state_dir.join("attachments/x.json.unreadable"), "{").unwrap();
-        let text = figures(&bench).await;
-        let orphans = |state| figure(&text, &format!("cnm_cni_orphans{{state=\"{state}\"}}"));
+        let text = metrics(&bench).await;
+        let orphans = |state| value(&text, &format!("cnm_cni_orphans{{state=\"{state}\"}}"));
         assert_eq!(orphans("retrying").unwrap() + orphans("removing").unwrap(), 1.0, "{text}");
         let failed = r#"cnm_cni_detach_duration_seconds_count{conflist="k8snet",outcome="failed"}"#;
-        assert_eq!(figure(&text, failed), Some(1.0));
-        assert_eq!(figure(&text, "cnm_cni_conflist_files_unusable"), Some(1.0));
-        assert_eq!(figure(&text, "cnm_cni_records_unreadable"), Some(1.0));
+        assert_eq!(value(&text, failed), Some(1.0));
+        assert_eq!(value(&text, "cnm_cni_conflist_files_unusable"), Some(1.0));
+        assert_eq!(value(&text, "cnm_cni_records_unreadable"), Some(1.0));
         until(|| bench.records().len() == 2).await;
         bench.delete_endpoint("e2").await;
         until(|| bench.records().len() == 1).await;
-        let text = figures(&bench).await;
-        assert_eq!(figure(&text, "cnm_cni_orphan_oldest_seconds"), Some(0.0));
+        let text = metrics(&bench).await;
+        assert_eq!(value(&text, "cnm_cni_orphan_oldest_seconds"), Some(0.0));
         let staged = r#"cnm_cni_attachments{conflist="k8snet",phase="staged"}"#;
-        assert_eq!(figure(&text, staged), Some(0.0));
+        assert_eq!(value(&text, staged), Some(0.0));
 
         // The leases are left.
         let wanted = Collection { apply: true, grace: 0, exclusive: false };
         let found = bench.driver.collect(&wanted).await.unwrap();
-        let text = figures(&bench).await;
+        let text = metrics(&bench).await;
         let told = ["removed", "garbage", "kept", "failed"].map(|outcome| {
-            figure(&text, &format!("cnm_cni_garbage_found{{outcome=\"{outcome}\"}}")).unwrap()
+            value(&text, &format!("cnm_cni_garbage_found{{outcome=\"{outcome}\"}}")).unwrap()
         });
         assert!(!found.is_empty());
         assert_eq!(told.iter().sum::<f64>(), found.len() as f64, "{found:?}");
-        // By now, each figure has been told.
+        // By now, each metric has been told.
         assert_is_documented(&text);
     });
 }
@@ -137,7 +137,7 @@ fn the_figures_tell_what_has_happened_and_how_things_stand() {
 async fn is_ready(bench: &Bench) {
     let ready = r#"cnm_cni_spares_ready{conflist="k8snet"}"#;
     let deadline = Instant::now() + Duration::from_secs(20);
-    while figure(&figures(bench).await, ready) != Some(1.0) {
+    while value(&metrics(bench).await, ready) != Some(1.0) {
         assert!(Instant::now() < deadline, "no spare is ready");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
@@ -162,10 +162,10 @@ fn spares_are_counted_as_they_are_made_claimed_missed_and_removed() {
             r#"pool_addresses_used{conflist="k8snet",pool="10.22.0.0/16",owner="spare"}"#,
         ];
         let assert = async |bench: &Bench, all: &[(&str, f64)]| {
-            let text = figures(bench).await;
+            let text = metrics(bench).await;
             for (series, wanted) in all {
                 let series = format!("cnm_cni_{series}");
-                assert_eq!(figure(&text, &series), Some(*wanted), "{series} in\n{text}");
+                assert_eq!(value(&text, &series), Some(*wanted), "{series} in\n{text}");
             }
         };
         assert(&bench, &ready.map(|series| (series, 1.0))).await;
@@ -203,7 +203,7 @@ fn spares_are_counted_as_they_are_made_claimed_missed_and_removed() {
     });
 }
 
-/// Fails unless the table of the documentation has these figures, and no others.
+/// Fails unless the table of the documentation has these metrics, and no others.
 fn assert_is_documented(text: &str) {
     let told: BTreeSet<(String, String)> = text
         .lines()
@@ -236,26 +236,26 @@ fn a_plugin_that_runs_is_told_before_its_end_and_a_missing_one_with_its_conflist
         let request = read(json!({"NetworkID": NETWORK, "EndpointID": "e1", "Interface": {}}));
         let call = tokio::spawn(async move { driver.create_endpoint(request).await });
         until(|| !bench.calls().is_empty()).await;
-        let text = figures(&bench).await;
+        let text = metrics(&bench).await;
         let of = |name: &str| {
             let labels = r#"{conflist="k8snet",plugin="fake-plugin",verb="ADD"}"#;
-            figure(&text, &format!("cnm_cni_{name}{labels}")).unwrap()
+            value(&text, &format!("cnm_cni_{name}{labels}")).unwrap()
         };
         assert_eq!(of("plugin_runs_in_flight"), 1.0);
         assert!(of("plugin_run_oldest_seconds") > 0.0);
         let adding = r#"cnm_cni_attachments{conflist="k8snet",phase="adding"}"#;
-        assert_eq!(figure(&text, adding), Some(1.0));
+        assert_eq!(value(&text, adding), Some(1.0));
         call.await.unwrap().unwrap_err();
-        let text = figures(&bench).await;
+        let text = metrics(&bench).await;
         let full = r#"cnm_cni_pool_exhausted_total{conflist="k8snet"}"#;
-        assert_eq!(figure(&text, full), Some(1.0), "{text}");
+        assert_eq!(value(&text, full), Some(1.0), "{text}");
 
         bench.write_conflist(json!([{"type": "absent"}]));
-        let text = figures(&bench).await;
-        assert_eq!(figure(&text, r#"cnm_cni_conflist_usable{conflist="k8snet"}"#), Some(0.0));
+        let text = metrics(&bench).await;
+        assert_eq!(value(&text, r#"cnm_cni_conflist_usable{conflist="k8snet"}"#), Some(0.0));
         fs::remove_file(bench.config.conf_dir.join("10-k8snet.conflist")).unwrap();
-        let text = figures(&bench).await;
-        assert_eq!(figure(&text, r#"cnm_cni_conflist_usable{conflist="k8snet"}"#), Some(0.0));
+        let text = metrics(&bench).await;
+        assert_eq!(value(&text, r#"cnm_cni_conflist_usable{conflist="k8snet"}"#), Some(0.0));
         bench.assert_nothing_is_left();
     });
 }

@@ -11,18 +11,18 @@ use crate::cnm::NetworkId;
 
 /// An attachment, as its record has it.
 #[derive(Debug, Clone)]
-pub(crate) struct Kept {
+pub(crate) struct Summary {
     pub(crate) list: Arc<NetworkConfigList>,
     pub(crate) network: NetworkId,
     pub(crate) phase: PhaseName,
     pub(crate) addresses: Vec<IpNet>,
     /// The state of its removal, if it is being removed.
-    pub(crate) removal: Option<KeptRemoval>,
+    pub(crate) removal: Option<RemovalSummary>,
 }
 
 /// The state of a removal.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct KeptRemoval {
+pub(crate) struct RemovalSummary {
     /// When it began, in seconds since 1970.
     pub(crate) since: u64,
     /// DEL has failed.
@@ -30,7 +30,7 @@ pub(crate) struct KeptRemoval {
     pub(crate) given_up: bool,
 }
 
-impl Kept {
+impl Summary {
     fn of(attachment: &Attachment) -> Self {
         let ips = attachment.result().into_iter().flat_map(|result| &result.ips);
         Self {
@@ -38,7 +38,7 @@ impl Kept {
             network: attachment.network.clone(),
             phase: attachment.phase.name(),
             addresses: ips.map(|ip| ip.address).collect(),
-            removal: attachment.removal().map(|removal| KeptRemoval {
+            removal: attachment.removal().map(|removal| RemovalSummary {
                 since: removal.since,
                 failed: !removal.is_first_attempt(),
                 given_up: removal.given_up(),
@@ -49,28 +49,28 @@ impl Kept {
 
 /// The attachments on record.
 #[derive(Debug, Default)]
-pub(super) struct AllKept(Mutex<HashMap<AttachmentId, Kept>>);
+pub(super) struct Summaries(Mutex<HashMap<AttachmentId, Summary>>);
 
-impl AllKept {
+impl Summaries {
     pub(super) fn of<'a>(attachments: impl Iterator<Item = &'a Attachment>) -> Self {
-        let kept = attachments.map(|attachment| (attachment.id, Kept::of(attachment)));
-        Self(Mutex::new(kept.collect()))
+        let summaries = attachments.map(|attachment| (attachment.id, Summary::of(attachment)));
+        Self(Mutex::new(summaries.collect()))
     }
 
     pub(super) fn put(&self, attachment: &Attachment) {
-        let kept = Kept::of(attachment);
-        self.lock().insert(attachment.id, kept);
+        let summary = Summary::of(attachment);
+        self.lock().insert(attachment.id, summary);
     }
 
     pub(super) fn remove(&self, id: AttachmentId) {
         self.lock().remove(&id);
     }
 
-    pub(super) fn all(&self) -> Vec<(AttachmentId, Kept)> {
-        self.lock().iter().map(|(id, kept)| (*id, kept.clone())).collect()
+    pub(super) fn all(&self) -> Vec<(AttachmentId, Summary)> {
+        self.lock().iter().map(|(id, summary)| (*id, summary.clone())).collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<AttachmentId, Kept>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<AttachmentId, Summary>> {
         // The map is whole even if a holder panicked: every change is one insert or remove.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,4 +1,4 @@
-//! The current state in figures, gathered for each scrape.
+//! The current state in metrics, gathered for each scrape.
 //!
 //! Attachments, networks and ports are counted in memory, without waiting for calls. Only conflists, leases and
 //! names of records are read from files. One scrape runs at a time, within a time limit, so that a file system that
@@ -16,7 +16,7 @@ use crate::cni::NetworkConfigList;
 use crate::lifecycle::blocking::on_blocking_thread;
 use crate::lifecycle::driver::Driver;
 use crate::lifecycle::error::{Error, Result};
-use crate::lifecycle::record::{AttachmentId, Kept};
+use crate::lifecycle::record::{AttachmentId, Summary};
 use crate::lifecycle::{PhaseName, record};
 use crate::metrics::{OrphanState, Orphans, Pool, State};
 
@@ -24,11 +24,11 @@ use crate::metrics::{OrphanState, Orphans, Pool, State};
 const LIMIT: Duration = Duration::from_secs(8);
 
 impl Driver {
-    /// All figures of this driver, in Prometheus' text format.
+    /// All metrics of this driver, in Prometheus' text format.
     ///
     /// # Errors
     /// They could not be gathered in time, or a folder cannot be listed.
-    pub async fn figures(&self) -> Result<String> {
+    pub async fn metrics(&self) -> Result<String> {
         let (driver, scraping) = (self.clone(), Arc::clone(&self.scraping));
         let gathered = async {
             let turn = scraping.lock_owned().await;
@@ -36,27 +36,27 @@ impl Driver {
                 let state = driver.state();
                 // Held until here, because the work goes on when its caller stops waiting.
                 drop(turn);
-                Ok(driver.history.figures(&state?))
+                Ok(driver.history.metrics_text(&state?))
             })
             .await
         };
-        timeout(LIMIT, gathered).await.unwrap_or(Err(Error::SlowFigures { limit: LIMIT }))
+        timeout(LIMIT, gathered).await.unwrap_or(Err(Error::SlowMetrics { limit: LIMIT }))
     }
 
     fn state(&self) -> Result<State> {
-        let kept = self.records.all();
+        let summaries = self.records.all();
         let networks = self.networks.all();
         let (conflists, unusable_files) = self.conflists(&networks)?;
         Ok(State {
-            attachments: attachments(&networks, &kept),
-            max_attachments: self.most.attachments,
+            attachments: attachments(&networks, &summaries),
+            max_attachments: self.maximum.attachments,
             networks: counts(
                 networks.iter().filter(|it| !it.removed).map(|it| it.conflist.clone()),
             ),
-            max_networks: self.most.networks,
-            pools: pools(&conflists, &networks, &kept)?,
+            max_networks: self.maximum.networks,
+            pools: pools(&conflists, &networks, &summaries)?,
             spares: self.spares_ready(&networks),
-            orphans: orphans(&kept),
+            orphans: orphans(&summaries),
             ports: self.ports.count(),
             conflists: self.usable(&conflists, &networks),
             unusable_files,
@@ -64,7 +64,7 @@ impl Driver {
         })
     }
 
-    /// How many spares are ready; none is a figure too.
+    /// How many spares are ready; none is a metric too.
     fn spares_ready(&self, networks: &[Arc<record::Network>]) -> BTreeMap<String, u64> {
         let mut ready = counts(self.spares.conflists().into_iter());
         for network in networks.iter().filter(|network| !network.removed) {
@@ -74,14 +74,18 @@ impl Driver {
     }
 
     /// The conflists that networks can use, and how many files contain none.
-    fn conflists(&self, networks: &[Arc<record::Network>]) -> Result<(Lists, usize)> {
+    fn conflists(&self, networks: &[Arc<record::Network>]) -> Result<(SharedConflists, usize)> {
         let own = networks.iter().filter_map(|network| network.own_chain.clone());
         let (lists, problems) = conflists::lists(self.chains.conf_dir(), own)?;
         Ok((lists.into_iter().map(|(list, _)| list).collect(), problems.len()))
     }
 
     /// Whether the plugins of each conflist can be run. Many networks have the same chain of their own.
-    fn usable(&self, lists: &Lists, networks: &[Arc<record::Network>]) -> BTreeMap<String, bool> {
+    fn usable(
+        &self,
+        lists: &SharedConflists,
+        networks: &[Arc<record::Network>],
+    ) -> BTreeMap<String, bool> {
         let mut of_plugins = HashMap::new();
         let mut usable = BTreeMap::new();
         for list in lists {
@@ -100,17 +104,18 @@ impl Driver {
     }
 }
 
-type Lists = Vec<NetworkConfigList>;
+type SharedConflists = Vec<NetworkConfigList>;
 
-/// How many attachments there are, by conflist and phase. A phase without attachments has the figure 0, so that it
+/// How many attachments there are, by conflist and phase. A phase without attachments has the metric 0, so that it
 /// can be drawn.
 fn attachments(
     networks: &[Arc<record::Network>],
-    kept: &[(AttachmentId, Kept)],
+    summaries: &[(AttachmentId, Summary)],
 ) -> BTreeMap<(String, String), u64> {
     // As JSON has it.
     let word = |phase: PhaseName| phase.to_string().to_lowercase();
-    let mut counts = counts(kept.iter().map(|(_, it)| (it.list.name().to_owned(), word(it.phase))));
+    let mut counts =
+        counts(summaries.iter().map(|(_, it)| (it.list.name().to_owned(), word(it.phase))));
     for network in networks.iter().filter(|network| !network.removed) {
         for phase in PhaseName::ALL {
             counts.entry((network.conflist.clone(), word(phase))).or_default();
@@ -128,14 +133,14 @@ fn counts<Key: Ord>(keys: impl Iterator<Item = Key>) -> BTreeMap<Key, u64> {
 }
 
 fn pools(
-    lists: &Lists,
+    lists: &SharedConflists,
     networks: &[Arc<record::Network>],
-    kept: &[(AttachmentId, Kept)],
+    summaries: &[(AttachmentId, Summary)],
 ) -> Result<Vec<Pool>> {
     let conflists: Result<Vec<_>> = lists.iter().map(|list| Conflist::of(list, None)).collect();
     let present = networks.iter().filter(|network| !network.removed);
     let networks: Vec<_> = present.map(|network| Network::of(network)).collect();
-    let held: Vec<_> = kept.iter().map(|(id, kept)| held(*id, kept)).collect();
+    let held: Vec<_> = summaries.iter().map(|(id, summary)| held(*id, summary)).collect();
     let fills = fills(&conflists?, &networks, &held).into_iter();
     let pools = fills.map(|fill| {
         let mut used =
@@ -147,14 +152,14 @@ fn pools(
     Ok(pools.collect())
 }
 
-fn held(id: AttachmentId, kept: &Kept) -> Held<'_> {
+fn held(id: AttachmentId, summary: &Summary) -> Held<'_> {
     Held {
         attachment: id.to_string(),
         if_name: id.if_name(),
-        conflist: kept.list.name(),
-        network: &kept.network,
-        addresses: &kept.addresses,
-        owner: match kept.phase {
+        conflist: summary.list.name(),
+        network: &summary.network,
+        addresses: &summary.addresses,
+        owner: match summary.phase {
             PhaseName::Deleting => Owner::Orphan,
             PhaseName::Spare => Owner::Spare,
             _ => Owner::Docker,
@@ -162,8 +167,8 @@ fn held(id: AttachmentId, kept: &Kept) -> Held<'_> {
     }
 }
 
-fn orphans(kept: &[(AttachmentId, Kept)]) -> Orphans {
-    let removals = || kept.iter().filter_map(|(_, kept)| kept.removal);
+fn orphans(summaries: &[(AttachmentId, Summary)]) -> Orphans {
+    let removals = || summaries.iter().filter_map(|(_, summary)| summary.removal);
     let states = counts(removals().map(|removal| match removal {
         removal if removal.given_up => OrphanState::GivenUp,
         removal if removal.failed => OrphanState::Retrying,

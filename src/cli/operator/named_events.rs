@@ -10,7 +10,7 @@ use crate::journal::{Event, Kind};
 
 /// What happened, in order, and the names that are told anywhere in it.
 #[derive(Debug, Default)]
-pub(super) struct Happened {
+pub(super) struct NamedEvents {
     events: Vec<Event>,
     new: VecDeque<Event>,
     endpoints: HashMap<EndpointId, Named>,
@@ -29,7 +29,7 @@ pub(super) struct Wanted {
     pub(super) kinds: Vec<Kind>,
 }
 
-impl Happened {
+impl NamedEvents {
     /// Adds an event.
     pub(super) fn add(&mut self, event: Event) {
         self.note_names(&event);
@@ -153,7 +153,7 @@ mod tests {
 
     #[test]
     fn an_event_has_the_names_that_are_told_later() {
-        let mut happened = Happened::default();
+        let mut happened = NamedEvents::default();
         happened.add(event(Kind::Attach, "e1", None));
         happened.add(event(Kind::Attach, "e2", None));
         let mut name = event(Kind::Name, "e1", Some("web"));
@@ -168,7 +168,7 @@ mod tests {
 
     #[test]
     fn who_follows_gets_events_in_order_once_their_names_are_known() {
-        let mut happened = Happened::default();
+        let mut happened = NamedEvents::default();
         happened.add_new(event(Kind::Attach, "e1", None));
         happened.add_new(event(Kind::Attach, "e2", Some("db")));
         assert!(happened.take_new(|_| true).is_empty());

@@ -11,7 +11,7 @@ use crate::cnm::JoinResponse;
 use crate::lifecycle::error::Result;
 use crate::lifecycle::interface::change::Live;
 use crate::lifecycle::interface::desired::Desired;
-use crate::lifecycle::interface::{further, netfilter};
+use crate::lifecycle::interface::{further_links, netfilter};
 use crate::lifecycle::record::{Joined, Settings};
 use crate::netlink::{Link, Netlink, Route, Snapshot};
 use crate::sysctl::{self, Scope};
@@ -36,7 +36,7 @@ impl Found<'_> {
         let words: Vec<String> = changes.iter().map(ToString::to_string).collect();
         let (netfilter, path) = (self.joined.netfilter_there(&self.link), self.joined.sandbox());
         let rules = netfilter::differences(&netfilter, path).await?;
-        let further = further::differences(self.joined, &self.netlink).await?;
+        let further = further_links::differences(self.joined, &self.netlink).await?;
         Ok(words
             .iter()
             .chain(&rules)
