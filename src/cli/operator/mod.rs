@@ -19,6 +19,7 @@
 //! | `thing` | what a user may mean by a word |
 //! | `ping` | asking for an answer from inside of a container |
 //! | `short` | reasons for a table |
+//! | `lost` | networks on record that Docker has no more |
 //! | `agree` | where Docker's records and the driver's do not agree |
 
 mod agree;
@@ -32,6 +33,7 @@ mod gc;
 mod graph;
 mod happened;
 mod known;
+mod lost;
 mod ls;
 mod metrics;
 mod names;
@@ -93,7 +95,7 @@ impl Verb {
             Self::Graph(args) => graph::run(&args, outer).map(told),
             Self::Bundle(args) => bundle::run(&args, outer).map(told),
             Self::Orphans(args) => orphans::run(args, outer),
-            Self::Gc(args) => gc::run(&args),
+            Self::Gc(args) => gc::run(&args, outer),
             Self::Metrics(args) => metrics::run(&args).map(told),
             Self::Events(args) => events::run(&args, outer).map(told),
         }
