@@ -32,7 +32,8 @@ pub(super) fn networks(
     apply: bool,
 ) -> anyhow::Result<Vec<Finding>> {
     let inventory: Inventory = socket.ask(INVENTORY, &Everything {})?;
-    let is_used = |id: &NetworkId| inventory.attachments.iter().any(|it| it.network == *id);
+    let live = || inventory.attachments.iter().filter(|it| it.removal.is_none());
+    let is_used = |id: &NetworkId| live().any(|it| it.network == *id);
     let unused: Vec<_> = inventory.networks.iter().filter(|it| !is_used(&it.network)).collect();
     if unused.is_empty() {
         return Ok(Vec::new());
