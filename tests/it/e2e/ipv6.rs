@@ -71,6 +71,10 @@ fn there_is_one_default_route_for_ipv6_among_several_networks(suite: Suite) {
         let is_settled = || settled().matches("ok       as ADD left it").count() == 2;
         assert!(within(Duration::from_secs(5), is_settled), "{}", settled());
         assert!(one(), "{}", routes());
+        // The one that is left has it again.
+        host.docker(&["network", "disconnect", "both", "alice"]);
+        let last = || one() && routes().contains("via fd00:1234:2000::1 ");
+        assert!(within(Duration::from_secs(5), last), "{}", routes());
         host.remove(&["alice"], &["both", "web"]);
     });
 }
