@@ -93,6 +93,11 @@ impl Socket {
 }
 
 impl DockerArgs {
+    /// Whether the user has named a socket.
+    pub(super) fn is_named(&self) -> bool {
+        self.docker.is_some()
+    }
+
     /// The Docker that the user means; `outer` has the flags of `docker` itself, before `cni`.
     ///
     /// # Errors

@@ -11,7 +11,7 @@ mod types;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use hyper::Method;
+use hyper::{Method, StatusCode};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -77,6 +77,18 @@ impl Docker {
     /// Docker does not answer within a second, or refuses.
     pub async fn attached_to(&self, network: &NetworkId) -> Result<Attached> {
         self.read(&format!("/networks/{network}")).await
+    }
+
+    /// Whether there is a network of this id.
+    ///
+    /// # Errors
+    /// Docker does not answer within a second, or refuses for another reason.
+    pub async fn has_network(&self, network: &NetworkId) -> Result<bool> {
+        match self.read::<Value>(&format!("/networks/{network}")).await {
+            Ok(_) => Ok(true),
+            Err(Error::Refused { status: StatusCode::NOT_FOUND, .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// How a container was started the last time.

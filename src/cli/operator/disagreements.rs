@@ -30,6 +30,17 @@ pub(super) fn disagreements(known: &Known, now: Timestamp) -> Vec<Fault> {
             format!("docker network rm {name}"),
         ));
     }
+    // Without any, the driver may have another name in Docker.
+    let may_be_lost = known.inventory.networks.iter().filter(|_| !known.names.of_driver.is_empty());
+    for network in may_be_lost.filter(|it| !known.names.networks.contains_key(&it.network)) {
+        faults.push(Fault::new(
+            format!(
+                "network {} is on record, and Docker has removed it while no driver answered",
+                network.network.short()
+            ),
+            "cnm-cni gc --apply",
+        ));
+    }
     let attached: HashSet<&str> =
         known.inventory.attachments.iter().map(|it| it.endpoint.as_str()).collect();
     for container in known.names.containers.iter().filter(|it| it.state == "running") {

@@ -3,12 +3,14 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
+use super::lost_networks;
 use super::short::short;
-use crate::cli::client::Socket;
+use crate::cli::client::{DockerArgs, Socket};
 use crate::cli::output::{Listing, line};
 use crate::cli::progress::Progress;
 use crate::cli::seconds::{ANY, seconds};
 use crate::cli::table::{Cell, Table};
+use crate::docker::Wanted;
 use crate::lifecycle::{Collection, Finding, Outcome};
 use crate::server::control::COLLECT;
 
@@ -30,6 +32,7 @@ See also: 'cnm-cni orphans', 'cnm-cni pools'.";
 /// the chain's own DEL. A lease that names no owner, because host-local was killed as it wrote it, is
 /// removed too. What is not proven to be this driver's, and what some namespace of the
 /// host still uses, is left alone. The running driver does the same by itself every five minutes.
+/// Also looks for networks that Docker removed while the driver was away: only this command asks Docker.
 /// Exit status 1 if something cannot be removed.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = HELP)]
@@ -55,13 +58,17 @@ pub(in crate::cli) struct Args {
 
     #[command(flatten)]
     socket: Socket,
+
+    #[command(flatten)]
+    docker: DockerArgs,
 }
 
-pub(in crate::cli) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+pub(in crate::cli) fn run(args: &Args, outer: &Wanted) -> anyhow::Result<ExitCode> {
     let wanted =
         Collection { apply: args.apply, grace: args.grace.as_secs(), exclusive: args.exclusive };
     let progress = Progress::of("collecting");
-    let findings: Vec<Finding> = args.socket.ask(COLLECT, &wanted)?;
+    let mut findings: Vec<Finding> = args.socket.ask(COLLECT, &wanted)?;
+    findings.extend(lost_networks::found(&args.socket, &args.docker, outer, args.apply)?);
     drop(progress);
     let names = findings.iter().map(|finding| finding.what.clone());
     args.listing.print(&findings, names, || table(&findings), &below(&findings))?;

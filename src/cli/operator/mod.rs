@@ -20,6 +20,7 @@
 //! | `named_endpoints` | which endpoints words name, for the verbs that have the driver look at them |
 //! | `ping` | asking for an answer from inside of a container |
 //! | `short` | reasons for a table |
+//! | `lost_networks` | networks on record that Docker has no more |
 //! | `disagreements` | where Docker's records and the driver's do not agree |
 
 mod bundle;
@@ -32,6 +33,7 @@ mod events;
 mod gc;
 mod graph;
 mod known;
+mod lost_networks;
 mod ls;
 mod metrics;
 mod named_endpoints;
@@ -95,7 +97,7 @@ impl Verb {
             Self::Graph(args) => graph::run(&args, outer).map(told),
             Self::Bundle(args) => bundle::run(&args, outer).map(told),
             Self::Orphans(args) => orphans::run(args, outer),
-            Self::Gc(args) => gc::run(&args),
+            Self::Gc(args) => gc::run(&args, outer),
             Self::Metrics(args) => metrics::run(&args).map(told),
             Self::Events(args) => events::run(&args, outer).map(told),
         }

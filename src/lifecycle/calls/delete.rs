@@ -6,8 +6,10 @@
 //! that was lost with its namespace is replaced by a stand-in with the same addresses. An address whose
 //! rule is gone already is left out, because some versions of the plugins fail for it at every DEL.
 
-use crate::cnm::EndpointRequest;
+use crate::cnm::{EndpointId, EndpointRequest};
 use crate::lifecycle::driver::Driver;
+use crate::lifecycle::error::chain;
+use crate::lifecycle::record::Attachment;
 
 impl Driver {
     /// `NetworkDriver.DeleteEndpoint`. An unknown endpoint is gone already.
@@ -17,12 +19,34 @@ impl Driver {
     /// Docker: see [`crate::lifecycle::removal`].
     pub async fn delete_endpoint(&self, request: EndpointRequest) {
         let mut slot = self.endpoints.lock(&request.endpoint_id).await;
+        let joined = slot.as_ref().and_then(Attachment::joined);
+        let beside = joined.map(|joined| self.interfaces.sandboxes.beside(joined));
         let Some(orphan) = self.removals.release(&mut slot).await else { return };
+        if let Some(beside) = beside.filter(|beside| !beside.is_empty()) {
+            let driver = self.clone();
+            self.background.spawn(async move { driver.restore_default_routes(beside).await });
+        }
         if self.sync_delete {
             // Logged where it failed; it is tried again.
             let _ = self.removals.now(orphan).await;
         } else {
             self.removals.soon(orphan);
+        }
+    }
+
+    /// The container left a network, and may live on without the default route that it had there. Docker has
+    /// removed that one before DeleteEndpoint. If the whole container ends, its namespace may be gone by now.
+    async fn restore_default_routes(&self, endpoints: Vec<EndpointId>) {
+        for endpoint in endpoints {
+            let slot = self.endpoints.lock(&endpoint).await;
+            let Some(joined) = slot.as_ref().and_then(Attachment::settled) else { continue };
+            if let Err(error) = self.interfaces.restore_default_routes(joined).await {
+                tracing::debug!(
+                    endpoint = endpoint.short(),
+                    error = chain(&error),
+                    "its default route is not looked at"
+                );
+            }
         }
     }
 }

@@ -46,11 +46,10 @@ impl Driver {
         let answer = Joined { attachment, made, joining: &joining }.answer();
         self.carry_out(attachment, joining).await?;
         host_rules::read_soon(self, attachment);
-        // Otherwise Docker makes another call, once the interface is in place.
-        if let Some(sandbox) = attachment.sandbox()
-            && !matches!(netns::identity(sandbox), Ok(Some(_)))
-        {
-            watch::start(self, attachment);
+        // Where the namespace exists, Docker makes another call once the interface is in place, with one exception.
+        match attachment.sandbox().map(netns::identity) {
+            Some(Ok(Some(_))) | None => watch::start_unless_called(self, attachment),
+            Some(_) => watch::start(self, attachment),
         }
         self.publisher.note_published_elsewhere(attachment).await;
         Ok(answer)

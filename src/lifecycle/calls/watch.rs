@@ -6,7 +6,8 @@
 //!   before                Join, ProgramExternalConnectivity, EndpointOperInfo · the move: a watch settles
 //! ```
 //!
-//! A call that finds an endpoint that cannot be settled yet starts a watch ([`start`]). The watch waits
+//! A call that finds an endpoint that cannot be settled yet starts a watch ([`start`]), and so does Join if no such
+//! call follows ([`start_unless_called`]). The watch waits
 //!
 //! 1. until the interface has left the driver's namespace ([`Watch::wait_until_taken`]);
 //! 2. in the container's namespace, until Docker has set everything from the driver's answers
@@ -18,6 +19,8 @@
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+
+use tokio::time::sleep;
 
 use crate::cnm::{EndpointId, StaticRoute};
 use crate::lifecycle::calls::host_rules;
@@ -33,6 +36,9 @@ use crate::sysctl::Sysctls;
 
 /// How long Docker may take to set up the interface once it is there.
 const UNTIL_SET_UP: Duration = Duration::from_secs(10);
+
+/// How long Docker may take from Join to the next call for the endpoint.
+const UNTIL_CALLED: Duration = Duration::from_secs(1);
 
 /// The pause before a failed watch starts again; each further one is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -118,6 +124,22 @@ pub(crate) fn start(driver: &Driver, attachment: &Attachment) {
     });
 }
 
+/// Starts a watch if Docker makes no call for the endpoint that settles it. Docker before version 28 makes none if a
+/// container joins the network while it runs, and has published ports on Docker's own bridge: once it
+/// knows of one port, it asks no other network.
+pub(crate) fn start_unless_called(driver: &Driver, attachment: &Attachment) {
+    let (endpoint, id) = (attachment.endpoint.clone(), attachment.id);
+    let (this, background) = (driver.clone(), driver.background.clone());
+    driver.background.spawn(async move {
+        // The next driver starts it at once.
+        background.until_stopped(sleep(UNTIL_CALLED)).await?;
+        let slot = this.endpoints.lock(&endpoint).await;
+        let attachment = slot.as_ref().filter(|it| it.id == id && it.unsettled().is_some())?;
+        start(&this, attachment);
+        Some(())
+    });
+}
+
 /// Starts the watches of the last driver again: Docker before version 28 may put an interface in place
 /// while no driver runs, and makes no call about it afterwards. Also reads the rules that the last driver
 /// had no time to read.
@@ -152,7 +174,7 @@ impl Watch {
         let mut pause = FIRST_PAUSE;
         while let Err(error) = self.attempt().await {
             // A container that has just ended is no error: its endpoint is deleted next.
-            tokio::time::sleep(pause).await;
+            sleep(pause).await;
             if self.joined().await.is_none() {
                 return;
             }

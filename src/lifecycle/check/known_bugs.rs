@@ -48,6 +48,8 @@ pub(super) fn mistake(
          for every published port; the rules are in place"
     } else if complaint.is_of_a_route_that_sbr_moved() {
         "looks in the main table for a route that sbr has moved to another one"
+    } else if is_of_another_table(&complaint.said) {
+        "looks in the main table for a route that is in another one"
     } else if complaint.is_of_no_ipam() {
         "asks an IPAM plugin, although none is configured"
     } else {
@@ -68,6 +70,16 @@ fn publishes_in(attachment: &Attachment, family: Family) -> bool {
         let address = mapping["hostIP"].as_str().unwrap_or_default().parse::<IpAddr>();
         address.is_err() || address.is_ok_and(|address| Family::of(address) == family)
     })
+}
+
+/// Plugins list the routes of the main table alone. This program itself compares those of all tables.
+fn is_of_another_table(said: &str) -> bool {
+    /// The kernel takes none for the main table.
+    const MAIN: [u32; 2] = [0, 254];
+    let table = said.split_once(" Table:").and_then(|(_, behind)| behind.split(' ').next());
+    let table = table.and_then(|table| table.parse().ok());
+    let is_other = table.is_some_and(|table| !MAIN.contains(&table));
+    is_other && said.contains("Expected Route") && said.contains("not found")
 }
 
 /// portmap looks for the rules of one family in the other family's table, once it has found its own. For a
@@ -101,6 +113,20 @@ impl Complaint<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_plugin_is_mistaken_where_it_looks_in_the_main_table_for_a_route_of_another() {
+        let said = |table: &str| {
+            format!(
+                "Expected Route {{Dst:{{IP:172.20.0.0 Mask:ffff0000}} GW:10.0.0.1 MTU:0 AdvMSS:0 \
+                 Priority:0{table} Scope:<nil>}} not found in routing table"
+            )
+        };
+        assert!(is_of_another_table(&said(" Table:77")));
+        for main in ["", " Table:<nil>", " Table:0", " Table:254"] {
+            assert!(!is_of_another_table(&said(main)), "{main}");
+        }
+    }
 
     #[test]
     fn portmap_is_mistaken_where_it_looks_among_the_other_familys_rules() {

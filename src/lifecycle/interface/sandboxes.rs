@@ -208,6 +208,15 @@ impl Sandboxes {
         beside.map(|(endpoint, _)| endpoint.clone()).collect()
     }
 
+    /// The other endpoints of the attachment's sandbox.
+    pub(crate) fn beside(&self, joined: Joined<'_>) -> Vec<EndpointId> {
+        let entries = self.entries();
+        let beside = entries.iter().filter(|(endpoint, other)| {
+            **endpoint != joined.endpoint && other.sandbox == joined.sandbox()
+        });
+        beside.map(|(endpoint, _)| endpoint.clone()).collect()
+    }
+
     /// Whether there is another endpoint in the attachment's sandbox.
     pub(crate) fn is_shared(&self, joined: Joined<'_>) -> bool {
         others(&self.entries(), joined).next().is_some()

@@ -64,6 +64,24 @@ impl Interfaces {
         Ok(users)
     }
 
+    /// Makes the default routes that Docker does not make, where the container has none of that family any more
+    /// because another network had it and is gone.
+    pub(crate) async fn restore_default_routes(&self, joined: Joined<'_>) -> Result<()> {
+        let Place::Sandbox(netlink, link) = self.locate(&joined).await? else { return Ok(()) };
+        let wanted = joined.default_routes_untold(&joined.answer(), &link);
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let mut routes = netlink.all_routes().await?;
+        routes.retain(|route| route.table == MAIN_TABLE && route.is_default());
+        for route in &wanted {
+            if !routes.iter().any(|other| other.destination == route.destination) {
+                netlink.add_route(route).await?;
+            }
+        }
+        Ok(())
+    }
+
     /// Sets the chain's settings of the container's namespace, where nobody has set them yet. Returns the
     /// settings that it has set.
     pub(crate) async fn set_namespace(&self, joined: Joined<'_>) -> Result<Sysctls> {

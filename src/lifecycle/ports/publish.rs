@@ -9,6 +9,10 @@
 //! makes the interface also publishes the ports, they stay at their endpoint. If the endpoint with the
 //! gateway cannot publish, another endpoint of the container does: [`super::elsewhere`].
 //!
+//! In Docker 28 the default gateways of IPv4 and of IPv6 may be on two networks. It wants both endpoints to
+//! publish then. They share the ports, and the plugins of each publish them for its addresses. The same is done
+//! if Docker's call that the gateway moved away was lost with a killed driver.
+//!
 //! The record is written before the plugins publish, and after they have withdrawn the ports. So it always
 //! has at least what is on the host. The state in memory changes last, and is equal to the host's, even if
 //! a record could not be written after that.
@@ -151,12 +155,18 @@ impl Publisher {
             return Ok(());
         }
         let (endpoint, network) = (&attachment.endpoint, &attachment.network);
-        let ports = match self.ports.hold(endpoint, network, wanted) {
-            // Somebody else has the port that was chosen before; another choice is good too.
-            Err(PortError::Held { .. } | PortError::InUse(_)) if same(wanted, asked) => {
-                self.ports.hold(endpoint, network, asked)?
-            }
-            held => held?,
+        let shared = attachment
+            .sandbox()
+            .and_then(|sandbox| self.ports.share(endpoint, network, sandbox, wanted));
+        let ports = match shared {
+            Some(ports) => ports,
+            None => match self.ports.hold(endpoint, network, wanted) {
+                // Somebody else has the port that was chosen before; another choice is good too.
+                Err(PortError::Held { .. } | PortError::InUse(_)) if same(wanted, asked) => {
+                    self.ports.hold(endpoint, network, asked)?
+                }
+                held => held?,
+            },
         };
         // Only this endpoint has the ports now, because it has a sandbox.
         if let Some(sandbox) = attachment.sandbox() {

@@ -7,13 +7,14 @@
 //! Docker passes the same published ports to every network of a container, and does not name the container.
 //! A second endpoint on *another* network with the same list may be of the same container. This is known
 //! only at Join, when both name their sandbox. Until then the second endpoint has no ports;
-//! [`super::publish`] does the rest.
+//! [`super::publish`] does the rest. Two endpoints of one sandbox may share their ports: Docker 28 has one
+//! publish for IPv4 and another for IPv6, where these are the gateways of the two families.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use nix::errno::Errno;
 use nix::sys::resource::{Resource, getrlimit};
@@ -38,7 +39,7 @@ struct Holder {
     ports: Vec<PortBinding>,
     /// The container's namespace, from Join on.
     sandbox: Option<PathBuf>,
-    holds: Vec<Hold>,
+    holds: Vec<Arc<Hold>>,
 }
 
 type Holders = HashMap<EndpointId, Holder>;
@@ -50,26 +51,32 @@ impl Ports {
         let (mut files, most) = (0, most_files());
         // Also attachments that are to be deleted: their rules exist until DEL has run.
         for attachment in attachments.filter(|attachment| attachment.publishes()) {
-            let holds = attachment.ports.iter().map(|binding| {
+            let Attachment { endpoint, network, ports: bindings, .. } = attachment;
+            if let Some(sandbox) = attachment.sandbox()
+                && ports.share(endpoint, network, sandbox, bindings).is_some()
+            {
+                continue;
+            }
+            let holds = bindings.iter().map(|binding| {
                 let port = HostPort::of(binding);
                 let taken = if files < most { Hold::take(port) } else { Err(Errno::EMFILE) };
                 let hold = taken.unwrap_or_else(|errno| {
                     tracing::warn!(
-                        %port, endpoint = attachment.endpoint.short(), reason = errno.desc(),
+                        %port, endpoint = endpoint.short(), reason = errno.desc(),
                         "a published port cannot be kept from other processes"
                     );
                     Hold::in_name_only(port)
                 });
                 files += hold.files();
-                hold
+                Arc::new(hold)
             });
             let holder = Holder {
-                network: attachment.network.clone(),
-                ports: attachment.ports.clone(),
+                network: network.clone(),
+                ports: bindings.clone(),
                 sandbox: attachment.sandbox().map(Path::to_owned),
                 holds: holds.collect(),
             };
-            ports.holders().insert(attachment.endpoint.clone(), holder);
+            ports.holders().insert(endpoint.clone(), holder);
         }
         ports
     }
@@ -93,9 +100,9 @@ impl Ports {
             // It has them already, and its own sockets would be in the way.
             return Ok(own.ports.clone());
         }
-        let (mut holds, mut settled) = (Vec::<Hold>::new(), Vec::new());
+        let (mut holds, mut settled) = (Vec::<Arc<Hold>>::new(), Vec::new());
         let held = holders.values().flat_map(|holder| &holder.holds);
-        let (mut files, most) = (held.map(Hold::files).sum(), most_files());
+        let (mut files, most) = (held.map(|hold| hold.files()).sum(), most_files());
         for (position, binding) in asked.iter().enumerate() {
             if asked[..position].contains(binding) {
                 continue;
@@ -115,7 +122,7 @@ impl Ports {
                 host_port_end: number,
                 ..binding.clone()
             });
-            holds.push(hold);
+            holds.push(Arc::new(hold));
         }
         let (network, ports) = (network.clone(), settled.clone());
         holders.insert(endpoint.clone(), Holder { network, ports, sandbox: None, holds });
@@ -125,7 +132,7 @@ impl Ports {
     fn hold_one(
         &self,
         holders: &Holders,
-        own: &[Hold],
+        own: &[Arc<Hold>],
         endpoint: &EndpointId,
         binding: &PortBinding,
     ) -> Result<Hold, PortError> {
@@ -164,6 +171,29 @@ impl Ports {
         Err(PortError::NoneFree { first, last, protocol: binding.proto.name() })
     }
 
+    /// Has the endpoint share the ports that another endpoint of its sandbox holds, and returns them. None if
+    /// none there holds what it asks for.
+    pub(crate) fn share(
+        &self,
+        endpoint: &EndpointId,
+        network: &NetworkId,
+        sandbox: &Path,
+        asked: &[PortBinding],
+    ) -> Option<Vec<PortBinding>> {
+        let mut holders = self.holders();
+        let other = holders.iter().find(|(other, holder)| {
+            *other != endpoint
+                && holder.sandbox.as_deref() == Some(sandbox)
+                && same(&holder.ports, asked)
+        });
+        let (_, Holder { ports, holds, .. }) = other?;
+        let (ports, holds) = (ports.clone(), holds.clone());
+        let sandbox = Some(sandbox.to_owned());
+        let holder = Holder { network: network.clone(), ports: ports.clone(), sandbox, holds };
+        holders.insert(endpoint.clone(), holder);
+        Some(ports)
+    }
+
     /// Whether the container that asks for these ports on a network may have them already, at its endpoint
     /// in another network.
     pub(crate) fn may_be_of_same_container(
@@ -191,10 +221,12 @@ impl Ports {
 
     /// How many ports are held.
     pub(crate) fn count(&self) -> usize {
-        self.holders().values().map(|holder| holder.holds.len()).sum()
+        let holders = self.holders();
+        let holds = holders.values().flat_map(|holder| &holder.holds);
+        holds.map(Arc::as_ptr).collect::<HashSet<_>>().len()
     }
 
-    /// Releases all ports of the endpoint.
+    /// Releases all ports of the endpoint. Those that it shares stay held for the other one.
     pub(crate) fn release(&self, endpoint: &EndpointId) {
         self.holders().remove(endpoint);
     }

@@ -12,15 +12,23 @@ use tempfile::TempDir;
 
 use super::{Said, program};
 
-/// A driver that finds no garbage, and answers once it is told to.
+/// A driver without networks that finds no garbage, and answers once it is told to.
 fn slow_driver(socket: &Path, told: Receiver<()>) {
     let listener = UnixListener::bind(socket).unwrap();
     thread::spawn(move || {
-        let (mut stream, _) = listener.accept().unwrap();
-        let length = stream.read(&mut [0; 4096]).unwrap();
-        assert!(length > 0);
-        told.recv().unwrap();
-        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]").unwrap();
+        let nothing =
+            r#"{"version": 1, "networks": [], "attachments": [], "conflists": [], "problems": []}"#;
+        let mut slow = Some(told);
+        for answer in ["[]", nothing] {
+            let (mut stream, _) = listener.accept().unwrap();
+            let length = stream.read(&mut [0; 4096]).unwrap();
+            assert!(length > 0);
+            if let Some(told) = slow.take() {
+                told.recv().unwrap();
+            }
+            let length = answer.len();
+            write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{answer}").unwrap();
+        }
     });
 }
 

@@ -7,6 +7,7 @@ on_both_dockers! {
     an_address_and_a_port_are_reused_at_once,
     what_a_lost_state_folder_left_is_collected,
     an_orphan_is_shown_and_goes_once_its_plugin_is_back,
+    a_network_that_docker_removed_while_the_driver_was_away_goes_when_it_is_asked_for,
 }
 
 /// A pool of two addresses; one of them is the gateway.
@@ -93,6 +94,50 @@ fn an_orphan_is_shown_and_goes_once_its_plugin_is_back(suite: Suite) {
         let orphans = host.exec(&["cnm-cni", "orphans"]);
         assert!(orphans.starts_with("No orphans"), "{orphans}");
         host.remove(&["bob"], &["web"]);
+    });
+}
+
+fn a_network_that_docker_removed_while_the_driver_was_away_goes_when_it_is_asked_for(suite: Suite) {
+    on_a_host(suite, &[], |host| {
+        let bridge = ["-o", "com.docker.network.bridge.name=lost0"];
+        let create = |name| {
+            let create = ["network", "create", "-d", "cni"];
+            host.docker(&[&create[..], &bridge, &[name]].concat())
+        };
+        host.docker(&["network", "create", "-d", "cni", "stays"]);
+        let id = create("web");
+        host.run("alice", "web", &[]);
+        host.docker(&["rm", "-f", "alice"]);
+        assert_eq!(gc(host, &[]), "No garbage.\n");
+
+        let remove_unheard = |name| {
+            host.stop_driver("KILL");
+            host.docker(&["network", "rm", name]);
+            host.start_driver();
+        };
+        remove_unheard("web");
+        let told = host.exec(&["sh", "-c", "cnm-cni doctor || true"]);
+        assert!(told.contains("cnm-cni gc --apply"), "{told}");
+        let network = format!("network {}", &id[..12]);
+        let shown = gc(host, &[]);
+        assert!(shown.contains(&network), "{shown}");
+        assert_eq!(shown.matches("would be removed").count(), 2, "{shown}");
+        let removed = gc(host, &["--apply"]);
+        assert!(removed.contains("Docker does not have it"), "{removed}");
+        assert_eq!(gc(host, &[]), "No garbage.\n");
+        assert!(host.try_exec(&["ip", "link", "show", "lost0"]).is_err(), "its bridge is left");
+
+        // A Docker that has none of the networks may be another one.
+        remove_unheard("stays");
+        let kept = gc(host, &["--apply"]);
+        assert!(kept.contains("another one may use it"), "{kept}");
+        gc(host, &["--apply", "--docker", "unix:///var/run/docker.sock"]);
+        assert_eq!(gc(host, &[]), "No garbage.\n");
+
+        // Nothing of it is in the way of the next one.
+        create("web");
+        host.run("alice", "web", &[]);
+        host.remove(&["alice"], &["web"]);
     });
 }
 

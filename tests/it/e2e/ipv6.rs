@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::host::{Suite, within};
-use super::{BRIDGE, ConfFile, and_on_docker_26_1, on_a_host, on_both_dockers};
+use super::host::{Suite, answers, within};
+use super::{BRIDGE, ConfFile, PODS, and_on_docker_26_1, on_a_host, on_both_dockers};
 
 const IPV6_ONLY: ConfFile<'_> = (
     "20-v6only.conflist",
@@ -71,6 +71,40 @@ fn there_is_one_default_route_for_ipv6_among_several_networks(suite: Suite) {
         let is_settled = || settled().matches("ok       as ADD left it").count() == 2;
         assert!(within(Duration::from_secs(5), is_settled), "{}", settled());
         assert!(one(), "{}", routes());
+        // The one that is left has it again.
+        host.docker(&["network", "disconnect", "both", "alice"]);
+        let last = || one() && routes().contains("via fd00:1234:2000::1 ");
+        assert!(within(Duration::from_secs(5), last), "{}", routes());
         host.remove(&["alice"], &["both", "web"]);
+    });
+}
+
+/// Before version 28, Docker knows one gateway of a container, and has that one publish.
+#[test]
+fn docker_28_publishes_on_the_gateways_of_both_families() {
+    let published = IPV6_ONLY.1.replace(
+        "\n        ]\n",
+        ",\n{\"type\": \"portmap\", \"capabilities\": {\"portMappings\": true}}]\n",
+    );
+    on_a_host(Suite::Forky, &[PODS, (IPV6_ONLY.0, &published)], |host| {
+        host.create_network("four", Some("pods"));
+        host.create_network("six", Some("v6only"));
+        let answer = || {
+            answers("alice", || host.get("http://127.0.0.1:8080/"));
+            answers("alice", || host.get_from_outside(8080));
+            answers("alice", || host.get("http://[fd00:1234:2000::1]:8080/"));
+        };
+        host.run("alice", "four", &["-p", "8080:80", "--network", "six"]);
+        answer();
+        host.docker(&["restart", "alice"]);
+        answer();
+        // The one with the address that answers is gone, and then it is back.
+        host.docker(&["network", "disconnect", "six", "alice"]);
+        answers("alice", || host.get_from_outside(8080));
+        host.docker(&["network", "connect", "six", "alice"]);
+        answer();
+        let told = host.exec(&["cnm-cni", "check"]);
+        assert_eq!(told.matches("ok       as ADD left it").count(), 2, "{told}");
+        host.remove(&["alice"], &["four", "six"]);
     });
 }

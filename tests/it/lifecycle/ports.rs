@@ -196,6 +196,40 @@ fn ports_follow_the_gateway_of_one_container() {
     });
 }
 
+/// As Docker 28 asks it where one network is the gateway for IPv4 and the other one for IPv6; and as every
+/// Docker does if its call that the gateway moved was lost.
+#[test]
+fn two_gateways_of_one_container_publish_the_same_ports() {
+    alone(async {
+        let bench = bench().await;
+        for (network, endpoint) in [(NETWORK, "e1"), ("n2", "e2")] {
+            create(&bench, network, endpoint, &any()).await.unwrap();
+            join(&bench, network, endpoint, "/netns/alice").await.unwrap();
+        }
+        program(&bench, "e1").await.unwrap();
+        program_asked(&bench, "e2", &any()).await.unwrap();
+        let told_first = told(&bench);
+        let port = told_first[0].1;
+        let added = |port| ("ADD".to_owned(), port);
+        assert_eq!(told_first, [added(port), added(port)], "each by its own chain");
+        assert_eq!(publishers(&bench).len(), 2);
+
+        let Bench { folder, config, driver } = bench;
+        driver.drain().await;
+        drop(driver);
+        let driver = Driver::open(config.clone()).await.unwrap();
+        let bench = Bench { folder, config, driver };
+        revoke(&bench, "e1").await;
+        assert_eq!(publishers(&bench), ["e2"]);
+        let port = u16::try_from(port).unwrap();
+        TcpListener::bind(("0.0.0.0", port)).expect_err("e2 holds it");
+        bench.delete_endpoint("e1").await;
+        bench.delete_endpoint("e2").await;
+        TcpListener::bind(("0.0.0.0", port)).unwrap();
+        bench.assert_nothing_is_left();
+    });
+}
+
 fn any() -> Value {
     json!({"Proto": 6, "Port": 80, "HostIP": "", "HostPort": 0, "HostPortEnd": 0})
 }

@@ -112,6 +112,38 @@ fn the_ends_of_one_container_are_distinguished_from_two_containers_at_join() {
 }
 
 #[test]
+fn two_ends_of_one_sandbox_share_their_ports_until_both_have_released_them() {
+    let (ports, alice) = (Ports::default(), Path::new("/netns/alice"));
+    let any = asked(json!([{"Proto": 6, "Port": 80}]));
+    let chosen = ports.hold(&id("e1"), &id("n1"), &any).unwrap();
+    let share = |sandbox, asked: &[PortBinding]| ports.share(&id("e2"), &id("n2"), sandbox, asked);
+    assert_eq!(share(alice, &any), None, "not before Join");
+    ports.enter(&id("e1"), alice);
+    assert_eq!(share(Path::new("/netns/bob"), &any), None);
+    assert_eq!(share(alice, &fixed(free())), None, "other ports");
+    assert_eq!(share(alice, &any).as_ref(), Some(&chosen));
+    assert_eq!(ports.count(), 1);
+
+    let taken = || TcpListener::bind(("0.0.0.0", chosen[0].host_port)).is_err();
+    ports.release(&id("e1"));
+    assert!(taken() && ports.hold(&id("e3"), &id("n1"), &chosen).is_err());
+    ports.release(&id("e2"));
+    assert!(!taken());
+}
+
+#[test]
+fn after_a_start_two_ends_of_one_sandbox_share_their_ports_again() {
+    let number = free();
+    let one = publishing(PhaseName::Settled, &fixed(number));
+    let mut other = one.clone();
+    other.endpoint = id("e2");
+    let ports = Ports::of([&one, &other].into_iter());
+    assert_eq!(ports.count(), 1);
+    ports.release(&one.endpoint);
+    TcpListener::bind(("0.0.0.0", number)).expect_err("the other end has it");
+}
+
+#[test]
 fn the_ends_of_one_container_ask_for_the_same_choice() {
     let ports = Ports::default();
     let any = self::asked(json!([{"Proto": 6, "Port": 80}, {"Proto": 6, "Port": 80},
