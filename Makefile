@@ -240,10 +240,9 @@ fidelity: testbed
 hosts: testbed
 	$(RUNNER) cargo test --locked --test it -- e2e::several_hosts:: e2e::two_hosts:: --nocapture --test-threads=1
 
-# Two minutes for each Docker, half that for the rest.
+# Five minutes for each Docker, half that for the rest.
 crash: testbed
 	$(RUNNER) cargo test --locked --test it crash:: -- --include-ignored --nocapture --skip soak
-	$(RUNNER) env CNM_CNI_SPARES=0 cargo test --locked --test it e2e::crash:: -- --include-ignored --nocapture
 
 # As it is released, for the memory; CNM_CNI_SEED=N repeats a run.
 soak: export CNM_CNI_SOAK ?= 2000
