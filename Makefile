@@ -240,10 +240,9 @@ fidelity: testbed
 hosts: testbed
 	$(RUNNER) cargo test --locked --test it -- e2e::several_hosts:: e2e::two_hosts:: --nocapture --test-threads=1
 
-# Two minutes for each Docker, half that for the rest.
+# Five minutes for each Docker, half that for the rest.
 crash: testbed
 	$(RUNNER) cargo test --locked --test it crash:: -- --include-ignored --nocapture --skip soak
-	$(RUNNER) env CNM_CNI_SPARES=0 cargo test --locked --test it e2e::crash:: -- --include-ignored --nocapture
 
 # As it is released, for the memory; CNM_CNI_SEED=N repeats a run.
 soak: export CNM_CNI_SOAK ?= 2000
@@ -268,17 +267,18 @@ testbed:
 	$(SUDO) tests/testbed/host clean
 	tests/testbed/prometheus >/dev/null
 
-# Each part alone: `make bench BENCH=run`; on one Docker only: BENCH_ON=28.5. OLD=FILE puts another build of the
+# Each part alone: `make bench BENCH=run`; on one Docker only: BENCH_ON=28.5; for a first look: BENCH_TURNS=3. OLD=FILE puts another build of the
 # driver beside this one. See benches/README.md.
-BENCH ?= engine figures verbs packets run burst many others
+BENCH ?= engine figures verbs packets run burst many growth others
 BENCH_ON ?=
+BENCH_TURNS ?=
 OLD ?=
-WITH_DOCKERS = $(filter run burst many others,$(BENCH))
+WITH_DOCKERS = $(filter run burst many growth others,$(BENCH))
 bench:
 	$(call install,gcc libc6-dev)
 	$(if $(filter engine,$(BENCH)),$(MAKE) bench-engine)
 	$(if $(WITH_DOCKERS),$(call install,iptables $(TESTBED)))
-	$(if $(WITH_DOCKERS),BENCH='$(WITH_DOCKERS)' BENCH_ON='$(BENCH_ON)' $(RUNNER) cargo bench --locked --bench docker)
+	$(if $(WITH_DOCKERS),BENCH='$(WITH_DOCKERS)' BENCH_ON='$(BENCH_ON)' BENCH_TURNS='$(BENCH_TURNS)' $(RUNNER) cargo bench --locked --bench docker)
 	$(if $(filter verbs,$(BENCH)),$(call install,iptables $(TESTBED)))
 	$(if $(filter verbs,$(BENCH)),$(RUNNER) cargo bench --locked --bench verbs)
 	$(if $(filter packets,$(BENCH)),$(call install,iptables nftables $(TESTBED)))

@@ -19,7 +19,6 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, ensure};
 use host::{Host, IMAGE, Suite};
 use others::Others;
-use serde_json::Value;
 
 /// How many attachments and containers there are.
 const NUMBER: usize = 1000;
@@ -69,10 +68,7 @@ fn main() -> Result<ExitCode> {
     host.start_driver_without_spares();
     let others = Others::on(&host);
     host.run("web", "others", &[]);
-    others.make(1..NUMBER, |number, made, joined| {
-        enter(&host, number, made, joined)?;
-        others.settle(number)
-    })?;
+    others.make_in_namespaces(&host, 1..NUMBER)?;
     // The names that Docker has to tell: containers that do not run.
     let create = format!(
         "seq {} | xargs -P 4 -I N docker create --name other-N --network others {IMAGE} >/dev/null",
@@ -103,26 +99,6 @@ fn main() -> Result<ExitCode> {
         "\n{verdict}: at most {MAX} ms, and {MAX_OF_A_LOOK} ms for each attachment that is looked at"
     );
     Ok(if holds { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-/// Does what Docker does after Join: the interface comes into a namespace of its own.
-fn enter(host: &Host, number: usize, made: &Value, joined: &Value) -> Result<()> {
-    let text =
-        |value: &Value| value.as_str().map(str::to_owned).context("it is missing in an answer");
-    let address = text(&made["Interface"]["Address"])?;
-    let name = text(&joined["InterfaceName"]["SrcName"])?;
-    let sandbox = Others::sandbox(number);
-    let script = format!(
-        "mkdir -p /run/docker/netns; touch {sandbox}; unshare --net={sandbox} true; \
-         ip link set {name} netns {sandbox}; \
-         nsenter --net={sandbox} ip -batch - <<END
-link set {name} name eth0
-addr add {address} dev eth0
-link set eth0 up
-END"
-    );
-    host.exec(&["sh", "-ec", &script]);
-    Ok(())
 }
 
 /// How long a command takes in the host, in ms: the median of so many turns, after one that warms up. It may

@@ -13,7 +13,7 @@ const AT_ONCE: [usize; 2] = [16, 32];
 pub(crate) fn measure(site: &Site) -> Result<Table> {
     let mut table = Table::default();
     for at_once in AT_ONCE {
-        for burst in turns(BURSTS + 1) {
+        for burst in turns(BURSTS, 1) {
             for way in Way::networks(burst) {
                 let seconds = run_at_once(site, way, at_once)?;
                 if burst > 0 {

@@ -3,7 +3,7 @@
 //!
 //! In test hosts, with the plugins, the rules and the addresses of real networks. Needs root.
 //!
-//! `BENCH=run,burst` runs these parts only, and `BENCH_ON=28.5` on this Docker only.
+//! `BENCH=run,burst` runs these parts only, `BENCH_ON=28.5` on this Docker only, and `BENCH_TURNS=3` that often.
 
 #![allow(clippy::print_stdout, reason = "the tables are the output")]
 
@@ -12,7 +12,13 @@
 #[path = "../../tests/it/e2e/host.rs"]
 mod host;
 
+#[path = "../shared/call.rs"]
+mod call;
+#[path = "../shared/others.rs"]
+mod others_of_host;
+
 mod bursts;
+mod growth;
 mod many;
 mod others;
 mod own_part;
@@ -27,7 +33,7 @@ use anyhow::{Result, bail};
 use host::Suite;
 use site::Site;
 
-const PARTS: [&str; 4] = ["run", "burst", "many", "others"];
+const PARTS: [&str; 5] = ["run", "burst", "many", "growth", "others"];
 
 /// With masquerade, addresses of both families, and published ports.
 const BRIDGE: &str = include_str!("../../conflists/bridge.conflist");
@@ -52,6 +58,9 @@ fn main() -> Result<ExitCode> {
             }
             if parts.contains(&"many") {
                 many::measure(&site)?.print();
+            }
+            if parts.contains(&"growth") {
+                holds &= growth::holds(&site)?;
             }
         }
     }

@@ -13,7 +13,7 @@ const AT_ONCE: usize = 20;
 
 pub(crate) fn measure(site: &Site) -> Result<Table> {
     let mut table = Table::default();
-    for turn in turns(TURNS) {
+    for turn in turns(TURNS, 0) {
         for way in Way::networks(turn) {
             for _ in 0..CONTAINERS / AT_ONCE {
                 site.timed(&format!(

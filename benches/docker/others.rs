@@ -65,7 +65,7 @@ pub(crate) fn measure() -> Result<()> {
 
 fn compare(site: &Site, debian: &str, runtimes: &[Runtime]) -> Result<()> {
     let mut times = vec![[Vec::new(), Vec::new()]; runtimes.len()];
-    for turn in turns(TURNS + WARM_UP) {
+    for turn in turns(TURNS, WARM_UP) {
         for (runtime, times) in runtimes.iter().zip(&mut times) {
             for (life, times) in runtime.lives.iter().zip(times) {
                 let ms = site.timed(&format!("timed life {life}"))?;

@@ -13,7 +13,7 @@ const WARM_UP: usize = 2;
 
 pub(crate) fn measure(site: &Site) -> Result<Table> {
     let mut table = Table::default();
-    for turn in turns(TURNS + WARM_UP) {
+    for turn in turns(TURNS, WARM_UP) {
         // Without a network: what all have in common.
         let none = life(site, Way::None)?;
         let mut lives = Vec::new();

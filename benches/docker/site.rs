@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 use std::fs;
+use std::io;
 use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -51,14 +53,20 @@ impl Way {
 /// How long a figure is measured at most.
 const LONGEST: Duration = Duration::from_secs(15 * 60);
 
-/// So many turns, or as many as begin in time: the table says how many there were.
-pub(crate) fn turns(most: usize) -> impl Iterator<Item = usize> {
+/// So many turns, or as many as begin in time: the table says how many there were. Some more go before, to warm up.
+pub(crate) fn turns(most: usize, warm_up: usize) -> impl Iterator<Item = usize> {
     let begin = Instant::now();
-    (0..most).take_while(move |_| begin.elapsed() < LONGEST)
+    (0..number_of_turns(most) + warm_up).take_while(move |_| begin.elapsed() < LONGEST)
+}
+
+/// So many, or as many as `BENCH_TURNS` says.
+pub(crate) fn number_of_turns(usual: usize) -> usize {
+    let asked = std::env::var("BENCH_TURNS").ok().and_then(|asked| asked.trim().parse().ok());
+    asked.unwrap_or(usual).max(1)
 }
 
 /// The spares of a network that has some.
-const READY: usize = 16;
+pub(crate) const READY: usize = 16;
 
 /// The log of the driver.
 const LOG: &str = "/run/driver.log";
@@ -86,19 +94,25 @@ impl Site {
     pub(crate) fn up(suite: Suite, conflist: &str) -> Result<Self> {
         let host = Host::up(suite);
         host.write("/etc/cni/net.d/10-only.conflist", conflist);
-        host.start(
-            "cnm-cni",
-            &["sh", "-c", &format!("exec cnm-cni serve --log-level=debug >{LOG} 2>&1")],
-        );
-        let socket = host.path("/run/docker/plugins/cni.sock");
-        let answers = || UnixStream::connect(&socket).is_ok();
-        ensure!(within(Duration::from_secs(10), answers), "the driver does not answer");
-        host.docker(&["network", "create", Way::OwnBridge.name()]);
         let site = Self { host };
+        site.start_driver();
+        let answers = || UnixStream::connect(site.socket()).is_ok();
+        ensure!(within(Duration::from_secs(10), answers), "the driver does not answer");
+        site.host.docker(&["network", "create", Way::OwnBridge.name()]);
         site.make_network(Way::Cni, 0);
         site.make_network(Way::Spares, READY);
         site.wait_for_removals()?;
         Ok(site)
+    }
+
+    pub(crate) fn start_driver(&self) {
+        let serve = format!("exec cnm-cni serve --log-level=debug >>{LOG} 2>&1");
+        self.host.start("cnm-cni", &["sh", "-c", &serve]);
+    }
+
+    /// Where the driver listens.
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.host.path("/run/docker/plugins/cni.sock")
     }
 
     fn make_network(&self, way: Way, spares: usize) {
@@ -128,15 +142,18 @@ impl Site {
 
     /// Whether the records are those of the spares.
     fn rests(&self) -> Result<bool> {
-        let mut ready = 0;
-        for entry in fs::read_dir(self.host.path("/var/lib/cnm-cni/attachments"))? {
+        let phases = self.phases()?;
+        Ok(phases.len() == READY && phases.iter().all(|phase| phase == "Spare"))
+    }
+
+    /// The phase of each attachment on record.
+    pub(crate) fn phases(&self) -> Result<Vec<String>> {
+        let records = fs::read_dir(self.host.path("/var/lib/cnm-cni/attachments"))?;
+        let phase = |entry: io::Result<fs::DirEntry>| {
             let record: Value = serde_json::from_slice(&fs::read(entry?.path())?)?;
-            if record["record"]["phase"] != "Spare" {
-                return Ok(false);
-            }
-            ready += 1;
-        }
-        Ok(ready == READY)
+            Ok(record["record"]["phase"].as_str().unwrap_or_default().to_owned())
+        };
+        records.map(phase).collect()
     }
 
     pub(crate) fn driver_log(&self) -> Result<String> {

@@ -31,13 +31,13 @@ impl Others {
     /// The driver of `host` runs, and has a conflist of that name.
     pub(crate) fn on(host: &Host) -> Self {
         let create = ["network", "create", "-d", "cni", "--ipam-driver", "null"];
-        let options = ["-o", "conflist=others", "-o", "forward=always", "others"];
+        let options = ["-o", "conflist=others", "-o", "forward=always", "-o", "spares=0", "others"];
         let network = host.docker(&[&create[..], &options].concat());
         Self { socket: host.path("/run/docker/plugins/cni.sock"), network }
     }
 
     /// The namespace of a number's container.
-    pub(crate) fn sandbox(number: usize) -> String {
+    fn sandbox(number: usize) -> String {
         format!("/run/docker/netns/other{number}")
     }
 
@@ -71,8 +71,16 @@ impl Others {
         .with_context(|| format!("after {:?}", begun.elapsed()))
     }
 
+    /// The same, each in a namespace of its own, as the interface of a container that runs.
+    pub(crate) fn make_in_namespaces(&self, host: &Host, numbers: Range<usize>) -> Result<()> {
+        self.make(numbers, |number, made, joined| {
+            enter(host, number, made, joined)?;
+            self.settle(number)
+        })
+    }
+
     /// Tells the driver that a number's container has its interface.
-    pub(crate) fn settle(&self, number: usize) -> Result<()> {
+    fn settle(&self, number: usize) -> Result<()> {
         self.call("ProgramExternalConnectivity", &self.ids(number)).map(drop)
     }
 
@@ -84,4 +92,24 @@ impl Others {
     fn call(&self, method: &str, request: &Value) -> Result<Value> {
         call(&self.socket, method, request)
     }
+}
+
+/// Does what Docker does after Join: the interface comes into a namespace of its own.
+fn enter(host: &Host, number: usize, made: &Value, joined: &Value) -> Result<()> {
+    let text =
+        |value: &Value| value.as_str().map(str::to_owned).context("it is missing in an answer");
+    let address = text(&made["Interface"]["Address"])?;
+    let name = text(&joined["InterfaceName"]["SrcName"])?;
+    let sandbox = Others::sandbox(number);
+    let script = format!(
+        "mkdir -p /run/docker/netns; touch {sandbox}; unshare --net={sandbox} true; \
+         ip link set {name} netns {sandbox}; \
+         nsenter --net={sandbox} ip -batch - <<END
+link set {name} name eth0
+addr add {address} dev eth0
+link set eth0 up
+END"
+    );
+    host.exec(&["sh", "-ec", &script]);
+    Ok(())
 }

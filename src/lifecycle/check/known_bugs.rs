@@ -39,7 +39,8 @@ pub(super) fn mistake(
     let published = || {
         let families = addresses.iter().map(|address| Family::of(*address));
         let mut families = families.filter(|family| publishes_in(attachment, *family)).peekable();
-        families.peek().is_some() && families.all(|family| rules.publish(family, attachment))
+        families.peek().is_some()
+            && families.all(|family| rules.masquerade.publishes(family, attachment.id))
     };
     let of_other_family =
         error.plugin == "portmap" && is_of_the_other_family(&complaint.said, &addresses);

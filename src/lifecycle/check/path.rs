@@ -14,7 +14,6 @@ use crate::lifecycle::blocking::on_blocking_thread;
 use crate::lifecycle::driver::Driver;
 use crate::lifecycle::error::{Result, chain};
 use crate::lifecycle::host::host_side::setting;
-use crate::lifecycle::host::tables::Family;
 use crate::lifecycle::host_folders;
 use crate::lifecycle::judgement::EMBEDDED_NAME;
 use crate::lifecycle::record::Attachment;
@@ -133,19 +132,15 @@ fn holder(folder: &Path, address: IpAddr) -> Result<Option<String>> {
     }))
 }
 
-/// Whether the rules that publish ports can be judged: those of `portmap` with `iptables` are known.
+/// Whether the rules that publish ports can be judged: those of `portmap` are known, of either backend.
 pub(super) fn knows_ports(attachment: &Attachment) -> bool {
-    attachment.list.plugins().iter().any(|plugin| {
-        let backend = plugin.get("backend").and_then(|backend| backend.as_str());
-        plugin.plugin_type() == "portmap" && backend.unwrap_or("iptables") == "iptables"
-    })
+    attachment.list.plugins().iter().any(|plugin| plugin.plugin_type() == "portmap")
 }
 
 /// Published ports that no rule translates to the container.
 pub(super) fn ports(attachment: &Attachment, rules: &HostRules) -> Vec<Fault> {
     let has_ipv4 = attachment.addresses().any(|address| address.is_ipv4());
-    if !(attachment.publishes() && knows_ports(attachment) && has_ipv4)
-        || rules.publish(Family::V4, attachment)
+    if !(attachment.publishes() && knows_ports(attachment) && has_ipv4) || rules.publish(attachment)
     {
         return Vec::new();
     }

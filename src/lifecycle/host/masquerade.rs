@@ -53,8 +53,11 @@ impl Masquerade {
     /// Reads the rules.
     pub(crate) async fn read() -> Self {
         let mut read = Self::default();
-        let (ipv4, ipv6, nft) =
-            tokio::join!(Family::V4.list(Table::Nat), Family::V6.list(Table::Nat), nft_table());
+        let (ipv4, ipv6, nft) = tokio::join!(
+            Family::V4.list(Table::Nat),
+            Family::V6.list(Table::Nat),
+            nft_table(["inet", "cni_plugins_masquerade"])
+        );
         for (family, rules) in [(Family::V4, ipv4), (Family::V6, ipv6)] {
             match rules {
                 Ok(rules) => read.note_iptables(family, &rules.unwrap_or_default()),
@@ -165,11 +168,11 @@ pub(crate) async fn is_lost(attachment: &Attachment) -> bool {
         && Masquerade::read().await.lost(attachment).next().is_some()
 }
 
-/// The table in which the reference plugins masquerade with `nft`; empty where there is no such table or
-/// program.
-async fn nft_table() -> Result<String> {
+/// A table that the reference plugins write with `nft`, by its family and name; empty where there is no such table
+/// or program.
+pub(crate) async fn nft_table([family, name]: [&str; 2]) -> Result<String> {
     const COMMAND: &str = "nft";
-    match host::run(COMMAND, &["list", "table", "inet", "cni_plugins_masquerade"], b"").await {
+    match host::run(COMMAND, &["list", "table", family, name], b"").await {
         Ok(table) => Ok(String::from_utf8_lossy(&table.unwrap_or_default()).into_owned()),
         Err(host::Failed::Exit { stderr, .. }) if stderr.contains("No such file or directory") => {
             Ok(String::new())

@@ -7,7 +7,7 @@
 
 use crate::lifecycle::error::Result;
 use crate::lifecycle::interface::Interfaces;
-use crate::lifecycle::record::{HostLink, Spare};
+use crate::lifecycle::record::{Attachment, HostLink, Spare};
 use crate::netlink::{Link, Netlink};
 use crate::netns;
 
@@ -29,7 +29,7 @@ impl Interfaces {
 
     /// Whether the interface is where it was parked, as it was then, and so is the link of the host that it
     /// leads to.
-    pub(crate) async fn is_parked(&self, spare: &Spare) -> Result<bool> {
+    pub(crate) async fn is_parked(&self, spare: &Attachment) -> Result<bool> {
         let made = &spare.made()?.snapshot.link;
         let Some(link) = self.own.link(&spare.parameters.if_name).await? else { return Ok(false) };
         let as_made = !link.up

@@ -15,7 +15,7 @@ use super::{Spares, make};
 use crate::cnm::{Pool, SpareCount};
 use crate::lifecycle::attach::ChainInput;
 use crate::lifecycle::error::{Result, chain};
-use crate::lifecycle::record::{Network, Spare};
+use crate::lifecycle::record::{Attachment, Network, Spare};
 use crate::metrics::Unused;
 use crate::translate;
 
@@ -28,6 +28,9 @@ const BETWEEN_LOOKS: Duration = Duration::from_secs(60);
 /// Keeps spares until the driver stops.
 pub(crate) async fn keep(spares: Arc<Spares>) {
     let background = spares.parts.background.clone();
+    if background.until_stopped(spares.remove_unfinished()).await.is_none() {
+        return;
+    }
     loop {
         tokio::select! {
             () = spares.work.notified() => {}
@@ -49,6 +52,23 @@ pub(crate) async fn keep(spares: Arc<Spares>) {
 }
 
 impl Spares {
+    /// Removes those that the last driver left before their interface was where Docker takes it: nobody could have
+    /// them, and others are made instead.
+    async fn remove_unfinished(&self) {
+        let left: Vec<Attachment> = self.shelves().all().map(|spare| (**spare).clone()).collect();
+        let mut unfinished = Vec::new();
+        for spare in left {
+            match self.parts.interfaces.is_parked(&spare).await {
+                Ok(true) => {}
+                Ok(false) => unfinished.push(spare.id),
+                Err(error) => tracing::warn!(attachment = %spare.id, error = chain(&error),
+                    "it is not known whether a spare can be used"),
+            }
+        }
+        let unwanted = self.shelves().take_all(|spare| unfinished.contains(&spare.id));
+        self.remove_soon(unwanted, Unused::Outdated).await;
+    }
+
     /// Makes the spares that are missing, and removes those that are too many.
     async fn tend(self: &Arc<Self>) {
         let networks = self.parts.networks.all();

@@ -150,7 +150,7 @@ fn what_is_deleted_under_the_driver_is_not_missed() {
 #[test]
 fn nothing_is_left_of_a_bridge_that_was_killed_between_its_rules() {
     alone(async {
-        let site = Site::without_spares().await;
+        let site = Site::with_spares(0).await;
         let mut driver = site.start().await;
         site.make_network().await;
         let life = Life::begin(&site, ENDPOINT).await.unwrap();

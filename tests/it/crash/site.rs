@@ -31,8 +31,8 @@ pub(super) struct Site {
     /// Who has which address now.
     addresses: Mutex<HashMap<String, ()>>,
     next: AtomicUsize,
-    /// How many attachments the driver is to make ahead of time.
-    spares: &'static str,
+    /// How many attachments the driver is to make ahead of time; none if it decides.
+    spares: Option<usize>,
     /// Calls whose answer Docker never got.
     pub(super) lost: AtomicUsize,
 }
@@ -53,12 +53,12 @@ impl Site {
         let plugins = Path::new(&cache).join("cnm-cni/testbed/forky/usr/lib/cni");
         assert!(plugins.join("bridge").exists(), "{}: see make test", plugins.display());
         let (addresses, next, lost) = Default::default();
-        Self { folder, plugins, addresses, next, spares: "--spares=auto", lost }
+        Self { folder, plugins, addresses, next, spares: None, lost }
     }
 
-    /// The same without spares, which are not counted by who counts leases.
-    pub(super) async fn without_spares() -> Self {
-        Self { spares: "--spares=0", ..Self::new().await }
+    /// The same with so many spares.
+    pub(super) async fn with_spares(count: usize) -> Self {
+        Self { spares: Some(count), ..Self::new().await }
     }
 
     fn command(&self) -> Command {
@@ -77,7 +77,9 @@ impl Site {
     pub(super) async fn start(&self) -> Child {
         let log = fs::File::options().create(true).append(true).open(self.path("log")).unwrap();
         let mut command = self.command();
-        command.args(["serve", "--gc-interval=0", self.spares]).stderr(log);
+        command.args(["serve", "--gc-interval=0"]).stderr(log);
+        let spares = self.spares.map_or("auto".to_owned(), |count| count.to_string());
+        command.arg(format!("--spares={spares}"));
         for (flag, name) in [("state-dir", "state"), ("run-dir", "run"), ("socket", "cni.sock")] {
             command.arg(format!("--{flag}={}", self.path(name).display()));
         }
@@ -158,21 +160,28 @@ impl Site {
         Life::begin(self, "first").await.unwrap().end(self).await;
     }
 
-    /// So many containers come and go, some at a time.
-    pub(super) fn cycles(
-        self: &Arc<Self>,
-        count: usize,
-    ) -> std::pin::Pin<Box<dyn Future<Output = ()>>> {
+    /// So many containers come and go, some at a time; each time once their spares are ready.
+    pub(super) async fn cycles(self: &Arc<Self>, count: usize) {
         let end = self.next.load(Ordering::Relaxed) + count;
+        match self.spares {
+            None | Some(0) => self.come_and_go(end).await,
+            Some(ready) => {
+                while self.next.load(Ordering::Relaxed) < end {
+                    self.until("all spares", || self.spares_ready() >= ready).await;
+                    let next = self.next.load(Ordering::Relaxed) + AT_ONCE;
+                    self.come_and_go(next.min(end)).await;
+                }
+            }
+        }
+    }
+
+    /// The next containers come and go, up to that number.
+    async fn come_and_go(self: &Arc<Self>, end: usize) {
         let workers: Vec<_> = (0..AT_ONCE)
             .map(|_| {
                 let site = Arc::clone(self);
                 tokio::spawn(async move {
-                    loop {
-                        let number = site.next.fetch_add(1, Ordering::Relaxed);
-                        if number >= end {
-                            return;
-                        }
+                    while let Some(number) = site.next_below(end) {
                         if let Some(life) = Life::begin(&site, &format!("{number:064x}")).await {
                             life.end(&site).await;
                         }
@@ -180,11 +189,27 @@ impl Site {
                 })
             })
             .collect();
-        Box::pin(async move {
-            for worker in workers {
-                worker.await.unwrap();
-            }
-        })
+        for worker in workers {
+            worker.await.unwrap();
+        }
+    }
+
+    fn next_below(&self, end: usize) -> Option<usize> {
+        let next = |number| (number < end).then_some(number + 1);
+        self.next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).ok()
+    }
+
+    /// How many spares are on record.
+    fn spares_ready(&self) -> usize {
+        let records = files(&self.path("state/attachments")).into_iter();
+        let records = records.filter_map(|file| fs::read(file).ok());
+        let records = records.filter_map(|text| serde_json::from_slice::<Value>(&text).ok());
+        records.filter(|record| record["record"]["phase"] == "Spare").count()
+    }
+
+    /// How many containers were given a spare, by the driver's log.
+    pub(super) fn claimed(&self) -> usize {
+        fs::read_to_string(self.path("log")).unwrap().matches("from a spare").count()
     }
 
     /// Notes that somebody has this address, with prefix length; nobody else may.

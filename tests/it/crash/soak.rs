@@ -23,41 +23,54 @@ const MOST_MEMORY: u64 = 20 << 10;
 
 #[test]
 fn a_driver_under_load_that_is_killed_now_and_then_loses_nothing() {
-    alone(async {
-        let cycles = number("CNM_CNI_SOAK").unwrap_or(60);
-        let site = Arc::new(Site::new().await);
-        let mut random = Random::new();
-        let mut driver = site.start().await;
-        site.make_network().await;
+    alone(async { under_load(0).await });
+}
 
-        // With kills, of which each may lose a call.
-        let begun = Instant::now();
-        let mut work = site.cycles(cycles / 3);
-        let mut kills = 0;
-        loop {
-            let pause = Duration::from_millis(500 + random.below(3000));
-            if tokio::time::timeout(pause, &mut work).await.is_ok() {
-                break;
-            }
-            driver.kill().await.unwrap();
-            driver = site.start().await;
-            kills += 1;
+#[test]
+fn nor_does_it_where_containers_get_spares() {
+    alone(async { under_load(AT_ONCE).await });
+}
+
+/// As many containers as there are spares come and go at once, again and again.
+async fn under_load(spares: usize) {
+    let cycles = number("CNM_CNI_SOAK").unwrap_or(3 * AT_ONCE);
+    let site = Arc::new(Site::with_spares(spares).await);
+    let mut random = Random::new();
+    let mut driver = site.start().await;
+    site.make_network().await;
+
+    // With kills, of which each may lose a call.
+    let begun = Instant::now();
+    let mut work = Box::pin(site.cycles(cycles / 3));
+    let mut kills = 0;
+    loop {
+        let pause = Duration::from_millis(500 + random.below(3000));
+        if tokio::time::timeout(pause, &mut work).await.is_ok() {
+            break;
         }
-        // Without, so that what piles up is seen.
-        site.cycles(cycles / 3).await;
-        let between = Figures::of(&driver);
-        site.cycles(cycles - cycles / 3 * 2).await;
-        let rate = cycles as f64 / begun.elapsed().as_secs_f64();
-        let lost = site.lost.load(Ordering::Relaxed);
-        site.nothing_is_left().await;
-        let after = Figures::of(&driver);
-        println!("{cycles} cycles, {rate:.1} a second, {kills} kills, {lost} calls lost");
-        println!("after two thirds: {between:?}; at the end: {after:?}");
-        assert!(after.files <= between.files, "{between:?} {after:?}");
-        assert!(after.threads <= between.threads + 8, "{between:?} {after:?}");
-        assert!(after.memory_kib < between.memory_kib + (4 << 10), "{between:?} {after:?}");
         driver.kill().await.unwrap();
-    });
+        driver = site.start().await;
+        kills += 1;
+    }
+    drop(work);
+    // Without, so that what piles up is seen.
+    let claimed = site.claimed();
+    site.cycles(cycles / 3).await;
+    let between = Figures::of(&driver);
+    site.cycles(cycles - cycles / 3 * 2).await;
+    let claimed = site.claimed() - claimed;
+    let rate = cycles as f64 / begun.elapsed().as_secs_f64();
+    let lost = site.lost.load(Ordering::Relaxed);
+    site.nothing_is_left().await;
+    let after = Figures::of(&driver);
+    println!("{cycles} cycles, {rate:.1} a second, {kills} kills, {lost} calls lost");
+    println!("{claimed} spares claimed between the last kill and the end");
+    println!("after two thirds: {between:?}; at the end: {after:?}");
+    assert!(after.files <= between.files, "{between:?} {after:?}");
+    assert!(after.threads <= between.threads + 8, "{between:?} {after:?}");
+    assert!(after.memory_kib < between.memory_kib + (4 << 10), "{between:?} {after:?}");
+    assert_eq!(claimed > cycles / 3, spares > 0, "{claimed} of {cycles}");
+    driver.kill().await.unwrap();
 }
 
 #[test]
@@ -99,7 +112,7 @@ fn a_thousand_attachments_need_little_memory() {
 fn two_runtimes_share_a_conflist() {
     alone(async {
         let each = number("CNM_CNI_SOAK").map_or(10, |_| 100);
-        let site = Arc::new(Site::without_spares().await);
+        let site = Arc::new(Site::with_spares(0).await);
         let mut driver = site.start().await;
         site.make_network().await;
         let mut beginning = Vec::new();

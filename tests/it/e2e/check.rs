@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use super::host::{Host, Suite, answers, within};
-use super::{BRIDGE, ConfFile, on_a_host, on_a_host_without_spares, on_both_dockers};
+use super::{
+    BRIDGE, ConfFile, host_with, leaves_nothing, on_a_host, on_a_host_without_spares,
+    on_both_dockers,
+};
 
 on_both_dockers! {
     damage_is_reported_and_repaired,
@@ -263,14 +266,21 @@ const NFTABLES: ConfFile<'_> = (
 
 #[test]
 fn docker_28_5_a_host_with_nft_and_no_iptables_is_as_add_left_it() {
-    on_a_host_without_spares(Suite::Forky, &[NFTABLES], |host| {
-        host.create_network("web", None);
+    let host = host_with(Suite::Forky, &[NFTABLES]);
+    // The making of the next spare would come between.
+    host.start_driver_for_one_attachment();
+    leaves_nothing(&host, |host| {
+        host.create_network_with("web", &["spares=1".to_owned()]).unwrap();
+        let spare = host.spares(1);
         host.exec(&[
             "sh",
             "-ec",
             "mkdir -p /run/away; mv /usr/sbin/ip*tables* /usr/sbin/xtables* /run/away",
         ]);
+        // Its ports are published when it joins.
         host.run("alice", "web", &["-p", "8080:80"]);
+        let attached = host.attachments(&[]);
+        assert_eq!(attached[0]["attachment"], spare[0]["attachment"], "{attached:?}");
         let sound = host.exec(&["cnm-cni", "check"]);
         assert!(sound.contains("ok       as ADD left it"), "{sound}");
         answers("alice", || host.get("http://127.0.0.1:8080/"));
@@ -288,6 +298,19 @@ fn docker_28_5_a_host_with_nft_and_no_iptables_is_as_add_left_it() {
         host.exec(&["sh", "-ec", &format!("nft delete table {masquerade}; nft -f /run/nft")]);
         host.exec(&["cnm-cni", "check"]);
 
+        host.exec(&["nft", "flush chain ip cni_hostport hostports"]);
+        assert!(host.get_from_outside(8080).is_err());
+        let told = host.try_exec(&["cnm-cni", "check"]).unwrap_err();
+        assert!(told.contains("missing hostport rules"), "{told}");
+        let told = host.exec(&["cnm-cni", "reload", "alice"]);
+        assert!(told.contains("put back"), "{told}");
+        answers("alice", || host.get_from_outside(8080));
+        let sound = host.exec(&["cnm-cni", "check"]);
+        assert!(sound.contains("ok       as ADD left it"), "{sound}");
+        host.exec(&["cnm-cni", "doctor"]);
+        let garbage = host.exec(&["cnm-cni", "gc", "--grace", "0"]);
+        assert!(!garbage.contains("attachment "), "{garbage}");
+
         // A firewall of the host's own.
         host.exec(&[
             "sh",
@@ -303,7 +326,11 @@ fn docker_28_5_a_host_with_nft_and_no_iptables_is_as_add_left_it() {
         }
         host.exec(&["cnm-cni", "check"]);
         host.exec(&["nft", "delete", "table", "inet", "firewall"]);
-        host.remove(&["alice"], &["web"]);
+        // The rule in FORWARD, which the spare has had, goes with the last attachment.
         host.exec(&["sh", "-ec", "mv /run/away/* /usr/sbin"]);
+        host.remove(&["alice"], &["web"]);
+        assert!(within(Duration::from_secs(20), || host.attachments(&[]).is_empty()));
+        let rules = host.exec(&["nft", "list", "ruleset"]);
+        assert!(!rules.contains("8080"), "{rules}");
     });
 }

@@ -8,9 +8,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use serde_json::Value;
+
 use super::host::{Host, IMAGE, Suite, answers, within};
 use super::leaks::Footprint;
-use super::{ConfFile, on_a_host, on_both_dockers};
+use super::{ConfFile, on_a_host_with_spares, on_both_dockers};
 
 const CONFLIST: ConfFile<'_> =
     ("10-bridge.conflist", include_str!("../../../conflists/bridge.conflist"));
@@ -19,8 +21,11 @@ const CONFLIST: ConfFile<'_> =
 /// Docker has given up on.
 const LIMIT: Duration = Duration::from_secs(75);
 
-/// How many points are enough for the tests that always run.
-const A_FEW: usize = 10;
+/// How many points are enough for the tests that always run, beside those of [`SPARE`].
+const A_FEW: usize = 8;
+
+/// The steps of making a spare, and of claiming it, that nothing else has.
+const SPARE: [&str; 4] = ["spare: park/1", "spare: parked/1", "spare: claim/1", "spare: claimed/1"];
 
 on_both_dockers! {
     nothing_is_left_when_dockerd_dies_too,
@@ -40,22 +45,27 @@ fn nothing_is_left_at_all_points(suite: Suite) {
 /// The driver and dockerd are killed while a container runs. It ends with dockerd, and can be
 /// started again.
 fn nothing_is_left_when_dockerd_dies_too(suite: Suite) {
-    on_a_host(suite, &[CONFLIST], |host| {
-        host.create_network("web", None);
+    on_a_host_with_spares(suite, &[CONFLIST], |host| {
+        create_network(host, "web", 0).unwrap();
         host.run("alice", "web", &["-p", "8080:80"]);
+        create_network(host, "ready", 1).unwrap();
+        let spare = &host.spares(1)[0]["attachment"];
+        host.run("bob", "ready", &["-p", "8090:80"]);
+        assert!(host.attachments(&[]).iter().any(|it| it["attachment"] == *spare), "no claim");
         host.stop_driver("KILL");
         host.stop_dockerd("KILL");
-        host.start_driver();
+        host.start_driver_with_spares();
         host.start_dockerd(&[]);
         // When the new dockerd first calls the driver, which is this call, the driver finds what the dead
         // one left.
-        host.docker(&["start", "alice"]);
+        host.docker(&["start", "alice", "bob"]);
         answers("alice", || host.get_from_outside(8080));
+        answers("bob", || host.get_from_outside(8090));
         // A spare is nobody's.
         let listed = || host.exec(&["cnm-cni", "ls", "--quiet"]);
-        let alone = || listed().lines().count() == 1;
-        assert!(within(Duration::from_secs(20), alone), "the attachment outlives its container");
-        host.remove(&["alice"], &["web"]);
+        let alone = || listed().lines().count() == 2;
+        assert!(within(Duration::from_secs(20), alone), "an attachment outlives its container");
+        host.remove(&["alice", "bob"], &["web", "ready"]);
     });
 }
 
@@ -111,38 +121,35 @@ fn what_dockerd_died_over_can_be_done_again(suite: Suite) {
     host.stop_driver("KILL");
 }
 
-/// Kills the driver at every point of a container's life, or at a few that are spread over it.
+/// Kills the driver at every point of a container's life, or at a few that are spread over it; of one that is
+/// attached when Docker asks, and of one that gets a spare.
 fn dies_at_points(suite: Suite, few: Option<usize>) {
     let host = Host::up(suite);
     host.write(&format!("/etc/cni/net.d/{}", CONFLIST.0), CONFLIST.1);
-    host.begin_driver("list");
-    life(&host, "list");
-    let records = |kind: &str| files(&host, &format!("/var/lib/cnm-cni/{kind}"));
-    assert!(within(LIMIT, || records("attachments").is_empty()), "{:?}", records("attachments"));
-    host.stop_driver("KILL");
-    let log = host.log("cnm-cni");
-    let points = log.lines().filter_map(|line| line.strip_prefix("crash point: "));
-    let not_in_each_life = |point: &str| {
-        // Calls that each dockerd makes only once.
-        point.contains("Activate") || point.contains("GetCapabilities")
-            // FORWARD is written again only if the rule there is gone, or not the last any more.
-            || (point.contains("tables-restore") && !point.ends_with("/1"))
-    };
-    let points: Vec<_> = points.filter(|point| !not_in_each_life(point)).collect();
+    let points = points_of(&host, "list", 0);
     assert!(points.len() > 60, "{points:?}");
+    let mut of_spare = points_of(&host, "ready", 1);
+    // From the first plugin until Docker has the interface. The rest is as for any attachment.
+    let at = |step: &str| of_spare.iter().position(|point| point == step).unwrap();
+    let (begin, end) = (at("ADD bridge: start/1"), at("/NetworkDriver.Join: done/1"));
+    assert!(SPARE.iter().all(|step| (begin..end).contains(&at(step))), "{of_spare:?}");
+    let of_spare = of_spare.drain(begin..end).collect::<Vec<_>>();
     let before = Footprint::settled(&host);
     let step = few.map_or(1, |few| points.len().div_ceil(few));
-    let chosen: Vec<_> = points.iter().skip(step / 2).step_by(step).collect();
+    let mut chosen: Vec<_> = points.iter().skip(step / 2).step_by(step).map(|it| (it, 0)).collect();
+    let each = |point: &&String| few.is_none() || SPARE.contains(&point.as_str());
+    chosen.extend(of_spare.iter().filter(each).map(|point| (point, 1)));
     let mut lost_networks = 0;
-    for (number, point) in chosen.iter().enumerate() {
-        lost_networks += dies_at(&host, point, &format!("c{number}"));
+    for (number, (point, spares)) in chosen.iter().enumerate() {
+        lost_networks += dies_at(&host, point, &format!("c{number}"), *spares);
     }
-    host.start_driver();
+    host.start_driver_with_spares();
     if suite == Suite::Forky && few.is_some() {
         // Instead of waiting until the driver does it by itself, as with the other one.
         host.exec(&["cnm-cni", "gc", "--apply", "--grace", "0"]);
     }
-    println!("{} of {} crash points on {suite:?}", chosen.len(), points.len());
+    println!("{} of {} crash points on {suite:?}", chosen.len(), points.len() + of_spare.len());
+    let records = |kind: &str| files(&host, &format!("/var/lib/cnm-cni/{kind}"));
     let left = || [records("attachments"), files(&host, "/run/cnm-cni/netns")].concat();
     assert!(within(LIMIT, || left().is_empty()), "{:?}", left());
     // Docker never mentions a network again if the answer to its creation was lost, although it may exist;
@@ -158,9 +165,29 @@ fn dies_at_points(suite: Suite, few: Option<usize>) {
     before.assert_nothing_more(&host);
 }
 
+/// The points that a container's life passes, on a network with so many spares.
+fn points_of(host: &Host, name: &str, spares: usize) -> Vec<String> {
+    let earlier = host.log("cnm-cni").lines().count();
+    host.begin_driver("list");
+    life(host, name, spares);
+    let records = || files(host, "/var/lib/cnm-cni/attachments");
+    assert!(within(LIMIT, || records().is_empty()), "{:?}", records());
+    host.stop_driver("KILL");
+    let log = host.log("cnm-cni");
+    let not_in_each_life = |point: &str| {
+        // Calls that each dockerd makes only once.
+        point.contains("Activate") || point.contains("GetCapabilities")
+            // FORWARD is written again only if the rule there is gone, or not the last any more.
+            || (point.contains("tables-restore") && !point.ends_with("/1"))
+    };
+    let lines = log.lines().skip(earlier);
+    let points = lines.filter_map(|line| line.strip_prefix("crash point: "));
+    points.filter(|point| !not_in_each_life(point)).map(str::to_owned).collect()
+}
+
 /// A container comes and goes while the driver dies at `point`, and comes back at once. How many
 /// networks Docker could not make.
-fn dies_at(host: &Host, point: &str, name: &str) -> usize {
+fn dies_at(host: &Host, point: &str, name: &str, spares: usize) -> usize {
     host.begin_driver(point);
     let over = AtomicBool::new(false);
     let lost_networks = thread::scope(|scope| {
@@ -170,11 +197,11 @@ fn dies_at(host: &Host, point: &str, name: &str) -> usize {
             let died = within(Duration::from_secs(60), || dead() || over.load(Ordering::Relaxed))
                 && within(Duration::from_secs(10), dead);
             if died {
-                host.start_driver();
+                host.start_driver_with_spares();
             }
             died
         });
-        let lost_networks = life(host, name);
+        let lost_networks = life(host, name, spares);
         over.store(true, Ordering::Relaxed);
         assert!(came_back.join().unwrap(), "{point} is not passed");
         lost_networks
@@ -192,11 +219,14 @@ fn dies_at(host: &Host, point: &str, name: &str) -> usize {
 /// What a user does: makes a network and a container with a port on it, and removes both. A step that fails
 /// because the driver has died is repeated, except for the start of the container. How many networks could
 /// not be made.
-fn life(host: &Host, name: &str) -> usize {
-    let create = ["docker", "network", "create", "-d", "cni", "--ipam-driver", "null", name];
-    let lost_networks = usize::from(host.try_exec(&create).is_err());
+fn life(host: &Host, name: &str, spares: usize) -> usize {
+    let create = || create_network(host, name, spares);
+    let lost_networks = usize::from(create().is_err());
     if lost_networks > 0 {
-        host.exec(&create);
+        create().unwrap();
+    }
+    if spares > 0 {
+        assert!(within(Duration::from_secs(20), || has_spare(host)), "{}", host.driver_log());
     }
     let run = ["docker", "run", "-d", "--init", "--network", name, "-p", "80", "--name", name];
     let _ = host.try_exec(&[&run[..], &["cnm-cni/busybox"]].concat());
@@ -206,6 +236,24 @@ fn life(host: &Host, name: &str) -> usize {
         host.exec(&remove);
     }
     lost_networks
+}
+
+/// Makes a network with so many spares.
+fn create_network(host: &Host, name: &str, spares: usize) -> Result<String, String> {
+    host.create_network_with(name, &[format!("spares={spares}")])
+}
+
+/// Whether a driver runs, and a spare is on record, with its interface where Docker takes it.
+fn has_spare(host: &Host) -> bool {
+    let links = fs::read_to_string(host.path("/proc/1/net/dev")).unwrap();
+    let folder = "/var/lib/cnm-cni/attachments";
+    let is_ready = |file: &String| {
+        let record = fs::read(host.path(&format!("{folder}/{file}"))).unwrap_or_default();
+        let record: Value = serde_json::from_slice(&record).unwrap_or_default();
+        let if_name = record["record"]["parameters"]["if_name"].as_str().unwrap_or("none");
+        record["record"]["phase"] == "Spare" && links.contains(&format!("{if_name}:"))
+    };
+    host.driver_runs() && files(host, folder).iter().any(is_ready)
 }
 
 fn files(host: &Host, folder: &str) -> Vec<String> {

@@ -50,6 +50,7 @@ mod before_docker_28 {
 fn settling_follows_dockers_last_change(suite: Suite) {
     const STARTS: usize = 9;
     let host = host(suite);
+    host.start_driver_without_spares();
     let row = rows().into_iter().find(|row| row.name == "bridge, tuning").unwrap();
     write_conflist(&host, "fidelity", &row.plugins);
     host.create_network("web", Some("fidelity"));
@@ -171,18 +172,26 @@ fn rows() -> Vec<Row> {
 
 fn a_container_gets_what_a_pod_gets(suite: Suite) {
     let host = host(suite);
+    // The host's side of the next spare would be taken for the container's.
+    host.start_driver_for_one_attachment();
     let kubelet = Kubelet::start(&host);
     let mut differing = Vec::new();
-    for row in rows_of(suite) {
+    for (number, row) in rows_of(suite).into_iter().enumerate() {
         let conflist = write_conflist(&host, "fidelity", &row.plugins);
         // A first run that does not count: the plugins make what they share, and keep it.
         in_a_pod(&host, || ());
         let pod = in_a_pod(&host, || settled(&host, "--net=/run/netns/pod"));
         kubelet.knows(&conflist);
         let kubelets_pod = as_a_kubelets_pod(&host, &kubelet, &conflist);
-        let container = as_a_container(&host);
-        differing.extend(compare(suite, &row, "cni add", &pod, &container));
-        differing.extend(compare(suite, &row, "kubelet", &kubelets_pod, &container));
+        for spares in ways(suite, number) {
+            let container = as_a_container(&host, spares);
+            let mut compare = |maker: &str, pod| {
+                let maker = [maker, ", spare"][..=spares].concat();
+                differing.extend(compare(suite, &row, &maker, pod, &container));
+            };
+            compare("cni add", &pod);
+            compare("kubelet", &kubelets_pod);
+        }
     }
     assert!(differing.is_empty(), "{}", differing.join("\n"));
 }
@@ -225,7 +234,7 @@ fn compare(
             if lost + gained == 0 { "equal".to_owned() } else { format!("-{lost} +{gained}") };
         cells += &format!(" {dimension} {told:<6}");
     }
-    eprintln!("{:<9} {:<37} {maker}{cells}", format!("{suite:?}"), row.name);
+    eprintln!("{:<9} {:<37} {maker:<14}{cells}", format!("{suite:?}"), row.name);
     let differs = !only_pod.is_empty() || !only_container.is_empty();
     differs.then(|| {
         format!("{}, {maker}\n  lost {only_pod:#?}\n  gained {only_container:#?}", row.name)
@@ -262,21 +271,21 @@ enum End {
 
 fn nothing_is_left_of_any_chain_whatever_end_its_container_finds(suite: Suite) {
     let host = host(suite);
+    host.start_driver_with_spares();
     let rows = rows_of(suite);
     let names: Vec<_> = (0..rows.len()).map(|number| format!("row{number}")).collect();
     for (row, name) in rows.iter().zip(&names) {
         write_conflist(&host, name, &apart(&row.plugins, &name[3..]));
     }
     let all: Vec<_> = names.iter().map(String::as_str).collect();
-    let play = |end: End| {
+    let play = |end: End, spares: usize| {
+        // Of two at once, Docker 20.10 may write its jump to DOCKER-USER twice.
+        all.iter().for_each(|name| create_network(&host, name, name, spares));
+        let ready = host.spares(spares * all.len());
         thread::scope(|scope| {
-            for name in &all {
-                scope.spawn(|| {
-                    host.create_network(name, Some(name));
-                    host.run(name, name, &[]);
-                });
-            }
+            all.iter().for_each(|name| drop(scope.spawn(|| host.run(name, name, &[]))));
         });
+        assert!(have_claimed(&host, &ready), "{ready:?}");
         match end {
             End::Removed | End::PluginsGone => {}
             End::Killed => drop(host.docker(&[&["kill"], &all[..]].concat())),
@@ -303,26 +312,28 @@ fn nothing_is_left_of_any_chain_whatever_end_its_container_finds(suite: Suite) {
             host.exec(&["cnm-cni", "orphans", "retry"]);
         }
     };
-    play(End::Removed);
+    play(End::Removed, 1);
     let before = Footprint::settled(&host);
-    for end in [End::Removed, End::Killed, End::NamespaceFirst, End::PluginsGone] {
-        play(end);
-        eprintln!("{suite:?}: {end:?}");
+    let ends = [End::Removed, End::Killed, End::NamespaceFirst, End::PluginsGone];
+    // Each end with spares on one Docker, and without on the other.
+    let first = usize::from(suite == Suite::Forky);
+    for (number, end) in ends.into_iter().enumerate() {
+        let spares = (first + number) % 2;
+        play(end, spares);
+        eprintln!("{suite:?}: {end:?}, spares ahead: {spares}");
         before.assert_nothing_more(&host);
     }
 }
 
 const KEY: &str = "{{.NetworkSettings.SandboxKey}}";
 
-/// A host with the driver, and with devices for `macvlan` and `host-device`.
+/// A host with devices for `macvlan` and `host-device`.
 fn host(suite: Suite) -> Host {
     let host = Host::up(suite);
     host.write_program("/usr/lib/cni/guard", GUARD);
     make_devices(&host);
     // The first rule of a family makes its table.
     host.exec(&["ip6tables", "-P", "FORWARD", "ACCEPT"]);
-    // The host's side of the next spare would be taken for the container's.
-    host.start_driver_without_spares();
     host
 }
 
@@ -388,16 +399,46 @@ fn as_a_kubelets_pod(host: &Host, kubelet: &Kubelet<'_>, conflist: &str) -> BTre
     network
 }
 
+/// How many spares a network has when the container of this row starts: none, or the one that the container gets.
+/// Both on the newest Docker; the older two share them.
+fn ways(suite: Suite, row: usize) -> Vec<usize> {
+    match suite {
+        Suite::Forky => vec![0, 1],
+        Suite::Trixie => vec![row % 2],
+        Suite::Bookworm | Suite::Podman => vec![1 - row % 2],
+    }
+}
+
 /// The network of a container, and the host's side of it.
-fn as_a_container(host: &Host) -> BTreeSet<String> {
-    host.create_network("web", Some("fidelity"));
+fn as_a_container(host: &Host, spares: usize) -> BTreeSet<String> {
+    create_network(host, "web", "fidelity", spares);
+    let spare = host.spares(spares);
     let publishes = host.exec(&["cat", "/etc/cni/net.d/fidelity.conflist"]).contains("portmap");
     host.run("alice", "web", if publishes { &["-p", "8080:80"] } else { &[] });
+    assert!(have_claimed(host, &spare));
     let pid = host.docker(&["inspect", "-f", "{{.State.Pid}}", "alice"]);
     // Before Docker 28 the process may be a little ahead of its network.
     let network = settled(host, &format!("--net=/proc/{pid}/ns/net"));
     host.remove(&["alice"], &["web"]);
+    // The next one is made beside none.
+    assert!(within(Duration::from_secs(20), || host.attachments(&[]).is_empty()));
     network
+}
+
+fn create_network(host: &Host, name: &str, conflist: &str, spares: usize) {
+    let options = [format!("conflist={conflist}"), format!("spares={spares}")];
+    host.create_network_with(name, &options).unwrap();
+}
+
+/// Whether containers have these attachments now, which were spares.
+fn have_claimed(host: &Host, spares: &[Value]) -> bool {
+    let attachments = host.attachments(&[]);
+    let is_claimed = |spare: &Value| {
+        attachments
+            .iter()
+            .any(|it| it["attachment"] == spare["attachment"] && it["state"] != "spare")
+    };
+    spares.iter().all(is_claimed)
 }
 
 /// The states of container and host, once they do not change any more.

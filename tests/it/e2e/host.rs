@@ -147,9 +147,38 @@ impl Host {
     #[track_caller]
     pub(super) fn create_network(&self, name: &str, conflist: Option<&str>) {
         let option = conflist.map(|conflist| format!("conflist={conflist}"));
-        let option = option.iter().flat_map(|option| ["-o", option]).collect::<Vec<_>>();
-        let create = ["network", "create", "-d", "cni", "--ipam-driver", "null"];
-        self.docker(&[&create[..], &option, &[name]].concat());
+        self.create_network_with(name, option.as_slice()).unwrap();
+    }
+
+    /// The same with these options of `-o`; an error is returned.
+    pub(super) fn create_network_with(
+        &self,
+        name: &str,
+        options: &[String],
+    ) -> Result<String, String> {
+        let options = options.iter().flat_map(|option| ["-o", option]).collect::<Vec<_>>();
+        let create = ["docker", "network", "create", "-d", "cni", "--ipam-driver", "null"];
+        self.try_exec(&[&create[..], &options, &[name]].concat())
+    }
+
+    /// The attachments that `cnm-cni ls` shows with these flags.
+    #[track_caller]
+    pub(super) fn attachments(&self, flags: &[&str]) -> Vec<Value> {
+        let ls = ["cnm-cni", "ls", "--format", "json"];
+        serde_json::from_str(&self.exec(&[&ls[..], flags].concat())).unwrap()
+    }
+
+    /// Waits until there are so many spares, and returns them.
+    #[track_caller]
+    pub(super) fn spares(&self, count: usize) -> Vec<Value> {
+        let ready = || {
+            let mut spares = self.attachments(&["--spares"]);
+            // The last one may still be in the making.
+            spares.retain(|spare| spare["state"] == "spare");
+            spares
+        };
+        assert!(within(Duration::from_secs(30), || ready().len() == count), "{:?}", ready());
+        ready()
     }
 
     /// Starts a container with the web server on a network.
@@ -235,6 +264,18 @@ impl Host {
         self.start_driver_with(SOCKET, &["--spares=0"]);
     }
 
+    /// The same with spares, whatever [`spares`] says: networks have as many as their option says.
+    #[track_caller]
+    pub(super) fn start_driver_with_spares(&self) {
+        self.start_driver_with(SOCKET, &["--spares=auto"]);
+    }
+
+    /// The same for one attachment at a time: a network has no spare while a container has what was one.
+    #[track_caller]
+    pub(super) fn start_driver_for_one_attachment(&self) {
+        self.start_driver_with(SOCKET, &["--spares=auto", "--max-attachments=1"]);
+    }
+
     /// Starts the driver on a socket, and waits until it answers.
     #[track_caller]
     pub(super) fn start_driver_on(&self, socket: &str) {
@@ -259,8 +300,7 @@ impl Host {
     pub(super) fn begin_driver(&self, crash_at: &str) {
         let variable = format!("CNM_CNI_CRASH_AT={crash_at}");
         let start = ["start", &self.name, "cnm-cni", "env", &variable];
-        // With spares, which are made beside everything else, the points would be others each time.
-        success(script(&[&start[..], &["cnm-cni", "serve", "--spares=0"]].concat()));
+        success(script(&[&start[..], &["cnm-cni", "serve"]].concat()));
         let answers = || UnixStream::connect(self.path(SOCKET)).is_ok();
         assert!(
             within(Duration::from_secs(10), || answers() || !self.driver_runs()),

@@ -191,6 +191,13 @@ fn on_a_host_without_spares(suite: Suite, files: &[ConfFile<'_>], scene: impl Fn
     leaves_nothing(&host, scene);
 }
 
+/// The same with spares, also where others are played without: where the scene is about them.
+fn on_a_host_with_spares(suite: Suite, files: &[ConfFile<'_>], scene: impl Fn(&Host)) {
+    let host = host_with(suite, files);
+    host.start_driver_with_spares();
+    leaves_nothing(&host, scene);
+}
+
 fn host_with(suite: Suite, files: &[ConfFile<'_>]) -> Host {
     let host = Host::up(suite);
     for (name, text) in files {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::host::{Host, IMAGE, Suite, answers, within};
-use super::{BRIDGE, on_a_host, on_both_dockers};
+use super::{BRIDGE, on_a_host_with_spares, on_both_dockers};
 
 on_both_dockers! {
     a_container_that_starts_on_a_spare_has_what_any_has_and_nothing_is_left,
@@ -14,19 +14,11 @@ on_both_dockers! {
 /// The addresses of the spares, once there are so many.
 #[track_caller]
 fn ready(host: &Host, count: usize) -> Vec<String> {
-    let spares = || {
-        let listed = host.exec(&["cnm-cni", "ls", "--spares", "--format", "json"]);
-        let spares: Value = serde_json::from_str(&listed).unwrap();
-        // The last one may still be in the making.
-        let made = spares.as_array().unwrap().iter().filter(|spare| spare["state"] == "spare");
-        let addresses = made.map(|spare| {
-            let address = spare["addresses"][0].as_str().unwrap();
-            address.split('/').next().unwrap().to_owned()
-        });
-        addresses.collect::<Vec<_>>()
+    let address = |spare: &Value| {
+        let address = spare["addresses"][0].as_str().unwrap();
+        address.split('/').next().unwrap().to_owned()
     };
-    assert!(within(Duration::from_secs(30), || spares().len() == count), "{:?}", spares());
-    spares()
+    host.spares(count).iter().map(address).collect()
 }
 
 fn address(host: &Host, container: &str) -> String {
@@ -34,9 +26,8 @@ fn address(host: &Host, container: &str) -> String {
 }
 
 fn a_container_that_starts_on_a_spare_has_what_any_has_and_nothing_is_left(suite: Suite) {
-    on_a_host(suite, &[BRIDGE], |host| {
-        let create = ["network", "create", "-d", "cni", "--ipam-driver", "null"];
-        host.docker(&[&create[..], &["-o", "spares=2", "web"]].concat());
+    on_a_host_with_spares(suite, &[BRIDGE], |host| {
+        host.create_network_with("web", &["spares=2".to_owned()]).unwrap();
         let spares = ready(host, 2);
         host.run("alice", "web", &["-p", "8080:80"]);
         host.run("bob", "web", &[]);
@@ -54,7 +45,7 @@ fn a_container_that_starts_on_a_spare_has_what_any_has_and_nothing_is_left(suite
         // The next ones survive the driver, and are nobody's garbage.
         let spares = ready(host, 2);
         host.stop_driver("KILL");
-        host.start_driver();
+        host.start_driver_with_spares();
         let garbage = host.exec(&["cnm-cni", "gc", "--grace", "0"]);
         assert!(!garbage.contains("attachment "), "{garbage}");
         assert_eq!(ready(host, 2), spares);
