@@ -28,6 +28,9 @@ const NETWORK: &str = "a0ca6ece2c77192e6a30b8d43e6cc8ecf221af6fbcec1bdea408c1d29
 const ENDPOINT: &str = "c28fd67ae6ee36a7b1b9f4a6dbd8ba3b92c3b7c1e1c6a5f0d9d0a4f7b2e1c3d4";
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// How long a driver may take to its crash point.
+const UNTIL_DEAD: Duration = Duration::from_secs(5);
+
 /// A machine with the driver on it, and a dockerd that calls it.
 struct Machine {
     folder: TempDir,
@@ -218,17 +221,25 @@ impl Machine {
     /// A container's life, as long as its calls succeed; and its end. A driver that is to die has
     /// died then, and the next one runs.
     async fn life(&mut self) {
-        self.dies_in_life(None).await;
+        assert!(self.dies_in_life(None).await, "the driver has not passed its crash point");
     }
 
-    /// The same; the next driver is to die too, at this crash point.
-    async fn dies_in_life(&mut self, next: Option<&str>) {
+    /// The same; the next driver is to die too, at this crash point. Which points a recovery passes depends on
+    /// how far it is when Docker calls: one that does not pass this point is killed. Whether the last one that was
+    /// to die did so by itself.
+    async fn dies_in_life(&mut self, next: Option<&str>) -> bool {
         self.next = next.map(str::to_owned);
         self.live().await;
+        let mut has_died = true;
         while self.doomed {
-            self.buried().await;
+            has_died = self.driver.as_mut().expect("a driver").ends_within(UNTIL_DEAD).await;
+            match has_died {
+                true => self.buried().await,
+                false => self.kill().await,
+            };
             self.start_next().await;
         }
+        has_died
     }
 
     async fn start_next(&mut self) {

@@ -92,6 +92,10 @@ impl Daemon {
         timeout(PATIENCE, self.log.next_line()).await.expect("a line in time").unwrap()
     }
 
+    pub(crate) async fn ends_within(&mut self, limit: Duration) -> bool {
+        timeout(limit, self.child.wait()).await.is_ok()
+    }
+
     /// What is left of the log, and how the driver ended.
     pub(crate) async fn end(mut self) -> (ExitStatus, String) {
         let mut rest = String::new();
