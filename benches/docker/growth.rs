@@ -108,9 +108,9 @@ fn at(site: &Site, number: usize) -> Result<Vec<(&'static str, f64)>> {
     figures.push(("claim of a spare, ms", own(&claims)));
     figures.push(("its Join, ms", own(&calls(log, CALLS[1])?)));
 
-    let (memory, descriptors) = needs(site)?;
-    figures.push(("memory, MiB", memory));
-    figures.push(("descriptors", descriptors));
+    let before = needs(site)?;
+    figures.push(("memory, MiB", before.memory));
+    figures.push(("descriptors", before.descriptors as f64));
     for (what, verb) in [("check of each, ms", "check"), ("gc of each, ms", "gc")] {
         let mut took = Vec::new();
         for _ in 0..number_of_turns(LOOKS) {
@@ -120,10 +120,13 @@ fn at(site: &Site, number: usize) -> Result<Vec<(&'static str, f64)>> {
         }
         figures.push((what, median(&took)));
     }
-    figures.push(("memory after them, MiB", needs(site)?.0));
+    // The driver gives memory back when the threads end that had the work.
+    let rests = || needs(site).is_ok_and(|now| now.threads <= before.threads);
+    ensure!(within(Duration::from_secs(60), rests), "there are as many threads as during the work");
+    figures.push(("memory after them, MiB", needs(site)?.memory));
     let starts = (0..number_of_turns(LOOKS)).map(|_| start(site)).collect::<Result<Vec<_>>>()?;
     figures.push(("start until it answers, ms", median(&starts)));
-    figures.push(("memory after a start, MiB", needs(site)?.0));
+    figures.push(("memory after a start, MiB", needs(site)?.memory));
     Ok(figures)
 }
 
@@ -166,14 +169,23 @@ fn until_records(site: &Site, count: usize) -> Result<()> {
     Ok(())
 }
 
-/// The driver's memory in MiB, and how many files it has open.
-fn needs(site: &Site) -> Result<(f64, f64)> {
+/// What the driver needs.
+struct Needs {
+    /// In MiB.
+    memory: f64,
+    threads: usize,
+    descriptors: usize,
+}
+
+fn needs(site: &Site) -> Result<Needs> {
     let pid = fs::read_to_string(site.host.path("/run/testbed/cnm-cni.pid"))?;
     let process = site.host.path(&format!("/proc/{}", pid.trim()));
     let status = fs::read_to_string(process.join("status"))?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
     let kib: f64 = line.trim().trim_end_matches(" kB").parse()?;
-    Ok((kib / 1024.0, fs::read_dir(process.join("fd"))?.count() as f64))
+    let number_in = |folder| -> Result<usize> { Ok(fs::read_dir(process.join(folder))?.count()) };
+    let (threads, descriptors) = (number_in("task")?, number_in("fd")?);
+    Ok(Needs { memory: kib / 1024.0, threads, descriptors })
 }
 
 /// Stops the driver and starts it again. How many ms until it has read its records and answers, less what it takes to

@@ -11,6 +11,7 @@ mod create;
 mod documents;
 mod explain;
 mod folders;
+mod heap;
 mod host_root;
 mod journald;
 mod logging;

@@ -15,7 +15,7 @@ use tracing::{info, warn};
 
 use super::folders::Folders;
 use super::seconds::{ANY, SOME, seconds};
-use super::{activation, host_root, network_options};
+use super::{activation, heap, host_root, network_options};
 use crate::cni::{Limits, Trust};
 use crate::cnm::SpareCount;
 use crate::docker::{Docker, Wanted};
@@ -209,10 +209,12 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
     let _state = Private::take(&args.state_dir).context("cannot use --state-dir")?;
     let _run = Private::take(&args.run_dir).context("cannot use --run-dir")?;
     lift_limit_of_files();
-    limit_arenas();
+    heap::limit_arenas();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .max_blocking_threads(BLOCKING_THREADS)
+        // One ends that has had nothing to do for ten seconds: the work that needed it is over.
+        .on_thread_stop(heap::give_back)
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
@@ -234,18 +236,6 @@ fn lift_limit_of_files() {
         warn!(now, %error, "the limit of open files cannot be lifted; few ports can be published");
     }
 }
-
-/// Lets all threads share two heaps. Blocking work has its own threads, sometimes many, and glibc would
-/// give each thread a heap that never shrinks.
-#[cfg(target_env = "gnu")]
-#[allow(unsafe_code, reason = "no library has a safe mallopt")]
-fn limit_arenas() {
-    // SAFETY: it takes two numbers and touches no memory of this program; there is only one thread so far.
-    let _ = unsafe { nix::libc::mallopt(nix::libc::M_ARENA_MAX, 2) };
-}
-
-#[cfg(not(target_env = "gnu"))]
-fn limit_arenas() {}
 
 async fn serve(args: Args, listener: UnixListener) -> anyhow::Result<()> {
     let mut signals = Signals::new().context("cannot listen for signals")?;
