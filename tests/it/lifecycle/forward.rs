@@ -286,6 +286,8 @@ fn what_a_reload_takes_away_the_next_container_puts_back_for_all() {
 fn damage_to_the_table_is_reported_and_repaired() {
     alone(async {
         let bench = super::check::attached(json!([scripted(json!({}))])).await;
+        // What begins in the background with an attachment would repair the first damage.
+        bench.driver.drain().await;
         let name = sh("nft list tables inet | grep -o 'cnm_cni_forward.*'").trim().to_owned();
         let before = table();
         for (damage, told_of) in [
