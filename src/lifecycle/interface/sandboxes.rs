@@ -127,7 +127,7 @@ impl Sandboxes {
     /// `live` are the sandbox's current routes.
     pub(crate) fn widening(&self, joined: Joined<'_>, live: &[Route]) -> u8 {
         let entries = self.entries();
-        let used = others(&entries, joined).flat_map(|other| &other.on_link);
+        let used = others(&entries, joined).flat_map(|(_, other)| &other.on_link);
         let live = live.iter().filter(|route| route.gateway.is_none());
         let present: Vec<IpNet> =
             used.copied().chain(live.map(|route| route.destination)).collect();
@@ -144,7 +144,7 @@ impl Sandboxes {
         let own = joined.made.own_tables();
         let entries = self.entries();
         let mut taken: HashSet<u32> = others(&entries, joined)
-            .flat_map(|other| other.tables.iter().copied())
+            .flat_map(|(_, other)| other.tables.iter().copied())
             .chain(live.iter().map(|route| route.table))
             .collect();
         let mut renumbered = BTreeMap::new();
@@ -172,7 +172,7 @@ impl Sandboxes {
     pub(crate) fn check_overlap(&self, joined: Joined<'_>) -> Result<()> {
         let entries = self.entries();
         for ours in &joined.made.docker_addresses {
-            for other in others(&entries, joined) {
+            for (_, other) in others(&entries, joined) {
                 if let Some(theirs) = other.addresses.iter().find(|theirs| overlap(ours, theirs)) {
                     return Err(Error::Overlap {
                         ours: ours.trunc(),
@@ -190,31 +190,25 @@ impl Sandboxes {
     pub(crate) fn is_anothers(&self, joined: Joined<'_>, setting: &str, value: &str) -> bool {
         let entries = self.entries();
         others(&entries, joined)
-            .any(|other| other.settings.get(setting).is_some_and(|theirs| theirs == value))
+            .any(|(_, other)| other.settings.get(setting).is_some_and(|theirs| theirs == value))
     }
 
     /// The rules that the chains of the other endpoints in the sandbox have left. A rule that names an
     /// interface is nobody else's.
     pub(crate) fn netfilter_beside(&self, joined: Joined<'_>) -> Vec<Netfilter> {
-        others(&self.entries(), joined).map(|other| other.netfilter.clone()).collect()
+        others(&self.entries(), joined).map(|(_, other)| other.netfilter.clone()).collect()
     }
 
     /// The other endpoints of the attachment's sandbox that can publish ports after ADD.
     pub(crate) fn publishers_beside(&self, joined: Joined<'_>) -> Vec<EndpointId> {
         let entries = self.entries();
-        let beside = entries.iter().filter(|(endpoint, other)| {
-            **endpoint != joined.endpoint && other.sandbox == joined.sandbox() && other.adds_ports
-        });
-        beside.map(|(endpoint, _)| endpoint.clone()).collect()
+        let publishers = others(&entries, joined).filter(|(_, other)| other.adds_ports);
+        publishers.map(|(endpoint, _)| endpoint.clone()).collect()
     }
 
     /// The other endpoints of the attachment's sandbox.
     pub(crate) fn beside(&self, joined: Joined<'_>) -> Vec<EndpointId> {
-        let entries = self.entries();
-        let beside = entries.iter().filter(|(endpoint, other)| {
-            **endpoint != joined.endpoint && other.sandbox == joined.sandbox()
-        });
-        beside.map(|(endpoint, _)| endpoint.clone()).collect()
+        others(&self.entries(), joined).map(|(endpoint, _)| endpoint.clone()).collect()
     }
 
     /// Whether there is another endpoint in the attachment's sandbox.
@@ -253,13 +247,10 @@ impl Sandboxes {
 fn others<'t>(
     entries: &'t HashMap<EndpointId, Entry>,
     joined: Joined<'t>,
-) -> impl Iterator<Item = &'t Entry> {
-    entries
-        .iter()
-        .filter(move |(other, entry)| {
-            **other != joined.endpoint && entry.sandbox == joined.sandbox()
-        })
-        .map(|(_, entry)| entry)
+) -> impl Iterator<Item = (&'t EndpointId, &'t Entry)> {
+    entries.iter().filter(move |(other, entry)| {
+        **other != joined.endpoint && entry.sandbox == joined.sandbox()
+    })
 }
 
 fn overlap(one: &IpNet, other: &IpNet) -> bool {
