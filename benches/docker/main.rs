@@ -31,12 +31,9 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 
 use host::Suite;
-use site::Site;
+use site::{Families, Site};
 
 const PARTS: [&str; 5] = ["run", "burst", "many", "growth", "others"];
-
-/// With masquerade, addresses of both families, and published ports.
-const BRIDGE: &str = include_str!("../../conflists/bridge.conflist");
 
 const DOCKERS: [(&str, Suite); 3] =
     [("20.10", Suite::Bookworm), ("26.1", Suite::Trixie), ("28.5", Suite::Forky)];
@@ -46,21 +43,16 @@ fn main() -> Result<ExitCode> {
     let dockers = chosen("BENCH_ON", &DOCKERS.map(|(version, _)| version))?;
     let mut holds = true;
     for (version, suite) in DOCKERS.into_iter().filter(|(version, _)| dockers.contains(version)) {
-        if parts.iter().any(|part| *part != "others") {
-            println!("\nDocker {version}");
-            let site = Site::up(suite, BRIDGE)?;
-            if parts.contains(&"run") {
-                runs::measure(&site)?.print();
-                holds &= own_part::holds(&site)?;
+        for families in Families::ALL {
+            let parts: Vec<_> =
+                families.parts().iter().filter(|part| parts.contains(part)).collect();
+            if parts.is_empty() {
+                continue;
             }
-            if parts.contains(&"burst") {
-                bursts::measure(&site)?.print();
-            }
-            if parts.contains(&"many") {
-                many::measure(&site)?.print();
-            }
-            if parts.contains(&"growth") {
-                holds &= growth::holds(&site)?;
+            println!("\nDocker {version}, {}", families.name());
+            let site = Site::up(suite, &families.conflist()?, families)?;
+            for part in parts {
+                holds &= measure(part, &site)?;
             }
         }
     }
@@ -68,6 +60,21 @@ fn main() -> Result<ExitCode> {
         others::measure()?;
     }
     Ok(if holds { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Measures one part, and prints its table. Returns whether its promise holds.
+fn measure(part: &str, site: &Site) -> Result<bool> {
+    match part {
+        "run" => {
+            runs::measure(site)?.print();
+            return own_part::holds(site);
+        }
+        "burst" => bursts::measure(site)?.print(),
+        "many" => many::measure(site)?.print(),
+        "growth" => return growth::holds(site),
+        _ => bail!("no part {part}"),
+    }
+    Ok(true)
 }
 
 /// Those of `all` that the variable names, or all of them.

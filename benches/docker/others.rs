@@ -4,7 +4,7 @@
 use anyhow::{Context, Result};
 
 use crate::host::{Host, IMAGE, Suite};
-use crate::site::{Site, Way, turns};
+use crate::site::{Families, Site, Way, turns};
 use crate::table::median;
 
 /// Containers of each runtime, with a network and without, in turns; some more go before, to warm up.
@@ -51,7 +51,7 @@ struct Runtime {
 
 pub(crate) fn measure() -> Result<()> {
     for (debian, suite) in [("Debian 12", Suite::Podman), ("Debian 14", Suite::Forky)] {
-        let site = Site::up(suite, CONFLIST)?;
+        let site = Site::up(suite, CONFLIST, Families::Ipv4)?;
         let mut runtimes = vec![docker("docker, own bridge", Way::OwnBridge)];
         runtimes.extend(Way::OURS.map(|way| docker("docker, cni", way)));
         runtimes.push(ctr(&site.host));

@@ -50,6 +50,54 @@ impl Way {
     }
 }
 
+/// Which addresses containers have, on Docker's own bridge as on the driver's networks: so both do the same work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Families {
+    /// IPv4, which is what Docker gives a network unless it is asked for more.
+    Ipv4,
+    /// IPv4 and IPv6.
+    Both,
+}
+
+impl Families {
+    pub(crate) const ALL: [Self; 2] = [Self::Ipv4, Self::Both];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Ipv4 => "IPv4",
+            Self::Both => "IPv4 and IPv6",
+        }
+    }
+
+    /// What is measured with them.
+    pub(crate) fn parts(self) -> &'static [&'static str] {
+        match self {
+            Self::Ipv4 => &["run", "burst", "many", "growth"],
+            Self::Both => &["run", "burst"],
+        }
+    }
+
+    /// `conflists/bridge.conflist`: with masquerade, and published ports.
+    pub(crate) fn conflist(self) -> Result<String> {
+        let mut list: Value =
+            serde_json::from_str(include_str!("../../conflists/bridge.conflist"))?;
+        let ranges = list.pointer_mut("/plugins/0/ipam/ranges").and_then(Value::as_array_mut);
+        let ranges = ranges.context("the conflist has no ranges")?;
+        if self == Self::Ipv4 {
+            ranges.truncate(1);
+        }
+        Ok(list.to_string())
+    }
+
+    /// What Docker's own network is made with.
+    fn options(self) -> &'static [&'static str] {
+        match self {
+            Self::Ipv4 => &[],
+            Self::Both => &["--ipv6", "--subnet", "fd00:c8::/64"],
+        }
+    }
+}
+
 /// How long a figure is measured at most.
 const LONGEST: Duration = Duration::from_secs(15 * 60);
 
@@ -91,14 +139,15 @@ pub(crate) struct Site {
 
 impl Site {
     /// Starts a host with the driver on this conflist, and makes a network of each way.
-    pub(crate) fn up(suite: Suite, conflist: &str) -> Result<Self> {
+    pub(crate) fn up(suite: Suite, conflist: &str, families: Families) -> Result<Self> {
         let host = Host::up(suite);
         host.write("/etc/cni/net.d/10-only.conflist", conflist);
         let site = Self { host };
         site.start_driver();
         let answers = || UnixStream::connect(site.socket()).is_ok();
         ensure!(within(Duration::from_secs(10), answers), "the driver does not answer");
-        site.host.docker(&["network", "create", Way::OwnBridge.name()]);
+        let create = [&["network", "create"], families.options(), &[Way::OwnBridge.name()]];
+        site.host.docker(&create.concat());
         site.make_network(Way::Cni, 0);
         site.make_network(Way::Spares, READY);
         site.wait_for_removals()?;
