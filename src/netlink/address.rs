@@ -81,6 +81,15 @@ impl Netlink {
             .await
     }
 
+    /// The addresses of all links, each with the index of its link.
+    pub async fn all_addresses(&self) -> Result<Vec<(u32, Address)>, Error> {
+        let work = |mut turn: Turn| async move {
+            let all = RouteNetlinkMessage::GetAddress(AddressMessage::default());
+            turn.dump(all, |message| Some((link_of(&message)?, read(message)?))).await
+        };
+        self.run("list", "the addresses".into(), work).await
+    }
+
     /// Adds an address to a link, or updates the one that is there. For an IPv6 address nobody
     /// else is asked whether they have it, since its owner gave it out: it is never tentative.
     /// The kernel makes the local route, by which it is reached, a moment later.
@@ -156,6 +165,14 @@ fn write(index: u32, address: &Address) -> AddressMessage {
         message.attributes.push(AddressAttribute::CacheInfo(info));
     }
     message
+}
+
+/// The index of the link that has the address.
+fn link_of(message: &RouteNetlinkMessage) -> Option<u32> {
+    match message {
+        RouteNetlinkMessage::NewAddress(message) => Some(message.header.index),
+        _ => None,
+    }
 }
 
 fn read(message: RouteNetlinkMessage) -> Option<Address> {

@@ -52,6 +52,10 @@ pub struct WhatToCheck {
     pub which: Vec<String>,
     /// Whether to repair what differs.
     pub repair: bool,
+    /// Whether to look at the host's side only; then nothing is repaired. A driver of version 0.1.0 does not know this,
+    /// and looks at everything.
+    #[serde(default)]
+    pub host_only: bool,
 }
 
 /// Of what the host's rules are to be put back.
@@ -102,7 +106,10 @@ async fn collect(
 }
 
 async fn check(Opened(driver): Opened, Json(wanted): Json<WhatToCheck>) -> Json<Vec<Check>> {
-    Json(driver.check(&wanted.which, wanted.repair).await)
+    Json(match wanted.host_only {
+        true => driver.check_host(&wanted.which).await,
+        false => driver.check(&wanted.which, wanted.repair).await,
+    })
 }
 
 async fn reload(Opened(driver): Opened, Json(wanted): Json<WhatToReload>) -> Json<Vec<Check>> {

@@ -75,7 +75,10 @@ pub(in crate::cli) fn run(args: &Args, outer: &Wanted) -> anyhow::Result<ExitCod
     let names = docker::names(&args.docker, outer);
     let progress = Progress::of(if args.repair { "repairing" } else { "checking" });
     let checks: Vec<Check> = match wanted(&args.which, &names) {
-        Some(which) => args.socket.ask(CHECK, &WhatToCheck { which, repair: args.repair })?,
+        Some(which) => {
+            let wanted = WhatToCheck { which, repair: args.repair, host_only: false };
+            args.socket.ask(CHECK, &wanted)?
+        }
         None => Vec::new(),
     };
     drop(progress);

@@ -120,7 +120,7 @@ pub(in crate::cli) fn run(args: &Args, outer: &Wanted) -> anyhow::Result<ExitCod
         }
     }
     if known.inventory.driver.is_some() && (args.thing.is_none() || !which.is_empty()) {
-        let wanted = WhatToCheck { which, repair: false };
+        let wanted = WhatToCheck { which, repair: false, host_only: false };
         let progress = Progress::of("checking");
         let checks: Vec<Check> = args.sources.socket.ask(CHECK, &wanted)?;
         for (number, check) in (1..).zip(&checks) {
@@ -170,15 +170,19 @@ impl Args {
     }
 }
 
-/// The check of everything; none if no driver answers.
+/// The check of all attachments, or of their host's side only; none if no driver answers.
 ///
 /// # Errors
 /// The driver refuses.
-pub(super) fn checks(sources: &Sources, known: &Known) -> anyhow::Result<Vec<Check>> {
+pub(super) fn checks(
+    sources: &Sources,
+    known: &Known,
+    host_only: bool,
+) -> anyhow::Result<Vec<Check>> {
     if known.inventory.driver.is_none() {
         return Ok(Vec::new());
     }
-    sources.socket.ask(CHECK, &WhatToCheck { which: Vec::new(), repair: false })
+    sources.socket.ask(CHECK, &WhatToCheck { which: Vec::new(), repair: false, host_only })
 }
 
 /// All that can be found with these checks.

@@ -4,8 +4,8 @@ use std::time::Instant;
 
 use super::container::Found;
 use super::fault::Fault;
-use super::report::Check;
-use super::rules::HostRules;
+use super::host_state::HostState;
+use super::report::{ChainCheck, Check};
 use super::shared::{Shared, Task};
 use super::{chain, host, path};
 use crate::lifecycle::driver::Driver;
@@ -37,7 +37,7 @@ impl<'l> Look<'l> {
             return Some(self.reload().await);
         }
         let before = self.look(&wanted).await?;
-        if self.shared.task == Task::Look || before.is_well() {
+        if self.shared.task != Task::Repair || before.is_well() {
             return Some(before);
         }
         let begun = Instant::now();
@@ -58,46 +58,58 @@ impl<'l> Look<'l> {
     /// Checks everything, and changes nothing permanently.
     async fn look<W: Future<Output = ()>>(&self, wanted: impl Fn() -> W) -> Option<Check> {
         let mut check = Check::of(self.attachment);
-        let mut lease = None;
-        match self.find().await {
-            Ok(Ok(found)) => {
-                // Before the plugins are asked: it is to be seen as it was.
-                lease = self.lease(found.joined).await;
-                check.interface = Some(found.link.name.clone());
-                let rules = self.shared.rules().await;
-                let asked = chain::ask(self.driver, self.attachment, &found, rules, wanted());
-                chain::Asked { chain: check.chain, notes: check.notes } = asked.await?;
-                match found.differences().await {
-                    Ok(differences) => check.differences.extend(differences),
-                    Err(error) => check.differences.push(in_words(&error)),
-                }
+        match self.shared.task {
+            Task::LookAtHost => {
+                check.chain = ChainCheck::NotAsked("only the host's side is looked at".into());
+                let joined = self.in_a_container().unwrap_or_else(|error| Err(in_words(&error)));
+                check.differences.extend(joined.err());
             }
-            Ok(Err(why)) => check.differences.push(why.to_owned()),
-            Err(error) => check.differences.push(in_words(&error)),
+            _ => self.look_inside(&mut check, wanted).await?,
         }
         if self.attachment.joined().is_some() {
-            check.faults = self.on_the_host().await;
-            check.faults.extend(lease);
+            check.faults.extend(self.on_the_host().await);
             check.differences.extend(check.faults.iter().map(ToString::to_string));
-            let rules = self.shared.rules().await;
-            check.faults.extend(path::faults(self.driver, self.attachment, rules).await);
+            check.faults.extend(path::faults(self.driver, self.attachment, self.shared).await);
             let now = self.shared.task == Task::Repair;
             check.differences.extend(self.not_apart(now).await);
         }
         Some(check)
     }
 
-    /// What differs on the host. For an endpoint that joined or was repaired after the rules were read,
-    /// they are read again.
-    async fn on_the_host(&self) -> Vec<Fault> {
-        let (own, attachment) = (&self.driver.interfaces.own_background, self.attachment);
-        let differences = host::differences(own, attachment, self.shared.rules().await).await;
-        match differences.is_empty() || (self.joined && self.shared.task == Task::Look) {
-            true => differences,
-            false => {
-                let rules = HostRules::read(&self.driver.exemptions).await;
-                host::differences(own, attachment, &rules).await
+    /// Checks what is in the container, and asks the plugins. None if a call of Docker's wants the endpoint.
+    async fn look_inside<W: Future<Output = ()>>(
+        &self,
+        check: &mut Check,
+        wanted: impl Fn() -> W,
+    ) -> Option<()> {
+        let found = match self.find().await.unwrap_or_else(|error| Err(in_words(&error))) {
+            Ok(found) => found,
+            Err(why) => {
+                check.differences.push(why);
+                return Some(());
             }
+        };
+        // Before the plugins are asked: it is to be seen as it was.
+        check.faults.extend(self.lease(found.joined).await);
+        check.interface = Some(found.link.name.clone());
+        let rules = &self.shared.host(self.driver).await.rules;
+        let asked = chain::ask(self.driver, self.attachment, &found, rules, wanted());
+        chain::Asked { chain: check.chain, notes: check.notes } = asked.await?;
+        match found.differences().await {
+            Ok(differences) => check.differences.extend(differences),
+            Err(error) => check.differences.push(in_words(&error)),
+        }
+        Some(())
+    }
+
+    /// What differs on the host. For an endpoint that joined or was repaired after the host was looked at,
+    /// it is looked at again.
+    async fn on_the_host(&self) -> Vec<Fault> {
+        let shared = self.shared.host(self.driver).await;
+        let differences = host::differences(self.attachment, shared).await;
+        match differences.is_empty() || (self.joined && self.shared.task != Task::Repair) {
+            true => differences,
+            false => host::differences(self.attachment, &HostState::read(self.driver).await).await,
         }
     }
 
@@ -130,23 +142,30 @@ impl<'l> Look<'l> {
         }
     }
 
+    /// The attachment as a container has it, or why none can have it.
+    fn in_a_container(&self) -> Result<std::result::Result<Joined<'l>, String>> {
+        if self.attachment.removal().is_some() {
+            return Ok(Err("its DEL has failed, and will be tried again".to_owned()));
+        }
+        let Some(joined) = self.attachment.joined() else {
+            return Ok(Err("no container has joined yet".to_owned()));
+        };
+        let is_there = netns::identity(joined.sandbox())?.is_some();
+        Ok(is_there.then_some(joined).ok_or_else(|| "the container's namespace is gone".to_owned()))
+    }
+
     /// Finds the interface in the container, or reports why it is not there.
-    async fn find(&self) -> Result<std::result::Result<Found<'l>, &'static str>> {
+    async fn find(&self) -> Result<std::result::Result<Found<'l>, String>> {
         let (driver, attachment) = (self.driver, self.attachment);
         // A check that could not be ended has left this pin. With it the interface would be found in
         // staging.
         if self.shared.is_stacked(driver, &attachment.staging).await? {
             lend::end(&attachment.staging, &attachment.parameters.if_name).await?;
         }
-        if attachment.removal().is_some() {
-            return Ok(Err("its DEL has failed, and will be tried again"));
-        }
-        let Some(joined) = attachment.joined() else {
-            return Ok(Err("no container has joined yet"));
+        let joined = match self.in_a_container()? {
+            Ok(joined) => joined,
+            Err(why) => return Ok(Err(why)),
         };
-        if netns::identity(joined.sandbox())?.is_none() {
-            return Ok(Err("the container's namespace is gone"));
-        }
         match driver.interfaces.locate_in_background(attachment).await? {
             Place::Sandbox(netlink, link) => {
                 let users = driver.interfaces.users_settings_by_now(joined, &link).await?;
@@ -156,9 +175,11 @@ impl<'l> Look<'l> {
                 Ok(Ok(Found { joined, netlink, link, snapshot, users, settings, told, gateways }))
             }
             Place::Staging(..) | Place::Own(_) => {
-                Ok(Err("the interface has not arrived in the container"))
+                Ok(Err("the interface has not arrived in the container".to_owned()))
             }
-            Place::Nowhere => Ok(Err("the interface is gone; connect the container again")),
+            Place::Nowhere => {
+                Ok(Err("the interface is gone; connect the container again".to_owned()))
+            }
         }
     }
 

@@ -9,32 +9,25 @@ use std::net::IpAddr;
 
 use super::exemption;
 use super::fault::Fault;
+use super::host_state::{HostLinks, HostState};
 use super::rules::HostRules;
-use crate::lifecycle::error::Result;
-use crate::lifecycle::error::chain;
-use crate::lifecycle::host::host_side::setting;
 use crate::lifecycle::record::{Attachment, HostLink, HostSide};
-use crate::netlink::Netlink;
 use crate::translate;
 
 /// What is wrong on the host, with the remedy.
-pub(super) async fn differences(
-    own: &Netlink,
-    attachment: &Attachment,
-    rules: &HostRules,
-) -> Vec<Fault> {
-    let mut differences = exemption::faults(attachment, rules);
-    differences.extend(masquerade(attachment, rules));
+pub(super) async fn differences(attachment: &Attachment, host: &HostState) -> Vec<Fault> {
+    let mut differences = exemption::faults(attachment, &host.rules);
+    differences.extend(masquerade(attachment, &host.rules));
     if let Some(side) = side_of(attachment) {
-        match links(own, side).await {
-            Ok(links) => differences.extend(links),
-            Err(error) => differences.push(Fault::without_remedy(chain(&error))),
+        match &host.links {
+            Ok(all) => differences.extend(links(all, side)),
+            Err(why) => differences.push(Fault::without_remedy(why.as_str())),
         }
         for (name, wanted) in &side.settings {
-            let actual = setting(name).await;
+            let actual = host.setting(name).await;
             // This setting is for all links: it turns each of them off.
-            let by_all =
-                name.contains("/ipv4/conf/") && setting(IP_FORWARD).await.as_deref() == Some("0");
+            let by_all = name.contains("/ipv4/conf/")
+                && host.setting(IP_FORWARD).await.as_deref() == Some("0");
             // The missing link is reported already.
             let with_link = actual.is_none() && name.contains("/ipv4/conf/");
             if actual.as_ref() != Some(wanted) && !by_all && !with_link {
@@ -102,10 +95,10 @@ fn masquerade(attachment: &Attachment, rules: &HostRules) -> Vec<Fault> {
 }
 
 /// The links that the packets pass, the host's addresses on them, and the routes over them.
-async fn links(own: &Netlink, side: &HostSide) -> Result<Vec<Fault>> {
+fn links(all: &HostLinks, side: &HostSide) -> Vec<Fault> {
     let mut differences = Vec::new();
     for HostLink { name, up, controller } in &side.links {
-        let Some(link) = own.link(name).await? else {
+        let Some(link) = all.link(name) else {
             let gone = Fault::by_restart(format!("interface {name} of the host is gone"));
             differences.push(gone.of_link(name));
             continue;
@@ -114,22 +107,20 @@ async fn links(own: &Netlink, side: &HostSide) -> Result<Vec<Fault>> {
             let down = format!("interface {name} of the host is down");
             differences.push(Fault::new(down, format!("ip link set {name} up")).of_link(name));
         }
-        let actual = match link.controller {
-            Some(index) => own.link_by_index(index).await?.map(|controller| controller.name),
-            None => None,
-        };
-        if let Some(controller) = controller.as_ref().filter(|it| actual.as_ref() != Some(it)) {
+        let actual = link.controller.and_then(|index| all.link_by_index(index));
+        let actual = actual.map(|controller| &controller.name);
+        if let Some(controller) = controller.as_ref().filter(|it| actual != Some(it)) {
             let what =
                 format!("interface {name} of the host is not a port of {controller} any more");
             // There is nothing to put it back into where that is gone as well.
-            let fault = match own.link(controller).await? {
+            let fault = match all.link(controller) {
                 Some(_) => Fault::new(what, format!("ip link set {name} master {controller}")),
                 None => Fault::by_restart(what),
             };
             differences.push(fault.of_link(name));
         }
         let of_link = side.gateways.iter().filter(|(of, _)| of == name);
-        let actual = own.addresses(link.index).await?;
+        let actual = all.addresses(link.index);
         for (_, gateway) in of_link.filter(|(_, net)| actual.iter().all(|it| it.net != *net)) {
             let what = format!(
                 "address {gateway} of the host's {name}, the container's gateway, is missing"
@@ -138,7 +129,7 @@ async fn links(own: &Netlink, side: &HostSide) -> Result<Vec<Fault>> {
             differences.push(Fault::new(what, remedy).of_link(name));
         }
         let of_link = side.routes.iter().filter(|(of, _)| of == name);
-        let actual = own.routes(link.index).await?;
+        let actual = all.routes(link.index);
         for (_, route) in of_link.filter(|(_, net)| actual.iter().all(|it| it.destination != *net))
         {
             let what = format!("route to {route} over {name} of the host is missing");
@@ -146,5 +137,5 @@ async fn links(own: &Netlink, side: &HostSide) -> Result<Vec<Fault>> {
             differences.push(Fault::new(what, remedy).of_link(name));
         }
     }
-    Ok(differences)
+    differences
 }

@@ -14,6 +14,7 @@ mod endpoint;
 mod exemption;
 mod fault;
 mod host;
+mod host_state;
 mod known_bugs;
 mod path;
 mod reload;
@@ -44,6 +45,12 @@ impl Driver {
             self.history.checked(&Check::WORDS.map(|word| (word, of(word))), faults);
         }
         checks
+    }
+
+    /// Checks the host's side of the endpoints that `which` names as for [`Driver::check`], or of all if it names
+    /// none. Neither the plugins' CHECK is run, nor the container looked at, so all of many are checked at once.
+    pub async fn check_host(&self, which: &[String]) -> Vec<Check> {
+        round::run(self, which, Task::LookAtHost).await
     }
 
     /// Puts back what the host's rules have lost of the endpoints that `which` names as for

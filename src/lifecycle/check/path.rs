@@ -5,15 +5,17 @@
 //! None of this is a difference from what ADD left in the container, so `cnm-cni check` does not count it.
 //! `cnm-cni doctor` does.
 
+use std::collections::hash_map::Entry;
 use std::net::IpAddr;
 use std::path::Path;
 
 use super::fault::Fault;
+use super::host_state::HostState;
 use super::rules::HostRules;
+use super::shared::Shared;
 use crate::lifecycle::blocking::on_blocking_thread;
 use crate::lifecycle::driver::Driver;
 use crate::lifecycle::error::{Result, chain};
-use crate::lifecycle::host::host_side::setting;
 use crate::lifecycle::host_folders;
 use crate::lifecycle::judgement::EMBEDDED_NAME;
 use crate::lifecycle::record::Attachment;
@@ -23,36 +25,34 @@ use crate::translate;
 pub(super) async fn faults(
     driver: &Driver,
     attachment: &Attachment,
-    rules: &HostRules,
+    shared: &Shared,
 ) -> Vec<Fault> {
-    let mut faults = Vec::new();
-    let looks = [
-        links(driver, attachment).await,
-        lease(attachment).await,
-        Ok(ports(attachment, rules)),
-        Ok(conflist(driver, attachment).await),
-    ];
-    for look in looks {
-        match look {
-            Ok(found) => faults.extend(found),
-            Err(error) => faults.push(Fault::without_remedy(chain(&error))),
-        }
+    let host = shared.host(driver).await;
+    let mut faults = links(attachment, host).await;
+    match lease(attachment).await {
+        Ok(found) => faults.extend(found),
+        Err(error) => faults.push(Fault::without_remedy(chain(&error))),
     }
+    faults.extend(ports(attachment, &host.rules));
+    faults.extend(conflist(driver, attachment, shared).await);
     faults
 }
 
 /// Links with an MTU that is too small for the container's packets, and answers that the kernel drops by
 /// reverse path filtering.
-async fn links(driver: &Driver, attachment: &Attachment) -> Result<Vec<Fault>> {
-    let (own, mut faults) = (&driver.interfaces.own, Vec::new());
-    let (Some(side), Some(snapshot)) = (attachment.host_side(), attachment.snapshot()) else {
-        return Ok(faults);
+async fn links(attachment: &Attachment, host: &HostState) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    // Links that cannot be read are reported elsewhere.
+    let (Some(side), Some(snapshot), Ok(all)) =
+        (attachment.host_side(), attachment.snapshot(), &host.links)
+    else {
+        return faults;
     };
     let mtu = snapshot.link.mtu;
     for told in &side.links {
         let name = &told.name;
         // A missing link is reported elsewhere.
-        let Some(link) = own.link(name).await? else { continue };
+        let Some(link) = all.link(name) else { continue };
         if link.mtu < mtu {
             let what = format!(
                 "interface {name} of the host takes packets of {} bytes, and the container sends up to \
@@ -64,13 +64,13 @@ async fn links(driver: &Driver, attachment: &Attachment) -> Result<Vec<Fault>> {
     }
     // The host does not route packets of others.
     let routed = side.gateways.iter().chain(&side.routes).map(|(name, _)| name).next();
-    let Some(name) = routed else { return Ok(faults) };
-    let Some(link) = own.link(name).await? else { return Ok(faults) };
-    let routes = own.routes(link.index).await?;
+    let Some(name) = routed else { return faults };
+    let Some(link) = all.link(name) else { return faults };
+    let routes = all.routes(link.index);
     let ips = attachment.result().into_iter().flat_map(|result| &result.ips);
     for net in ips.map(|ip| ip.address).filter(|net| net.addr().is_ipv4()) {
         let leads = routes.iter().any(|route| route.destination.contains(&net.addr()));
-        if !leads && is_strict(name).await {
+        if !leads && is_strict(name, host).await {
             faults.push(Fault::new(
                 format!(
                     "the host has no route to {} over {name}, and drops what comes from there (rp_filter is \
@@ -81,15 +81,15 @@ async fn links(driver: &Driver, attachment: &Attachment) -> Result<Vec<Fault>> {
             ));
         }
     }
-    Ok(faults)
+    faults
 }
 
 /// Whether the kernel drops packets from a link without a route back (`rp_filter`). The greater of two
 /// settings counts; 2 asks for a route over any link.
-async fn is_strict(link: &str) -> bool {
+async fn is_strict(link: &str, host: &HostState) -> bool {
     let (mut greatest, all) = (0, "all");
     for of in [all, link] {
-        let value = setting(&format!("net/ipv4/conf/{of}/rp_filter")).await;
+        let value = host.setting(&format!("net/ipv4/conf/{of}/rp_filter")).await;
         greatest = greatest.max(value.and_then(|value| value.parse().ok()).unwrap_or(0));
     }
     greatest == 1
@@ -151,8 +151,19 @@ pub(super) fn ports(attachment: &Attachment, rules: &HostRules) -> Vec<Fault> {
     ))]
 }
 
-/// A conflist that has changed or gone since ADD, and plugins that cannot be run.
-async fn conflist(driver: &Driver, attachment: &Attachment) -> Vec<Fault> {
+/// A conflist that has changed or gone since ADD, and plugins that cannot be run. Read once for all attachments
+/// whose ADD ran the same.
+async fn conflist(driver: &Driver, attachment: &Attachment, shared: &Shared) -> Vec<Fault> {
+    let list = &attachment.list;
+    let plugins = kinds(list).into_iter().map(str::to_owned).collect();
+    let mut known = shared.conflists.lock().await;
+    match known.entry((list.name().to_owned(), plugins)) {
+        Entry::Occupied(known) => known.get().clone(),
+        Entry::Vacant(unknown) => unknown.insert(of_conflist(driver, attachment).await).clone(),
+    }
+}
+
+async fn of_conflist(driver: &Driver, attachment: &Attachment) -> Vec<Fault> {
     let name = attachment.list.name();
     let mut faults = Vec::new();
     // A network's own chain is on its record, and in no file.

@@ -13,6 +13,7 @@
 use super::endpoint::Look;
 use super::fault::Fault;
 use super::host;
+use super::host_state::HostState;
 use super::path;
 use super::report::{ChainCheck, Check};
 use super::rules::HostRules;
@@ -33,15 +34,15 @@ impl Look<'_> {
             check.notes.push("it is in no container, and has no rules yet".into());
             return check;
         }
-        let at_first = self.lost(self.shared.rules().await, false).await;
+        let at_first = self.lost(self.shared.host(self.driver).await, false).await;
         if at_first.is_empty() && self.can_be_told() {
             return check;
         }
         // They may have changed since: some of them are for all.
-        let rules = self.rules_now().await;
-        let before = self.lost(&rules, true).await;
-        let failed = self.put_back(&rules, !before.is_empty()).await;
-        let mut after = self.lost(&self.rules_now().await, true).await;
+        let host = HostState::read(self.driver).await;
+        let before = self.lost(&host, true).await;
+        let failed = self.put_back(&host.rules, !before.is_empty()).await;
+        let mut after = self.lost(&HostState::read(self.driver).await, true).await;
         check.repaired = before.iter().map(|fault| fault.what.clone()).collect();
         check.repaired.retain(|what| after.iter().all(|fault| fault.what != *what));
         after.extend(failed);
@@ -50,15 +51,10 @@ impl Look<'_> {
         check
     }
 
-    async fn rules_now(&self) -> HostRules {
-        HostRules::read(&self.driver.exemptions).await
-    }
-
     /// What is wrong on the host; with `now`, also the isolation as it is now.
-    async fn lost(&self, rules: &HostRules, now: bool) -> Vec<Fault> {
-        let (own, attachment) = (&self.driver.interfaces.own_background, self.attachment);
-        let mut lost = host::differences(own, attachment, rules).await;
-        lost.extend(path::ports(attachment, rules));
+    async fn lost(&self, host: &HostState, now: bool) -> Vec<Fault> {
+        let mut lost = host::differences(self.attachment, host).await;
+        lost.extend(path::ports(self.attachment, &host.rules));
         lost.extend(self.not_apart(now).await.map(Fault::without_remedy));
         lost
     }

@@ -35,7 +35,7 @@ struct Round {
 /// An endpoint that is to be checked.
 struct Waiting {
     endpoint: EndpointId,
-    /// It had joined before the host's rules were read, so they have to include its rules.
+    /// It had joined before the host was looked at, so its links and rules have to be there.
     joined: bool,
 }
 
@@ -75,7 +75,7 @@ impl Round {
         });
         Self {
             which: which.to_vec(),
-            shared: Shared::new(driver, task),
+            shared: Shared::new(task),
             waiting: Mutex::new(waiting.enumerate().collect()),
             done: Mutex::default(),
             abandoned: CancellationToken::new(),

@@ -1,4 +1,4 @@
-//! The host's rules, read once for many endpoints.
+//! The rules of the host's firewall.
 
 use crate::lifecycle::error::{Error, Result, chain};
 use crate::lifecycle::host::filter::Filter;
@@ -8,7 +8,7 @@ use crate::lifecycle::host::tables::{Family, Table};
 use crate::lifecycle::host::{Exemptions, nft};
 use crate::lifecycle::record::Attachment;
 
-/// The host's rules, read once for many endpoints.
+/// The rules of the host's firewall.
 pub(super) struct HostRules {
     filter: [Reading<Option<Filter>>; 2],
     pub(super) masquerade: Masquerade,
@@ -23,9 +23,9 @@ pub(super) struct HostRules {
 }
 
 /// What was read, or why reading failed.
-type Reading<T> = std::result::Result<T, String>;
+pub(super) type Reading<T> = std::result::Result<T, String>;
 
-fn reading<T>(read: Result<T>) -> Reading<T> {
+pub(super) fn reading<T>(read: Result<T>) -> Reading<T> {
     read.map_err(|error: Error| chain(&error))
 }
 

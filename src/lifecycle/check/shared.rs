@@ -1,17 +1,16 @@
 //! What the checks of one round have in common.
 
 use std::borrow::Cow;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use tokio::sync::OnceCell;
+use tokio::sync::{Mutex, OnceCell};
 
-use super::rules::HostRules;
+use super::fault::Fault;
+use super::host_state::HostState;
 use crate::lifecycle::blocking::on_blocking_thread;
 use crate::lifecycle::driver::Driver;
 use crate::lifecycle::error::{Result, chain};
-use crate::lifecycle::host::Exemptions;
 use crate::lifecycle::lease;
 use crate::netns::{self, Identity};
 
@@ -20,49 +19,55 @@ use crate::netns::{self, Identity};
 pub(super) enum Task {
     /// It is checked.
     Look,
+    /// The host's side of it is checked: its namespace is not entered, and its plugins are not asked.
+    LookAtHost,
     /// It is checked, what differs is put back, and it is checked again.
     Repair,
     /// What the host's rules have lost of it is put back.
     Reload,
 }
 
+/// The name of a conflist, and the types of the plugins that ADD ran.
+pub(super) type ChainKey = (String, Vec<String>);
+
 /// What is read once for all endpoints of a round.
 pub(super) struct Shared {
     pub(super) task: Task,
-    exemptions: Arc<Exemptions>,
-    /// The host's rules, as they were when the round began.
-    rules: OnceCell<HostRules>,
+    /// The host, as it was when the first endpoint was checked.
+    host: OnceCell<HostState>,
     /// Pins that lay over other pins when the round began. A check has left each of them, or runs in
     /// another round.
     stacked: OnceCell<Vec<PathBuf>>,
     /// Whether networks are isolated, as it was when this was first asked; or why that is unknown.
     isolation: OnceCell<std::result::Result<bool, String>>,
+    /// What is wrong with a conflist or its plugins, as it was when this was first asked.
+    pub(super) conflists: Mutex<HashMap<ChainKey, Vec<Fault>>>,
     /// The namespaces in which leases of `dhcp` are kept, as it was when this was first asked.
     leases: OnceCell<HashSet<Identity>>,
 }
 
 impl Shared {
-    pub(super) fn new(driver: &Driver, task: Task) -> Self {
+    pub(super) fn new(task: Task) -> Self {
         Self {
             task,
-            exemptions: Arc::clone(&driver.exemptions),
-            rules: OnceCell::new(),
+            host: OnceCell::new(),
             stacked: OnceCell::new(),
             isolation: OnceCell::new(),
+            conflists: Mutex::default(),
             leases: OnceCell::new(),
         }
     }
 
-    /// The host's rules when the first endpoint of this round was checked.
-    pub(super) async fn rules(&self) -> &HostRules {
-        self.rules.get_or_init(|| HostRules::read(&self.exemptions)).await
+    /// The host when the first endpoint of this round was checked.
+    pub(super) async fn host(&self, driver: &Driver) -> &HostState {
+        self.host.get_or_init(|| HostState::read(driver)).await
     }
 
     /// The namespaces in which leases are kept; after a repair this is looked at again.
     pub(super) async fn leases(&self) -> Result<Cow<'_, HashSet<Identity>>> {
         match self.task {
             Task::Repair => Ok(Cow::Owned(lease::kept().await?)),
-            Task::Look | Task::Reload => {
+            Task::Look | Task::LookAtHost | Task::Reload => {
                 Ok(Cow::Borrowed(self.leases.get_or_try_init(lease::kept).await?))
             }
         }

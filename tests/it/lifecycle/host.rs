@@ -122,12 +122,31 @@ fn what_add_left_on_the_host_is_reported_when_it_is_gone_with_how_to_repair_it()
             sh(damage);
             let differences = told(&bench).await;
             assert!(differences.contains(told_of), "{damage}: {told_of}:\n{differences}");
+            let of_host = bench.driver.check_host(&[]).await.remove(0).differences.join("\n");
+            assert!(of_host.contains(told_of), "{damage}: {told_of}:\n{of_host}");
             // Others use the host too.
             check(&bench, true).await;
             assert!(told(&bench).await.contains(told_of), "{damage}");
             sh(repair);
             until_well(&bench, damage).await;
         }
+    });
+}
+
+#[test]
+fn the_hosts_side_is_checked_without_the_container_and_its_plugins() {
+    alone(async {
+        let bench = attached(json!([bridged()])).await;
+        seen(&bench).await;
+        sh(&format!("nsenter --net={SANDBOX} ip link set eth0 down"));
+        assert!(!check(&bench, false).await.is_well());
+        let of_host = bench.driver.check_host(&[]).await.remove(0);
+        assert!(of_host.is_well(), "{of_host:?}");
+        assert!(matches!(of_host.chain, ChainCheck::NotAsked(_)), "{of_host:?}");
+        sh(&format!("umount {SANDBOX}"));
+        let of_host = bench.driver.check_host(&[]).await.remove(0);
+        // The kernel may have taken its interface away by now, too.
+        assert_eq!(of_host.differences[0], "the container's namespace is gone", "{of_host:?}");
     });
 }
 

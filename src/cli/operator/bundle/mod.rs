@@ -141,7 +141,7 @@ fn gather(args: &Args, outer: &Wanted, now: Timestamp, to: impl Write) -> anyhow
     }
     let known = Known { inventory, names: docker::names(&sources.docker, outer) };
     progress.tell("gathering: check of everything");
-    let checks = doctor::checks(&sources, &known);
+    let checks = doctor::checks(&sources, &known, false);
     let findings = doctor::everything(&known, checks.as_deref().unwrap_or_default());
     let looked_at = checks.as_ref().map_or(0, Vec::len);
     archive.add(items::answer(&redaction, "check.json", checks))?;

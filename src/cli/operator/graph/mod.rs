@@ -38,7 +38,8 @@ What is shown:
   at the left    uplinks, which have a default route, and published ports
   in the middle  bridges and masters, with their networks and pools
   at the right   containers; what nobody can name is '-'; orphans are dashed
-  in red         what 'cnm-cni doctor' finds, which is listed beside it
+  in red         what is broken on the host, which is listed beside it; with --check
+                 also what is broken in containers, as 'cnm-cni doctor' finds it
 
 Examples:
   cnm-cni graph                       # as text
@@ -62,6 +63,10 @@ pub(in crate::cli) struct Args {
     /// Only what is on this network: its name, or the beginning of its id
     #[arg(long, value_name = "NETWORK", add = candidates::networks())]
     network: Option<String>,
+
+    /// Also look into each container, and ask its plugins: 10 to 40 ms for each
+    #[arg(long)]
+    check: bool,
 
     /// File to write it into; a file that is there is replaced
     #[arg(short, long, value_name = "FILE")]
@@ -93,7 +98,7 @@ pub(in crate::cli) fn run(args: &Args, outer: &Wanted) -> anyhow::Result<()> {
         known.wanted_networks(name)?;
     }
     let progress = Progress::of("checking");
-    let checks = doctor::checks(&args.sources, &known)?;
+    let checks = doctor::checks(&args.sources, &known, !args.check)?;
     drop(progress);
     let findings = doctor::everything(&known, &checks);
     let uplinks = answer_of(uplinks())?.context("cannot read the host's routes")?;
