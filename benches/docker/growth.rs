@@ -11,9 +11,10 @@ use serde_json::json;
 
 use crate::call::call;
 use crate::host::within;
+use crate::measuring::number_of_turns;
 use crate::others_of_host::{CONFLIST, Others};
 use crate::own_part::calls;
-use crate::site::{READY, Site, Way, number_of_turns};
+use crate::site::{READY, Site, Way};
 use crate::table::median;
 
 /// Attachments of others, whose bridge is another one.

@@ -14,6 +14,8 @@ mod host;
 
 #[path = "../shared/call.rs"]
 mod call;
+#[path = "../shared/measuring.rs"]
+mod measuring;
 #[path = "../shared/others.rs"]
 mod others_of_host;
 

@@ -12,6 +12,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
 use crate::host::{Host, IMAGE, Suite, within};
+use crate::measuring::number_of_turns;
 
 /// How a container gets its network. A further way of the driver's is a further variant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,12 +106,6 @@ const LONGEST: Duration = Duration::from_secs(15 * 60);
 pub(crate) fn turns(most: usize, warm_up: usize) -> impl Iterator<Item = usize> {
     let begin = Instant::now();
     (0..number_of_turns(most) + warm_up).take_while(move |_| begin.elapsed() < LONGEST)
-}
-
-/// So many, or as many as `BENCH_TURNS` says.
-pub(crate) fn number_of_turns(usual: usize) -> usize {
-    let asked = std::env::var("BENCH_TURNS").ok().and_then(|asked| asked.trim().parse().ok());
-    asked.unwrap_or(usual).max(1)
 }
 
 /// The spares of a network that has some.
