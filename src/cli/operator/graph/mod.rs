@@ -38,8 +38,8 @@ What is shown:
   at the left    uplinks, which have a default route, and published ports
   in the middle  bridges and masters, with their networks and pools
   at the right   containers; what nobody can name is '-'; orphans are dashed
-  in red         what is broken on the host, which is listed beside it; with --check
-                 also what is broken in containers, as 'cnm-cni doctor' finds it
+  in red         what is broken on the host, which is listed beside it; with
+                 --check also in containers, as 'cnm-cni doctor' finds it
 
 Examples:
   cnm-cni graph                       # as text
