@@ -26,6 +26,7 @@ mod seconds;
 mod serve;
 mod table;
 mod time;
+mod time_zone;
 mod validate;
 mod watch;
 

@@ -14,6 +14,7 @@ use crate::cli::folders::UNREADABLE_RECORDS;
 use crate::cli::output::{Format, complain, json_line, line, write, write_on};
 use crate::cli::table::{Cell, Style, Table, or_none};
 use crate::cli::time::{Moment, of_day, took};
+use crate::cli::time_zone;
 use crate::docker::Wanted;
 use crate::journal::{Event, Kind, Reader};
 
@@ -116,7 +117,7 @@ fn kinds() -> impl clap::builder::TypedValueParser<Value = Kind> {
 }
 
 pub(in crate::cli) fn run(args: &Args, outer: &Wanted) -> anyhow::Result<()> {
-    let now = ZonedDateTime::now();
+    let now = time_zone::now();
     let mut chosen = args.chosen(&now)?;
     let mut reader = Reader::open(&args.state_dir).context(UNREADABLE_RECORDS)?;
     let batch = reader.read().context(UNREADABLE_RECORDS)?;
@@ -216,7 +217,7 @@ impl Args {
                 return Ok(());
             }
             text.clear();
-            let now = ZonedDateTime::now();
+            let now = time_zone::now();
             if chosen.until.is_some_and(|until| until < now.timestamp()) {
                 return Ok(());
             }
