@@ -11,7 +11,8 @@ use tokio::net::UnixStream;
 
 use crate::cni::config::delegate::{Delegate, NoSubnet};
 use crate::cni::exec::call::Call;
-use crate::cni::lenient::{self, Fields};
+use crate::cni::exec::output::not_json;
+use crate::cni::lenient::{self, Fields, Mismatch};
 use crate::cni::{
     Error, Failure, NetworkConfigList, PluginConfig, PluginError, Runtime, Verb, Version,
 };
@@ -244,17 +245,17 @@ fn is_from_before_version(error: &PluginError) -> bool {
 }
 
 fn read_versions(stdout: &[u8]) -> Result<Vec<String>, Failure> {
-    let not_json = |_| Failure::VersionInfo("not a JSON object");
-    let json = lenient::parse(stdout).map_err(not_json)?;
-    let malformed = |_| Failure::VersionInfo("a field has the wrong type");
+    let json = lenient::parse(stdout).map_err(|_| Failure::VersionInfo(not_json(stdout)))?;
+    let malformed = |mismatch: Mismatch| Failure::VersionInfo(mismatch.to_string());
+    let missing = |field: &str| Err(Failure::VersionInfo(format!("missing field {field}")));
     let mut fields = Fields::at("the answer", json).map_err(malformed)?;
     let version = fields.text("cniVersion").map_err(malformed)?;
     let supported = fields.texts("supportedVersions").map_err(malformed)?;
     match (version.as_deref(), supported.is_empty()) {
-        (None, _) => Err(Failure::VersionInfo("missing field cniVersion")),
+        (None, _) => missing("cniVersion"),
         (Some(_), false) => Ok(supported),
         (Some("0.2.0"), true) => Ok(vec![Version::V0_1_0.to_string(), Version::V0_2_0.to_string()]),
-        (Some(_), true) => Err(Failure::VersionInfo("missing field supportedVersions")),
+        (Some(_), true) => missing("supportedVersions"),
     }
 }
 

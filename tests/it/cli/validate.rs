@@ -369,7 +369,7 @@ fn an_executable_that_is_no_plugin_is_recognised_by_what_it_does() {
         std::fs::set_permissions(file, PermissionsExt::from_mode(0o755)).unwrap();
     }
     let answers = [
-        ("talks", "decoding version info: not a JSON object"),
+        ("talks", "decoding version info: it wrote \"hello\" to standard output"),
         ("dies", "killed by signal 11"),
         ("folder", "bin/folder cannot be executed"),
         ("empty", "bin/empty cannot be executed"),
