@@ -16,7 +16,7 @@ mod ipam;
 mod some_plugins;
 mod validate;
 
-pub use validate::{Unusable, ValidatedPlugin, Validation};
+pub use validate::{Outlook, Unusable, ValidatedPlugin, Validation};
 
 use std::collections::HashSet;
 use std::path::PathBuf;

@@ -88,18 +88,35 @@ pub enum Unusable {
     },
 }
 
+/// What a problem means for ADD.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outlook {
+    /// It always fails.
+    Fails,
+    /// It fails as things are, and that may pass.
+    FailsNow,
+    /// It may well succeed.
+    Unknown,
+}
+
 impl Unusable {
-    /// Whether ADD is certain to fail for it. A plugin that only does not tell its versions may well do
-    /// its work.
+    /// What it means for ADD.
     #[must_use]
-    pub fn is_certain(&self) -> bool {
+    pub fn outlook(&self) -> Outlook {
         match self {
-            Self::Version { .. } | Self::Failed(Error::NotFound(_)) => true,
-            Self::Failed(Error::Plugin(error)) => {
-                matches!(error.failure, Failure::NotFound(_) | Failure::Unstarted { .. })
+            Self::Version { .. } | Self::Failed(Error::NotFound(_) | Error::Untrusted(_)) => {
+                Outlook::Fails
             }
+            Self::Failed(Error::Plugin(error)) => match error.failure {
+                Failure::NotFound(_) | Failure::Untrusted(_) | Failure::Unstarted { .. } => {
+                    Outlook::Fails
+                }
+                // It only does not tell its versions.
+                _ => Outlook::Unknown,
+            },
+            Self::Failed(_) => Outlook::Unknown,
             // flanneld may have its subnet by then, and the daemon may run.
-            Self::Failed(_) | Self::NoSubnet(_) | Self::NoDaemon { .. } => false,
+            Self::NoSubnet(_) | Self::NoDaemon { .. } => Outlook::FailsNow,
         }
     }
 }
@@ -180,6 +197,9 @@ impl Runtime {
         let (mut plugins, mut subnets) = (Vec::new(), Vec::new());
         for plugin in list.plugins() {
             let mut of_chain = self.validate_plugin(plugin.plugin_type(), list).await;
+            if let (None, Err(problem)) = (&of_chain.problem, self.plugins.find_for(plugin)) {
+                of_chain.problem = Some(Error::from(problem).into());
+            }
             of_chain.capabilities = plugin.capabilities().map(str::to_owned).collect();
             let delegate = Delegate::of(plugin);
             match delegate.as_ref().map(Delegate::subnets) {
