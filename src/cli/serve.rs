@@ -109,7 +109,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "HOST", env = "CNM_CNI_DOCKER")]
     docker: Option<String>,
 
-    /// Do not ask Docker for names: the journal then has ids alone
+    /// Do not ask Docker for names, and do not follow its events: the journal then has ids alone
     #[arg(long, env = "CNM_CNI_NO_DOCKER", value_parser = BoolishValueParser::new())]
     no_docker: bool,
 
@@ -304,7 +304,11 @@ fn follow_docker(host: Option<String>, driver: &Driver) {
     // Whose context root has chosen says nothing of the Docker that calls this driver.
     let context = host.is_none().then(|| "default".to_owned());
     match Docker::find(&Wanted { host, context, config: None }) {
-        Ok(docker) => drop(tokio::spawn(follower::follow(docker, driver.journal()))),
+        Ok(docker) => {
+            let (journal, driver) = (driver.journal(), driver.clone());
+            let left = move |endpoints| driver.look_at_default_routes(endpoints);
+            drop(tokio::spawn(follower::follow(docker, journal, left)));
+        }
         Err(error) => warn!(%error, "the journal has no names of containers"),
     }
 }
