@@ -237,6 +237,29 @@ fn lift_limit_of_files() {
     }
 }
 
+impl Args {
+    /// What the driver goes by.
+    fn config(&self, metrics: &Arc<Metrics>) -> anyhow::Result<Config> {
+        Ok(Config {
+            conf_dir: std::path::absolute(self.folders.configurations())
+                .context("cannot make --conf-dir absolute")?,
+            cni_path: self.folders.plugins()?,
+            state_dir: self.state_dir.clone(),
+            run_dir: self.run_dir.clone(),
+            limits: self.plugin_timeout.clone(),
+            add_within: self.chain_timeout,
+            maximum: Maximum { networks: self.max_networks, attachments: self.max_attachments },
+            sync_delete: self.sync_delete,
+            allow_writable: self.folders.trust() == Trust::Anybody,
+            forward_mark: self.forward_mark,
+            spares: self.spares,
+            collect_every: Some(self.gc_interval).filter(|interval| !interval.is_zero()),
+            metrics: Arc::clone(metrics),
+            observers: Vec::new(),
+        })
+    }
+}
+
 async fn serve(args: Args, listener: UnixListener) -> anyhow::Result<()> {
     let mut signals = Signals::new().context("cannot listen for signals")?;
     let listener =
@@ -244,23 +267,7 @@ async fn serve(args: Args, listener: UnixListener) -> anyhow::Result<()> {
     let address = listener.local_addr().context("cannot read the path of the socket")?;
     let socket = address.as_pathname().unwrap_or(&args.socket).to_owned();
     let metrics = Arc::new(Metrics::default());
-    let config = Config {
-        conf_dir: std::path::absolute(args.folders.configurations())
-            .context("cannot make --conf-dir absolute")?,
-        cni_path: args.folders.plugins()?,
-        state_dir: args.state_dir,
-        run_dir: args.run_dir,
-        limits: args.plugin_timeout,
-        add_within: args.chain_timeout,
-        maximum: Maximum { networks: args.max_networks, attachments: args.max_attachments },
-        sync_delete: args.sync_delete,
-        allow_writable: args.folders.trust() == Trust::Anybody,
-        forward_mark: args.forward_mark,
-        spares: args.spares,
-        collect_every: Some(args.gc_interval).filter(|interval| !interval.is_zero()),
-        metrics: Arc::clone(&metrics),
-        observers: Vec::new(),
-    };
+    let config = args.config(&metrics)?;
     let (opening, stop) = (server::Opening::default(), CancellationToken::new());
     let limit = args.drain_timeout;
     let calls = server::Calls::counted_in(metrics);
