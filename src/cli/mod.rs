@@ -21,6 +21,8 @@ mod new_network;
 mod operator;
 mod output;
 mod plugin;
+#[cfg(test)]
+mod printed;
 mod progress;
 mod seconds;
 mod serve;
