@@ -9,6 +9,7 @@
 //! | the containers, and the networks of this driver, when the follower connects | all names |
 //! | `container create`, `rename` | the container's name, its compose project and service |
 //! | `network create` | the network's name |
+//! | `network disconnect`, from a network of another driver | a container may have lost a default route that another of its networks has: Docker before version 28 makes no call for IPv6 |
 //! | `network connect` | a container has joined a network: if one endpoint there has no name yet, it is this container's; if several have none, the network is looked at |
 //! | why a container could not be started, after a call was refused | whose the refused endpoint was to be |
 
@@ -17,7 +18,7 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use crate::cnm::NetworkId;
+use crate::cnm::{EndpointId, NetworkId};
 use crate::docker::{Container, Docker, Error, Event, Events};
 use crate::journal::{Journal, Named, Refusal};
 
@@ -42,15 +43,16 @@ const MOST_LOOKED_AT: usize = 16;
 /// How many containers are remembered that have no endpoint yet.
 const MOST_CREATED: usize = 4096;
 
-/// Follows Docker for ever.
-pub async fn follow(docker: Docker, journal: Journal) {
-    tokio::join!(follow_events(&docker, &journal), follow_refusals(&docker, &journal));
+/// Follows Docker for ever. `left` is told of the endpoints of a container that has left a network of another
+/// driver.
+pub async fn follow(docker: Docker, journal: Journal, left: impl Fn(Vec<EndpointId>)) {
+    tokio::join!(follow_events(&docker, &journal, &left), follow_refusals(&docker, &journal));
 }
 
-async fn follow_events(docker: &Docker, journal: &Journal) {
+async fn follow_events(docker: &Docker, journal: &Journal, left: &impl Fn(Vec<EndpointId>)) {
     let mut pause = FIRST_PAUSE;
     loop {
-        let mut follower = Follower { docker, journal, containers: HashMap::new() };
+        let mut follower = Follower { docker, journal, left, containers: HashMap::new() };
         match follower.run().await {
             // It was there.
             Ok(()) => pause = FIRST_PAUSE,
@@ -61,14 +63,15 @@ async fn follow_events(docker: &Docker, journal: &Journal) {
     }
 }
 
-struct Follower<'f> {
+struct Follower<'f, L> {
     docker: &'f Docker,
     journal: &'f Journal,
+    left: &'f L,
     /// The names of containers, by their ids.
     containers: HashMap<String, Named>,
 }
 
-impl Follower<'_> {
+impl<L: Fn(Vec<EndpointId>)> Follower<'_, L> {
     /// Learns what is there, and then what happens, until Docker ends.
     async fn run(&mut self) -> Result<(), Error> {
         let mut events = self.docker.events().await?;
@@ -119,10 +122,30 @@ impl Follower<'_> {
                         self.connected(&network, container).await;
                     }
                 }
+                ("network", "disconnect") => {
+                    if let (Ok(network), Some(container)) =
+                        (actor.id.parse(), attribute("container"))
+                    {
+                        self.disconnected(&network, container);
+                    }
+                }
                 _ => {}
             }
         }
         Ok(())
+    }
+
+    /// A container has left a network. Of one of the driver's own, DeleteEndpoint has told.
+    fn disconnected(&self, network: &NetworkId, container: &str) {
+        let names = self.journal.names();
+        if names.has_network(network) {
+            return;
+        }
+        let rest = names.endpoints_of(container);
+        let rest: Vec<_> = rest.into_iter().map(|(endpoint, _)| endpoint).collect();
+        if !rest.is_empty() {
+            (self.left)(rest);
+        }
     }
 
     /// A container has joined a network.

@@ -27,21 +27,21 @@
 //! |---|---|
 //! | `cli` (with `main`) | everything |
 //! | `server` | `lifecycle`, `metrics`, `cnm`, `crash`, `flock`, `plain` |
-//! | `lifecycle` | `metrics`, `translate`, `cni`, `netns`, `netlink`, `sysctl`, `state`, `journal`, `cnm`, `process`, `trust`, `flock`, `blocking`, `crash` |
+//! | `lifecycle` | `metrics`, `translate`, `cni`, `netns`, `netlink`, `sysctl`, `state`, `journal`, `cnm`, `process`, `trust`, `flock`, `blocking`, `whole`, `crash` |
 //! | `metrics` | `cni`, `translate` |
 //! | `translate` | the types of `cnm` and `cni`, `nearest` |
 //! | `netlink` | `netns`, `crash` |
 //! | `sysctl` | `netns` |
 //! | `follower` | `docker`, `journal`, `cnm` |
-//! | `docker` | `http`, `cnm` |
-//! | `state` | `blocking`, `crash`, `durable`, `flock`, `trust` |
+//! | `docker` | `http`, `cnm`, `whole` |
+//! | `state` | `blocking`, `crash`, `durable`, `flock`, `trust`, `whole` |
 //! | `journal` | `cnm`, `plain`, `trust` |
 //! | `flock` | `trust` |
-//! | `cni` | `process`, `durable`, `trust`, `plain`, `nearest`, `crash` |
+//! | `cni` | `process`, `durable`, `trust`, `whole`, `plain`, `nearest`, `crash` |
 //! | `process` | `netns`, `trust`, `plain`, `crash` |
 //! | `netns` | `mounts`, `crash` |
 //! | `cnm` | `nearest` |
-//! | `blocking`, `durable`, `http`, `mounts`, `nearest`, `trust`, `plain`, `crash` (which is nothing in a release) | nobody |
+//! | `blocking`, `durable`, `http`, `mounts`, `nearest`, `trust`, `whole`, `plain`, `crash` (which is nothing in a release) | nobody |
 //!
 //! `tests/rooms` reads this table and those of `lifecycle` and `cni`, and fails on an arrow that points up, or on
 //! files that use each other in a circle.
@@ -70,3 +70,4 @@ pub mod state;
 pub mod sysctl;
 pub mod translate;
 mod trust;
+mod whole;

@@ -4,6 +4,7 @@
 //! of variables, several files, `extends` and `include`. It will also make the networks.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::net::IpAddr;
 use std::path::Path;
 use std::process::Command;
@@ -97,6 +98,10 @@ struct Membership {
 pub(super) fn read(file: &Path, driver: &str) -> anyhow::Result<Project> {
     const NEEDED: &str = "'docker compose' has to read the file; on Debian it is in the package \
                           docker-compose, elsewhere in docker-compose-plugin";
+    // 'docker compose' would read it to its end.
+    if fs::metadata(file).is_ok_and(|found| !found.is_file()) {
+        bail!("{} is no regular file, but a folder, a pipe or a device", file.display());
+    }
     let output = Command::new("docker")
         .args(["compose", "--file"])
         .arg(file)

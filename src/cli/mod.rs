@@ -21,11 +21,14 @@ mod new_network;
 mod operator;
 mod output;
 mod plugin;
+#[cfg(test)]
+mod printed;
 mod progress;
 mod seconds;
 mod serve;
 mod table;
 mod time;
+mod time_zone;
 mod validate;
 mod watch;
 

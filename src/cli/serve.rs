@@ -109,7 +109,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "HOST", env = "CNM_CNI_DOCKER")]
     docker: Option<String>,
 
-    /// Do not ask Docker for names: the journal then has ids alone
+    /// Do not ask Docker for names, and do not follow its events: the journal then has ids alone
     #[arg(long, env = "CNM_CNI_NO_DOCKER", value_parser = BoolishValueParser::new())]
     no_docker: bool,
 
@@ -237,6 +237,29 @@ fn lift_limit_of_files() {
     }
 }
 
+impl Args {
+    /// What the driver goes by.
+    fn config(&self, metrics: &Arc<Metrics>) -> anyhow::Result<Config> {
+        Ok(Config {
+            conf_dir: std::path::absolute(self.folders.configurations())
+                .context("cannot make --conf-dir absolute")?,
+            cni_path: self.folders.plugins()?,
+            state_dir: self.state_dir.clone(),
+            run_dir: self.run_dir.clone(),
+            limits: self.plugin_timeout.clone(),
+            add_within: self.chain_timeout,
+            maximum: Maximum { networks: self.max_networks, attachments: self.max_attachments },
+            sync_delete: self.sync_delete,
+            allow_writable: self.folders.trust() == Trust::Anybody,
+            forward_mark: self.forward_mark,
+            spares: self.spares,
+            collect_every: Some(self.gc_interval).filter(|interval| !interval.is_zero()),
+            metrics: Arc::clone(metrics),
+            observers: Vec::new(),
+        })
+    }
+}
+
 async fn serve(args: Args, listener: UnixListener) -> anyhow::Result<()> {
     let mut signals = Signals::new().context("cannot listen for signals")?;
     let listener =
@@ -244,23 +267,7 @@ async fn serve(args: Args, listener: UnixListener) -> anyhow::Result<()> {
     let address = listener.local_addr().context("cannot read the path of the socket")?;
     let socket = address.as_pathname().unwrap_or(&args.socket).to_owned();
     let metrics = Arc::new(Metrics::default());
-    let config = Config {
-        conf_dir: std::path::absolute(args.folders.configurations())
-            .context("cannot make --conf-dir absolute")?,
-        cni_path: args.folders.plugins()?,
-        state_dir: args.state_dir,
-        run_dir: args.run_dir,
-        limits: args.plugin_timeout,
-        add_within: args.chain_timeout,
-        maximum: Maximum { networks: args.max_networks, attachments: args.max_attachments },
-        sync_delete: args.sync_delete,
-        allow_writable: args.folders.trust() == Trust::Anybody,
-        forward_mark: args.forward_mark,
-        spares: args.spares,
-        collect_every: Some(args.gc_interval).filter(|interval| !interval.is_zero()),
-        metrics: Arc::clone(&metrics),
-        observers: Vec::new(),
-    };
+    let config = args.config(&metrics)?;
     let (opening, stop) = (server::Opening::default(), CancellationToken::new());
     let limit = args.drain_timeout;
     let calls = server::Calls::counted_in(metrics);
@@ -304,7 +311,11 @@ fn follow_docker(host: Option<String>, driver: &Driver) {
     // Whose context root has chosen says nothing of the Docker that calls this driver.
     let context = host.is_none().then(|| "default".to_owned());
     match Docker::find(&Wanted { host, context, config: None }) {
-        Ok(docker) => drop(tokio::spawn(follower::follow(docker, driver.journal()))),
+        Ok(docker) => {
+            let (journal, driver) = (driver.journal(), driver.clone());
+            let left = move |endpoints| driver.look_at_default_routes(endpoints);
+            drop(tokio::spawn(follower::follow(docker, journal, left)));
+        }
         Err(error) => warn!(%error, "the journal has no names of containers"),
     }
 }

@@ -28,6 +28,12 @@ impl Mismatch {
         Self { path: path.into(), expected, found }
     }
 
+    /// The same mismatch, where what was found is shown otherwise.
+    pub(super) fn with_found(mut self, shown: impl FnOnce(String) -> String) -> Self {
+        self.found = shown(self.found);
+        self
+    }
+
     /// The same mismatch, seen from the object that holds `outer`.
     pub(super) fn within(mut self, outer: impl std::fmt::Display) -> Self {
         self.path = format!("{outer}.{}", self.path);

@@ -60,7 +60,7 @@ pub use exec::{
 pub use lenient::Mismatch;
 pub use name::InvalidName;
 pub use result::{AttachResult, Dns, Interface, InvalidResult, IpConfig, Route};
-pub use runtime::{Runtime, Unusable, ValidatedPlugin, Validation};
+pub use runtime::{Outlook, Runtime, Unusable, ValidatedPlugin, Validation};
 pub use verb::Verb;
 pub use version::{InvalidVersion, Version};
 

@@ -4,7 +4,6 @@
 //! chose, the usual path.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
@@ -13,6 +12,7 @@ use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 
 use super::error::{Error, Result};
+use crate::whole;
 
 const USUAL: &str = "/var/run/docker.sock";
 /// The context without a file: `DOCKER_HOST`, or the usual path.
@@ -126,7 +126,7 @@ fn path(host: &str, named_by: &str) -> Result<PathBuf> {
 
 /// The content of a file; none if it does not exist.
 fn json<T: DeserializeOwned>(file: &Path) -> Result<Option<T>> {
-    let text = match fs::read(file) {
+    let text = match whole::read(file, whole::SMALL) {
         Ok(text) => text,
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
             return Ok(None);
@@ -139,6 +139,8 @@ fn json<T: DeserializeOwned>(file: &Path) -> Result<Option<T>> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn owned(text: &str) -> Option<String> {

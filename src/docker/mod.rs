@@ -106,7 +106,7 @@ impl Docker {
     pub async fn events(&self) -> Result<Events> {
         let filters = json!({
             "type": ["container", "network"],
-            "event": ["create", "rename", "connect"],
+            "event": ["create", "rename", "connect", "disconnect"],
         });
         let path = format!("/events?filters={}", escaped(&filters.to_string()));
         let socket = || self.socket.clone();

@@ -19,6 +19,8 @@ struct Site {
     folder: tempfile::TempDir,
     journal: Journal,
     events: Sender<Value>,
+    /// The endpoints of containers that have left a network of another driver.
+    left: tokio::sync::mpsc::UnboundedReceiver<Vec<EndpointId>>,
 }
 
 impl Site {
@@ -29,11 +31,13 @@ impl Site {
         let listener = UnixListener::bind(folder.path().join("docker.sock")).unwrap();
         let answers = answers.to_vec();
         thread::spawn(move || serve(&listener, &answers, told));
-        let site = Self { folder, journal, events };
+        let (tell_left, left) = tokio::sync::mpsc::unbounded_channel();
+        let site = Self { folder, journal, events, left };
         site.tell(Kind::NetworkCreate, None);
         let host = format!("unix://{}/docker.sock", site.folder.path().display());
         let wanted = Wanted { host: Some(host), ..Wanted::default() };
-        tokio::spawn(follow(Docker::find(&wanted).unwrap(), site.journal.clone()));
+        let tell_left = move |endpoints| tell_left.send(endpoints).unwrap();
+        tokio::spawn(follow(Docker::find(&wanted).unwrap(), site.journal.clone(), tell_left));
         site
     }
 
@@ -177,4 +181,24 @@ async fn a_refused_endpoint_is_that_of_the_container_that_could_not_be_started_f
     ]);
     site.tell(Kind::Refuse, Some("e9"));
     assert_eq!(site.named("e9").await.container(), "web");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_leaves_a_network_of_another_driver_is_told_with_the_endpoints_that_are_left() {
+    let mut site = Site::with(&[]);
+    site.happens("container", "create", "c1", compose("web"));
+    site.happens("network", "create", NETWORK, json!({"name": "front"}));
+    site.told(|event| event.endpoint.is_none()).await;
+    site.tell(Kind::Attach, Some("e1"));
+    site.happens("network", "connect", NETWORK, json!({"container": "c1"}));
+    site.named("e1").await;
+    // Of the driver's own network it has been told, and the other container has nothing here.
+    site.happens("network", "disconnect", NETWORK, json!({"container": "c1"}));
+    site.happens("network", "disconnect", "feedface", json!({"container": "c2"}));
+    site.happens("network", "disconnect", "feedface", json!({"container": "c1"}));
+    site.happens("network", "disconnect", "cafecafe", json!({"container": "c1"}));
+    for _ in 0..2 {
+        assert_eq!(site.left.recv().await.unwrap(), ["e1".parse().unwrap()]);
+    }
+    assert!(site.left.try_recv().is_err());
 }

@@ -137,8 +137,9 @@ impl Names {
         news
     }
 
-    /// The endpoints that have a container, with it, and their network.
-    pub(super) fn endpoints_of(&self, container_id: &str) -> Vec<(EndpointId, NetworkId)> {
+    /// The endpoints of a container that are known, each with its network.
+    #[must_use]
+    pub fn endpoints_of(&self, container_id: &str) -> Vec<(EndpointId, NetworkId)> {
         let known = self.known();
         let of_container = known.endpoints.iter().filter(|(_, end)| {
             end.container.as_ref().and_then(|it| it.container_id.as_deref()) == Some(container_id)

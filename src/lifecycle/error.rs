@@ -9,7 +9,7 @@ use ipnet::IpNet;
 
 use crate::blocking::Stopping;
 use crate::cnm::{EndpointId, InvalidOption, NetworkId};
-use crate::translate::{OtherAddress, Refusal};
+use crate::translate::{OtherAddress, Refusal, Unfit};
 use crate::{cni, netlink, netns, state, sysctl};
 
 mod meaning;
@@ -42,6 +42,9 @@ pub enum Error {
     /// The chain gave another address than the one that Docker decided on.
     #[error(transparent)]
     OtherAddress(#[from] OtherAddress),
+    /// The chain gave what no container can have.
+    #[error(transparent)]
+    Unfit(#[from] Unfit),
     /// A port cannot be published.
     #[error(transparent)]
     Port(#[from] PortError),

@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use nix::net::if_::if_nametoindex;
 
 use super::error::{Error, Result};
-use crate::cni::{ConfDir, ConfigError, NetworkConfigList, Runtime, Validation};
+use crate::cni::{ConfDir, ConfigError, NetworkConfigList, Outlook, Runtime, Validation};
 use crate::cnm::{ChainOptions, IpamData, NetworkId, NetworkOptions, Pool, SpareCount};
 use crate::netlink::Netlink;
 use crate::translate::{self, Prospects, Refusal};
@@ -58,12 +58,38 @@ impl Judgement {
         let plugins = self.validation.plugins.into_iter();
         for problem in plugins.filter_map(|plugin| plugin.problem) {
             let conflist = list.name().to_owned();
-            if problem.is_certain() {
+            if problem.outlook() == Outlook::Fails {
                 return Err(Error::Plugin { conflist, source: Box::new(problem) });
             }
             tracing::warn!(conflist, %problem, "a plugin may not work");
         }
         self.refusals.into_iter().next().map_or(Ok(()), |refusal| Err(refusal.into()))
+    }
+
+    /// What its plugins have that means this for ADD, each once: a chain may have a plugin twice.
+    #[must_use]
+    pub fn of_plugins(&self, outlook: Outlook) -> Vec<String> {
+        let problems = self.validation.plugins.iter().filter_map(|it| it.problem.as_ref());
+        let problems = problems.filter(|it| it.outlook() == outlook).map(ToString::to_string);
+        let of_status = match &self.validation.status {
+            Some(Err(error)) if outlook == Outlook::FailsNow => Some(error.to_string()),
+            _ => None,
+        };
+        let mut told = Vec::new();
+        for problem in problems.chain(of_status) {
+            if !told.contains(&problem) {
+                told.push(problem);
+            }
+        }
+        told
+    }
+
+    /// Why CreateNetwork refuses it, each reason once. What may pass is no such reason.
+    #[must_use]
+    pub fn refused(&self) -> Vec<String> {
+        let mut reasons = self.of_plugins(Outlook::Fails);
+        reasons.extend(self.refusals.iter().map(ToString::to_string));
+        reasons
     }
 }
 

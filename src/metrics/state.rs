@@ -108,6 +108,13 @@ impl State {
             alone(self.max_networks as f64),
         );
         self.register_pools(names, registry);
+        self.register_ends(names, registry);
+        self.register_host(names, registry);
+    }
+
+    /// Attachments that no container has: not yet, or not any more; and their ports.
+    fn register_ends(&self, names: &Names, registry: &mut Registry) {
+        let conflist = |name: &str| ("conflist", names.conflist(name));
         let spares = self.spares.iter();
         let spares = spares.map(|(name, count)| (vec![conflist(name)], *count as f64));
         gauge(
@@ -138,6 +145,11 @@ impl State {
             "Host ports that are held for containers",
             alone(self.ports as f64),
         );
+    }
+
+    /// What the host has for the driver: conflists, plugins, records.
+    fn register_host(&self, names: &Names, registry: &mut Registry) {
+        let conflist = |name: &str| ("conflist", names.conflist(name));
         // Of several that share a label, one that is not usable counts.
         let mut usable = BTreeMap::new();
         for (name, is_usable) in &self.conflists {

@@ -2,11 +2,11 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::io::{self, Read as _};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::error::{Error, failed};
-use crate::{crash, durable, trust};
+use crate::{crash, durable, trust, whole};
 
 /// What a name ends in until the file is whole, and once it is set aside.
 pub(super) const TEMPORARY: &str = ".tmp";
@@ -18,13 +18,7 @@ const MOST: u64 = 16 << 20;
 /// Reads a file that only this program's user can have written.
 pub(super) fn read_own(file: &Path) -> Result<Vec<u8>, String> {
     let reason = |error: io::Error| error.to_string();
-    let open = trust::open_own_to_read(file).map_err(reason)?;
-    let mut bytes = Vec::new();
-    open.take(MOST + 1).read_to_end(&mut bytes).map_err(reason)?;
-    if bytes.len() as u64 > MOST {
-        return Err(format!("it is larger than {MOST} bytes"));
-    }
-    Ok(bytes)
+    trust::open_own_to_read(file).and_then(|file| whole::all_of(file, MOST)).map_err(reason)
 }
 
 /// Gives the file a name under which it is not read. What has such a name already stays.

@@ -57,7 +57,7 @@ pub fn endpoint_interface(
 /// and those that name no interface at all, or none that there is (SPEC.md, "ADD Success":
 /// `ips.interface`). Not every plugin reports the interface's sandbox; nothing else is called
 /// `if_name`.
-fn container_ips<'r>(
+pub(super) fn container_ips<'r>(
     result: &'r AttachResult,
     if_name: &'r str,
 ) -> impl Iterator<Item = &'r IpConfig> {
@@ -96,12 +96,17 @@ pub fn join_answer(
         disable_gateway_service: true,
     };
     let ips: Vec<&IpConfig> = container_ips(result, if_name).collect();
+    // Otherwise Docker turns IPv6 off on the interface.
+    let has_ipv6 = addresses.iter().any(|address| address.addr().is_ipv6());
 
     for route in result.routes.iter().filter(|route| in_main_table(route)) {
-        let gateway = route.gw.or_else(|| gateway_of_family(&ips, route.dst));
+        let gateway = gateway_of(route, &ips);
         let default = route.dst.prefix_len() == 0;
         // On an internal network only the link itself is reachable.
         if internal && (default || gateway.is_some()) {
+            continue;
+        }
+        if route.dst.addr().is_ipv6() && !has_ipv6 {
             continue;
         }
         let is_kernels = addresses.iter().any(|address| address.trunc() == route.dst.trunc());
@@ -118,7 +123,8 @@ pub fn join_answer(
             (false, gateway) => push_once(&mut answer.static_routes, route.dst, gateway),
         }
     }
-    for &gateway in left.iter().filter(|_| !internal) {
+    let usable = |gateway: &&IpAddr| !internal && (gateway.is_ipv4() || has_ipv6);
+    for &gateway in left.iter().filter(usable) {
         if answer.gateways().iter().all(|other| other.is_ipv4() != gateway.is_ipv4()) {
             reach(&mut answer.static_routes, addresses, gateway);
             set_gateway(&mut answer, gateway);
@@ -150,10 +156,17 @@ pub fn widened(mut answer: JoinResponse, bits: u8) -> JoinResponse {
 }
 
 /// The kernel's main routing table; a route that names none goes there.
-fn in_main_table(route: &Route) -> bool {
+pub(super) fn in_main_table(route: &Route) -> bool {
     const RT_TABLE_UNSPEC: u32 = 0;
     const RT_TABLE_MAIN: u32 = 254;
     matches!(route.table, None | Some(RT_TABLE_UNSPEC | RT_TABLE_MAIN))
+}
+
+/// Over what a route leads; none if its destination is on the link. The kernel takes the unspecified address as a
+/// gateway for none, and so it is here.
+pub(super) fn gateway_of(route: &Route, addresses: &[&IpConfig]) -> Option<IpAddr> {
+    let gateway = route.gw.or_else(|| gateway_of_family(addresses, route.dst));
+    gateway.filter(|gateway| !gateway.is_unspecified())
 }
 
 /// The gateway of a route that has none of its own (SPEC.md, "ADD Success": `routes.gw`).

@@ -17,6 +17,7 @@ mod answers;
 mod arguments;
 mod built_in;
 mod conflist;
+mod fitness;
 mod lease;
 mod mtu;
 mod pools;
@@ -31,6 +32,7 @@ pub use conflist::{
     Prospects, TakesAddress, attaches, carries_over, declares, device, dhcp_host_name_arg,
     dhcp_socket, has_options, hides_leases, masquerades, masters, prospects, publishes, serves,
 };
+pub use fitness::{Unfit, fits};
 pub use lease::{LeaseOwner, lease_folder, lease_owner};
 pub use mtu::with_mtu;
 pub use pools::{AddressPool, pools};

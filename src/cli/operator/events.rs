@@ -7,13 +7,14 @@ use anyhow::{Context, bail};
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use jiff::{Timestamp, ZonedDateTime};
 
-use super::docker::names;
-use super::named_events::{NamedEvents, Wanted as Chosen};
+use super::docker::{names, names_within};
+use super::named_events::{Called, NamedEvents, Wanted as Chosen};
 use crate::cli::client::DockerArgs;
 use crate::cli::folders::UNREADABLE_RECORDS;
 use crate::cli::output::{Format, complain, json_line, line, write, write_on};
 use crate::cli::table::{Cell, Style, Table, or_none};
 use crate::cli::time::{Moment, of_day, took};
+use crate::cli::time_zone;
 use crate::docker::Wanted;
 use crate::journal::{Event, Kind, Reader};
 
@@ -52,6 +53,9 @@ Exit status: 0; 1 if the journal cannot be read.
 
 See also: 'cnm-cni status', with the plugins of the last hour; 'cnm-cni ls'; 'journalctl -u cnm-cni'.";
 
+/// How long Docker may take to tell whether a word is a name.
+const ANSWER: Duration = Duration::from_secs(1);
+
 /// Show what happened: attached, refused, removed; how long it took, and why it failed
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = HELP)]
@@ -68,11 +72,11 @@ pub(in crate::cli) struct Args {
     #[arg(long, value_name = "TIME", value_parser = Moment::read)]
     until: Option<Moment>,
 
-    /// Only of this container: its name, or the beginning of its id
+    /// Only of this container: its name, or the beginning of its id. The exact name takes precedence
     #[arg(long, value_name = "CONTAINER")]
     container: Option<String>,
 
-    /// Only of this network: its name, or the beginning of its id
+    /// Only of this network: its name, or the beginning of its id. The exact name takes precedence
     #[arg(long, value_name = "NETWORK")]
     network: Option<String>,
 
@@ -113,8 +117,8 @@ fn kinds() -> impl clap::builder::TypedValueParser<Value = Kind> {
 }
 
 pub(in crate::cli) fn run(args: &Args, outer: &Wanted) -> anyhow::Result<()> {
-    let now = ZonedDateTime::now();
-    let chosen = args.chosen(&now)?;
+    let now = time_zone::now();
+    let mut chosen = args.chosen(&now)?;
     let mut reader = Reader::open(&args.state_dir).context(UNREADABLE_RECORDS)?;
     let batch = reader.read().context(UNREADABLE_RECORDS)?;
     warn_of(&batch.damaged);
@@ -122,12 +126,20 @@ pub(in crate::cli) fn run(args: &Args, outer: &Wanted) -> anyhow::Result<()> {
     for event in batch.events {
         happened.add(event);
     }
+    chosen.note_names(|it| happened.has_container(it), |it| happened.has_network(it));
     let mut events = happened.named();
     let is_nameless = |event: &Event| {
         event.endpoint.is_some() && event.names.container.is_none() && chosen.is_within(event)
     };
-    if events.iter().any(is_nameless) {
-        let names = names(&args.docker, outer);
+    let names = match events.iter().any(is_nameless) {
+        true => Some(names(&args.docker, outer)),
+        // What is called like the beginning of an id may have no event.
+        false if chosen.may_be_ids() => names_within(ANSWER, &args.docker, outer),
+        false => None,
+    };
+    if let Some(names) = names {
+        let is_container = |word: &str| names.container_named(word).is_some();
+        chosen.note_names(is_container, |word| names.is_network_of_driver(word));
         for event in &mut events {
             if let (Some(endpoint), Some(network)) = (&event.endpoint, &event.network) {
                 event.names.complete(&names.of(endpoint, network));
@@ -142,7 +154,7 @@ pub(in crate::cli) fn run(args: &Args, outer: &Wanted) -> anyhow::Result<()> {
     };
     events.drain(..events.len().saturating_sub(most));
     if args.follow {
-        return args.go_on(reader, happened, &chosen, &events, &now);
+        return args.go_on(reader, happened, chosen, &events, &now);
     }
     warn_of(&reader.end());
     write(&match args.format {
@@ -168,8 +180,8 @@ impl Args {
         Ok(Chosen {
             since,
             until,
-            container: self.container.clone(),
-            network: self.network.clone(),
+            container: self.container.as_deref().map(Called::new),
+            network: self.network.as_deref().map(Called::new),
             plugin: self.plugin.clone(),
             kinds: self.kind.clone(),
         })
@@ -185,7 +197,7 @@ impl Args {
         &self,
         mut reader: Reader,
         mut happened: NamedEvents,
-        chosen: &Chosen,
+        mut chosen: Chosen,
         before: &[Event],
         now: &ZonedDateTime,
     ) -> anyhow::Result<()> {
@@ -198,14 +210,14 @@ impl Args {
             text += &line(&heading());
         }
         for event in before {
-            text += &self.one(event, chosen, now)?;
+            text += &self.one(event, &chosen, now)?;
         }
         loop {
             if !write_on(&text)? {
                 return Ok(());
             }
             text.clear();
-            let now = ZonedDateTime::now();
+            let now = time_zone::now();
             if chosen.until.is_some_and(|until| until < now.timestamp()) {
                 return Ok(());
             }
@@ -213,13 +225,14 @@ impl Args {
             let batch = reader.read().context(UNREADABLE_RECORDS)?;
             warn_of(&batch.damaged);
             batch.events.into_iter().for_each(|event| happened.add_new(event));
+            chosen.note_names(|it| happened.has_container(it), |it| happened.has_network(it));
             let waits = |event: &Event| {
                 let age = Timestamp::now().duration_since(event.time);
                 age.unsigned_abs() < PATIENCE && !age.is_negative()
             };
             for event in happened.take_new(waits) {
                 if chosen.has(&event) {
-                    text += &self.one(&event, chosen, &now)?;
+                    text += &self.one(&event, &chosen, &now)?;
                 }
             }
         }

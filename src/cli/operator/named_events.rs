@@ -23,10 +23,18 @@ pub(super) struct NamedEvents {
 pub(super) struct Wanted {
     pub(super) since: Option<Timestamp>,
     pub(super) until: Option<Timestamp>,
-    pub(super) container: Option<String>,
-    pub(super) network: Option<String>,
+    pub(super) container: Option<Called>,
+    pub(super) network: Option<Called>,
     pub(super) plugin: Option<String>,
     pub(super) kinds: Vec<Kind>,
+}
+
+/// What a user calls a container or a network: its name, or the beginning of its id.
+#[derive(Debug)]
+pub(super) struct Called {
+    word: String,
+    /// Something has exactly this name. So no id is meant.
+    is_name: bool,
 }
 
 impl NamedEvents {
@@ -66,6 +74,16 @@ impl NamedEvents {
             taken.push(event);
         }
         taken
+    }
+
+    /// Whether a container of exactly that name is told of.
+    pub(super) fn has_container(&self, name: &str) -> bool {
+        self.endpoints.values().any(|it| it.container.as_deref() == Some(name))
+    }
+
+    /// Whether a network of exactly that name is told of.
+    pub(super) fn has_network(&self, name: &str) -> bool {
+        self.networks.values().any(|it| it == name)
     }
 
     fn note_names(&mut self, event: &Event) {
@@ -113,8 +131,8 @@ impl Wanted {
     pub(super) fn has(&self, event: &Event) -> bool {
         self.is_within(event)
             && (self.kinds.is_empty() || self.kinds.contains(&event.kind))
-            && self.container.as_ref().is_none_or(|name| is_of_container(event, name))
-            && self.network.as_ref().is_none_or(|name| is_of_network(event, name))
+            && self.container.as_ref().is_none_or(|it| it.is_container_of(event))
+            && self.network.as_ref().is_none_or(|it| it.is_network_of(event))
             && (self.plugin.is_none() || event.plugins.iter().any(|it| self.has_plugin(&it.plugin)))
     }
 
@@ -122,18 +140,51 @@ impl Wanted {
     pub(super) fn has_plugin(&self, plugin: &str) -> bool {
         self.plugin.as_deref() == Some(plugin)
     }
+
+    /// Notes which words are the exact names of something: these take precedence over ids.
+    pub(super) fn note_names(
+        &mut self,
+        is_container: impl Fn(&str) -> bool,
+        is_network: impl Fn(&str) -> bool,
+    ) {
+        if let Some(called) = self.container.as_mut().filter(|it| it.may_be_id()) {
+            called.is_name = is_container(&called.word);
+        }
+        if let Some(called) = self.network.as_mut().filter(|it| it.may_be_id()) {
+            called.is_name = is_network(&called.word);
+        }
+    }
+
+    /// Whether a word is the beginning of an id, as far as the names are known.
+    pub(super) fn may_be_ids(&self) -> bool {
+        [&self.container, &self.network].into_iter().flatten().any(Called::may_be_id)
+    }
 }
 
-fn is_of_container(event: &Event, name: &str) -> bool {
-    let name = name.trim_start_matches('/');
-    let begins = |id: &String| is_beginning_of_id(name) && id.starts_with(name);
-    event.names.container.as_deref() == Some(name)
-        || event.names.container_id.as_ref().is_some_and(begins)
-}
+impl Called {
+    pub(super) fn new(word: &str) -> Self {
+        // Docker's API writes names of containers so.
+        Self { word: word.trim_start_matches('/').to_owned(), is_name: false }
+    }
 
-fn is_of_network(event: &Event, name: &str) -> bool {
-    let begins = |id: &NetworkId| is_beginning_of_id(name) && id.as_str().starts_with(name);
-    event.names.network_name.as_deref() == Some(name) || event.network.as_ref().is_some_and(begins)
+    fn may_be_id(&self) -> bool {
+        !self.is_name && is_beginning_of_id(&self.word)
+    }
+
+    fn is_container_of(&self, event: &Event) -> bool {
+        let Named { container, container_id, .. } = &event.names;
+        self.is(container.as_deref(), container_id.as_deref())
+    }
+
+    fn is_network_of(&self, event: &Event) -> bool {
+        let id = event.network.as_ref().map(NetworkId::as_str);
+        self.is(event.names.network_name.as_deref(), id)
+    }
+
+    fn is(&self, name: Option<&str>, id: Option<&str>) -> bool {
+        name == Some(self.word.as_str())
+            || (self.may_be_id() && id.is_some_and(|id| id.starts_with(&self.word)))
+    }
 }
 
 #[cfg(test)]
@@ -184,14 +235,46 @@ mod tests {
     fn events_are_chosen_by_what_is_told_of_them() {
         let event = event(Kind::Attach, "e1", Some("web"));
         let is = |wanted: Wanted| wanted.has(&event);
-        let named = |name: &str| Some(name.to_owned());
-        assert!(is(Wanted { container: named("web"), ..Wanted::default() }));
-        assert!(is(Wanted { container: named("c0ffee"), ..Wanted::default() }));
-        assert!(!is(Wanted { container: named("we"), ..Wanted::default() }));
-        assert!(is(Wanted { network: named("a1b2"), ..Wanted::default() }));
+        let called = |word: &str| Some(Called::new(word));
+        assert!(is(Wanted { container: called("web"), ..Wanted::default() }));
+        assert!(is(Wanted { container: called("/web"), ..Wanted::default() }));
+        assert!(is(Wanted { container: called("c0ffee"), ..Wanted::default() }));
+        assert!(!is(Wanted { container: called("we"), ..Wanted::default() }));
+        assert!(is(Wanted { network: called("a1b2"), ..Wanted::default() }));
         assert!(!is(Wanted { kinds: vec![Kind::Detach], ..Wanted::default() }));
-        assert!(!is(Wanted { plugin: named("bridge"), ..Wanted::default() }));
+        assert!(!is(Wanted { plugin: Some("bridge".into()), ..Wanted::default() }));
         assert!(!is(Wanted { since: Some(Timestamp::MAX), ..Wanted::default() }));
         assert!(!is(Wanted { until: Some(Timestamp::MIN), ..Wanted::default() }));
+    }
+
+    #[test]
+    fn the_exact_name_wins_over_the_beginning_of_an_id() {
+        let mut happened = NamedEvents::default();
+        // The ids of "web" and "cafe" begin with c0ffee, and that of their network with a1b2.
+        happened.add(event(Kind::Attach, "e1", Some("web")));
+        happened.add(event(Kind::Attach, "e2", Some("cafe")));
+        let other = Event { network: "b2c3d4e5".parse().ok(), ..event(Kind::Attach, "e3", None) };
+        happened.add(other.clone());
+        let count = |happened: &mut NamedEvents, wanted: &mut Wanted| {
+            wanted.note_names(|it| happened.has_container(it), |it| happened.has_network(it));
+            let events = happened.named();
+            let wanted = events.iter().filter(|event| wanted.has(event)).count();
+            events.into_iter().for_each(|event| happened.add(event));
+            wanted
+        };
+        let container = || Wanted { container: Some(Called::new("c0ffee")), ..Wanted::default() };
+        let network = || Wanted { network: Some(Called::new("a1b2")), ..Wanted::default() };
+        assert_eq!(count(&mut happened, &mut container()), 2);
+        assert_eq!(count(&mut happened, &mut network()), 2);
+        // Somebody calls a container and a network so, and that is told later.
+        let mut wanted = [container(), network()];
+        let mut name = Event { kind: Kind::Name, ..other };
+        name.names.container = Some("c0ffee".into());
+        name.names.container_id = Some("deadbeef".into());
+        name.names.network_name = Some("a1b2".into());
+        happened.add(name);
+        assert_eq!(count(&mut happened, &mut wanted[0]), 1);
+        assert_eq!(count(&mut happened, &mut wanted[1]), 1);
+        assert!(!wanted.iter().any(Wanted::may_be_ids), "Docker need not be asked");
     }
 }

@@ -81,6 +81,11 @@ impl Names {
         }
     }
 
+    /// Whether a network on this driver has exactly that name.
+    pub(super) fn is_network_of_driver(&self, name: &str) -> bool {
+        self.of_driver.iter().any(|id| self.networks.get(id).is_some_and(|it| it == name))
+    }
+
     /// Why there is nothing of this driver's for a word that is no container's there.
     pub(super) fn nothing_called(&self, word: &str) -> String {
         const NOTHING: &str = "nothing on a network of this driver is called";

@@ -17,7 +17,7 @@ Columns:
   DEVICE      the bridge, or the interface below, that they are put on
   POOLS       the addresses that they are given
   CONTAINERS  how many are on it
-  SPARES      how many attachments are ready for the next ones
+  SPARES      with --format wide: how many attachments are ready for the next
 
 Examples:
   cnm-cni net                         # all networks

@@ -32,9 +32,12 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::cni::{AttachResult, Attachment, NetworkConfigList, ValidAttachment, lenient, name};
-use crate::durable;
+use crate::{durable, whole};
 use error::{Result, failed, malformed};
 use file::{KIND, Owner};
+
+/// No attachment's file is near this size, in bytes.
+const MOST: u64 = 32 << 20;
 
 /// A folder of attachments in libcni's format. Its methods block on the disk.
 #[derive(Debug, Clone)]
@@ -110,7 +113,7 @@ impl Cache {
         if_name: &str,
     ) -> Result<Option<CachedAttachment>> {
         let path = self.path(network, container_id, if_name)?;
-        let json = match fs::read(&path) {
+        let json = match whole::read(&path, MOST) {
             Ok(bytes) => lenient::parse(&bytes).map_err(|error| malformed(&path, error.into()))?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(failed("read", &path)(error)),
@@ -140,7 +143,7 @@ impl Cache {
     /// The folder cannot be listed.
     pub fn of_network(&self, network: &str) -> Result<Vec<CachedAttachment>> {
         let found = self.files()?.into_iter().filter_map(|path| {
-            let json = lenient::parse(&fs::read(&path).ok()?).ok()?;
+            let json = lenient::parse(&whole::read(&path, MOST).ok()?).ok()?;
             file::read(&path, json).ok()
         });
         Ok(found.filter(|found| found.network == network).collect())
@@ -156,7 +159,7 @@ impl Cache {
     pub fn valid_of_network(&self, network: &str) -> Result<Vec<ValidAttachment>> {
         let mut valid = Vec::new();
         for path in self.files()? {
-            let bytes = match fs::read(&path) {
+            let bytes = match whole::read(&path, MOST) {
                 // Detached in the meantime.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 bytes => bytes.map_err(failed("read", &path))?,

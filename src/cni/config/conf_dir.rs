@@ -13,7 +13,7 @@
 //!
 //! Nothing is watched or remembered: every look reads the folder again.
 
-use std::io::{self, Read};
+use std::io;
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 
@@ -23,9 +23,7 @@ use super::MOST_PLUGINS;
 use super::list::Inlined;
 use crate::cni::{ConfigError, NetworkConfigList, PluginConfig, lenient, name};
 use crate::trust::{Judged, Trust, Untrusted};
-
-/// No configuration file is near this size; whatever is, was put there by mistake.
-const MAX_FILE_BYTES: u64 = 4 << 20;
+use crate::whole;
 
 /// A folder of CNI configuration files, `/etc/cni/net.d` for example.
 #[derive(Debug, Clone)]
@@ -277,12 +275,7 @@ fn read_file(file: &Path, trust: Trust) -> Result<Vec<u8>> {
     let judged = judge(file, trust)?;
     let read = || {
         let judged = judged.ok_or_else(|| io::Error::from(Errno::ENOENT))?;
-        let mut bytes = Vec::new();
-        judged.read()?.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)?;
-        if bytes.len() as u64 > MAX_FILE_BYTES {
-            return Err(io::Error::other("it is larger than 4 MiB"));
-        }
-        Ok(bytes)
+        whole::all_of(judged.read()?, whole::SMALL)
     };
     read().map_err(|source| ConfigError::Unreadable { path: file.to_owned(), source })
 }

@@ -4,13 +4,13 @@
 //! `bridge` and `host-local` attach (or what its configuration names), with the subnets that the
 //! host's agent, flanneld, has written to a file.
 
-use std::fs;
 use std::path::PathBuf;
 
 use ipnet::IpNet;
 use serde_json::Value;
 
 use crate::cni::PluginConfig;
+use crate::whole;
 
 /// The host's agent has not written which subnet the plugin is to use.
 #[derive(Debug, thiserror::Error)]
@@ -62,7 +62,8 @@ impl Delegate {
     /// The agent has written none yet, or not in this place.
     pub(in crate::cni) fn subnets(&self) -> Result<Vec<IpNet>, NoSubnet> {
         let file = &self.subnets;
-        let text = fs::read_to_string(file).map_err(|error| self.unwritten(error.to_string()))?;
+        let text = whole::read_text(file, whole::SMALL);
+        let text = text.map_err(|error| self.unwritten(error.to_string()))?;
         let of_lines = text.lines().filter_map(|line| {
             let (key, net) = line.split_once('=')?;
             matches!(key, "FLANNEL_SUBNET" | "FLANNEL_IPV6_SUBNET").then_some(net)

@@ -170,9 +170,12 @@ pub enum Failure {
     /// It succeeded with something that is no result.
     #[error("its result cannot be used: {0}")]
     Result(#[source] InvalidResult),
+    /// It succeeded with something that is no JSON, or more than that.
+    #[error("its result cannot be used: {0}")]
+    NotJson(String),
     /// It did not answer VERSION properly.
     #[error("decoding version info: {0}")]
-    VersionInfo(&'static str),
+    VersionInfo(String),
     /// The pipes to it failed.
     #[error("lost the connection to the plugin: {0}")]
     Pipe(#[source] io::Error),

@@ -2,11 +2,12 @@
 //!
 //! | file | has |
 //! |---|---|
-//! | `plugins` | finding a plugin, running it, reading its answer |
+//! | `plugins` | finding a plugin, and running it |
 //! | `call` | what one run is about |
 //! | `program` | the executable that was found, and judged |
 //! | `request` | what the plugin reads on standard input |
 //! | `secrets` | the user's arguments, hidden in what the plugin writes |
+//! | `output` | a result, an error, or neither on standard output |
 //! | `limits` | deadlines, tries, and how many plugins run at a time |
 //! | `observer` | who is told of each run |
 //! | `log` | the log, which is told of each |
@@ -18,6 +19,7 @@ mod error;
 mod limits;
 mod log;
 mod observer;
+pub(in crate::cni) mod output;
 pub(in crate::cni) mod plugins;
 pub(in crate::cni) mod program;
 pub(in crate::cni) mod request;

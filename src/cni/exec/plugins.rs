@@ -3,11 +3,9 @@
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::Instant;
 
-use serde_json::Value;
 use tokio::sync::Semaphore;
 
 use super::call::Call;
@@ -16,7 +14,6 @@ use super::log::Log;
 use super::observer::{Observer, Observers};
 use super::program::Program;
 use super::secrets::Secrets;
-use crate::cni::lenient::{Fields, Mismatch};
 use crate::cni::{Failure, Limits, NotFound, PluginConfig, PluginError, Verb};
 use crate::crash;
 use crate::process::{Cut, DEFAULT_PATH, Process, Run};
@@ -176,7 +173,7 @@ impl Plugins {
         let stderr = secrets.hidden_in(String::from_utf8_lossy(&stderr).trim_end().to_owned());
         let ended = match outcome {
             Ok(status) if status.success() => read(stdout),
-            Ok(status) => Err(secrets.hidden_in_failure(Failure::read(status, &stdout, &stderr))),
+            Ok(status) => Err(Failure::read(status, &stdout, &stderr)),
             Err(Cut::Unstarted(source)) => {
                 Err(Failure::Unstarted { program: program.path.clone(), source })
             }
@@ -184,6 +181,7 @@ impl Plugins {
             Err(Cut::TooMuchOutput) => Err(Failure::TooMuchOutput { limit: process.max_stdout }),
             Err(Cut::Deadline) => Err(Failure::Deadline { after: process.deadline }),
         };
+        let ended = ended.map_err(|failure| secrets.hidden_in_failure(failure));
         observed.ended(took, ended.as_ref().err(), &stderr);
         ended.map_err(|failure| call.failed(failure, stderr))
     }
@@ -241,45 +239,6 @@ fn inherited(all: impl Iterator<Item = (OsString, OsString)>) -> Vec<(OsString, 
         env.push(("PATH".into(), DEFAULT_PATH.into()));
     }
     env
-}
-
-impl Failure {
-    /// What a plugin means that exited with a failure, whatever it wrote.
-    #[must_use]
-    pub fn read(status: ExitStatus, stdout: &[u8], stderr: &str) -> Self {
-        if stdout.trim_ascii().is_empty() {
-            return Self::Silent { status, stderr: stderr.to_owned() };
-        }
-        read_reported(stdout).unwrap_or_else(|problem| {
-            let mut stdout = String::from_utf8_lossy(stdout).into_owned();
-            if let Some((cut, _)) = stdout.char_indices().nth(GARBLED_SHOWN) {
-                stdout.truncate(cut);
-            }
-            Self::Garbled { stdout, problem }
-        })
-    }
-}
-
-/// How many characters are shown of what should have been an error message.
-const GARBLED_SHOWN: usize = 1024;
-
-/// Reads the last JSON of what a plugin wrote: one that fails after its work, because it was
-/// given its own namespace, has written its result before (L33).
-fn read_reported(stdout: &[u8]) -> Result<Failure, String> {
-    let mut json = Value::Null;
-    let stdout = String::from_utf8_lossy(stdout);
-    for next in serde_json::Deserializer::from_str(&stdout).into_iter() {
-        json = next.map_err(|error| error.to_string())?;
-    }
-    let read = || {
-        let mut fields = Fields::at("the error", json)?;
-        Ok(Failure::Reported {
-            code: fields.number("code", "an error code")?.unwrap_or(0),
-            msg: fields.text("msg")?.unwrap_or_default(),
-            details: fields.text("details")?.unwrap_or_default(),
-        })
-    };
-    read().map_err(|mismatch: Mismatch| mismatch.to_string())
 }
 
 #[cfg(test)]

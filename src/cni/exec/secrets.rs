@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use crate::cni::{Attachment, Failure};
+use crate::cni::{Attachment, Failure, InvalidResult};
 
 /// Stands for a value.
 const HIDDEN: &str = "[hidden]";
@@ -71,6 +71,11 @@ impl Secrets {
                 stdout: self.hidden_in(stdout),
                 problem: self.hidden_in(problem),
             },
+            Failure::NotJson(text) => Failure::NotJson(self.hidden_in(text)),
+            Failure::VersionInfo(text) => Failure::VersionInfo(self.hidden_in(text)),
+            Failure::Result(InvalidResult::Mismatch(mismatch)) => {
+                Failure::Result(mismatch.with_found(|found| self.hidden_in(found)).into())
+            }
             failure => failure,
         }
     }

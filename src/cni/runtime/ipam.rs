@@ -3,6 +3,7 @@
 
 use super::{Chain, Result, Runtime, Step, invalid};
 use crate::cni::exec::call::Call;
+use crate::cni::exec::output::read_result;
 use crate::cni::exec::request::Request;
 use crate::cni::{AttachResult, Attachment, Failure, NetworkConfigList, Verb};
 
@@ -21,9 +22,7 @@ impl Runtime {
         to.check_with_netns().map_err(|source| invalid(list, source))?;
         let chain = Chain { list, verb: Verb::Add, attachment: Some(to), valid: None };
         let Some(step) = chain.delegating_to(ipam) else { return Ok(None) };
-        let read = |stdout: Vec<u8>| {
-            AttachResult::parse(&stdout, list.cni_version()).map_err(Failure::Result)
-        };
+        let read = |stdout: Vec<u8>| read_result(&stdout, list.cni_version());
         Ok(Some(self.run_ipam(step, ipam, read).await?))
     }
 

@@ -16,7 +16,7 @@ mod ipam;
 mod some_plugins;
 mod validate;
 
-pub use validate::{Unusable, ValidatedPlugin, Validation};
+pub use validate::{Outlook, Unusable, ValidatedPlugin, Validation};
 
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -25,6 +25,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::cni::exec::call::Call;
+use crate::cni::exec::output::read_result;
 use crate::cni::exec::plugins::Plugins;
 use crate::cni::exec::program::Program;
 use crate::cni::exec::request::Request;
@@ -88,9 +89,7 @@ impl Runtime {
         let mut result = None;
         let mut prev_result = None;
         for (step, program) in chain.steps().zip(programs) {
-            let read = |stdout: Vec<u8>| {
-                AttachResult::parse(&stdout, list.cni_version()).map_err(Failure::Result)
-            };
+            let read = |stdout: Vec<u8>| read_result(&stdout, list.cni_version());
             let given = self.run_and_read(step, &program, prev_result.as_ref(), read).await?;
             // The forms without a place for "no address" are from before chains.
             prev_result = given.to_version(list.cni_version()).ok();

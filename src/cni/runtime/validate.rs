@@ -11,7 +11,8 @@ use tokio::net::UnixStream;
 
 use crate::cni::config::delegate::{Delegate, NoSubnet};
 use crate::cni::exec::call::Call;
-use crate::cni::lenient::{self, Fields};
+use crate::cni::exec::output::not_json;
+use crate::cni::lenient::{self, Fields, Mismatch};
 use crate::cni::{
     Error, Failure, NetworkConfigList, PluginConfig, PluginError, Runtime, Verb, Version,
 };
@@ -87,18 +88,35 @@ pub enum Unusable {
     },
 }
 
+/// What a problem means for ADD.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outlook {
+    /// It always fails.
+    Fails,
+    /// It fails as things are, and that may pass.
+    FailsNow,
+    /// It may well succeed.
+    Unknown,
+}
+
 impl Unusable {
-    /// Whether ADD is certain to fail for it. A plugin that only does not tell its versions may well do
-    /// its work.
+    /// What it means for ADD.
     #[must_use]
-    pub fn is_certain(&self) -> bool {
+    pub fn outlook(&self) -> Outlook {
         match self {
-            Self::Version { .. } | Self::Failed(Error::NotFound(_)) => true,
-            Self::Failed(Error::Plugin(error)) => {
-                matches!(error.failure, Failure::NotFound(_) | Failure::Unstarted { .. })
+            Self::Version { .. } | Self::Failed(Error::NotFound(_) | Error::Untrusted(_)) => {
+                Outlook::Fails
             }
+            Self::Failed(Error::Plugin(error)) => match error.failure {
+                Failure::NotFound(_) | Failure::Untrusted(_) | Failure::Unstarted { .. } => {
+                    Outlook::Fails
+                }
+                // It only does not tell its versions.
+                _ => Outlook::Unknown,
+            },
+            Self::Failed(_) => Outlook::Unknown,
             // flanneld may have its subnet by then, and the daemon may run.
-            Self::Failed(_) | Self::NoSubnet(_) | Self::NoDaemon { .. } => false,
+            Self::NoSubnet(_) | Self::NoDaemon { .. } => Outlook::FailsNow,
         }
     }
 }
@@ -179,6 +197,9 @@ impl Runtime {
         let (mut plugins, mut subnets) = (Vec::new(), Vec::new());
         for plugin in list.plugins() {
             let mut of_chain = self.validate_plugin(plugin.plugin_type(), list).await;
+            if let (None, Err(problem)) = (&of_chain.problem, self.plugins.find_for(plugin)) {
+                of_chain.problem = Some(Error::from(problem).into());
+            }
             of_chain.capabilities = plugin.capabilities().map(str::to_owned).collect();
             let delegate = Delegate::of(plugin);
             match delegate.as_ref().map(Delegate::subnets) {
@@ -244,17 +265,17 @@ fn is_from_before_version(error: &PluginError) -> bool {
 }
 
 fn read_versions(stdout: &[u8]) -> Result<Vec<String>, Failure> {
-    let not_json = |_| Failure::VersionInfo("not a JSON object");
-    let json = lenient::parse(stdout).map_err(not_json)?;
-    let malformed = |_| Failure::VersionInfo("a field has the wrong type");
+    let json = lenient::parse(stdout).map_err(|_| Failure::VersionInfo(not_json(stdout)))?;
+    let malformed = |mismatch: Mismatch| Failure::VersionInfo(mismatch.to_string());
+    let missing = |field: &str| Err(Failure::VersionInfo(format!("missing field {field}")));
     let mut fields = Fields::at("the answer", json).map_err(malformed)?;
     let version = fields.text("cniVersion").map_err(malformed)?;
     let supported = fields.texts("supportedVersions").map_err(malformed)?;
     match (version.as_deref(), supported.is_empty()) {
-        (None, _) => Err(Failure::VersionInfo("missing field cniVersion")),
+        (None, _) => missing("cniVersion"),
         (Some(_), false) => Ok(supported),
         (Some("0.2.0"), true) => Ok(vec![Version::V0_1_0.to_string(), Version::V0_2_0.to_string()]),
-        (Some(_), true) => Err(Failure::VersionInfo("missing field supportedVersions")),
+        (Some(_), true) => missing("supportedVersions"),
     }
 }
 

@@ -136,6 +136,8 @@ impl Maker {
         result: AttachResult,
         fresh: &Fresh,
     ) -> Result<Made> {
+        let if_name = &attachment.parameters.if_name;
+        translate::fits(&attachment.list, &result, if_name, attachment.internal)?;
         let staging = Netlink::in_netns(&attachment.staging).await?;
         let link = self.made_as_requested(attachment, &staging, requested).await?;
         let (snapshot, further) =
@@ -145,7 +147,7 @@ impl Maker {
             requested.interface,
             requested.ips,
             &result,
-            &attachment.parameters.if_name,
+            if_name,
             snapshot.link.mac.map(|mac| mac.to_string()),
         )?;
         let docker_addresses = requested.interface.addresses().chain(answer.addresses()).collect();

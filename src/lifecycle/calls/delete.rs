@@ -23,8 +23,7 @@ impl Driver {
         let beside = joined.map(|joined| self.interfaces.sandboxes.beside(joined));
         let Some(orphan) = self.removals.release(&mut slot).await else { return };
         if let Some(beside) = beside.filter(|beside| !beside.is_empty()) {
-            let driver = self.clone();
-            self.background.spawn(async move { driver.restore_default_routes(beside).await });
+            self.look_at_default_routes(beside);
         }
         if self.sync_delete {
             // Logged where it failed; it is tried again.
@@ -32,6 +31,13 @@ impl Driver {
         } else {
             self.removals.soon(orphan);
         }
+    }
+
+    /// A container left a network; these are the endpoints that it has on others. In the background, they get the
+    /// default routes that nobody else has, and that Docker makes no call for.
+    pub fn look_at_default_routes(&self, endpoints: Vec<EndpointId>) {
+        let driver = self.clone();
+        self.background.spawn(async move { driver.restore_default_routes(endpoints).await });
     }
 
     /// The container left a network, and may live on without the default route that it had there. Docker has

@@ -2,7 +2,7 @@
 
 use ipnet::IpNet;
 
-use crate::cni::{ConfDir, NetworkConfigList, Runtime};
+use crate::cni::{ConfDir, NetworkConfigList, Outlook, Runtime};
 use crate::cnm::{CreateNetworkRequest, NetworkOptions};
 use crate::lifecycle::error::Result;
 use crate::lifecycle::judgement::{Judgement, Plan, Wishes, isolated_subnets, judge, plan, routed};
@@ -41,19 +41,12 @@ pub async fn explain(
     let own = Netlink::own()?;
     let Plan { list, is_own } = plan(conf_dir, wishes, &taken(conf_dir, &own).await?)?;
     let judgement = judge(runtime, &list, Some(wishes)).await;
-    let mut refusals = Vec::new();
-    let mut warnings = Vec::new();
-    for problem in judgement.validation.plugins.iter().filter_map(|it| it.problem.as_ref()) {
-        let kind = if problem.is_certain() { &mut refusals } else { &mut warnings };
-        let problem = format!("conflist {:?}: {problem}", list.name());
-        // A chain may have a plugin twice.
-        if !kind.contains(&problem) {
-            kind.push(problem);
-        }
-    }
-    if let Some(Err(error)) = &judgement.validation.status {
-        warnings.push(error.to_string());
-    }
+    let of_plugins = |outlook| {
+        let problems = judgement.of_plugins(outlook).into_iter();
+        problems.map(|problem| format!("conflist {:?}: {problem}", list.name()))
+    };
+    let mut refusals: Vec<String> = of_plugins(Outlook::Fails).collect();
+    let warnings = of_plugins(Outlook::FailsNow).chain(of_plugins(Outlook::Unknown)).collect();
     refusals.extend(judgement.refusals.iter().map(ToString::to_string));
     if let Some(mtu) = options.mtu {
         refusals.extend(translate::with_mtu(list.clone(), mtu).err().map(|it| it.to_string()));

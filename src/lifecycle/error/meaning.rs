@@ -38,6 +38,7 @@ impl Error {
             | Self::Untrusted(_)
             | Self::TooSlow { .. }
             | Self::NoLease { .. }
+            | Self::Unfit(_)
             | Self::NoNetfilterProgram { .. }
             | Self::FurtherLink { .. } => false,
             other => other.plugins_run() != Some(0),

@@ -153,21 +153,7 @@ impl Driver {
         let (mut lists, unread) = self.chains.known().await?;
         let networks = self.networks.all();
         lists.extend(networks.iter().filter_map(|network| network.own_chain.clone()));
-        // Also records that cannot be read: their containers may run. Before the survey and after
-        // it, since attachments come and go meanwhile.
-        let mut on_record = self.records.ids().await?;
-        let own = &self.interfaces.own_background;
-        let mut survey =
-            Survey::take(&lists, self.interfaces.netns_dir(), &self.exemptions, own).await?;
-        on_record.extend(self.records.ids().await?);
-        survey.stray_links.retain(|name| !on_record.iter().any(|id| id.if_name() == *name));
-        let networks = self.networks.all();
-        let bridges: Vec<_> = networks.iter().filter_map(|network| network.own_bridge()).collect();
-        survey.stray_bridges.retain(|bridge| !bridges.contains(&bridge.name.as_str()));
-        survey.attachments.retain(|id, remains| {
-            !on_record.contains(id) && remains.age().is_none_or(|age| age >= grace)
-        });
-        survey.unowned.retain(|lease| lease.age() >= grace);
+        let survey = self.survey(&lists, grace).await?;
         let addresses = survey.attachments.values().flat_map(|remains| &remains.addresses);
         let addresses = addresses.chain(survey.unowned.iter().map(|lease| &lease.address));
         let netns_dir = self.interfaces.netns_dir();
@@ -177,27 +163,12 @@ impl Driver {
         drop(pass);
         let mut findings = Vec::new();
         for (id, remains) in survey.attachments {
-            let chain_known = (remains.conflist.as_deref())
-                .is_some_and(|name| lists.iter().any(|list| list.name() == name));
             let another = elsewhere.get(&id).map(|pin| {
                 format!("another driver has it, with its namespace at {}", pin.display())
             });
-            let kept = match (another.or_else(|| used.keeps(&remains.addresses)), &unread) {
-                (Some(reason), _) => Some(reason),
-                // The leases of its chain were not read, and its DEL cannot be run.
-                (None, Some(problem)) if !chain_known => {
-                    Some(format!("it may be of a configuration that cannot be read: {problem}"))
-                }
-                // Its IPAM would give the address to another container, although one may still have it.
-                (None, _) if remains.addresses.is_empty() && gives_away(&remains, &lists) => {
-                    Some("nothing tells its address, so that a container may have it".to_owned())
-                }
-                (None, _) if !remains.proven => Some("it may be another runtime's".to_owned()),
-                (None, _) if remains.made.is_none() && !grace.is_zero() => {
-                    Some("nothing tells how old it is; --grace 0 removes it".to_owned())
-                }
-                (None, _) => None,
-            };
+            let kept = another
+                .or_else(|| used.keeps(&remains.addresses))
+                .or_else(|| doubt(&remains, &lists, unread.as_deref(), grace));
             let outcome = match kept {
                 Some(reason) => Outcome::Kept(reason),
                 None if apply => Outcome::of(self.remove_remains(id, &remains, &lists).await),
@@ -221,6 +192,26 @@ impl Driver {
             findings.push(self.collect_bridge(bridge, grace, apply).await?);
         }
         Ok(findings)
+    }
+
+    /// What looks like garbage, without what is on record or younger than `grace`.
+    async fn survey(&self, lists: &[NetworkConfigList], grace: Duration) -> Result<Survey> {
+        // Also records that cannot be read: their containers may run. Before the survey and after
+        // it, since attachments come and go meanwhile.
+        let mut on_record = self.records.ids().await?;
+        let own = &self.interfaces.own_background;
+        let mut survey =
+            Survey::take(lists, self.interfaces.netns_dir(), &self.exemptions, own).await?;
+        on_record.extend(self.records.ids().await?);
+        survey.stray_links.retain(|name| !on_record.iter().any(|id| id.if_name() == *name));
+        let networks = self.networks.all();
+        let bridges: Vec<_> = networks.iter().filter_map(|network| network.own_bridge()).collect();
+        survey.stray_bridges.retain(|bridge| !bridges.contains(&bridge.name.as_str()));
+        survey.attachments.retain(|id, remains| {
+            !on_record.contains(id) && remains.age().is_none_or(|age| age >= grace)
+        });
+        survey.unowned.retain(|lease| lease.age() >= grace);
+        Ok(survey)
     }
 
     /// Leases that name no owner.
@@ -281,6 +272,31 @@ impl Driver {
         let reason = "it is named like a network's own bridge, and no such network is on record";
         let what = format!("bridge {}", bridge.name);
         Ok(Finding { what, reason: reason.to_owned(), found: Vec::new(), outcome })
+    }
+}
+
+/// Why remains that nobody uses may be no garbage after all.
+fn doubt(
+    remains: &Remains,
+    lists: &[NetworkConfigList],
+    unread: Option<&str>,
+    grace: Duration,
+) -> Option<String> {
+    let is_known = lists.iter().any(|list| remains.conflist.as_deref() == Some(list.name()));
+    match unread {
+        // The leases of its chain were not read, and its DEL cannot be run.
+        Some(problem) if !is_known => {
+            Some(format!("it may be of a configuration that cannot be read: {problem}"))
+        }
+        // Its IPAM would give the address to another container, although one may still have it.
+        _ if remains.addresses.is_empty() && gives_away(remains, lists) => {
+            Some("nothing tells its address, so that a container may have it".to_owned())
+        }
+        _ if !remains.proven => Some("it may be another runtime's".to_owned()),
+        _ if remains.made.is_none() && !grace.is_zero() => {
+            Some("nothing tells how old it is; --grace 0 removes it".to_owned())
+        }
+        _ => None,
     }
 }
 

@@ -24,7 +24,7 @@ use crate::lifecycle::host::tables::{Family, Table};
 use crate::lifecycle::host_folders;
 use crate::lifecycle::record::AttachmentId;
 use crate::netlink::{Link, Netlink};
-use crate::translate;
+use crate::{translate, whole};
 
 /// What one attachment has on the host.
 #[derive(Debug, Default)]
@@ -141,7 +141,9 @@ impl Survey {
             else {
                 continue;
             };
-            let Some(text) = host_folders::unless_gone(&entry, fs::read_to_string(&entry))? else {
+            let Some(text) =
+                host_folders::unless_gone(&entry, whole::read_text(&entry, whole::SMALL))?
+            else {
                 continue;
             };
             let Some(owner) = translate::lease_owner(&text) else {

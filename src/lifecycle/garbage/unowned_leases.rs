@@ -15,7 +15,7 @@ use std::time::{Duration, Instant, SystemTime};
 use crate::flock;
 use crate::lifecycle::error::{Error, Result};
 use crate::lifecycle::host_folders::unless_gone;
-use crate::translate;
+use crate::{translate, whole};
 
 /// How long the lock is waited for, for all leases together. The plugin holds it while it reads the folder and writes a
 /// file.
@@ -63,7 +63,7 @@ impl Unowned {
         let Some(_alone) = flock::wait_for(&lock, until).map_err(failed)? else {
             return Ok(Some(format!("a plugin holds {}", lock.display())));
         };
-        let text = unless_gone(&self.path, fs::read_to_string(&self.path))?;
+        let text = unless_gone(&self.path, whole::read_text(&self.path, whole::SMALL))?;
         if text.is_some_and(|text| translate::lease_owner(&text).is_some()) {
             return Ok(Some("it names its owner now".to_owned()));
         }

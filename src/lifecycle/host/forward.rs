@@ -216,15 +216,16 @@ impl Exemptions {
         if seen.change >= change && look == Look::Little {
             return Ok(());
         }
-        // Without their programs nobody makes rules.
-        let programs = Family::BOTH.map(|family| host::is_there(family.program()));
-        if programs == [false; 2] {
-            return Ok(());
-        }
         if look == Look::Whole {
             seen.chains = Default::default();
         }
         let usable = self.look_at_table(&mut seen, look).await;
+        // Without their programs nobody makes rules. But a table that is there follows the containers.
+        let programs = Family::BOTH.map(|family| host::is_there(family.program()));
+        let no_rules = programs == [false; 2];
+        if no_rules && (!usable || seen.table == Known::Gone) {
+            return Ok(());
+        }
         let batch = self.desired().batch();
         let by_table = usable && !self.desired().is_empty() && self.write_table(&mut seen).await;
         let [v4, v6] = &mut seen.chains;
@@ -241,8 +242,11 @@ impl Exemptions {
             seen.table = Known::Gone;
             self.desired().unwritten();
         }
-        self.desired().forget(&batch);
-        seen.change = batch.change;
+        // What FORWARD has is removed once its programs are back.
+        if !no_rules {
+            self.desired().forget(&batch);
+            seen.change = batch.change;
+        }
         Ok(())
     }
 

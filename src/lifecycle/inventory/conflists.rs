@@ -1,6 +1,5 @@
 //! A conflist, as the operator is shown it, with the leases of its addresses.
 
-use std::fs;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
@@ -13,6 +12,7 @@ use crate::lifecycle::host_folders;
 use crate::lifecycle::judgement::embedded;
 use crate::lifecycle::record::Network;
 use crate::translate::{self, AddressPool};
+use crate::whole;
 
 /// A conflist, as the operator is shown it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -104,7 +104,8 @@ fn leases(folder: &Path) -> Result<Vec<Lease>> {
         let Some(Ok(address)) = path.file_name().map(|name| name.to_string_lossy().parse()) else {
             continue;
         };
-        let Some(text) = host_folders::unless_gone(&path, fs::read_to_string(&path))? else {
+        let Some(text) = host_folders::unless_gone(&path, whole::read_text(&path, whole::SMALL))?
+        else {
             continue;
         };
         let owner = translate::lease_owner(&text);
@@ -120,6 +121,8 @@ fn leases(folder: &Path) -> Result<Vec<Lease>> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

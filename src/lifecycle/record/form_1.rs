@@ -101,21 +101,10 @@ impl Form1 {
             removal: None,
         };
         if self.phase == PhaseName::Deleting {
-            let Removal1 { since, attempts, error, plugins_run } = self.removal.unwrap_or_default();
-            let (snapshot, settings) = self.interface.map(|it| (it.snapshot, it.settings)).unzip();
-            form.removal = Some(RemovalForm {
-                since,
-                attempts,
-                error,
-                plugins_run,
-                result: self.result,
-                snapshot,
-                further: Vec::new(),
-                settings: settings.flatten(),
-                netfilter: Netfilter::default(),
-                sandbox: self.sandbox,
-                host_side: self.host_side,
-            });
+            let removal = self.removal.unwrap_or_default();
+            let seen = removal.into_form_2(self.result, self.interface);
+            form.removal =
+                Some(RemovalForm { sandbox: self.sandbox, host_side: self.host_side, ..seen });
             return Ok(form);
         }
         let (settings, users_follow) = match &self.interface {
@@ -141,6 +130,31 @@ impl Form1 {
             published_elsewhere: self.published_elsewhere,
         });
         Ok(form)
+    }
+}
+
+impl Removal1 {
+    /// The removal of an attachment of which that is known.
+    fn into_form_2(
+        self,
+        result: Option<AttachResult>,
+        interface: Option<Interface1>,
+    ) -> RemovalForm {
+        let Self { since, attempts, error, plugins_run } = self;
+        let (snapshot, settings) = interface.map(|it| (it.snapshot, it.settings)).unzip();
+        RemovalForm {
+            since,
+            attempts,
+            error,
+            plugins_run,
+            result,
+            snapshot,
+            further: Vec::new(),
+            settings: settings.flatten(),
+            netfilter: Netfilter::default(),
+            sandbox: None,
+            host_side: None,
+        }
     }
 }
 

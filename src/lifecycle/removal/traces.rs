@@ -19,7 +19,7 @@ use crate::lifecycle::record::Attachment;
 use crate::netlink::Netlink;
 use crate::process::host;
 use crate::translate::DHCP;
-use crate::{netlink, netns, translate};
+use crate::{netlink, netns, translate, whole};
 
 /// Plugins whose traces are looked for below. What they make in the staging namespace is removed with it,
 /// except for a device of the host.
@@ -111,7 +111,7 @@ fn lease(attachment: &Attachment, id: &str) -> Result<Option<String>> {
     for entry in entries {
         let path = entry.map_err(unreadable(&folder))?.path();
         // The folder also has a lock, and the last address that was given out.
-        let Some(bytes) = if_there(&path, fs::read(&path))? else { continue };
+        let Some(bytes) = if_there(&path, whole::read(&path, whole::SMALL))? else { continue };
         if bytes.split(|byte| *byte == b'\n').next().map(<[u8]>::trim_ascii) == Some(id.as_bytes())
         {
             return Ok(Some(format!("lease {}", path.display())));

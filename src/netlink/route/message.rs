@@ -105,30 +105,8 @@ pub(super) fn read(message: RouteNetlinkMessage, family: AddressFamily) -> Optio
     for attribute in message.attributes {
         match attribute {
             RouteAttribute::Destination(address) => destination = ip(address)?,
-            RouteAttribute::Table(table) => route.table = table,
-            RouteAttribute::Gateway(_) | RouteAttribute::Via(_) => {
-                route.gateway = gateway(&attribute)
-            }
-            RouteAttribute::Oif(index) => route.link = Some(index),
-            RouteAttribute::PrefSource(address) => route.source = ip(address),
-            RouteAttribute::Priority(metric) => route.metric = metric,
             RouteAttribute::MultiPath(hops) => next_hops = Some(hops),
-            RouteAttribute::Metrics(metrics) => {
-                for metric in metrics {
-                    match metric {
-                        RouteMetric::Mtu(mtu) => route.mtu = Some(mtu),
-                        RouteMetric::Advmss(size) => route.advmss = Some(size),
-                        RouteMetric::Lock(bits) => route.mtu_locked = bits & MTU_LOCK != 0,
-                        metric => route.metrics.push(Attribute::of(&metric)),
-                    }
-                }
-            }
-            // Every IPv6 route has one, which is mostly the medium.
-            RouteAttribute::Preference(RoutePreference::Medium) => {}
-            RouteAttribute::Preference(_)
-            | RouteAttribute::Encap(_)
-            | RouteAttribute::EncapType(_) => route.attributes.push(Attribute::of(&attribute)),
-            _ => {}
+            attribute => note(&mut route, attribute),
         }
     }
     route.destination = IpNet::new(destination, header.destination_prefix_length).ok()?;
@@ -144,6 +122,33 @@ pub(super) fn read(message: RouteNetlinkMessage, family: AddressFamily) -> Optio
         ..route.clone()
     };
     Some(next_hops.into_iter().map(over).collect())
+}
+
+/// Notes with a route what one attribute says of it. Others than these are the kernel's own.
+fn note(route: &mut Route, attribute: RouteAttribute) {
+    match attribute {
+        RouteAttribute::Table(table) => route.table = table,
+        RouteAttribute::Gateway(_) | RouteAttribute::Via(_) => route.gateway = gateway(&attribute),
+        RouteAttribute::Oif(index) => route.link = Some(index),
+        RouteAttribute::PrefSource(address) => route.source = ip(address),
+        RouteAttribute::Priority(metric) => route.metric = metric,
+        RouteAttribute::Metrics(metrics) => {
+            for metric in metrics {
+                match metric {
+                    RouteMetric::Mtu(mtu) => route.mtu = Some(mtu),
+                    RouteMetric::Advmss(size) => route.advmss = Some(size),
+                    RouteMetric::Lock(bits) => route.mtu_locked = bits & MTU_LOCK != 0,
+                    metric => route.metrics.push(Attribute::of(&metric)),
+                }
+            }
+        }
+        // Every IPv6 route has one, which is mostly the medium.
+        RouteAttribute::Preference(RoutePreference::Medium) => {}
+        RouteAttribute::Preference(_) | RouteAttribute::Encap(_) | RouteAttribute::EncapType(_) => {
+            route.attributes.push(Attribute::of(&attribute))
+        }
+        _ => {}
+    }
 }
 
 impl NextHop {

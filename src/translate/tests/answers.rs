@@ -211,6 +211,28 @@ fn the_chains_own_link_route_to_its_gateway_is_not_doubled() {
 }
 
 #[test]
+fn a_route_over_the_unspecified_address_is_on_the_link_as_for_the_kernel() {
+    let ips = json!([{"address": "10.22.0.5/16", "gateway": "0.0.0.0", "interface": 1}]);
+    let routes = json!([{"dst": "0.0.0.0/0"}, {"dst": "10.96.0.0/12", "gw": "0.0.0.0"}]);
+    let answer = answer(ips, routes);
+    assert_eq!(answer.get("Gateway"), None);
+    assert_eq!(
+        answer["StaticRoutes"],
+        json!([{"Destination": "10.96.0.0/12", "RouteType": 1, "NextHop": ""}])
+    );
+}
+
+#[test]
+fn without_an_ipv6_address_there_are_no_routes_of_ipv6_which_docker_turns_off() {
+    let ips = json!([{"address": "10.22.0.5/16", "interface": 1}]);
+    let routes = json!([{"dst": "fd01::/64"}, {"dst": "::/0", "gw": "fe80::1"}]);
+    let result = result(&ips, &routes);
+    let left = ["fe80::1".parse().unwrap()];
+    let answer = join_answer(&result, "cni0", &["10.22.0.5/16".parse().unwrap()], &left, false);
+    assert_eq!((answer.gateway_ipv6, answer.static_routes), (None, Vec::new()));
+}
+
+#[test]
 fn routes_of_other_tables_are_not_dockers() {
     let ips = json!([{"address": "10.22.0.5/16", "gateway": "10.22.0.1", "interface": 1}]);
     let routes = json!([

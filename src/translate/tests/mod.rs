@@ -4,6 +4,7 @@ mod answers;
 mod arguments;
 mod built_in;
 mod conflist;
+mod fitness;
 
 use serde_json::{Value, json};
 

@@ -81,6 +81,16 @@ fn events_are_chosen_by_time_container_kind_and_number() {
 }
 
 #[test]
+fn the_exact_name_of_a_container_wins_over_the_beginning_of_an_id() {
+    let desk = desk();
+    let json = |args: &[&str]| told(desk.events(&[&["--format", "json"], args].concat()));
+    assert_eq!(json(&["--container", "c0ffeedb"]), ["refuse db"]);
+    desk.happens(2, &line("2026-07-01T03:30:00Z", "attach", "e3", json!("c0ffeedb")));
+    assert_eq!(json(&["--container", "c0ffeedb"]), ["attach c0ffeedb"]);
+    assert_eq!(json(&["--container", "c0ffeed"]), ["refuse db"]);
+}
+
+#[test]
 fn times_that_are_none_or_in_the_wrong_order_are_refused() {
     let desk = desk();
     let said = desk.events(&["--since", "yesterday"]);

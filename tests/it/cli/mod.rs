@@ -3,6 +3,7 @@
 mod cni;
 mod completions;
 mod documents;
+mod endless;
 mod events;
 mod explain;
 mod progress;

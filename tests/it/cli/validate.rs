@@ -133,7 +133,6 @@ fn l35_a_plugin_has_to_be_there_executable_and_new_enough_and_so_has_its_ipam_pl
     let desk = Desk::with(&["good"]);
     std::fs::write(desk.bench.bin().join("plain"), "#!/bin/sh\n").unwrap();
     desk.script("old", &versions(&["0.3.0", "0.3.1"]));
-    desk.script("mute", "cat >/dev/null; echo oops >&2; exit 1");
     desk.script("first", r#"echo '{"code":4,"msg":"unknown CNI_COMMAND: VERSION"}'; exit 1"#);
     let of = |plugin: Value| {
         desk.network("net", "1.0.0", json!([{"type": "good"}, plugin]));
@@ -148,11 +147,45 @@ fn l35_a_plugin_has_to_be_there_executable_and_new_enough_and_so_has_its_ipam_pl
     let old = "plugin old does not support config version \"1.0.0\", only 0.3.0, 0.3.1";
     assert!(of(json!({"type": "old"})).starts_with(old));
     assert!(of(json!({"type": "good", "ipam": {"type": "old"}})).starts_with(old));
-    assert!(of(json!({"type": "mute"})).contains("failed (version): netplugin failed: \"oops\""));
     assert!(of(json!({"type": "first"})).contains("only 0.1.0"));
 
     desk.network("net", "0.1.0", json!([{"type": "first"}]));
     assert_eq!(desk.validate(&["net"]).0, 0);
+}
+
+#[test]
+fn a_plugin_that_does_not_tell_its_versions_is_used_with_a_word_as_by_create_network() {
+    let desk = Desk::with(&[]);
+    desk.script("mute", "cat >/dev/null; echo oops >&2; exit 1");
+    desk.script("talks", "cat >/dev/null; echo hello");
+    desk.script("silent", "cat >/dev/null");
+    desk.script("dies", "cat >/dev/null; kill -SEGV $$");
+    for (plugin, words) in [
+        ("mute", "failed (version): netplugin failed: \"oops\""),
+        ("talks", "decoding version info: it wrote \"hello\" to standard output"),
+        ("silent", "decoding version info: it wrote nothing to standard output"),
+        ("dies", "killed by signal 11"),
+    ] {
+        desk.network("net", "1.1.0", json!([{ "type": plugin }]));
+        let (status, networks) = desk.validate(&["net"]);
+        assert_eq!((status, &networks[0]["ok"]), (0, &json!(true)), "{networks:?}");
+        assert_eq!(networks[0]["problems"], json!([]));
+        let warnings = networks[0]["warnings"].as_array().unwrap();
+        assert!(
+            warnings.len() == 1 && warnings[0].as_str().unwrap().contains(words),
+            "{warnings:?}"
+        );
+        let table = desk.run(&["validate"]).output();
+        assert!(table.lines().nth(1).unwrap().ends_with("ok"), "{table}");
+        assert!(table.contains("is not known, and it is used"), "{table}");
+        let explained =
+            desk.run(&["explain", "create", "web", "--allow-writable", "--conflist", "net"]);
+        let explained = explained.output();
+        assert!(
+            explained.contains("would be made") && explained.contains("beware: "),
+            "{explained}"
+        );
+    }
 }
 
 #[test]
@@ -166,7 +199,7 @@ fn l45_r27_plugins_that_are_not_ready_make_it_fail_with_their_code() {
     assert_eq!(networks[0]["status"]["code"], 50);
     assert!(problems(&networks[0]).contains("not yet"));
     let table = desk.run(&["validate"]).stdout;
-    assert!(table.lines().nth(1).unwrap().ends_with("not ready (50)  failed"), "{table}");
+    assert!(table.lines().nth(1).unwrap().ends_with("not ready (50)  not ready"), "{table}");
 
     // Before 1.1.0 nobody is asked.
     desk.network("net", "1.0.0", plugins);
@@ -288,6 +321,9 @@ fn a_file_that_is_not_there_is_reported_with_its_path() {
     let said = desk.run(&["validate", "/nope/10-web.conflist"]);
     let told = "cannot read /nope/10-web.conflist: No such file or directory";
     assert!(said.status == 1 && said.stdout.contains(told), "{said:?}");
+    let remedy =
+        format!("; 'cnm-cni validate' lists the networks of {}\n", desk.path("conf").display());
+    assert!(said.stdout.ends_with(&remedy), "{said:?}");
 }
 
 #[test]
@@ -359,8 +395,6 @@ fn a_plugin_that_delegates_is_shown_with_what_it_runs_and_the_subnets_of_its_age
 #[test]
 fn an_executable_that_is_no_plugin_is_recognised_by_what_it_does() {
     let desk = Desk::with(&[]);
-    desk.script("talks", "cat >/dev/null; echo hello");
-    desk.script("dies", "cat >/dev/null; kill -SEGV $$");
     std::fs::create_dir(desk.bench.bin().join("folder")).unwrap();
     std::fs::write(desk.bench.bin().join("empty"), "").unwrap();
     for (name, content) in [("strange", "\x7fELF?"), ("homeless", "#!/no/such/shell\n")] {
@@ -369,8 +403,6 @@ fn an_executable_that_is_no_plugin_is_recognised_by_what_it_does() {
         std::fs::set_permissions(file, PermissionsExt::from_mode(0o755)).unwrap();
     }
     let answers = [
-        ("talks", "decoding version info: not a JSON object"),
-        ("dies", "killed by signal 11"),
         ("folder", "bin/folder cannot be executed"),
         ("empty", "bin/empty cannot be executed"),
         ("strange", "it is no program for this machine"),

@@ -283,7 +283,19 @@ async fn r18_r55_l26_l28_l31_every_way_to_fail_has_words_of_its_own() {
         // It failed after its work.
         (json!({"exit": 1, "stdout": "{\"ips\":[]}\n{\"code\":8,\"msg\":\"late\"}"}), "late"),
         (json!({"exit": 1, "stdout": {"Code": 7}}), "error code 7, without a message"),
-        (json!({"exit": 0, "stdout": ""}), "its result cannot be used: it is empty"),
+        (
+            json!({"exit": 0, "stdout": ""}),
+            "its result cannot be used: it wrote nothing to standard output",
+        ),
+        (
+            json!({"exit": 0, "stdout": "WARN: old\n{\"ips\":[]}"}),
+            "its result cannot be used: it wrote \"WARN: old\\n{\\\"ips\\\":[]}\" to standard output, which \
+             is no JSON: expected value at line 1 column 1",
+        ),
+        (
+            json!({"exit": 0, "stdout": "{\"ips\":[]}\ndone"}),
+            "its result cannot be used: behind its JSON, it wrote \"done\" to standard output",
+        ),
         (
             json!({"exit": 0, "stdout": {"cniVersion": "9.9.9"}}),
             "its result cannot be used: unsupported CNI result version \"9.9.9\"",

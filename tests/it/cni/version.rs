@@ -49,7 +49,21 @@ async fn l34_any_other_answer_is_an_error() {
         answer(r#"echo '{"cniVersion":"1.0.0"}'"#).await,
         failed("decoding version info: missing field supportedVersions")
     );
-    assert_eq!(answer("echo x").await, failed("decoding version info: not a JSON object"));
+    assert_eq!(
+        answer("echo x").await,
+        failed(
+            "decoding version info: it wrote \"x\" to standard output, which is no JSON: expected value at \
+             line 1 column 1"
+        )
+    );
+    assert_eq!(
+        answer("echo []").await,
+        failed("decoding version info: the answer: expected an object, found []")
+    );
+    assert_eq!(
+        answer("true").await,
+        failed("decoding version info: it wrote nothing to standard output")
+    );
     assert_eq!(answer(r#"echo '{"code":4,"msg":"no"}'; exit 1"#).await, failed("no"));
     assert_eq!(
         answer("exit 3").await,

@@ -75,7 +75,15 @@ fn there_is_one_default_route_for_ipv6_among_several_networks(suite: Suite) {
         host.docker(&["network", "disconnect", "both", "alice"]);
         let last = || one() && routes().contains("via fd00:1234:2000::1 ");
         assert!(within(Duration::from_secs(5), last), "{}", routes());
-        host.remove(&["alice"], &["both", "web"]);
+        // The same beside a network of Docker's own, whose end Docker tells no driver.
+        let own = ["network", "create", "--ipv6", "--subnet", "fd00:77::/64", "own"];
+        host.docker(&own);
+        host.docker(&["network", "connect", "own", "alice"]);
+        host.docker(&["restart", "alice"]);
+        assert!(within(Duration::from_secs(5), one), "{}", routes());
+        host.docker(&["network", "disconnect", "own", "alice"]);
+        assert!(within(Duration::from_secs(5), last), "{}", routes());
+        host.remove(&["alice"], &["both", "web", "own"]);
     });
 }
 

@@ -106,6 +106,7 @@ mod reach;
 mod refusals;
 mod reload;
 mod restart;
+mod results;
 mod routed;
 mod several_hosts;
 mod spares;

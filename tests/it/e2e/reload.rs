@@ -86,6 +86,64 @@ fn what_a_firewall_reload_took_is_put_back_and_the_rest_is_told(suite: Suite) {
     });
 }
 
+/// `portmap` of plugins 1.9, which publishes by `nft`.
+const NFTABLES: ConfFile<'_> = (
+    "10-nft.conflist",
+    r#"{"cniVersion": "1.0.0", "name": "nft", "plugins": [
+        {"type": "bridge", "bridge": "cninft", "isDefaultGateway": true, "ipMasq": true,
+         "ipMasqBackend": "nftables",
+         "ipam": {"type": "host-local", "ranges": [[{"subnet": "10.36.0.0/24"}]]}},
+        {"type": "portmap", "backend": "nftables", "capabilities": {"portMappings": true}}]}"#,
+);
+
+#[test]
+fn docker_28_5_an_isolated_network_publishes_by_nft_through_restarts_and_a_flush() {
+    on_a_host_without_spares(Suite::Forky, &[NFTABLES], |host| {
+        let create = ["network", "create", "-d", "cni", "--ipam-driver", "null"];
+        host.docker(&[&create[..], &["-o", "conflist=nft", "-o", "isolate=true", "web"]].concat());
+        host.create_network("apart", Some("cnm-cni-default"));
+        host.docker(&["network", "create", "own"]);
+        host.run("alice", "web", &["-p", "8080:80"]);
+        host.run("bob", "apart", &[]);
+        host.run("carol", "own", &[]);
+        let published = format!("http://{}:8080/", host.address());
+        // What is dropped takes three seconds each.
+        let is_reached_as_published = |when: &str, others: &[&str]| {
+            eprintln!("{when}");
+            answers("alice", || host.get_from_outside(8080));
+            answers("alice", || host.get("http://127.0.0.1:8080/"));
+            let direct = host.endpoint("alice", "web")["IPAddress"].as_str().unwrap().to_owned();
+            for other in others {
+                answers("alice", || host.get_in(other, &published));
+                assert!(
+                    host.get_in(other, &format!("http://{direct}/")).is_err(),
+                    "{when}: {other}"
+                );
+            }
+            host.exec(&["cnm-cni", "check", "alice"]);
+        };
+        is_reached_as_published("at first", &["bob", "carol"]);
+        host.stop_driver("KILL");
+        host.start_driver_without_spares();
+        is_reached_as_published("after a restart of the driver", &["bob"]);
+        host.docker(&["restart", "alice"]);
+        is_reached_as_published("after a restart of the container", &["bob"]);
+        // Docker writes its own rules again when it starts.
+        run(host, "nft delete table ip cni_hostport; nft delete table inet cni_plugins_masquerade");
+        run(host, "iptables -t mangle -F; iptables -F FORWARD; iptables -P FORWARD DROP");
+        assert!(host.get_from_outside(8080).is_err());
+        host.exec(&["cnm-cni", "reload", "--all"]);
+        is_reached_as_published("after a flush and 'cnm-cni reload'", &["bob", "carol"]);
+        host.stop_driver("TERM");
+        host.start_driver_without_spares();
+        host.docker(&["restart", "alice"]);
+        is_reached_as_published("after all of it, and both restarts", &["bob"]);
+        host.remove(&["alice", "bob", "carol"], &["web", "apart", "own"]);
+        let rules = host.exec(&["nft", "list", "ruleset"]);
+        assert!(!rules.contains("8080"), "{rules}");
+    });
+}
+
 /// The plugin has made its bridge, and the driver dies.
 fn a_driver_that_is_killed_leaves_nothing(host: &Host) {
     let (plugin, real) = ("/usr/lib/cni/bridge", "/usr/lib/cni/bridge-itself");

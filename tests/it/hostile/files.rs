@@ -148,6 +148,19 @@ fn validate_and_cni_judge_as_the_driver_does() {
         assert_eq!(run(&["validate", "open"]).0, Some(1));
         assert_eq!(run(&["validate", "open", "--allow-writable"]).0, Some(0));
 
+        // A plugin that is loose only as another one's delegate.
+        let delegate = json!([{"type": "fake-plugin", "delegate": {"type": "other"}}]);
+        site.conflist("40-delegate.conflist", "delegate", delegate);
+        assert_eq!(run(&["validate", "delegate"]).0, Some(0));
+        chown(site.path("opt/bin/other"), NOBODY, None).unwrap();
+        let refused = site.create_network("b2", "delegate").await.unwrap_err().to_string();
+        let (status, text) = run(&["validate", "delegate"]);
+        assert_eq!(status, Some(1), "{text}");
+        for text in [text, refused, run(&["explain", "create", "web", "--conflist", "delegate"]).1]
+        {
+            assert!(text.contains("belongs to user 65534") && !text.contains("beware"), "{text}");
+        }
+
         let (status, text) = run(&["cni", "status", "open"]);
         assert_eq!(status, Some(1), "{text}");
         assert!(text.contains("--allow-writable"), "{text}");

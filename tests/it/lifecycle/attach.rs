@@ -237,6 +237,35 @@ fn an_interface_that_is_not_what_docker_decided_is_taken_back() {
 }
 
 #[test]
+fn a_result_that_no_container_can_have_is_an_error_and_del_runs() {
+    alone(async {
+        for (result, words) in [
+            (
+                json!({"ips": [{"address": "::ffff:10.1.2.3/120"}]}),
+                "has the address ::ffff:10.1.2.3/120, ",
+            ),
+            (json!({"ips": [{"address": "127.0.0.5/8"}]}), "has the address 127.0.0.5/8, "),
+            (
+                json!({
+                    "ips": [{"address": "10.9.0.5/24", "gateway": "10.9.0.5"}],
+                    "routes": [{"dst": "0.0.0.0/0"}],
+                }),
+                "has the gateway 10.9.0.5 for 0.0.0.0/0, ",
+            ),
+        ] {
+            let odd =
+                json!({"type": "fake-plugin", "fake": {"log": "LOG", "ADD": {"stdout": result}}});
+            let bench = Bench::with(json!([scripted(json!({})), odd])).await;
+            let error = bench.create_endpoint("e1").await.unwrap_err().to_string();
+            assert!(error.contains("plugins: fake-plugin, fake-plugin"), "{error}");
+            assert!(error.contains(words), "{error}");
+            assert_eq!(bench.verbs(), ["ADD", "ADD", "DEL", "DEL"]);
+            bench.assert_nothing_is_left();
+        }
+    });
+}
+
+#[test]
 fn an_mtu_that_a_chain_cannot_make_is_refused_with_the_network() {
     alone(async {
         let bench = Bench::with(json!([scripted(json!({}))])).await;

@@ -448,6 +448,35 @@ fn a_host_without_iptables_has_no_table() {
 }
 
 #[test]
+fn a_host_that_loses_iptables_keeps_no_exemption_of_a_container_that_is_gone() {
+    alone(async {
+        let mut bench = Bench::with(json!([scripted(json!({}))])).await;
+        network(&bench, "always", false).await;
+        joined(&bench, "e1", "10.22.3.11/16").await;
+        joined(&bench, "e2", "10.22.3.12/16").await;
+        let rule = rules();
+        ["iptables", "ip6tables"].into_iter().for_each(hide);
+        bench.delete_endpoint("e1").await;
+        assert!(!table().contains("10.22.3.11") && table().contains("10.22.3.12"), "{}", table());
+        // The rule in FORWARD is there, so another container works, too.
+        joined(&bench, "e3", "10.22.3.13/16").await;
+        assert!(table().contains("10.22.3.13"), "{}", table());
+        bench.restart().await;
+        bench.delete_endpoint("e2").await;
+        bench.delete_endpoint("e3").await;
+        assert_eq!(table(), "");
+        assert_eq!(bench.records(), [] as [std::path::PathBuf; 0]);
+        sh("for program in iptables iptables-restore ip6tables ip6tables-restore; do
+                ln -s /run/real/$program /usr/sbin
+            done");
+        assert_eq!(rules(), rule, "nobody could change it");
+        bench.restart().await;
+        bench.driver.drain().await;
+        bench.assert_nothing_is_left();
+    });
+}
+
+#[test]
 fn where_the_table_cannot_be_made_the_rules_are_in_forward() {
     alone(async {
         let bench = Bench::with(json!([scripted(json!({}))])).await;

@@ -6,6 +6,10 @@ use serde_json::{Map, Value};
 
 use crate::cni::{Attachment, Secrets};
 use crate::cnm::ChainOptions;
+use crate::whole;
+
+/// No record is near this size, in bytes.
+const MOST: u64 = 16 << 20;
 
 /// Stands for what is left out.
 const HIDDEN: &str = "[hidden]";
@@ -130,7 +134,7 @@ fn without_users(text: String) -> String {
 /// The JSON in the files of a folder; what is none is left out.
 pub(super) fn records(folder: &Path) -> Vec<Value> {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    let texts = entries.filter_map(|entry| std::fs::read(entry.path()).ok());
+    let texts = entries.filter_map(|entry| whole::read(&entry.path(), MOST).ok());
     texts.filter_map(|text| serde_json::from_slice(&text).ok()).collect()
 }
 

@@ -1,7 +1,7 @@
 //! The reference plugins themselves, 1.1.1 and 1.9.1, as Debian has them.
 //!
-//! Each test's host is a network namespace of its own, so bridges, rules and addresses of
-//! the machine are not touched.
+//! Each test's host is network and mount namespaces of its own, so bridges, rules, addresses and
+//! files in `/run` of the machine are not touched.
 
 mod attach;
 mod dhcp;
@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use cnm_cni::cni::{Attachment, Error, Limits, NetworkConfigList, Runtime};
+use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
@@ -53,14 +54,18 @@ fn releases() -> Vec<Release> {
     releases
 }
 
-/// Runs `test` with each release on a thread that has a network namespace of its own; its
-/// child processes are in it too.
+/// Runs `test` with each release on a thread that has a network namespace and a `/run` of its own; its
+/// child processes are in them too. Plugins keep files in `/run`: `tuning` in `/run/cni/tuning`.
 fn on_a_host_of_its_own(test: impl AsyncFn(&Host) + Sync) {
     for release in releases() {
         std::thread::scope(|scope| {
             let test = &test;
             let host = scope.spawn(move || {
-                unshare(CloneFlags::CLONE_NEWNET).unwrap();
+                unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS).unwrap();
+                let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+                mount(None::<&str>, "/", None::<&str>, private, None::<&str>).unwrap();
+                mount(Some("tmpfs"), "/run", Some("tmpfs"), MsFlags::empty(), None::<&str>)
+                    .unwrap();
                 run("ip", &["link", "set", "lo", "up"]);
                 let leases = TempDir::new().unwrap();
                 let host = Host { release, leases };
