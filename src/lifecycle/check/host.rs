@@ -30,7 +30,7 @@ pub(super) async fn differences(
             Ok(links) => differences.extend(links),
             Err(error) => differences.push(Fault::without_remedy(chain(&error))),
         }
-        for (name, wanted) in &side.settings {
+        for (name, wanted) in &*side.settings {
             let actual = setting(name).await;
             // This setting is for all links: it turns each of them off.
             let by_all =

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 
 use crate::lifecycle::error::Result;
 use crate::lifecycle::host::kernel_routes::is_kernel_route;
-use crate::lifecycle::record::{HostLink, HostSide, Made};
+use crate::lifecycle::record::{HostLink, HostSide, Made, shared_settings};
 use crate::netlink::{Link, MAIN_TABLE, Netlink};
 use crate::sysctl;
 
@@ -40,7 +40,7 @@ pub(crate) async fn observe(own: &Netlink, made: &Made) -> Result<HostSide> {
         }
         side.links.push(HostLink { name: link.name.clone(), up: link.up, controller });
     }
-    side.settings = forwarding(&side, made).await;
+    side.settings = shared_settings(forwarding(&side, made).await);
     Ok(side)
 }
 

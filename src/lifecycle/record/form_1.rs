@@ -111,7 +111,7 @@ impl Form1 {
                 result: self.result,
                 snapshot,
                 further: Vec::new(),
-                settings: settings.flatten(),
+                settings: settings.flatten().map(Settings::shared),
                 netfilter: Netfilter::default(),
                 sandbox: self.sandbox,
                 host_side: self.host_side,
@@ -132,7 +132,7 @@ impl Form1 {
         };
         form.join = self.sandbox.map(|sandbox| JoinForm {
             sandbox,
-            settings: settings.unwrap_or_default(),
+            settings: settings.unwrap_or_default().shared(),
             netfilter: Netfilter::default(),
             users_follow,
             widened: self.widened,
