@@ -3,11 +3,14 @@
 //! Netlink can read few of them and set fewer, so they are read and written as files. `/proc/sys/net`
 //! shows the namespace of the thread that opens it, so everything here runs on a thread inside the
 //! namespace. What the settings mean, and which value is right, is decided by the callers.
+//!
+//! They are not looked up in `/proc` itself: `root.rs` says why.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
@@ -16,10 +19,14 @@ use nix::sys::stat::Mode;
 use serde::{Deserialize, Serialize};
 
 use crate::netns;
+use root::Root;
 
-const ROOT: &str = "/proc/sys/net";
+mod root;
 
-/// Where links have a folder each, below the root; kernels without IPv6 or MPLS lack some.
+/// The folder of all settings.
+const ROOT: &str = "net";
+
+/// Where links have a folder each, below that; kernels without IPv6 or MPLS lack some.
 const OF_LINKS: [&str; 5] = ["ipv4/conf", "ipv4/neigh", "ipv6/conf", "ipv6/neigh", "mpls/conf"];
 
 /// The folders there that are no link's: what applies to all, and what new links begin with.
@@ -76,20 +83,19 @@ impl Error {
 }
 
 /// Reads what can be set, and is set, in the namespace at `path`. Fails with [`Error::Namespace`];
-/// with [`Error::Setting`], also if `/proc/sys` is mounted read-only, and if the link is not there:
-/// [`Error::is_not_found`].
+/// with [`Error::Setting`], also if the link is not there: [`Error::is_not_found`].
 pub async fn read(path: &Path, scope: &Scope) -> Result<Sysctls, Error> {
     let scope = scope.clone();
     let read = netns::run_in(path, move || {
-        let mut reader = Reader { found: Sysctls::new(), piece: [0; PIECE] };
+        let (root, mut reader) = (Root::open(), Reader::default());
         let whose = match scope {
             Scope::Namespace => {
-                reader.namespace(Path::new(ROOT), "")?;
+                reader.namespace(&root.join(ROOT), "")?;
                 "all".into()
             }
             Scope::Link(name) => {
                 for table in OF_LINKS {
-                    reader.link(&Path::new(ROOT).join(table).join(&name), table)?;
+                    reader.link(&root.join(ROOT).join(table).join(&name), table)?;
                 }
                 name
             }
@@ -97,9 +103,12 @@ pub async fn read(path: &Path, scope: &Scope) -> Result<Sysctls, Error> {
         if reader.found.is_empty() {
             return Err((whose, Errno::ENOENT.into()));
         }
-        Ok(reader.found)
+        Ok((reader.found, root))
     });
-    read.await?.map_err(at(path, "read"))
+    let (found, root) = read.await?.map_err(at(path, "read"))?;
+    // To forget that many files takes the kernel a millisecond.
+    tokio::task::spawn_blocking(move || drop(root));
+    Ok(found)
 }
 
 /// Reads those settings in the namespace at `path` that `of` has; without the ones that are
@@ -110,9 +119,9 @@ pub async fn read_again(path: &Path, scope: &Scope, of: &Sysctls) -> Result<Sysc
     }
     let (scope, settings) = (scope.clone(), of.keys().cloned().collect::<Vec<_>>());
     let read = netns::run_in(path, move || {
-        let mut reader = Reader { found: Sysctls::new(), piece: [0; PIECE] };
+        let (root, mut reader) = (Root::open(), Reader::default());
         for setting in settings {
-            match File::open(file_of(&scope, &setting)).and_then(|file| reader.text(file)) {
+            match File::open(root.join(name(&scope, &setting))).and_then(|file| reader.text(file)) {
                 Ok(value) => drop(reader.found.insert(setting, value)),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) if error.raw_os_error() == Some(EIO) => {}
@@ -129,8 +138,9 @@ pub async fn read_again(path: &Path, scope: &Scope, of: &Sysctls) -> Result<Sysc
 pub async fn write(path: &Path, scope: &Scope, values: &Sysctls) -> Result<(), Error> {
     let (scope, values) = (scope.clone(), values.clone());
     let written = netns::run_in(path, move || {
+        let root = Root::open();
         for (setting, value) in values {
-            let set = OpenOptions::new().write(true).open(file_of(&scope, &setting));
+            let set = OpenOptions::new().write(true).open(root.join(name(&scope, &setting)));
             set.and_then(|mut file| file.write_all(value.as_bytes()))
                 .map_err(|error| (setting, error))?;
         }
@@ -148,8 +158,10 @@ pub fn name(scope: &Scope, setting: &str) -> String {
     }
 }
 
-fn file_of(scope: &Scope, setting: &str) -> String {
-    format!("/proc/sys/{}", name(scope, setting))
+/// The file, or the folder, of a setting of the host by its whole name: for a thread in the namespace of this process.
+pub fn of_host(name: &str) -> PathBuf {
+    static HOST: LazyLock<Root> = LazyLock::new(Root::open);
+    HOST.join(name)
 }
 
 /// What went wrong, with the setting or the link that it concerns.
@@ -163,6 +175,12 @@ fn at(path: &Path, operation: &'static str) -> impl FnOnce(Trouble) -> Error {
 struct Reader {
     found: Sysctls,
     piece: [u8; PIECE],
+}
+
+impl Default for Reader {
+    fn default() -> Self {
+        Self { found: Sysctls::new(), piece: [0; PIECE] }
+    }
 }
 
 impl Reader {
@@ -260,7 +278,7 @@ mod tests {
     fn cat(namespace: &Path, setting: &str) -> String {
         let output = Command::new("nsenter")
             .arg(format!("--net={}", namespace.display()))
-            .args(["cat", &format!("{ROOT}/{setting}")])
+            .args(["cat", &format!("/proc/sys/net/{setting}")])
             .output()
             .unwrap();
         assert!(output.status.success(), "{output:?}");
@@ -291,10 +309,10 @@ mod tests {
         assert!(!before.keys().any(|setting| setting.contains("/one/")));
         assert!(!before.contains_key("ipv4/tcp_available_congestion_control"), "cannot be set");
 
-        let host = fs::read_to_string(format!("{ROOT}/core/somaxconn")).unwrap();
+        let host = fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap();
         write(&pinned.path, &Scope::Namespace, &one("core/somaxconn", "512")).await.unwrap();
         assert_eq!(cat(&pinned.path, "core/somaxconn"), "512");
-        assert_eq!(fs::read_to_string(format!("{ROOT}/core/somaxconn")).unwrap(), host);
+        assert_eq!(fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap(), host);
         let after = read(&pinned.path, &Scope::Namespace).await.unwrap();
         assert_eq!(changed(&before, &after), one("core/somaxconn", "512"));
     }

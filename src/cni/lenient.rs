@@ -184,9 +184,8 @@ impl Fields {
             .ok_or_else(|| Mismatch::new(key, "an address with its prefix length", &value))
     }
 
-    /// What was not taken, and does not go by one of the names in `known`. In a map of its own:
-    /// this one would keep the room of what was taken, for as long as a result is kept.
-    pub(super) fn rest(self, known: &[&str]) -> Map<String, Value> {
+    /// What was not taken, and does not go by one of the names in `known`.
+    pub(super) fn rest(self, known: &[&str]) -> Vec<(String, Value)> {
         let is_known = |written: &str| known.iter().any(|key| is_key(written, key));
         self.0.into_iter().filter(|(written, _)| !is_known(written)).collect()
     }
@@ -215,7 +214,7 @@ mod tests {
             assert_eq!(text(&written, "cniVersion").unwrap(), Some("1.0.0"));
             let mut fields = Fields(written);
             assert_eq!(fields.text("cniVersion").unwrap().as_deref(), Some("1.0.0"));
-            assert_eq!(fields.rest(&[]), object(r#"{"other":1}"#));
+            assert_eq!(fields.rest(&[]), [("other".to_owned(), 1.into())]);
         }
     }
 

@@ -99,7 +99,7 @@ prop_compose! {
         socket_path in option::of("/[a-z]{1,8}"),
         pci_id in option::of("[0-9a-f]{4}:00:00.0"),
     ) -> Interface {
-        Interface { name, mac, mtu, sandbox, socket_path, pci_id, other: Map::new() }
+        Interface { name, mac, mtu, sandbox, socket_path, pci_id, other: Vec::new() }
     }
 }
 
@@ -116,7 +116,7 @@ prop_compose! {
         gateway in option::of(any::<std::net::IpAddr>()),
         interface in option::of(0..9_usize),
     ) -> IpConfig {
-        IpConfig { address, gateway, interface, other: Map::new() }
+        IpConfig { address, gateway, interface, other: Vec::new() }
     }
 }
 
@@ -142,7 +142,7 @@ prop_compose! {
         domain in option::of("[a-z.]{1,9}"),
     ) -> AttachResult {
         let dns = Dns { nameservers, domain, ..Dns::default() };
-        AttachResult { interfaces, ips, routes, dns, other: Map::new() }
+        AttachResult { interfaces, ips, routes, dns, other: Vec::new() }
     }
 }
 

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::marker::PhantomData;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -12,7 +13,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// 1 to 128 ASCII letters and digits are accepted, and nothing else is: the identity
 /// becomes part of a file name.
 pub struct Id<Of> {
-    text: Box<str>,
+    /// Shared by its copies, of which a driver has several for each endpoint.
+    text: Arc<str>,
     of: PhantomData<fn() -> Of>,
 }
 
@@ -86,7 +88,7 @@ impl<Of> Serialize for Id<Of> {
 // Written by hand because a derive would ask the same of the marker type.
 impl<Of> Clone for Id<Of> {
     fn clone(&self) -> Self {
-        Self { text: self.text.clone(), of: PhantomData }
+        Self { text: Arc::clone(&self.text), of: PhantomData }
     }
 }
 

@@ -40,7 +40,8 @@ struct Net {
 #[derive(Debug)]
 struct End {
     network: NetworkId,
-    container: Option<Named>,
+    /// Apart, since it is large, and nobody may tell it.
+    container: Option<Box<Named>>,
     /// Docker is about to tell whose endpoint it is.
     awaited: bool,
 }
@@ -122,7 +123,7 @@ impl Names {
         let mut known = self.known();
         let Some(end) = known.endpoints.get_mut(endpoint) else { return false };
         end.awaited = false;
-        let container = Named { network_name: None, ..names.clone() };
+        let container = Box::new(Named { network_name: None, ..names.clone() });
         let news = end.container.as_ref() != Some(&container);
         end.container = Some(container);
         news

@@ -14,7 +14,7 @@ use crate::lifecycle::error::chain as in_words;
 use crate::lifecycle::interface::place::Place;
 use crate::lifecycle::interface::{announce, further_links, lend, netfilter};
 use crate::lifecycle::lease;
-use crate::lifecycle::record::{Attachment, Joined};
+use crate::lifecycle::record::{Attachment, Joined, Settings};
 use crate::netns;
 
 /// The check of one endpoint, which the caller holds.
@@ -169,7 +169,7 @@ impl<'l> Look<'l> {
         match driver.interfaces.locate_in_background(attachment).await? {
             Place::Sandbox(netlink, link) => {
                 let users = driver.interfaces.users_settings_by_now(joined, &link).await?;
-                let settings = joined.joining.settings.clone().overlaid_with(&users);
+                let settings = Settings::clone(&joined.joining.settings).overlaid_with(&users);
                 let (snapshot, told) = (joined.snapshot(), joined.answer());
                 let gateways = told.gateways();
                 Ok(Ok(Found { joined, netlink, link, snapshot, users, settings, told, gateways }))

@@ -23,7 +23,7 @@ pub(super) async fn differences(attachment: &Attachment, host: &HostState) -> Ve
             Ok(all) => differences.extend(links(all, side)),
             Err(why) => differences.push(Fault::without_remedy(why.as_str())),
         }
-        for (name, wanted) in &side.settings {
+        for (name, wanted) in &*side.settings {
             let actual = host.setting(name).await;
             // This setting is for all links: it turns each of them off.
             let by_all = name.contains("/ipv4/conf/")

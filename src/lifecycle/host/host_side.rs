@@ -6,12 +6,12 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
-use std::path::Path;
 
 use crate::lifecycle::error::Result;
 use crate::lifecycle::host::kernel_routes::is_kernel_route;
-use crate::lifecycle::record::{HostLink, HostSide, Made};
+use crate::lifecycle::record::{HostLink, HostSide, Made, shared_settings};
 use crate::netlink::{Link, MAIN_TABLE, Netlink};
+use crate::sysctl;
 
 /// How many links the packets of an attachment pass at the most; more are not followed.
 const MOST_LINKS: usize = 8;
@@ -40,7 +40,7 @@ pub(crate) async fn observe(own: &Netlink, made: &Made) -> Result<HostSide> {
         }
         side.links.push(HostLink { name: link.name.clone(), up: link.up, controller });
     }
-    side.settings = forwarding(&side, made).await;
+    side.settings = shared_settings(forwarding(&side, made).await);
     Ok(side)
 }
 
@@ -106,6 +106,6 @@ async fn forwarding(side: &HostSide, made: &Made) -> BTreeMap<String, String> {
 
 /// What the host has for a setting; none if it has no such setting.
 pub(crate) async fn setting(name: &str) -> Option<String> {
-    let value = tokio::fs::read_to_string(Path::new("/proc/sys").join(name)).await.ok()?;
+    let value = tokio::fs::read_to_string(sysctl::of_host(name)).await.ok()?;
     Some(value.trim_end().to_owned())
 }

@@ -1,5 +1,7 @@
 //! What ADD left in the staging namespace, without what every namespace has.
 
+use std::sync::Arc;
+
 use crate::lifecycle::error::{Error, Result};
 use crate::lifecycle::host::kernel_routes::drop_kernel_entries;
 use crate::lifecycle::interface::Interfaces;
@@ -64,7 +66,7 @@ impl Interfaces {
         &self,
         attachment: &Attachment,
         made: &Made,
-    ) -> Result<Settings> {
+    ) -> Result<Arc<Settings>> {
         let path = &attachment.staging;
         let of_link = Scope::Link(attachment.parameters.if_name.clone());
         let read =
@@ -78,10 +80,8 @@ impl Interfaces {
             let setting = sysctl::name(&Scope::Link("IFNAME".to_owned()), setting);
             return Err(Error::NoSetting { setting });
         }
-        Ok(Settings {
-            link: changed(link, &fresh.link),
-            namespace: changed(namespace, &fresh.namespace),
-        })
+        let (link, namespace) = (changed(link, &fresh.link), changed(namespace, &fresh.namespace));
+        Ok(Settings { link, namespace }.shared())
     }
 }
 

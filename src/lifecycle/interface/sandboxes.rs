@@ -21,16 +21,15 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ipnet::IpNet;
 
 use crate::cnm::{EndpointId, JoinResponse, NetworkId};
 use crate::lifecycle::error::{Error, Result};
 use crate::lifecycle::host::kernel_routes::own_rules;
-use crate::lifecycle::record::{Attachment, Joined, Made, Netfilter};
+use crate::lifecycle::record::{Attachment, Joined, Made, Netfilter, Settings};
 use crate::netlink::{MAIN_TABLE, Route, Snapshot};
-use crate::sysctl::Sysctls;
 use crate::translate::{self, PORT_MAPPINGS};
 
 /// What each endpoint that has joined a sandbox uses there.
@@ -50,8 +49,8 @@ struct Entry {
     addresses: Vec<IpNet>,
     /// Routing tables that only this endpoint uses.
     tables: Vec<u32>,
-    /// The settings of the namespace that its chain has made.
-    settings: Sysctls,
+    /// The settings that its chain has made.
+    settings: Arc<Settings>,
     /// The rules that its chain has left.
     netfilter: Netfilter,
     /// Whether it can publish ports after ADD.
@@ -189,8 +188,9 @@ impl Sandboxes {
     /// Whether the chain of another endpoint has set this value in the sandbox.
     pub(crate) fn is_anothers(&self, joined: Joined<'_>, setting: &str, value: &str) -> bool {
         let entries = self.entries();
-        others(&entries, joined)
-            .any(|(_, other)| other.settings.get(setting).is_some_and(|theirs| theirs == value))
+        others(&entries, joined).any(|(_, other)| {
+            other.settings.namespace.get(setting).is_some_and(|theirs| theirs == value)
+        })
     }
 
     /// The rules that the chains of the other endpoints in the sandbox have left. A rule that names an
@@ -225,7 +225,7 @@ impl Sandboxes {
             on_link: on_link(joined),
             addresses: joined.made.docker_addresses.clone(),
             tables: tables.map(|table| joined.in_sandbox(table)).collect(),
-            settings: joined.joining.settings.namespace.clone(),
+            settings: Arc::clone(&joined.joining.settings),
             netfilter: joined.joining.netfilter.clone(),
             adds_ports: joined.list.adds(PORT_MAPPINGS) && !joined.internal,
         };

@@ -37,7 +37,7 @@ impl Interfaces {
         // Settings that the user gave to Docker are the user's, whatever their value is.
         let found = self.users_settings(joined, live.link).await?;
         let users = found.overlaid_with(&joined.made.users);
-        let mut settings = joined.joining.settings.clone().overlaid_with(&users);
+        let mut settings = Settings::clone(&joined.joining.settings).overlaid_with(&users);
         settings.namespace.retain(|setting, _| !set_before.contains_key(setting));
         let (told, snapshot) = (joined.answer(), joined.snapshot());
         let defaults = joined.default_routes_untold(&told, live.link);

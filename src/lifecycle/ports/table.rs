@@ -23,6 +23,7 @@ use super::hold::Hold;
 use crate::cnm::{EndpointId, HostPort, NetworkId, PortBinding};
 use crate::lifecycle::error::PortError;
 use crate::lifecycle::record::Attachment;
+use crate::sysctl;
 
 /// Every port that is held.
 #[derive(Debug, Default)]
@@ -274,7 +275,7 @@ fn most_files() -> usize {
 fn any() -> (u16, u16) {
     /// The kernel's own default.
     const DEFAULT: (u16, u16) = (32768, 60999);
-    let Ok(text) = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range") else {
+    let Ok(text) = fs::read_to_string(sysctl::of_host("net/ipv4/ip_local_port_range")) else {
         return DEFAULT;
     };
     let mut numbers = text.split_whitespace().map(str::parse);

@@ -240,9 +240,9 @@ impl Attachment {
     /// Settings that the chain changed; none if nobody has looked at them.
     pub(crate) fn settings(&self) -> Option<&Settings> {
         match (self.phase.joining(), self.phase.deleting()) {
-            (Some((_, joining)), _) => Some(&joining.settings),
-            (_, Some((_, left))) => left.settings.as_ref(),
-            (None, None) => self.prepared().map(|prepared| &prepared.settings),
+            (Some((_, joining)), _) => Some(&*joining.settings),
+            (_, Some((_, left))) => left.settings.as_deref(),
+            (None, None) => self.prepared().map(|prepared| &*prepared.settings),
         }
     }
 

@@ -121,7 +121,7 @@ impl Form1 {
         };
         form.join = self.sandbox.map(|sandbox| JoinForm {
             sandbox,
-            settings: settings.unwrap_or_default(),
+            settings: settings.unwrap_or_default().shared(),
             netfilter: Netfilter::default(),
             users_follow,
             widened: self.widened,
@@ -150,7 +150,7 @@ impl Removal1 {
             result,
             snapshot,
             further: Vec::new(),
-            settings: settings.flatten(),
+            settings: settings.flatten().map(Settings::shared),
             netfilter: Netfilter::default(),
             sandbox: None,
             host_side: None,

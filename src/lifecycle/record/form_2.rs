@@ -69,7 +69,8 @@ pub(super) struct AddForm {
 /// See [`Prepared`].
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct PreparedForm {
-    pub(super) settings: Settings,
+    #[serde(deserialize_with = "Settings::read")]
+    pub(super) settings: Arc<Settings>,
     #[serde(default, skip_serializing_if = "Netfilter::is_empty")]
     pub(super) netfilter: Netfilter,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -80,7 +81,8 @@ pub(super) struct PreparedForm {
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct JoinForm {
     pub(super) sandbox: PathBuf,
-    pub(super) settings: Settings,
+    #[serde(deserialize_with = "Settings::read")]
+    pub(super) settings: Arc<Settings>,
     #[serde(default, skip_serializing_if = "Netfilter::is_empty")]
     pub(super) netfilter: Netfilter,
     pub(super) users_follow: bool,
@@ -106,7 +108,7 @@ pub(super) struct RemovalForm {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) further: Vec<Further>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) settings: Option<Settings>,
+    pub(super) settings: Option<Arc<Settings>>,
     #[serde(default, skip_serializing_if = "Netfilter::is_empty")]
     pub(super) netfilter: Netfilter,
     #[serde(default, skip_serializing_if = "Option::is_none")]

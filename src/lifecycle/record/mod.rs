@@ -2,6 +2,7 @@
 
 mod attachment;
 mod endpoints;
+mod equal;
 mod form;
 mod form_1;
 mod form_2;
@@ -26,7 +27,7 @@ mod write_lock;
 
 pub(crate) use attachment::{Attachment, Joined};
 pub(crate) use endpoints::Endpoints;
-pub(crate) use host_side::{HostLink, HostSide};
+pub(crate) use host_side::{HostLink, HostSide, shared_settings};
 pub(crate) use id::AttachmentId;
 pub(crate) use inherited::Inherited;
 pub(crate) use netfilter::Netfilter;

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -101,7 +102,7 @@ pub(crate) struct Made {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Prepared {
     /// Settings that the chain changed.
-    pub(crate) settings: Settings,
+    pub(crate) settings: Arc<Settings>,
     /// Rules that the chain left in the namespace.
     pub(crate) netfilter: Netfilter,
     /// What ADD left on the host; none if it could not be seen.
@@ -114,7 +115,7 @@ pub(crate) struct Joining {
     /// The container's namespace.
     pub(crate) sandbox: PathBuf,
     /// Settings that the chain changed.
-    pub(crate) settings: Settings,
+    pub(crate) settings: Arc<Settings>,
     /// Rules that the chain left in the namespace.
     pub(crate) netfilter: Netfilter,
     /// Docker before version 28 started the container: the user's settings were set at about the time of
@@ -142,7 +143,7 @@ pub(crate) struct Left {
     /// Further links that ADD made.
     pub(crate) further: Vec<Further>,
     /// Settings that the chain changed; none if nobody has looked at them.
-    pub(crate) settings: Option<Settings>,
+    pub(crate) settings: Option<Arc<Settings>>,
     /// Rules that the chain left in the namespace; none before Join.
     pub(crate) netfilter: Netfilter,
     /// The container's namespace, or where it is held; none before Join.

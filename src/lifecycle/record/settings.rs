@@ -1,12 +1,15 @@
 //! Settings below `/proc/sys/net` that a chain or the user has changed.
 
-use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
+use serde::{Deserialize, Deserializer, Serialize};
+
+use super::equal::Equal;
 use crate::netlink::{BridgeSettings, Snapshot};
 use crate::sysctl::Sysctls;
 
 /// Settings that a chain or the user has changed, below `/proc/sys/net`.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) struct Settings {
     pub(crate) link: Sysctls,
     pub(crate) namespace: Sysctls,
@@ -47,5 +50,16 @@ impl Settings {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.link.is_empty() && self.namespace.is_empty()
+    }
+
+    /// These settings, or equal ones that another attachment has.
+    pub(crate) fn shared(self) -> Arc<Self> {
+        static SETTINGS: Equal<Settings> = Equal::new();
+        SETTINGS.share(self)
+    }
+
+    /// Reads settings from a record.
+    pub(super) fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<Self>, D::Error> {
+        Self::deserialize(deserializer).map(Self::shared)
     }
 }

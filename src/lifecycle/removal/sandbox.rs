@@ -12,6 +12,7 @@ use crate::lifecycle::blocking::on_blocking_thread;
 use crate::lifecycle::error::Result;
 use crate::lifecycle::record::Attachment;
 use crate::netns;
+use crate::sysctl;
 
 impl Attachment {
     /// Where the container's namespace is pinned during the removal.
@@ -61,5 +62,5 @@ impl Attachment {
 /// of settings for each interface there. Reading it does not need the lock on links, which is busy while
 /// other interfaces are moved.
 fn is_given_back(if_name: &str) -> bool {
-    Path::new("/proc/sys/net/ipv4/conf").join(if_name).exists()
+    sysctl::of_host("net/ipv4/conf").join(if_name).exists()
 }

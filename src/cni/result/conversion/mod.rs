@@ -14,7 +14,7 @@ mod tests;
 use ipnet::IpNet;
 use serde_json::{Map, Value, json};
 
-use super::{AttachResult, Dns, Interface, IpConfig, Route};
+use super::{AttachResult, Dns, Interface, IpConfig, Other, Route};
 use crate::cni::Version;
 use crate::cni::lenient::{self, Fields, Mismatch, not_json};
 use crate::cni::version::InvalidVersion;
@@ -218,7 +218,7 @@ fn read_dns(fields: &mut Fields) -> Result<Dns> {
             domain: dns.text("domain")?,
             search: dns.texts("search")?,
             options: dns.texts("options")?,
-            other: Object::new(),
+            other: Other::new(),
         })
     };
     let read = read().map_err(|mismatch: Mismatch| mismatch.within("dns"))?;

@@ -173,7 +173,8 @@ fn the_other_ends_of_a_container_are_those_in_its_sandbox() {
         .map(|(id, sandbox)| End::new(id, sandbox, &format!("10.2{id}.3.7/16")));
     for end in &mut ends {
         end.attachment.list = list("portMappings");
-        end.joining.settings.namespace.insert("core/somaxconn".into(), "512".into());
+        let settings = Arc::make_mut(&mut end.joining.settings);
+        settings.namespace.insert("core/somaxconn".into(), "512".into());
     }
     let [first, second, third, fourth] = &mut ends;
     second.attachment.list = list("bandwidth");

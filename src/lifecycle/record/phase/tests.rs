@@ -71,7 +71,7 @@ fn a_spare_keeps_what_was_found_out_ahead_until_join() {
     phase.claim().unwrap();
     let prepared = phase.prepared().unwrap();
     assert_eq!(prepared.host_side.as_ref(), spare.host_side());
-    assert_eq!(Some(&prepared.settings), spare.settings());
+    assert_eq!(Some(&*prepared.settings), spare.settings());
     phase.join(Joining::at("/run/sandbox".into())).unwrap();
     assert!(phase.prepared().is_none());
 }
