@@ -156,7 +156,10 @@ fn a_plugin_that_does_not_report_its_versions_is_mentioned_and_not_refused() {
         sh(&format!("chmod +x {}", mute.display()));
         bench.write("20-it.conflist", "1.0.0", &json!([{"type": "mute"}]));
         assert_eq!(bench.made_on(json!({"conflist": "it"})).await, "it");
-        assert!(!bench.validate(&["it"]).0);
+        let (well, told) = bench.validate(&["it"]);
+        assert!(well && told[0]["ok"] == true, "{told:?}");
+        let told = told[0]["warnings"][0].as_str().unwrap().to_owned();
+        assert!(told.contains("mute") && told.contains("wrote nothing"), "{told}");
     });
 }
 
