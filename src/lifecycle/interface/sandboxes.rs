@@ -59,18 +59,25 @@ struct Entry {
 }
 
 impl<'a> Joined<'a> {
-    /// What ADD left, with the routing tables' numbers in the container.
+    /// What ADD left, as it can be in the container: with the routing tables' numbers there, and without IPv6
+    /// if the user turned it off.
     pub(crate) fn snapshot(self) -> Cow<'a, Snapshot> {
         let snapshot = &self.made.snapshot;
-        if self.joining.tables.is_empty() {
+        let ipv6_is_off = self.made.ipv6_is_off();
+        if self.joining.tables.is_empty() && !ipv6_is_off {
             return Cow::Borrowed(snapshot);
         }
-        let mut renumbered = snapshot.clone();
-        let routes = renumbered.routes.iter_mut().map(|route| &mut route.table);
-        for table in routes.chain(renumbered.rules.iter_mut().map(|rule| &mut rule.table)) {
+        let mut there = snapshot.clone();
+        if ipv6_is_off {
+            there.addresses.retain(|address| address.net.addr().is_ipv4());
+            there.routes.retain(|route| route.destination.addr().is_ipv4());
+            there.neighbours.retain(|neighbour| neighbour.ip.is_ipv4());
+        }
+        let routes = there.routes.iter_mut().map(|route| &mut route.table);
+        for table in routes.chain(there.rules.iter_mut().map(|rule| &mut rule.table)) {
             *table = self.in_sandbox(*table);
         }
-        Cow::Owned(renumbered)
+        Cow::Owned(there)
     }
 
     /// The number in the container of one of the chain's routing tables.
@@ -83,8 +90,12 @@ impl<'a> Joined<'a> {
         let Made { result, docker_addresses, .. } = self.made;
         let if_name = &self.parameters.if_name;
         let left = self.made.gateways_left();
-        let answer =
+        let mut answer =
             translate::join_answer(result, if_name, docker_addresses, &left, self.internal);
+        if self.made.ipv6_is_off() {
+            answer.gateway_ipv6 = None;
+            answer.static_routes.retain(|route| route.destination.addr().is_ipv4());
+        }
         translate::widened(answer, self.joining.widened)
     }
 }

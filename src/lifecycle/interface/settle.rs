@@ -144,8 +144,8 @@ impl Joined<'_> {
         };
         // On an internal network only the link's own subnet is reachable.
         let left = Some(&self.made.snapshot).filter(|_| !self.internal);
-        let is_usable =
-            |route: &Route| route.destination.addr().is_ipv4() || has_ipv6(&self.made.snapshot);
+        let ipv6_is_on = has_ipv6(&self.snapshot());
+        let is_usable = |route: &Route| route.destination.addr().is_ipv4() || ipv6_is_on;
         let on_link = (left.into_iter())
             .flat_map(|snapshot| &snapshot.routes)
             .filter(|route| route.table == MAIN_TABLE && route.is_default() && is_usable(route))

@@ -546,6 +546,46 @@ fn a_container_that_cannot_be_settled_does_not_start() {
     });
 }
 
+/// As with `--network name=web,driver-opt=com.docker.network.endpoint.sysctls=net.ipv6.conf.IFNAME.disable_ipv6=1`.
+#[test]
+fn a_container_whose_user_turned_ipv6_off_has_all_but_that() {
+    alone(async {
+        // Docker may have chosen the addresses itself.
+        let both = json!({"Address": "10.22.3.7/16", "AddressIPv6": "fd00:22::7/64"});
+        for chosen in [json!({}), both] {
+            let bench = Bench::with(json!([elaborate()])).await;
+            let off = "net.ipv6.conf.IFNAME.disable_ipv6=1";
+            let options = json!({"com.docker.network.endpoint.sysctls": off});
+            let request = json!({"NetworkID": NETWORK, "EndpointID": "e1", "Interface": chosen,
+                                 "Options": options});
+            let created = bench.driver.create_endpoint(read(request)).await.unwrap();
+            assert_eq!(created.interface.address_ipv6, None);
+            make_sandbox();
+            let joined = bench.join("e1", SANDBOX).await.unwrap();
+            assert_eq!(joined.gateway_ipv6, None);
+            assert!(joined.static_routes.iter().all(|route| route.destination.addr().is_ipv4()));
+            as_docker_moves_it(&joined.interface_name.src_name);
+            inside("sysctl -q -w net.ipv6.conf.eth0.disable_ipv6=1");
+            bench.program("e1").await.unwrap();
+            let network = inside("sh -c 'ip addr show dev eth0; ip route; ip -6 route'");
+            assert!(
+                network.contains("10.22.3.8/16") && network.contains("10.96.0.0/12"),
+                "{network}"
+            );
+            assert!(!network.contains("fd00:22::") && !network.contains("fd99::"), "{network}");
+            let check = bench.driver.check(&[], false).await.remove(0);
+            assert!(check.is_well(), "{check:?}");
+            bench.leave("e1").await;
+            bench.delete_endpoint("e1").await;
+            // DEL finds the addresses that ADD gave.
+            let live = bench.calls().pop().unwrap()["live"].to_string();
+            assert!(live.contains("10.22.3.8/16") && live.contains("fd00:22::8/64"), "{live}");
+            bench.assert_nothing_is_left();
+            sh(&format!("umount {SANDBOX}; rm {SANDBOX}"));
+        }
+    });
+}
+
 #[test]
 fn what_a_container_did_to_its_interface_does_not_disturb_del() {
     alone(async {
