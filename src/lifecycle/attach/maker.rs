@@ -151,7 +151,7 @@ impl Maker {
         let users = Settings { link: requested.sysctls.clone(), ..Settings::default() };
         let mut made =
             Made { result, answer, docker_addresses: Vec::new(), snapshot, further, users };
-        if made.ipv6_is_off() {
+        if made.users.turn_ipv6_off() {
             made.answer.address_ipv6 = None;
         }
         let given = made.answer.addresses();

@@ -94,7 +94,7 @@ fn as_it_was_made(attachment: &Attachment, found: &Found<'_>) -> AttachResult {
         }
         interface.mtu = interface.mtu.map(|_| made.mtu);
     }
-    if found.joined.made.ipv6_is_off() {
+    if found.users.turn_ipv6_off() {
         result.ips.retain(|ip| ip.address.addr().is_ipv4());
         result.routes.retain(|route| route.dst.addr().is_ipv4());
     }

@@ -28,7 +28,7 @@ use ipnet::IpNet;
 use crate::cnm::{EndpointId, JoinResponse, NetworkId};
 use crate::lifecycle::error::{Error, Result};
 use crate::lifecycle::host::kernel_routes::own_rules;
-use crate::lifecycle::record::{Attachment, Joined, Made, Netfilter};
+use crate::lifecycle::record::{Attachment, Joined, Made, Netfilter, Settings};
 use crate::netlink::{MAIN_TABLE, Route, Snapshot};
 use crate::sysctl::Sysctls;
 use crate::translate::{self, PORT_MAPPINGS};
@@ -60,10 +60,10 @@ struct Entry {
 
 impl<'a> Joined<'a> {
     /// What ADD left, as it can be in the container: with the routing tables' numbers there, and without IPv6
-    /// if the user turned it off.
-    pub(crate) fn snapshot(self) -> Cow<'a, Snapshot> {
+    /// if the user's settings turn it off.
+    pub(crate) fn snapshot(self, users: &Settings) -> Cow<'a, Snapshot> {
         let snapshot = &self.made.snapshot;
-        let ipv6_is_off = self.made.ipv6_is_off();
+        let ipv6_is_off = users.turn_ipv6_off();
         if self.joining.tables.is_empty() && !ipv6_is_off {
             return Cow::Borrowed(snapshot);
         }
@@ -87,12 +87,17 @@ impl<'a> Joined<'a> {
 
     /// The answer to Join.
     pub(crate) fn answer(self) -> JoinResponse {
+        self.answer_with(&self.made.users)
+    }
+
+    /// The answer to Join, as far as it can be in the container with these settings of the user's.
+    pub(crate) fn answer_with(self, users: &Settings) -> JoinResponse {
         let Made { result, docker_addresses, .. } = self.made;
         let if_name = &self.parameters.if_name;
         let left = self.made.gateways_left();
         let mut answer =
             translate::join_answer(result, if_name, docker_addresses, &left, self.internal);
-        if self.made.ipv6_is_off() {
+        if users.turn_ipv6_off() {
             answer.gateway_ipv6 = None;
             answer.static_routes.retain(|route| route.destination.addr().is_ipv4());
         }

@@ -97,14 +97,6 @@ pub(crate) struct Made {
     pub(crate) users: Settings,
 }
 
-impl Made {
-    /// Whether the user turned IPv6 off at this interface. The kernel then takes no IPv6 address for it, whatever the
-    /// chain gave.
-    pub(crate) fn ipv6_is_off(&self) -> bool {
-        self.users.link.get("ipv6/conf/disable_ipv6").is_some_and(|value| value == "1")
-    }
-}
-
 /// What Join needs, read when the spare was made: before an endpoint has claimed it.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Prepared {
