@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::conflist::{declares, gives, host_local_ranges};
+use super::ipv6::{is_of_ipv6, is_without_ipv6};
 use super::{IP_RANGES, Refusal, ipam};
 use crate::cni::NetworkConfigList;
 use crate::cnm::{ChainOptions, EndpointInterface, EndpointOptions, IpamData, Pool, PortBinding};
@@ -79,7 +80,11 @@ pub fn arguments(
         }
     }
     if list.declares(IP_RANGES) && host_local_ranges(list).is_empty() {
-        let ranges = ip_ranges(pools);
+        let mut pools = pools.to_vec();
+        if is_without_ipv6(interface, endpoint, &pools) {
+            pools.retain(|pool| !is_of_ipv6(pool));
+        }
+        let ranges = ip_ranges(&pools);
         if !ranges.is_empty() {
             capabilities.insert(IP_RANGES.to_owned(), json!(ranges));
         }

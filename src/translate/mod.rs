@@ -6,6 +6,7 @@
 //! | `arguments` | what Docker asks for an endpoint | the arguments for the chain's plugins |
 //! | `built_in` | a Docker network without a conflist | a conflist of its own |
 //! | `pools` | a network configuration list | the addresses that it gives |
+//! | `ipv6` | a container without IPv6 | the chain that gives it none |
 //! | `lease` | the file of a lease | who has the address |
 //! | `answers` | what ADD made | Docker's answers to CreateEndpoint and Join |
 //! | `mtu` | the MTU that Docker decides | the chain that makes its interface with it |
@@ -18,6 +19,7 @@ mod arguments;
 mod built_in;
 mod conflist;
 mod fitness;
+mod ipv6;
 mod lease;
 mod mtu;
 mod pools;
@@ -33,6 +35,7 @@ pub use conflist::{
     dhcp_socket, has_options, hides_leases, masquerades, masters, prospects, publishes, serves,
 };
 pub use fitness::{Unfit, fits};
+pub use ipv6::{is_without_ipv6, without_ipv6};
 pub use lease::{LeaseOwner, lease_folder, lease_owner};
 pub use mtu::with_mtu;
 pub use pools::{AddressPool, pools};

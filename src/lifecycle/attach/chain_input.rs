@@ -31,6 +31,10 @@ impl ChainInput {
             Some(mtu) => translate::with_mtu(list, mtu)?,
             None => list,
         };
+        let list = match translate::is_without_ipv6(interface, options, &network.pools) {
+            true => translate::without_ipv6(list),
+            false => list,
+        };
         let chosen = &network.options.chain;
         let arguments = translate::arguments(&list, chosen, options, interface, &network.pools)?;
         let list = arguments.applied_to(list);

@@ -150,9 +150,15 @@ impl Maker {
             if_name,
             snapshot.link.mac.map(|mac| mac.to_string()),
         )?;
-        let docker_addresses = requested.interface.addresses().chain(answer.addresses()).collect();
         let users = Settings { link: requested.sysctls.clone(), ..Settings::default() };
-        Ok(Made { result, answer, docker_addresses, snapshot, further, users })
+        let mut made =
+            Made { result, answer, docker_addresses: Vec::new(), snapshot, further, users };
+        if made.users.turn_ipv6_off() {
+            made.answer.address_ipv6 = None;
+        }
+        let given = made.answer.addresses();
+        made.docker_addresses = requested.interface.addresses().chain(given).collect();
+        Ok(made)
     }
 
     /// Finds the interface that ADD made, and makes sure that it is as Docker decided. Setting MAC or MTU

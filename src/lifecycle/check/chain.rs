@@ -79,8 +79,8 @@ async fn run(
     lend::lent(attachment, &found.live(), checked, wanted).await
 }
 
-/// The result of ADD, changed to what the container has: the MAC and the MTU are the interface's own, and
-/// an internal network has no default route. A route without a gateway gets the one that it has by the
+/// The result of ADD, changed to what the container has: the MAC and the MTU are the interface's own, an
+/// internal network has no default route, and there is no IPv6 if the user turned it off. A route without a gateway gets the one that it has by the
 /// specification's rules, because plugins 1.1.1 look for a route without any.
 fn as_it_was_made(attachment: &Attachment, found: &Found<'_>) -> AttachResult {
     let mut result = found.joined.made.result.clone();
@@ -93,6 +93,10 @@ fn as_it_was_made(attachment: &Attachment, found: &Found<'_>) -> AttachResult {
             interface.mac = made.mac.map(|mac| mac.to_string());
         }
         interface.mtu = interface.mtu.map(|_| made.mtu);
+    }
+    if found.users.turn_ipv6_off() {
+        result.ips.retain(|ip| ip.address.addr().is_ipv4());
+        result.routes.retain(|route| route.dst.addr().is_ipv4());
     }
     if attachment.internal {
         result.routes.retain(|route| route.dst.prefix_len() > 0);

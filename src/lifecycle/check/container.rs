@@ -79,7 +79,7 @@ impl Found<'_> {
                 route(IpNet::new_assert(any, 0), Some(gateway))
             }));
         }
-        routes.extend(self.joined.default_routes_untold(&self.told, &self.link));
+        routes.extend(self.joined.default_routes_untold(&self.told, &self.link, &self.users));
         routes
     }
 

@@ -170,7 +170,7 @@ impl<'l> Look<'l> {
             Place::Sandbox(netlink, link) => {
                 let users = driver.interfaces.users_settings_by_now(joined, &link).await?;
                 let settings = Settings::clone(&joined.joining.settings).overlaid_with(&users);
-                let (snapshot, told) = (joined.snapshot(), joined.answer());
+                let (snapshot, told) = (joined.snapshot(&users), joined.answer_with(&users));
                 let gateways = told.gateways();
                 Ok(Ok(Found { joined, netlink, link, snapshot, users, settings, told, gateways }))
             }

@@ -58,18 +58,25 @@ struct Entry {
 }
 
 impl<'a> Joined<'a> {
-    /// What ADD left, with the routing tables' numbers in the container.
-    pub(crate) fn snapshot(self) -> Cow<'a, Snapshot> {
+    /// What ADD left, as it can be in the container: with the routing tables' numbers there, and without IPv6
+    /// if the user's settings turn it off.
+    pub(crate) fn snapshot(self, users: &Settings) -> Cow<'a, Snapshot> {
         let snapshot = &self.made.snapshot;
-        if self.joining.tables.is_empty() {
+        let ipv6_is_off = users.turn_ipv6_off();
+        if self.joining.tables.is_empty() && !ipv6_is_off {
             return Cow::Borrowed(snapshot);
         }
-        let mut renumbered = snapshot.clone();
-        let routes = renumbered.routes.iter_mut().map(|route| &mut route.table);
-        for table in routes.chain(renumbered.rules.iter_mut().map(|rule| &mut rule.table)) {
+        let mut there = snapshot.clone();
+        if ipv6_is_off {
+            there.addresses.retain(|address| address.net.addr().is_ipv4());
+            there.routes.retain(|route| route.destination.addr().is_ipv4());
+            there.neighbours.retain(|neighbour| neighbour.ip.is_ipv4());
+        }
+        let routes = there.routes.iter_mut().map(|route| &mut route.table);
+        for table in routes.chain(there.rules.iter_mut().map(|rule| &mut rule.table)) {
             *table = self.in_sandbox(*table);
         }
-        Cow::Owned(renumbered)
+        Cow::Owned(there)
     }
 
     /// The number in the container of one of the chain's routing tables.
@@ -79,11 +86,20 @@ impl<'a> Joined<'a> {
 
     /// The answer to Join.
     pub(crate) fn answer(self) -> JoinResponse {
+        self.answer_with(&self.made.users)
+    }
+
+    /// The answer to Join, as far as it can be in the container with these settings of the user's.
+    pub(crate) fn answer_with(self, users: &Settings) -> JoinResponse {
         let Made { result, docker_addresses, .. } = self.made;
         let if_name = &self.parameters.if_name;
         let left = self.made.gateways_left();
-        let answer =
+        let mut answer =
             translate::join_answer(result, if_name, docker_addresses, &left, self.internal);
+        if users.turn_ipv6_off() {
+            answer.gateway_ipv6 = None;
+            answer.static_routes.retain(|route| route.destination.addr().is_ipv4());
+        }
         translate::widened(answer, self.joining.widened)
     }
 }

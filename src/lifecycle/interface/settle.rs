@@ -39,8 +39,8 @@ impl Interfaces {
         let users = found.overlaid_with(&joined.made.users);
         let mut settings = Settings::clone(&joined.joining.settings).overlaid_with(&users);
         settings.namespace.retain(|setting, _| !set_before.contains_key(setting));
-        let (told, snapshot) = (joined.answer(), joined.snapshot());
-        let defaults = joined.default_routes_untold(&told, live.link);
+        let (told, snapshot) = (joined.answer_with(&users), joined.snapshot(&users));
+        let defaults = joined.default_routes_untold(&told, live.link, &users);
         let desired = Desired {
             snapshot: &snapshot,
             addresses: &snapshot.addresses,
@@ -68,7 +68,8 @@ impl Interfaces {
     /// because another network had it and is gone.
     pub(crate) async fn restore_default_routes(&self, joined: Joined<'_>) -> Result<()> {
         let Place::Sandbox(netlink, link) = self.locate(&joined).await? else { return Ok(()) };
-        let wanted = joined.default_routes_untold(&joined.answer(), &link);
+        let users = &joined.made.users;
+        let wanted = joined.default_routes_untold(&joined.answer(), &link, users);
         if wanted.is_empty() {
             return Ok(());
         }
@@ -103,7 +104,7 @@ impl Interfaces {
 
     async fn remove_rules(&self, joined: Joined<'_>) -> Result<()> {
         // Some may exist although settling has failed.
-        let snapshot = joined.snapshot();
+        let snapshot = joined.snapshot(&joined.made.users);
         if own_rules(&snapshot, "").next().is_none() && joined.joining.netfilter.is_empty() {
             return Ok(());
         }
@@ -132,7 +133,12 @@ impl Joined<'_> {
     /// chooses the network for the default routes. A default route without a gateway: Docker's protocol
     /// cannot express it. Docker would take it as a plain route, but could then not set its own, when the
     /// container joins a network with a gateway.
-    pub(crate) fn default_routes_untold(&self, told: &JoinResponse, link: &Link) -> Vec<Route> {
+    pub(crate) fn default_routes_untold(
+        &self,
+        told: &JoinResponse,
+        link: &Link,
+        users: &Settings,
+    ) -> Vec<Route> {
         let any = IpNet::V6(Ipv6Net::default());
         let over_gateway = told.gateway_ipv6.filter(|_| !self.is_gateway);
         let over_gateway =
@@ -144,8 +150,8 @@ impl Joined<'_> {
         };
         // On an internal network only the link's own subnet is reachable.
         let left = Some(&self.made.snapshot).filter(|_| !self.internal);
-        let is_usable =
-            |route: &Route| route.destination.addr().is_ipv4() || has_ipv6(&self.made.snapshot);
+        let ipv6_is_on = has_ipv6(&self.snapshot(users));
+        let is_usable = |route: &Route| route.destination.addr().is_ipv4() || ipv6_is_on;
         let on_link = (left.into_iter())
             .flat_map(|snapshot| &snapshot.routes)
             .filter(|route| route.table == MAIN_TABLE && route.is_default() && is_usable(route))

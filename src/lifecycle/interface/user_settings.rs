@@ -4,12 +4,13 @@
 //! pass settings of the namespace (`--sysctl`). Docker 28 and later sets them before the driver is called;
 //! older versions set them at about the time of settling, so a check looks for them again. A value is the
 //! user's if it is not the chain's, not the kernel's for a new namespace or interface, not Docker's for
-//! every container, and not another network's. If the user sets the value that would be there anyway, this
+//! every container, and not another network's. IPv6 that is off is the user's, too, at an interface for which Docker
+//! was told an IPv6 address: Docker had turned it on. If the user sets the value that would be there anyway, this
 //! cannot be seen: then the chain's value takes precedence.
 
 use crate::lifecycle::error::Result;
 use crate::lifecycle::interface::Interfaces;
-use crate::lifecycle::record::{Joined, Settings};
+use crate::lifecycle::record::{DISABLE_IPV6, Joined, Settings};
 use crate::netlink::Link;
 use crate::sysctl::{self, Scope, Sysctls};
 
@@ -31,9 +32,23 @@ impl Interfaces {
         }
     }
 
-    /// The chain's settings for which the user has set another value in the container, with the user's
-    /// values. Must be called before any of them is set.
+    /// The settings that the user has decided. Must be called before any of the chain's is set.
     pub(crate) async fn users_settings(&self, joined: Joined<'_>, link: &Link) -> Result<Settings> {
+        let mut users = self.users_values(joined, link).await?;
+        let told_ipv6 = joined.made.docker_addresses.iter().any(|net| net.addr().is_ipv6());
+        if told_ipv6 {
+            let asked = Sysctls::from([(DISABLE_IPV6.to_owned(), String::new())]);
+            let scope = Scope::Link(link.name.clone());
+            let mut now = sysctl::read_again(joined.sandbox(), &scope, &asked).await?;
+            now.retain(|_, value| value == "1");
+            users.link.extend(now);
+        }
+        Ok(users)
+    }
+
+    /// The chain's settings for which the user has set another value in the container, with the user's
+    /// values.
+    async fn users_values(&self, joined: Joined<'_>, link: &Link) -> Result<Settings> {
         let (sandbox, chains) = (joined.sandbox(), &joined.joining.settings);
         let of_link = Scope::Link(link.name.clone());
         let defaults: Sysctls = (chains.link.iter())

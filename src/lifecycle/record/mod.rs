@@ -38,7 +38,7 @@ pub(crate) use phase::{Joining, Left, Made, Phase, Prepared};
 pub(crate) use records::Records;
 pub(crate) use removal::Removal;
 pub use reread::reread_record;
-pub(crate) use settings::{Further, Port, Settings};
+pub(crate) use settings::{DISABLE_IPV6, Further, Port, Settings};
 pub(crate) use spare::Spare;
 pub(crate) use summary::Summary;
 pub(crate) use unread_rules::UnreadRules;

@@ -15,6 +15,9 @@ pub(crate) struct Settings {
     pub(crate) namespace: Sysctls,
 }
 
+/// The setting of an interface that turns IPv6 off.
+pub(crate) const DISABLE_IPV6: &str = "ipv6/conf/disable_ipv6";
+
 /// A further link that a chain made in its namespace, beside the interface.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Further {
@@ -46,6 +49,11 @@ impl Settings {
         self.link.extend(others.link.clone());
         self.namespace.extend(others.namespace.clone());
         self
+    }
+
+    /// Whether IPv6 is off at the interface. The kernel then takes no IPv6 address for it.
+    pub(crate) fn turn_ipv6_off(&self) -> bool {
+        self.link.get(DISABLE_IPV6).is_some_and(|value| value == "1")
     }
 
     pub(crate) fn is_empty(&self) -> bool {

@@ -42,14 +42,13 @@ fn dockers_pools_are_the_ranges_of_a_chain_that_declares_to_take_them() {
                              {"Pool": "fd00:60::/64"}]));
     serves(&chain, &pools).unwrap();
     let (none, endpoint) = (ChainOptions::default(), EndpointOptions::default());
-    let wanted = interface(json!({"Address": "10.60.0.9/24"}));
-    let arguments_sent = arguments(&chain, &none, &endpoint, &wanted, &pools).unwrap();
-    assert_eq!(
-        arguments_sent.capabilities["ipRanges"],
-        json!([[{"subnet": "10.60.0.0/24", "gateway": "10.60.0.1"}],
-               [{"subnet": "fd00:60::/64"}]])
-    );
-    assert_eq!(arguments_sent.args[1], ("IP".to_owned(), "10.60.0.9".to_owned()));
+    let sent = |wanted| arguments(&chain, &none, &endpoint, &interface(wanted), &pools).unwrap();
+    let of_ipv4 = [json!({"subnet": "10.60.0.0/24", "gateway": "10.60.0.1"})];
+    let both = json!({"Address": "10.60.0.9/24", "AddressIPv6": "fd00:60::9/64"});
+    assert_eq!(sent(both).capabilities["ipRanges"], json!([of_ipv4, [{"subnet": "fd00:60::/64"}]]));
+    let without_ipv6 = sent(json!({"Address": "10.60.0.9/24"}));
+    assert_eq!(without_ipv6.capabilities["ipRanges"], json!([of_ipv4]));
+    assert_eq!(without_ipv6.args[1], ("IP".to_owned(), "10.60.0.9".to_owned()));
 }
 
 #[test]

@@ -138,8 +138,38 @@ fn a_sysctl_of_the_users_reaches_the_container(suite: Suite) {
         host.run("alice", "web", &["--sysctl", "net.ipv4.ip_default_ttl=42"]);
         let ttl = host.docker(&["exec", "alice", "cat", "/proc/sys/net/ipv4/ip_default_ttl"]);
         assert_eq!(ttl, "42");
-        host.remove(&["alice"], &["web"]);
+
+        // IPv6 is off at one interface.
+        let option = "com.docker.network.endpoint.sysctls=net.ipv6.conf.IFNAME.disable_ipv6=1";
+        host.run("bob", &format!("name=web,driver-opt={option}"), &[]);
+        // Before Docker 28 the container may be a moment ahead.
+        let checked = || host.try_exec(&["cnm-cni", "check"]);
+        assert!(within(Duration::from_secs(5), || checked().is_ok()), "{:?}", checked());
+        assert!(!has_ipv6(host, "bob", "web"));
+        answers("alice", || host.get_in("bob", "http://alice/"));
+        host.remove(&["alice", "bob"], &["web"]);
+
+        // Or in the whole container. Before Docker 28 that is done behind the network's back.
+        if suite == Suite::Forky {
+            let pools = ["--subnet", "10.71.0.0/24", "--ipv6", "--subnet", "fd00:71::/64"];
+            let own = ["-o", "conflist=cnm-cni-default", "six"];
+            host.docker(&[&CREATE[..], &pools, &own].concat());
+            host.run("carol", "six", &["--sysctl", "net.ipv6.conf.all.disable_ipv6=1"]);
+            host.run("dave", "six", &[]);
+            assert!(!has_ipv6(host, "carol", "six") && has_ipv6(host, "dave", "six"));
+            host.exec(&["cnm-cni", "check"]);
+            host.remove(&["carol", "dave"], &["six"]);
+        }
     });
+}
+
+/// Whether a container has an IPv6 address, of which Docker knows.
+#[track_caller]
+fn has_ipv6(host: &Host, container: &str, network: &str) -> bool {
+    let shown = host.docker(&["exec", container, "ip", "-6", "address", "show", "scope", "global"]);
+    let is_known = host.endpoint(container, network)["GlobalIPv6Address"] != "";
+    assert_eq!(shown.contains("eth0"), is_known, "{shown}");
+    is_known
 }
 
 /// A chain whose settings a user may want to change.

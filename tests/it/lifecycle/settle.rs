@@ -538,11 +538,86 @@ fn a_container_that_cannot_be_settled_does_not_start() {
         let bench = Bench::with(json!([elaborate()])).await;
         bench.create_endpoint("e1").await.unwrap();
         bench.enter("e1").await;
-        inside("sysctl -q -w net.ipv6.conf.eth0.disable_ipv6=1");
+        inside("ip route del 10.22.0.0/16 dev eth0");
         let error = bench.program("e1").await.unwrap_err().to_string();
-        assert!(error.contains("cannot add the address fd00:22::7/64"), "{error}");
+        assert!(error.contains("over 10.22.0.9 on link"), "{error}");
         bench.delete_endpoint("e1").await;
         bench.assert_nothing_is_left();
+    });
+}
+
+/// As with `--sysctl net.ipv6.conf.all.disable_ipv6=1`, which Docker before 28 sets when it is done with the network.
+#[test]
+fn ipv6_that_is_turned_off_when_docker_is_done_is_not_missed() {
+    alone(async {
+        let off = || inside("sysctl -q -w net.ipv6.conf.eth0.disable_ipv6=1");
+        for is_settled in [false, true] {
+            let bench = Bench::with(json!([elaborate()])).await;
+            bench.create_endpoint("e1").await.unwrap();
+            if is_settled {
+                let name = bench.join("e1", SANDBOX).await.unwrap().interface_name.src_name;
+                make_sandbox();
+                as_docker_moves_it(&name);
+                let record = || fs::read_to_string(&bench.records()[0]).unwrap();
+                until(|| record().contains("Settled")).await;
+                off();
+            } else {
+                bench.enter("e1").await;
+                off();
+                bench.program("e1").await.unwrap();
+            }
+            let network = inside("sh -c 'ip addr show dev eth0; ip route'");
+            for wanted in ["10.22.3.8/16", "10.96.0.0/12"] {
+                assert!(network.contains(wanted), "{network}");
+            }
+            let check = bench.driver.check(&[], false).await.remove(0);
+            assert!(check.is_well(), "{check:?}");
+            bench.leave("e1").await;
+            bench.delete_endpoint("e1").await;
+            bench.driver.drain().await;
+            bench.assert_nothing_is_left();
+            sh(&format!("umount {SANDBOX}; rm {SANDBOX}"));
+        }
+    });
+}
+
+/// As with `--network name=web,driver-opt=com.docker.network.endpoint.sysctls=net.ipv6.conf.IFNAME.disable_ipv6=1`.
+#[test]
+fn a_container_whose_user_turned_ipv6_off_has_all_but_that() {
+    alone(async {
+        // Docker may have chosen the addresses itself.
+        let both = json!({"Address": "10.22.3.7/16", "AddressIPv6": "fd00:22::7/64"});
+        for chosen in [json!({}), both] {
+            let bench = Bench::with(json!([elaborate()])).await;
+            let off = "net.ipv6.conf.IFNAME.disable_ipv6=1";
+            let options = json!({"com.docker.network.endpoint.sysctls": off});
+            let request = json!({"NetworkID": NETWORK, "EndpointID": "e1", "Interface": chosen,
+                                 "Options": options});
+            let created = bench.driver.create_endpoint(read(request)).await.unwrap();
+            assert_eq!(created.interface.address_ipv6, None);
+            make_sandbox();
+            let joined = bench.join("e1", SANDBOX).await.unwrap();
+            assert_eq!(joined.gateway_ipv6, None);
+            assert!(joined.static_routes.iter().all(|route| route.destination.addr().is_ipv4()));
+            as_docker_moves_it(&joined.interface_name.src_name);
+            inside("sysctl -q -w net.ipv6.conf.eth0.disable_ipv6=1");
+            bench.program("e1").await.unwrap();
+            let network = inside("sh -c 'ip addr show dev eth0; ip route; ip -6 route'");
+            assert!(
+                network.contains("10.22.3.8/16") && network.contains("10.96.0.0/12"),
+                "{network}"
+            );
+            assert!(!network.contains("fd00:22::") && !network.contains("fd99::"), "{network}");
+            let check = bench.driver.check(&[], false).await.remove(0);
+            assert!(check.is_well(), "{check:?}");
+            bench.leave("e1").await;
+            bench.delete_endpoint("e1").await;
+            // DEL finds the addresses that ADD gave.
+            let live = bench.calls().pop().unwrap()["live"].to_string();
+            assert!(live.contains("10.22.3.8/16") && live.contains("fd00:22::8/64"), "{live}");
+            bench.assert_nothing_is_left();
+            sh(&format!("umount {SANDBOX}; rm {SANDBOX}"));
+        }
     });
 }
 

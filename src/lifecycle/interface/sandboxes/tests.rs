@@ -122,7 +122,7 @@ fn a_routing_table_of_another_endpoint_gets_the_next_free_number() {
     assert_eq!(second.joining.tables, BTreeMap::from([(100, 102)]));
     third.enter(&sandboxes, &[]);
     assert_eq!(third.joining.tables, BTreeMap::from([(100, 101)]));
-    let renumbered = second.joined().snapshot();
+    let renumbered = second.joined().snapshot(&Settings::default());
     assert!(renumbered.routes.iter().any(|route| route.table == 102 && route.is_default()));
     assert!(renumbered.routes.iter().any(|route| route.table == MAIN_TABLE));
     assert_eq!(renumbered.rules[0].table, 102);
