@@ -106,8 +106,7 @@ pub async fn read(path: &Path, scope: &Scope) -> Result<Sysctls, Error> {
         Ok((reader.found, root))
     });
     let (found, root) = read.await?.map_err(at(path, "read"))?;
-    // To forget that many files takes the kernel a millisecond.
-    tokio::task::spawn_blocking(move || drop(root));
+    root.end_soon();
     Ok(found)
 }
 
@@ -128,9 +127,11 @@ pub async fn read_again(path: &Path, scope: &Scope, of: &Sysctls) -> Result<Sysc
                 Err(error) => return Err((setting, error)),
             }
         }
-        Ok(reader.found)
+        Ok((reader.found, root))
     });
-    read.await?.map_err(at(path, "read"))
+    let (found, root) = read.await?.map_err(at(path, "read"))?;
+    root.end_soon();
+    Ok(found)
 }
 
 /// Sets `values` in the namespace at `path`, one after the other, up to the first that the
@@ -144,9 +145,10 @@ pub async fn write(path: &Path, scope: &Scope, values: &Sysctls) -> Result<(), E
             set.and_then(|mut file| file.write_all(value.as_bytes()))
                 .map_err(|error| (setting, error))?;
         }
-        Ok(())
+        Ok(root)
     });
-    written.await?.map_err(at(path, "set"))
+    written.await?.map_err(at(path, "set"))?.end_soon();
+    Ok(())
 }
 
 /// A setting's whole name, as sysctl(8) takes it: `net/ipv4/conf/eth0/rp_filter`.
