@@ -14,7 +14,7 @@
 //! first one gets that. If another endpoint has it already, or this one has no gateway, Join waits.
 //!
 //! The record says that the plugins have begun, before they do, and that they have ended. If the driver is killed
-//! in between, the next one withdraws the ports at its start, and publishes them again.
+//! in between, the next one withdraws the ports and publishes them again: at its start, or at Join.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -63,6 +63,10 @@ impl Publisher {
         attachment: &mut Attachment,
         sandbox: &Path,
     ) -> Result<Option<Run>> {
+        if attachment.publishing {
+            // Nothing happens if they are being published.
+            return Ok(Some(Run::Again));
+        }
         let Attachment { endpoint, network, ports, list, .. } = &*attachment;
         let can = list.declares(PORT_MAPPINGS);
         let nothing_to_do = ports.is_empty() || attachment.publishes() || !can;
@@ -90,10 +94,13 @@ impl Publisher {
         self.publish_in_background(slot, Run::First);
     }
 
-    /// Publishes again what the last driver had begun when it ended. No call holds an endpoint yet.
+    /// Publishes again what the last driver had begun for containers when it ended. No call holds an endpoint yet.
+    /// For an endpoint that no container has yet, Join does that: there may be none.
     pub(crate) fn begin_again(self: &Arc<Self>) {
         for endpoint in self.endpoints.ids() {
-            if let Some(slot) = self.endpoints.try_lock(&endpoint) {
+            let slot = self.endpoints.try_lock(&endpoint);
+            let joined = |slot: &Slot<'_>| slot.as_ref().is_some_and(|it| it.joined().is_some());
+            if let Some(slot) = slot.filter(joined) {
                 self.publish_in_background(&slot, Run::Again);
             }
         }
