@@ -66,6 +66,7 @@ impl Driver {
         start::remove(&driver, interrupted);
         driver.take_down_removed();
         watch::begin_again(&driver);
+        driver.publisher.begin_again();
         if config.spares != SpareCount::Number(0) {
             driver.background.spawn(spares::keep(Arc::clone(&driver.spares)));
             driver.spares.look_soon();

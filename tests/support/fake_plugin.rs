@@ -29,7 +29,9 @@
 //! | `stdout` | written as it is if it is a string, else as JSON; replaces the answer and the work |
 //! | `stderr` | written to standard error |
 //! | `exit` | exit status, 0 without it; other than 0 replaces the work |
+//! | `with_ports` | true: only calls that pass `portMappings` go wrong |
 //! | `sleep_ms` | waits before anything else but the log line |
+//! | `waits_for` | path of a file; waits until it is there, likewise |
 //! | `flood` | writes that many bytes to standard output |
 //! | `flood_stderr` | writes that many bytes to standard error |
 //! | `child_holds_pipe_s` | starts a child that keeps standard output open for that many seconds; its process id is in the log line as `child` |
@@ -86,6 +88,15 @@ fn run() -> Result<i32> {
     };
     call.log(&stdin, child)?;
     std::thread::sleep(Duration::from_millis(script["sleep_ms"].as_u64().unwrap_or(0)));
+    if let Some(path) = script["waits_for"].as_str() {
+        // A test that has failed does not make it.
+        for _ in 0..3_000 {
+            if Path::new(path).exists() {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
     if script["after_work"] == true {
         call.work()?;
     }
@@ -122,6 +133,9 @@ impl Call<'_> {
     /// How this call goes wrong; null for "not at all".
     fn script(&self) -> Value {
         let script = &self.fake[self.verb];
+        if script["with_ports"] == true && self.config["runtimeConfig"]["portMappings"].is_null() {
+            return Value::Null;
+        }
         let Some(times) = script["times"].as_u64() else { return script.clone() };
         let before = self.fake["log"].as_str().and_then(|path| std::fs::read_to_string(path).ok());
         let calls = before

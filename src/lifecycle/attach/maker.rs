@@ -81,6 +81,7 @@ impl Maker {
             open: network.options.forward == Forward::Open,
             list: self.chains.share(input.list),
             ports,
+            publishing: false,
             staging,
             is_gateway: false,
             phase: Phase::adding(),

@@ -78,6 +78,7 @@ impl Driver {
         if let Some(attachment) = slot.as_ref() {
             self.history.attached(asked, attachment);
         }
+        self.publisher.publish_soon(&slot);
         Ok(CreateEndpointResponse { interface })
     }
 }
@@ -127,7 +128,7 @@ impl Driver {
         self.records.keep(attachment).await
     }
 
-    /// Gives the endpoint a spare. Its ports are published when it joins.
+    /// Gives the endpoint a spare. Its ports are published while Docker goes on.
     async fn claim(
         &self,
         slot: &mut Option<Attachment>,
@@ -138,7 +139,7 @@ impl Driver {
         let attachment = slot.insert(spare.claim(endpoint.clone())?);
         self.spares.compare_soon(attachment);
         let claimed = async {
-            attachment.ports = self.hold_for_join(attachment, &options.ports)?;
+            self.begin_ports(attachment, &options.ports)?;
             crash::point(format_args!("spare: claim"));
             self.records.keep(attachment).await?;
             crash::point(format_args!("spare: claimed"));
@@ -205,21 +206,18 @@ impl Driver {
         Ok(ports)
     }
 
-    /// Takes the host ports for a spare's endpoint. They are published once Docker names the container:
-    /// the joins of a network run in parallel, and this call does not.
-    fn hold_for_join(
-        &self,
-        attachment: &Attachment,
-        asked: &[PortBinding],
-    ) -> Result<Vec<PortBinding>> {
-        let Attachment { endpoint, network, list, internal, .. } = attachment;
+    /// Takes the host ports for a spare's endpoint, and notes that they are about to be published. Another endpoint with
+    /// the same ports may be of the same container. It keeps them until Docker names the container.
+    fn begin_ports(&self, attachment: &mut Attachment, asked: &[PortBinding]) -> Result<()> {
+        let Attachment { endpoint, network, list, internal, .. } = &*attachment;
         if asked.is_empty() || publishes_nothing(endpoint, *internal) {
-            return Ok(Vec::new());
+            return Ok(());
         }
         match list.declares(PORT_MAPPINGS) && !self.ports.may_be_of_same_container(network, asked) {
-            true => Ok(self.ports.hold(endpoint, network, asked)?),
-            false => Ok(asked.to_vec()),
+            true => attachment.begin_to_publish(self.ports.hold(endpoint, network, asked)?),
+            false => attachment.ports = asked.to_vec(),
         }
+        Ok(())
     }
 }
 

@@ -30,8 +30,8 @@ impl Driver {
     async fn enter(&self, request: JoinRequest) -> Result<JoinResponse> {
         let _call = self.gate.docker_call(&request.endpoint_id);
         self.inherited.seen_by_dockerd(&request.endpoint_id);
-        let mut slot = self.endpoints.lock(&request.endpoint_id).await;
-        let Some(attachment) = slot.as_mut() else {
+        let slot = self.endpoints.lock_beside_publication(&request.endpoint_id).await;
+        let Some(attachment) = slot.as_ref() else {
             return Err(Error::UnknownEndpoint(request.endpoint_id));
         };
         let sandbox = match request.sandbox_key.as_str() {
@@ -40,7 +40,10 @@ impl Driver {
             key => PathBuf::from(key),
         };
         self.wait_for_ports(attachment, &[]).await?;
-        self.publisher.publish_deferred(attachment, &sandbox).await?;
+        let mut slot = self.publisher.publish_at_join(slot, &sandbox).await?;
+        let Some(attachment) = slot.as_mut() else {
+            return Err(Error::UnknownEndpoint(request.endpoint_id));
+        };
         let made = attachment.made()?;
         let joining = self.decide(attachment, made, sandbox).await?;
         let answer = Joined { attachment, made, joining: &joining }.answer();

@@ -39,13 +39,9 @@ impl Driver {
         let _call = self.gate.docker_call(&request.endpoint_id);
         self.inherited.seen_by_dockerd(&request.endpoint_id);
         let asked = PortBinding::read(&request.options)?;
-        let mut slot = self.endpoints.lock(&request.endpoint_id).await;
+        let mut slot = self.endpoints.lock_beside_publication(&request.endpoint_id).await;
         let Some(attachment) = slot.as_mut() else {
             return Err(Error::UnknownEndpoint(request.endpoint_id));
-        };
-        let published = match self.wait_for_ports(attachment, &asked).await {
-            Ok(()) => self.publisher.publish(attachment, &asked).await,
-            Err(error) => Err(error),
         };
         // If the gateway moves because the container left another network, Docker ignores an error, and the
         // endpoint has the gateway nevertheless.
@@ -54,11 +50,26 @@ impl Driver {
             self.records.keep_soon(attachment).await;
         }
         let settled = watch::settle(self, attachment).await;
+        drop(slot);
+        let mut slot = self.endpoints.lock(&request.endpoint_id).await;
+        let failure = slot.take_failure();
+        let Some(attachment) = slot.as_mut() else {
+            return Err(Error::UnknownEndpoint(request.endpoint_id));
+        };
+        let published = match failure {
+            Some(error) => Err(error),
+            None => self.publish(attachment, &asked).await,
+        };
         published.and(settled)?;
         match attachment.joined() {
             Some(joined) => self.interfaces.align_default_route(joined, true).await,
             None => Ok(()),
         }
+    }
+
+    async fn publish(&self, attachment: &mut Attachment, asked: &[PortBinding]) -> Result<()> {
+        self.wait_for_ports(attachment, asked).await?;
+        self.publisher.publish(attachment, asked).await
     }
 
     /// `NetworkDriver.RevokeExternalConnectivity`: the endpoint is no longer its sandbox's gateway, and its
@@ -95,7 +106,8 @@ impl Driver {
     /// is not the gateway. So it is answered once the endpoint is settled.
     ///
     /// # Errors
-    /// What Docker does not carry over could not be put back.
+    /// What Docker does not carry over could not be put back; or its ports could not be published, and
+    /// Docker did not ask for them.
     pub async fn endpoint_oper_info(
         &self,
         request: EndpointRequest,
@@ -110,6 +122,10 @@ impl Driver {
         let mut call = self.gate.docker_call(&request.endpoint_id);
         self.inherited.seen_by_dockerd(&request.endpoint_id);
         let mut slot = self.endpoints.lock(&request.endpoint_id).await;
+        if let Some(error) = slot.take_failure() {
+            // Docker has not asked for its ports, and begins no container before 28 if this fails.
+            return Err(error);
+        }
         let mut value = Map::new();
         if let Some(attachment) = slot.as_mut() {
             self.publisher.note_published_elsewhere(attachment).await;

@@ -119,6 +119,7 @@ impl Driver {
                 capability_args,
             },
             ports: Vec::new(),
+            publishing: false,
             staging,
             internal: false,
             forwarded: true,

@@ -72,6 +72,9 @@ impl Publisher {
         // these can.
         for endpoint in self.publishers_beside(attachment) {
             let mut slot = self.endpoints.lock(&endpoint).await;
+            if let Some(error) = slot.take_failure() {
+                return Err(error);
+            }
             let live = slot.as_mut().filter(|other| other.is_live());
             if let Some(other) = live
                 && (other.ports.is_empty() || same(&other.ports, wanted))

@@ -1,5 +1,6 @@
 //! Published ports: who holds which, and where they are published.
 
+mod beside;
 mod elsewhere;
 mod hold;
 pub(crate) mod publish;

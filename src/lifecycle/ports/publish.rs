@@ -26,15 +26,15 @@ use serde::Serialize;
 use super::Ports;
 use super::table::same;
 use crate::cnm::{EndpointId, NetworkId, PortBinding, Protocol};
-use crate::lifecycle::error::PortError;
-use crate::lifecycle::error::Result;
+use crate::lifecycle::background::{Background, Gate};
+use crate::lifecycle::error::{Error, PortError, Result};
 use crate::lifecycle::host::Chains;
 use crate::lifecycle::interface::Interfaces;
 use crate::lifecycle::parts::Parts;
 use crate::lifecycle::record::{Attachment, Endpoints, Networks, Records};
 use crate::netlink::conntrack;
 use crate::state::Folder;
-use crate::translate::{self, PORT_MAPPINGS};
+use crate::translate::PORT_MAPPINGS;
 
 /// A published port, as the operator is shown it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -83,6 +83,21 @@ pub fn published(state_dir: &Path) -> Result<Vec<PublishedPort>> {
     Ok(ports)
 }
 
+/// Whether the plugins are run for the first time, or may have done a part before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Run {
+    First,
+    Again,
+}
+
+/// Why ports are not published.
+#[derive(Debug)]
+pub(super) struct NotPublished {
+    cause: Error,
+    /// The plugins could not take back what they did.
+    may_be_there: bool,
+}
+
 /// Publishes ports, and withdraws them.
 #[derive(Debug)]
 pub(crate) struct Publisher {
@@ -91,37 +106,17 @@ pub(crate) struct Publisher {
     pub(super) endpoints: Arc<Endpoints>,
     pub(super) interfaces: Arc<Interfaces>,
     pub(super) records: Arc<Records>,
+    pub(super) gate: Gate,
+    pub(super) background: Background,
     chains: Arc<Chains>,
 }
 
 impl Publisher {
     pub(crate) fn new(parts: &Parts, ports: &Arc<Ports>) -> Self {
-        let Parts { networks, endpoints, interfaces, records, chains, .. } = parts.clone();
-        Self { ports: Arc::clone(ports), networks, endpoints, interfaces, records, chains }
-    }
-
-    /// Publishes the ports of an endpoint that joins a sandbox, if ADD left them out because another
-    /// endpoint of the same container might have had them, and none has.
-    ///
-    /// # Errors
-    /// Another container has a port, or the chain fails; nothing is published then.
-    pub(crate) async fn publish_deferred(
-        &self,
-        attachment: &mut Attachment,
-        sandbox: &Path,
-    ) -> Result<()> {
-        let Attachment { endpoint, network, ports, .. } = &*attachment;
-        let can = attachment.list.declares(PORT_MAPPINGS);
-        let nothing_to_do = ports.is_empty() || attachment.publishes() || !can;
-        if nothing_to_do || self.ports.are_held_in(Some(sandbox), ports) {
-            return Ok(());
-        }
-        if !attachment.list.adds(PORT_MAPPINGS) {
-            // Only ADD could have published them, and somebody had them then.
-            self.ports.hold(endpoint, network, ports)?;
-            self.ports.release(endpoint);
-        }
-        self.publish_here(attachment, &[]).await
+        let Parts { networks, endpoints, interfaces, records, .. } = parts.clone();
+        let Parts { gate, background, chains, .. } = parts.clone();
+        let ports = Arc::clone(ports);
+        Self { ports, networks, endpoints, interfaces, records, gate, background, chains }
     }
 
     /// Publishes the ports of an endpoint that became its sandbox's gateway, unless they are published: at
@@ -149,10 +144,31 @@ impl Publisher {
         attachment: &mut Attachment,
         asked: &[PortBinding],
     ) -> Result<()> {
-        let result = &attachment.made()?.result;
+        let ports = attachment.ports.clone();
+        let Some(run) = self.begin(attachment, asked).await? else { return Ok(()) };
+        let ended = self.run(attachment, run).await;
+        if ended.as_ref().is_err_and(|failed| !failed.may_be_there) {
+            attachment.ports = ports;
+        }
+        self.end(attachment, ended).await
+    }
+
+    /// Takes the ports that the endpoint was created with, or else these, and records that they are about to be
+    /// published. None if nothing is to be done.
+    ///
+    /// # Errors
+    /// Somebody else has a port, or the record cannot be written. Then the endpoint has none.
+    pub(super) async fn begin(
+        &self,
+        attachment: &mut Attachment,
+        asked: &[PortBinding],
+    ) -> Result<Option<Run>> {
         let wanted = attachment.ports_or(asked);
-        if wanted.is_empty() || attachment.publishes() {
-            return Ok(());
+        if wanted.is_empty() || attachment.has_published() {
+            return Ok(None);
+        }
+        if attachment.publishing {
+            return Ok(Some(Run::Again));
         }
         let (endpoint, network) = (&attachment.endpoint, &attachment.network);
         let shared = attachment
@@ -172,30 +188,66 @@ impl Publisher {
         if let Some(sandbox) = attachment.sandbox() {
             self.ports.enter(endpoint, sandbox);
         }
-        let mut published = attachment.clone();
-        let mappings = translate::port_mappings(&ports);
-        published.parameters.capability_args.insert(PORT_MAPPINGS.to_owned(), mappings);
-        published.ports = ports;
+        let mut begun = attachment.clone();
+        begun.begin_to_publish(ports);
         // On disk first: DEL then removes what a crash leaves half-done.
-        if let Err(error) = self.records.keep(&published).await {
+        if let Err(error) = self.records.keep(&begun).await {
             self.ports.release(endpoint);
             return Err(error);
         }
-        let Attachment { list, parameters, .. } = &published;
-        let added = self.chains.publish(list, parameters, result).await;
-        let Err(cause) = added else {
-            *attachment = published;
+        *attachment = begun;
+        Ok(Some(Run::First))
+    }
+
+    /// Has the plugins publish the ports. After an error nothing of them is there, or it says that this is not
+    /// certain.
+    pub(super) async fn run(
+        &self,
+        attachment: &Attachment,
+        run: Run,
+    ) -> std::result::Result<(), NotPublished> {
+        let Attachment { list, parameters, .. } = attachment;
+        let may_be_there = |cause| NotPublished { cause, may_be_there: true };
+        let result = &attachment.made().map_err(may_be_there)?.result;
+        if run == Run::Again {
+            // The plugins of a driver that was killed go on.
+            self.chains.end_strays([attachment.id.to_string()].into()).await;
+            self.chains.unpublish(list, parameters, result).await.map_err(may_be_there)?;
+        }
+        let Err(cause) = self.chains.publish(list, parameters, result).await else {
             return Ok(());
         };
-        let undo = self.chains.unpublish(list, parameters, result).await;
-        if let Err(undo) = undo {
-            // Rules may exist: DEL has to get the ports, and nobody else may have them.
-            *attachment = published;
-            return Err(cause.undone(Err(undo)));
+        match self.chains.unpublish(list, parameters, result).await {
+            Ok(()) => Err(NotPublished { cause, may_be_there: false }),
+            Err(undo) => Err(may_be_there(cause.undone(Err(undo)))),
         }
-        self.ports.release(endpoint);
-        self.records.keep_or_warn(attachment).await;
-        Err(cause)
+    }
+
+    /// Records how the run of the plugins has ended.
+    ///
+    /// # Errors
+    /// The ports are not published.
+    pub(super) async fn end(
+        &self,
+        attachment: &mut Attachment,
+        ended: std::result::Result<(), NotPublished>,
+    ) -> Result<()> {
+        match ended {
+            Ok(()) => {
+                attachment.publishing = false;
+                // Behind that, they would be published once more after a crash.
+                self.records.keep_soon(attachment).await;
+                Ok(())
+            }
+            // DEL has to get the ports, and nobody else may have them.
+            Err(NotPublished { cause, may_be_there: true }) => Err(cause),
+            Err(NotPublished { cause, .. }) => {
+                attachment.withdraw_ports();
+                self.ports.release(&attachment.endpoint);
+                self.records.keep_or_warn(attachment).await;
+                Err(cause)
+            }
+        }
     }
 
     /// Withdraws the ports of an endpoint, if its chain can do so before DEL.
@@ -212,7 +264,7 @@ impl Publisher {
         forget_flows(attachment).await;
         // The ports are free now, whatever the record says: if it still has them, DEL looks for them once
         // more, and no harm is done.
-        attachment.parameters.capability_args.remove(PORT_MAPPINGS);
+        attachment.withdraw_ports();
         self.ports.release(&attachment.endpoint);
         self.records.keep_or_warn(attachment).await;
         Ok(())

@@ -16,7 +16,7 @@ use crate::lifecycle::record::{
     Removal, Settings, WriteLock,
 };
 use crate::netlink::Snapshot;
-use crate::translate::PORT_MAPPINGS;
+use crate::translate::{self, PORT_MAPPINGS};
 
 /// One run of a chain's ADD, and all that DEL needs to take it back.
 #[derive(Debug, Clone)]
@@ -37,6 +37,9 @@ pub(crate) struct Attachment {
     /// The ports to publish, with the host ports that were chosen. They are published while `parameters`
     /// has them too: see [`crate::lifecycle::ports::publish`].
     pub(crate) ports: Vec<PortBinding>,
+    /// Plugins that were to publish them beside other work have not ended, as far as is known: there may be all,
+    /// a part or nothing on the host.
+    pub(crate) publishing: bool,
     /// Where the staging namespace is pinned: the `CNI_NETNS` of the parameters.
     pub(crate) staging: PathBuf,
     /// The network is `--internal`.
@@ -336,8 +339,27 @@ impl Attachment {
         }
     }
 
-    /// Whether its ports are published: by ADD, and not withdrawn since.
+    /// Whether it has ports on the host: by ADD or since, and not withdrawn. They may be on their way.
     pub(crate) fn publishes(&self) -> bool {
         !self.ports.is_empty() && self.parameters.capability_args.contains_key(PORT_MAPPINGS)
+    }
+
+    /// Whether all of its ports are published.
+    pub(crate) fn has_published(&self) -> bool {
+        self.publishes() && !self.publishing
+    }
+
+    /// These ports, which it holds, are about to be published.
+    pub(crate) fn begin_to_publish(&mut self, ports: Vec<PortBinding>) {
+        let mappings = translate::port_mappings(&ports);
+        self.parameters.capability_args.insert(PORT_MAPPINGS.to_owned(), mappings);
+        self.ports = ports;
+        self.publishing = true;
+    }
+
+    /// Its ports have been withdrawn.
+    pub(crate) fn withdraw_ports(&mut self) {
+        self.parameters.capability_args.remove(PORT_MAPPINGS);
+        self.publishing = false;
     }
 }

@@ -2,21 +2,48 @@
 //!
 //! Two calls for one endpoint run one after the other; calls for different endpoints run in parallel. No
 //! lock covers all endpoints. Work that can wait, such as a check, is notified when a call wants its lock.
+//!
+//! Plugins that publish an endpoint's ports run beside Docker's work, and the lock is not held meanwhile. Whoever
+//! wants it waits for them nevertheless, but for the calls of a start that go on beside them.
 
 use std::collections::HashMap;
+use std::mem::replace;
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{OwnedMutexGuard, watch};
 
 use crate::cnm::EndpointId;
+use crate::lifecycle::error::Error;
 use crate::lifecycle::record::Attachment;
 
 #[derive(Debug, Default)]
 struct Place {
     content: Arc<tokio::sync::Mutex<Option<Attachment>>>,
+    activity: watch::Sender<Activity>,
+}
+
+/// What goes on at a place while its lock is held, or not held.
+#[derive(Debug, Default)]
+struct Activity {
     /// How many calls wait for the lock, or are about to have it.
-    callers: watch::Sender<usize>,
+    callers: usize,
+    /// The endpoint's ports are being published.
+    publishing: bool,
+    /// Why they could not be, until Docker is told.
+    failure: Option<Box<Error>>,
+}
+
+impl Place {
+    fn is_publishing(&self) -> bool {
+        self.activity.borrow().publishing
+    }
+
+    /// Waits until this holds.
+    async fn until(&self, holds: impl Fn(&Activity) -> bool) {
+        // The sender lives as long as this place.
+        drop(self.activity.subscribe().wait_for(|activity| holds(activity)).await);
+    }
 }
 
 /// Every endpoint that has an attachment, or a call under way.
@@ -40,14 +67,31 @@ struct Caller<'p>(&'p Place);
 
 impl<'p> Caller<'p> {
     fn of(place: &'p Place) -> Self {
-        place.callers.send_modify(|callers| *callers += 1);
+        place.activity.send_modify(|activity| activity.callers += 1);
         Self(place)
     }
 }
 
 impl Drop for Caller<'_> {
     fn drop(&mut self) {
-        self.0.callers.send_modify(|callers| *callers -= 1);
+        self.0.activity.send_modify(|activity| activity.callers -= 1);
+    }
+}
+
+/// The ports of an endpoint are being published, until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Publication(Arc<Place>);
+
+impl Publication {
+    /// It has failed. Docker is told with the next call of the endpoint's start.
+    pub(crate) fn fail(&self, error: Error) {
+        self.0.activity.send_modify(|activity| activity.failure = Some(Box::new(error)));
+    }
+}
+
+impl Drop for Publication {
+    fn drop(&mut self) {
+        self.0.activity.send_modify(|activity| activity.publishing = false);
     }
 }
 
@@ -61,31 +105,51 @@ impl Endpoints {
         Self { slots: Mutex::new(slots.collect()) }
     }
 
-    /// Waits for the calls that hold this endpoint, and holds it. Work that can wait releases it early.
+    /// Waits for the calls that hold this endpoint, and for the publication of its ports, and holds it. Work
+    /// that can wait releases it early.
     pub(crate) async fn lock(&self, id: &EndpointId) -> Slot<'_> {
-        let place = Arc::clone(self.slots().entry(id.clone()).or_default());
+        let place = self.place(id);
+        let caller = Caller::of(&place);
+        loop {
+            place.until(|activity| !activity.publishing).await;
+            let content = Arc::clone(&place.content).lock_owned().await;
+            if !place.is_publishing() {
+                drop(caller);
+                return Slot { endpoints: self, id: id.clone(), place, content };
+            }
+        }
+    }
+
+    /// The same, but does not wait for the publication of its ports. Who holds it so must not change what is
+    /// published.
+    pub(crate) async fn lock_beside_publication(&self, id: &EndpointId) -> Slot<'_> {
+        let place = self.place(id);
         let caller = Caller::of(&place);
         let content = Arc::clone(&place.content).lock_owned().await;
         drop(caller);
         Slot { endpoints: self, id: id.clone(), place, content }
     }
 
-    /// Holds this endpoint, unless a call does.
+    /// Holds this endpoint, unless a call does, or its ports are being published.
     pub(crate) fn try_lock(&self, id: &EndpointId) -> Option<Slot<'_>> {
         let place = Arc::clone(self.slots().get(id)?);
         let content = Arc::clone(&place.content).try_lock_owned().ok()?;
-        Some(Slot { endpoints: self, id: id.clone(), place, content })
+        let slot = Slot { endpoints: self, id: id.clone(), place, content };
+        (!slot.place.is_publishing()).then_some(slot)
     }
 
-    /// Waits for the calls that hold this endpoint, and holds it; none if the endpoint is unknown. Work that
+    /// Waits as [`Endpoints::lock`], and holds it; none if the endpoint is unknown. Work that
     /// can wait is not asked to release it early.
     pub(crate) async fn lock_after_calls(&self, id: &EndpointId) -> Option<Slot<'_>> {
         let place = Arc::clone(self.slots().get(id)?);
-        // A call that is counted may not be in the lock's queue yet, and goes first all the same.
-        let mut callers = place.callers.subscribe();
-        drop(callers.wait_for(|callers| *callers == 0).await);
-        let content = Arc::clone(&place.content).lock_owned().await;
-        Some(Slot { endpoints: self, id: id.clone(), place, content })
+        loop {
+            // A call that is counted may not be in the lock's queue yet, and goes first all the same.
+            place.until(|activity| activity.callers == 0 && !activity.publishing).await;
+            let content = Arc::clone(&place.content).lock_owned().await;
+            if !place.is_publishing() {
+                return Some(Slot { endpoints: self, id: id.clone(), place, content });
+            }
+        }
     }
 
     /// The endpoints that are known now.
@@ -98,6 +162,10 @@ impl Endpoints {
         self.slots().len()
     }
 
+    fn place(&self, id: &EndpointId) -> Arc<Place> {
+        Arc::clone(self.slots().entry(id.clone()).or_default())
+    }
+
     fn slots(&self) -> MutexGuard<'_, HashMap<EndpointId, Arc<Place>>> {
         // The map is whole even if a holder panicked: every change is one insert or remove.
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
@@ -105,11 +173,35 @@ impl Endpoints {
 }
 
 impl Slot<'_> {
+    /// The endpoint.
+    pub(crate) fn id(&self) -> &EndpointId {
+        &self.id
+    }
+
+    /// The publication of the endpoint's ports begins; none if one is under way.
+    pub(crate) fn begin_publication(&self) -> Option<Publication> {
+        let begins = self.place.activity.send_if_modified(|activity| {
+            activity.failure = None;
+            !replace(&mut activity.publishing, true)
+        });
+        begins.then(|| Publication(Arc::clone(&self.place)))
+    }
+
+    /// Why its ports could not be published, if nobody has told Docker yet.
+    pub(crate) fn take_failure(&self) -> Option<Error> {
+        let mut failure = None;
+        self.place.activity.send_if_modified(|activity| {
+            failure = activity.failure.take();
+            false
+        });
+        failure.map(|error| *error)
+    }
+
     /// Waits until a call waits for this endpoint.
     pub(crate) fn call_waits(&self) -> impl Future<Output = ()> + use<> {
-        let mut callers = self.place.callers.subscribe();
+        let mut activity = self.place.activity.subscribe();
         async move {
-            if callers.wait_for(|callers| *callers > 0).await.is_err() {
+            if activity.wait_for(|activity| activity.callers > 0).await.is_err() {
                 // The place was removed, and no call can wait for it.
                 std::future::pending().await
             }

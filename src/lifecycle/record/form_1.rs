@@ -90,6 +90,7 @@ impl Form1 {
             list: self.list,
             parameters: self.parameters,
             ports: self.ports,
+            publishing: false,
             staging: self.staging,
             internal: self.internal,
             forwarded: self.forwarded,

@@ -4,6 +4,7 @@
 //! `add`, `join`, `removal`. A record whose parts do not fit its phase is refused.
 
 use std::collections::BTreeMap;
+use std::ops::Not;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -34,6 +35,8 @@ pub(crate) struct Form2 {
     pub(super) list: Arc<NetworkConfigList>,
     pub(super) parameters: cni::Attachment,
     pub(super) ports: Vec<PortBinding>,
+    #[serde(default, skip_serializing_if = "Not::not")]
+    pub(super) publishing: bool,
     pub(super) staging: PathBuf,
     pub(super) internal: bool,
     pub(super) forwarded: bool,
@@ -145,6 +148,7 @@ impl Form2 {
             list: attachment.list,
             parameters: attachment.parameters,
             ports: attachment.ports,
+            publishing: attachment.publishing,
             staging: attachment.staging,
             internal: attachment.internal,
             forwarded: attachment.forwarded,
@@ -206,6 +210,7 @@ impl Form2 {
             list: self.list,
             parameters: self.parameters,
             ports: self.ports,
+            publishing: self.publishing,
             staging: self.staging,
             internal: self.internal,
             forwarded: self.forwarded,

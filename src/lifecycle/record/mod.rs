@@ -26,7 +26,7 @@ mod watched;
 mod write_lock;
 
 pub(crate) use attachment::{Attachment, Joined};
-pub(crate) use endpoints::Endpoints;
+pub(crate) use endpoints::{Endpoints, Publication, Slot};
 pub(crate) use host_side::{HostLink, HostSide, shared_settings};
 pub(crate) use id::AttachmentId;
 pub(crate) use inherited::Inherited;

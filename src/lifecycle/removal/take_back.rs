@@ -16,6 +16,10 @@ impl Removals {
         if attachment.removal().is_some_and(|removal| removal.plugins_run == Some(0)) {
             return self.release_all(attachment).await;
         }
+        if attachment.publishing {
+            // The plugins of a driver that was killed may go on.
+            self.chains.end_strays([attachment.id.to_string()].into()).await;
+        }
         let again = attachment.removal().is_some_and(|removal| !removal.is_first_attempt());
         // Before the interface is taken out: if it is still in the container, nobody has called Leave.
         if let Err(error) = lease::release(&self.chains, attachment).await {

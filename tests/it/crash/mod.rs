@@ -6,6 +6,7 @@
 
 mod faults;
 mod points;
+mod publication;
 mod site;
 mod soak;
 
@@ -104,8 +105,8 @@ impl Machine {
     }
 
     /// The same, with a spare on the network before the container starts.
-    async fn with_a_spare() -> Self {
-        let mut machine = Self::new(&Value::Null).await;
+    async fn with_a_spare(scripts: &Value) -> Self {
+        let mut machine = Self::new(scripts).await;
         machine.flags.push("--spares=1".to_owned());
         machine.spare = true;
         machine
@@ -254,25 +255,24 @@ impl Machine {
 
     /// Makes the network and starts the container, as far as calls succeed; whether all did.
     async fn begin(&mut self) -> bool {
-        let ports = json!([{
-            "Proto": 6, "IP": "", "Port": 80, "HostIP": "", "HostPort": 8080, "HostPortEnd": 8080,
-        }]);
-        let ports = json!({"com.docker.network.portmap": ports});
+        self.join().await
+            && self.program().await
+            && self.succeeds("EndpointOperInfo", &ids()).await
+            && self.succeeds("RevokeExternalConnectivity", &ids()).await
+            && self.program().await
+    }
+
+    /// Makes the network and the container's endpoint, which joins, as far as calls succeed; whether all did.
+    async fn join(&mut self) -> bool {
         let network = json!({
             "NetworkID": NETWORK,
             "Options": {"com.docker.network.generic": {"forward": "always"}},
             "IPv4Data": [{"AddressSpace": "cni", "Gateway": "10.22.0.1/16", "Pool": "0.0.0.0/0"}],
             "IPv6Data": [],
         });
-        let with = |more: Value| {
-            let mut request = ids();
-            request.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-            request
-        };
-        let endpoint = with(json!({"Interface": {}, "Options": ports}));
+        let endpoint = with(json!({"Interface": {}, "Options": ports()}));
         let sandbox = self.path("sandbox").display().to_string();
         let join = with(json!({"SandboxKey": sandbox, "Options": {}}));
-        let program = with(json!({"Options": ports}));
 
         self.network = self.network || self.succeeds("CreateNetwork", &network).await;
         if self.network && self.spare {
@@ -281,10 +281,10 @@ impl Machine {
         self.endpoint = self.network && self.succeeds("CreateEndpoint", &endpoint).await;
         self.joined = self.endpoint && self.succeeds("Join", &join).await;
         self.joined
-            && self.succeeds("ProgramExternalConnectivity", &program).await
-            && self.succeeds("EndpointOperInfo", &ids()).await
-            && self.succeeds("RevokeExternalConnectivity", &ids()).await
-            && self.succeeds("ProgramExternalConnectivity", &program).await
+    }
+
+    async fn program(&mut self) -> bool {
+        self.succeeds("ProgramExternalConnectivity", &with(json!({"Options": ports()}))).await
     }
 
     /// Removes the container and the network, as far as there are.
@@ -389,6 +389,20 @@ impl Machine {
 
 fn ids() -> Value {
     json!({"NetworkID": NETWORK, "EndpointID": ENDPOINT})
+}
+
+/// A request for the endpoint, with more.
+fn with(more: Value) -> Value {
+    let mut request = ids();
+    request.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    request
+}
+
+/// The options of a container that publishes a port.
+fn ports() -> Value {
+    json!({"com.docker.network.portmap": [{
+        "Proto": 6, "IP": "", "Port": 80, "HostIP": "", "HostPort": 8080, "HostPortEnd": 8080,
+    }]})
 }
 
 fn files(folder: &Path) -> Vec<String> {

@@ -29,20 +29,28 @@ fn nothing_is_left_wherever_the_driver_dies() {
 #[test]
 fn nothing_is_left_of_a_spare_wherever_the_driver_dies() {
     alone(async {
-        let mut machine = Machine::with_a_spare().await;
+        let mut machine = Machine::with_a_spare(&Value::Null).await;
         machine.start(Some("list")).await;
         machine.life().await;
         assert_eq!(machine.settled().await, [] as [String; 0]);
         let points = points_in(&machine.kill().await);
-        // From the first plugin until Docker has the interface. The rest is as for any attachment.
+        // From the first plugin until Docker has the interface, and its ports are published. The rest is as for any
+        // attachment.
         let at = |step: &str| points.iter().position(|point| point.ends_with(step)).unwrap();
-        let (begin, end) = (at("ADD first: start/1"), at("Join: done/1"));
-        for step in ["spare: park/1", "spare: parked/1", "spare: claim/1", "spare: claimed/1"] {
+        let (begin, end) = (at("ADD first: start/1"), at("ProgramExternalConnectivity: done/1"));
+        for step in [
+            "spare: park/1",
+            "spare: parked/1",
+            "spare: claim/1",
+            "spare: claimed/1",
+            "ports: publish/1",
+            "ports: published/1",
+        ] {
             assert!((begin..end).contains(&at(step)), "{step} in {points:?}");
         }
         let mut left = Vec::new();
         for point in &points[begin..end] {
-            let mut machine = Machine::with_a_spare().await;
+            let mut machine = Machine::with_a_spare(&Value::Null).await;
             machine.start(Some(point)).await;
             machine.life().await;
             left.extend(machine.end().await.map(|remains| format!("{point}: {remains}")));

@@ -17,6 +17,7 @@ mod networks;
 mod orphans;
 mod phases;
 mod ports;
+mod publication;
 mod records;
 mod recover;
 mod removal;

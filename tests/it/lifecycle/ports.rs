@@ -315,6 +315,7 @@ fn containers_of_two_networks_have_a_port_of_the_drivers_choice_each() {
         // Join shows which container this is.
         assert_eq!(told(&bench).len(), 1);
         join(&bench, "n2", "e2", "/netns/bob").await.unwrap();
+        oper_info(&bench, "e2").await;
         let verbs: Vec<_> = told(&bench).into_iter().map(|(verb, _)| verb).collect();
         assert_eq!(verbs, ["ADD", "ADD"]);
         let published = lifecycle::published(&bench.config.state_dir).unwrap();

@@ -105,7 +105,7 @@ fn who_asks_for_something_that_add_has_to_know_does_not_get_one() {
 }
 
 #[test]
-fn published_ports_of_a_spare_are_published_when_it_joins() {
+fn published_ports_of_a_spare_are_published_once_an_endpoint_has_it() {
     alone(async {
         let publisher = json!({"type": "fake-plugin", "capabilities": {"portMappings": true},
             "fake": {"log": "LOG"}});
@@ -121,6 +121,7 @@ fn published_ports_of_a_spare_are_published_when_it_joins() {
         let refusal = bench.driver.create_endpoint(read(other)).await.unwrap_err();
         assert!(refusal.to_string().contains("8080"), "{refusal}");
         bench.enter("e1").await;
+        bench.program("e1").await.unwrap();
         let of_e1 = attachment_of(&bench, "e1");
         let published = bench.calls().into_iter().skip(before).find(|call| {
             call["env"]["CNI_CONTAINERID"] == of_e1["id"]
