@@ -80,8 +80,9 @@ async fn run(
 }
 
 /// The result of ADD, changed to what the container has: the MAC and the MTU are the interface's own, an
-/// internal network has no default route, and there is no IPv6 if the user turned it off. A route without a gateway gets the one that it has by the
-/// specification's rules, because plugins 1.1.1 look for a route without any.
+/// internal network has no default route, and there is no IPv6 if the user turned it off. A route without a
+/// gateway gets the one that it has by the specification's rules, because plugins 1.1.1 look for a route
+/// without any.
 fn as_it_was_made(attachment: &Attachment, found: &Found<'_>) -> AttachResult {
     let mut result = found.joined.made.result.clone();
     let made = &found.joined.made.snapshot.link;
