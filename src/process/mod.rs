@@ -7,23 +7,24 @@
 //! while its leader has not been reaped: until then no other process can have its id.
 
 use std::ffi::{OsStr, OsString};
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 use std::{fs, io};
 
-use nix::errno::Errno;
-use nix::sys::signal::{Signal, killpg};
-use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
-use nix::unistd::Pid;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use rustix::io::Errno;
+use rustix::process::{
+    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, kill_process_group, pidfd_open, waitid,
+};
+use tokio::io::unix::AsyncFd;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::{crash, netns};
 
-#[allow(dead_code, reason = "the commit that runs iptables by it takes this line away")]
 pub(crate) mod host;
 
 /// Where programs are looked for when this process has no `PATH`.
@@ -37,8 +38,14 @@ const STDERR_KEPT: usize = 64 << 10;
 const LINGER: Duration = Duration::from_secs(1);
 
 /// How long a killed process may take to go. One that is stuck in the kernel does not go,
-/// and is left to tokio to reap.
-const REAP: Duration = Duration::from_secs(5);
+/// and is not waited for.
+const KILLED: Duration = Duration::from_secs(5);
+
+/// How long a process that has ended stays in the process table. Its last thread tells of the end first, and then takes
+/// its own entries below `/proc` away. Whoever reaps the process in between takes away those of the whole process, meets
+/// the thread's, and looks again and again until they are gone: milliseconds with the processor busy, more if that
+/// keeps the thread from running. A plugin in Go has such entries for each namespace that it has entered.
+const REST: Duration = Duration::from_millis(50);
 
 /// How often an executable that is being written to is tried, and the first pause between
 /// two tries; each pause doubles: 1.5 s in all.
@@ -176,7 +183,7 @@ impl Process<'_> {
             () = tokio::time::sleep_until(deadline) => Err(Cut::Deadline),
         };
         let ended = match talked {
-            Ok(()) => match timeout_at(deadline, child.wait()).await {
+            Ok(()) => match timeout_at(deadline, end_of(&mut child)).await {
                 Ok(status) => status.map_err(Cut::Pipe),
                 Err(_) => Err(Cut::Deadline),
             },
@@ -185,11 +192,54 @@ impl Process<'_> {
         if ended.is_err() {
             group.kill();
             // Whatever it says now, the reason is known.
-            let _ = timeout(REAP, child.wait()).await;
+            let _ = timeout(KILLED, end_of(&mut child)).await;
         }
         group.release();
+        reap_later(child);
         ended
     }
+}
+
+/// Waits until the process has ended, and leaves it to be reaped. A kernel before 5.3 cannot tell; there it is reaped.
+async fn end_of(child: &mut Child) -> io::Result<ExitStatus> {
+    let Some(id) = id_of(child) else { return child.wait().await };
+    let Ok(pidfd) = pidfd_open(id, PidfdFlags::empty()) else { return child.wait().await };
+    // SAFETY: the `AsyncFd` owns the descriptor, which is open until it is dropped.
+    #[allow(unsafe_code, reason = "tokio has no safe way to watch a descriptor")]
+    let pidfd = unsafe { AsyncFd::register_with_interest(pidfd, Interest::READABLE) }?;
+    loop {
+        let mut ready = pidfd.readable().await?;
+        match exit_status(id) {
+            Ok(Some(status)) => return Ok(status),
+            Ok(None) | Err(Errno::INTR) => ready.clear_ready(),
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// The exit status of a child that has ended; it is not reaped.
+fn exit_status(child: Pid) -> rustix::io::Result<Option<ExitStatus>> {
+    let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    Ok(waitid(WaitId::Pid(child), look)?.map(|ended| {
+        // As `wait` of the C library has it.
+        let dumped = if ended.dumped() { 0x80 } else { 0 };
+        let signal = ended.terminating_signal().map(|signal| signal | dumped);
+        ExitStatus::from_raw(signal.unwrap_or(ended.exit_status().unwrap_or_default() << 8))
+    }))
+}
+
+/// Its id, until it has been reaped.
+fn id_of(child: &Child) -> Option<Pid> {
+    child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw)
+}
+
+/// Reaps it when it has rested. If the runtime ends before, it is reaped then.
+fn reap_later(mut child: Child) {
+    tokio::spawn(async move {
+        sleep(REST).await;
+        // Its status is known.
+        let _ = child.wait().await;
+    });
 }
 
 /// A service manager may have the kernel spare this process when memory is short. That is not for
@@ -211,14 +261,13 @@ struct Group {
 
 impl Group {
     fn led_by(child: &Child) -> Self {
-        let leader = child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw);
-        Self { leader }
+        Self { leader: id_of(child) }
     }
 
     fn kill(&self) {
         if let Some(leader) = self.leader {
             // It fails only if no process is left to kill.
-            let _ = killpg(leader, Signal::SIGKILL);
+            let _ = kill_process_group(leader, Signal::KILL);
         }
     }
 
@@ -230,12 +279,11 @@ impl Group {
     /// Ends once the leader has been dead for a while; it is not reaped.
     async fn outlived_by_its_pipes(&self) {
         let Some(leader) = self.leader else { return std::future::pending().await };
-        let look = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
         loop {
             sleep(LINGER).await;
-            match waitid(Id::Pid(leader), look) {
-                Ok(WaitStatus::StillAlive) | Err(Errno::EINTR) => {}
-                Ok(_) | Err(_) => return sleep(LINGER).await,
+            match exit_status(leader) {
+                Ok(None) | Err(Errno::INTR) => {}
+                Ok(Some(_)) | Err(_) => return sleep(LINGER).await,
             }
         }
     }
@@ -288,6 +336,51 @@ mod tests {
 
     use super::*;
 
+    fn shell<'a>(arguments: &'a [&'a str], stdin: &'a [u8]) -> Process<'a> {
+        let shell = Path::new("/bin/sh");
+        Process {
+            program: shell,
+            file: shell,
+            arguments,
+            env: &[],
+            stdin,
+            deadline: Duration::from_secs(10),
+            max_stdout: 100,
+            netns: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn how_it_ended_is_told_as_by_the_c_library() {
+        for (script, code, signal) in [
+            ("exit 0", Some(0), None),
+            ("exit 3", Some(3), None),
+            ("exit 255", Some(255), None),
+            ("kill -KILL $$", None, Some(9)),
+            ("ulimit -c 0; kill -ABRT $$", None, Some(6)),
+            ("kill -34 $$", None, Some(34)),
+        ] {
+            let arguments = ["-c", script];
+            let run = shell(&arguments, b"").run().await;
+            let status = run.outcome.unwrap();
+            assert_eq!((status.code(), status.signal()), (code, signal), "{script}");
+        }
+    }
+
+    #[tokio::test]
+    async fn one_that_has_ended_is_reaped_when_its_threads_are_gone() {
+        let run = shell(&["-c", "echo $$"], b"").run().await;
+        assert!(run.outcome.unwrap().success());
+        let stat = format!("/proc/{}/stat", String::from_utf8(run.stdout).unwrap().trim());
+        let state = fs::read_to_string(&stat).unwrap();
+        assert!(state.contains(") Z "), "{state}");
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while Path::new(&stat).exists() {
+            assert!(Instant::now() < deadline, "it is not reaped");
+            sleep(Duration::from_millis(5)).await;
+        }
+    }
+
     #[tokio::test]
     async fn what_is_run_is_not_spared_when_memory_is_short() {
         if !geteuid().is_root() {
@@ -298,19 +391,9 @@ mod tests {
         if fs::write("/proc/self/oom_score_adj", "-5").is_err() {
             return;
         }
-        let shell = Path::new("/bin/sh");
-        let process = Process {
-            program: shell,
-            file: shell,
-            // The input comes once it has been seen to.
-            arguments: &["-c", "read go; cat /proc/self/oom_score_adj"],
-            env: &[],
-            stdin: b"go\n",
-            deadline: Duration::from_secs(10),
-            max_stdout: 100,
-            netns: None,
-        };
-        let run = process.run().await;
+        // The input comes once it has been seen to.
+        let arguments = ["-c", "read go; cat /proc/self/oom_score_adj"];
+        let run = shell(&arguments, b"go\n").run().await;
         fs::write("/proc/self/oom_score_adj", before).unwrap();
         assert_eq!(run.stdout, b"0\n");
     }
