@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
@@ -32,8 +32,11 @@ const OF_LINKS: [&str; 5] = ["ipv4/conf", "ipv4/neigh", "ipv6/conf", "ipv6/neigh
 /// The folders there that are no link's: what applies to all, and what new links begin with.
 const OF_NO_LINK: [&str; 2] = ["all", "default"];
 
-/// How long a piece of a value is read at once; nearly all are shorter.
-const PIECE: usize = 4096;
+/// Nearly all values are shorter, in bytes. The kernel clears as much memory for each as it is asked for.
+const SHORT: usize = 512;
+
+/// No value is longer, in bytes: every second port of `ip_local_reserved_ports`.
+const LONG: usize = 256 << 10;
 
 /// Settings and their values, in an order in which they can be set: a setting that exists
 /// twice comes in the finer unit last (`base_reachable_time`, `base_reachable_time_ms`).
@@ -176,12 +179,12 @@ fn at(path: &Path, operation: &'static str) -> impl FnOnce(Trouble) -> Error {
 
 struct Reader {
     found: Sysctls,
-    piece: [u8; PIECE],
+    short: [u8; SHORT],
 }
 
 impl Default for Reader {
     fn default() -> Self {
-        Self { found: Sysctls::new(), piece: [0; PIECE] }
+        Self { found: Sysctls::new(), short: [0; SHORT] }
     }
 }
 
@@ -231,14 +234,16 @@ impl Reader {
     }
 
     fn text(&mut self, mut file: File) -> io::Result<String> {
-        let mut bytes = Vec::new();
-        loop {
-            let length = file.read(&mut self.piece)?;
-            bytes.extend_from_slice(&self.piece[..length]);
-            if length < PIECE {
-                return Ok(String::from_utf8_lossy(&bytes).trim_end_matches('\n').to_owned());
-            }
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end_matches('\n').to_owned();
+        let length = file.read(&mut self.short)?;
+        if length < SHORT {
+            return Ok(text(&self.short[..length]));
         }
+        // From its beginning: of a list of ports, the kernel has nothing more to say behind the first read.
+        file.rewind()?;
+        let mut long = vec![0; LONG];
+        let length = file.read(&mut long)?;
+        Ok(text(&long[..length]))
     }
 }
 
@@ -317,6 +322,15 @@ mod tests {
         assert_eq!(fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap(), host);
         let after = read(&pinned.path, &Scope::Namespace).await.unwrap();
         assert_eq!(changed(&before, &after), one("core/somaxconn", "512"));
+    }
+
+    #[tokio::test]
+    async fn a_long_value_is_read_and_set_as_a_whole() {
+        let (pinned, _netlink, _) = with_veth().await;
+        let ports: Vec<_> = (1..=5000).map(|port| (port * 2).to_string()).collect();
+        let ports = one("ipv4/ip_local_reserved_ports", &ports.join(","));
+        write(&pinned.path, &Scope::Namespace, &ports).await.unwrap();
+        assert_eq!(read_again(&pinned.path, &Scope::Namespace, &ports).await.unwrap(), ports);
     }
 
     #[tokio::test]
