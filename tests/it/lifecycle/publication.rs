@@ -180,6 +180,23 @@ fn every_call_but_join_waits_for_the_plugins_that_publish() {
 }
 
 #[test]
+fn the_next_dockerds_container_gets_ports_that_are_still_being_published_for_the_last_ones() {
+    alone(async {
+        let bench = bench(json!({})).await;
+        create(&bench, NETWORK, "e1").await.unwrap();
+        until(|| verbs(&bench) == ["ADD"]).await;
+        bench.driver.activate();
+        let mut created = Box::pin(create(&bench, NETWORK, "e2"));
+        assert!(timeout(A_WHILE, &mut created).await.is_err(), "the plugins are waited for");
+        go(&bench);
+        created.await.unwrap();
+        assert!(record(&bench, "e1").is_null());
+        assert_eq!(published(&bench), 1);
+        end(&bench, &[NETWORK], &["e2"]).await;
+    });
+}
+
+#[test]
 fn the_next_call_of_the_start_tells_why_ports_are_not_published_and_nothing_is_left() {
     alone(async {
         for call in ["Join", "ProgramExternalConnectivity", "EndpointOperInfo"] {
