@@ -139,6 +139,31 @@ fn a_chain_that_fails_is_taken_back() {
 }
 
 #[test]
+fn an_address_that_docker_names_is_asked_of_the_chain_whatever_its_pool() {
+    alone(async {
+        // As of Docker's IPAM, and as one without a subnet may have it.
+        let pools = [json!([]), json!([{"AddressSpace": "null", "Pool": "0.0.0.0/0"}])];
+        for (pool, address) in pools.iter().zip(["10.22.3.7/16", "10.22.3.7/32"]) {
+            let bench = Bench::with(json!([scripted(json!({}))])).await;
+            bench
+                .driver
+                .create_network(read(json!({"NetworkID": "n2", "IPv4Data": pool, "IPv6Data": []})))
+                .await
+                .unwrap();
+            let wanted = json!({"NetworkID": "n2", "EndpointID": "e1",
+                                "Interface": {"Address": address}});
+            let created = bench.driver.create_endpoint(read(wanted)).await.unwrap();
+            // Docker accepts no answer to what it has decided.
+            assert_eq!(created.interface.address, None);
+            assert_eq!(bench.calls()[0]["stdin"]["runtimeConfig"]["ips"], json!([address]));
+            let ids = json!({"NetworkID": "n2", "EndpointID": "e1"});
+            bench.driver.delete_endpoint(read(ids)).await;
+            bench.assert_nothing_is_left();
+        }
+    });
+}
+
+#[test]
 fn another_address_than_dockers_is_taken_back() {
     alone(async {
         // The second plugin returns another address than the first one.
