@@ -9,50 +9,77 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::answers::{container_ips, gateway_of, in_main_table};
-use crate::cni::{AttachResult, IpConfig, NetworkConfigList};
+use crate::cni::{AttachResult, IpConfig, NetworkConfigList, PluginConfig};
 
 /// A chain's result has what no container can have.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "the result of conflist {conflist:?} (plugins: {plugins}) has {what}, {why}; no container can have that: \
-     correct the conflist, or the plugin"
+    "plugin {plugin} of conflist {conflist:?} gives {what}, {why}; no container can have that: correct the \
+     conflist, or the plugin"
 )]
 pub struct Unfit {
     /// The network configuration list.
     pub conflist: String,
-    /// The plugins' types.
-    pub plugins: String,
+    /// The plugin whose result was the first to have it; and its IPAM plugin.
+    pub plugin: String,
     /// An address, a gateway or a route.
     pub what: String,
     /// Why not.
     pub why: &'static str,
 }
 
-/// Makes sure that a container can have the addresses of a result, and the routes that Docker sets.
-///
-/// # Errors
-/// It cannot; the error tells the first reason.
-pub fn fits(
-    list: &NetworkConfigList,
-    result: &AttachResult,
-    if_name: &str,
+/// Follows the results of a chain's plugins. Each passes on what the one before it gave, or another thing.
+#[derive(Debug)]
+pub struct Fitness<'c> {
+    conflist: &'c str,
+    if_name: &'c str,
     internal: bool,
-) -> Result<(), Unfit> {
-    let unfit = |what: String, why| Unfit {
-        conflist: list.name().to_owned(),
-        plugins: plugin_types(list),
-        what,
-        why,
-    };
+    /// What no container can have of each result so far, and whose result it is.
+    steps: Vec<(String, Option<Reason>)>,
+}
+
+/// What no container can have, and why.
+type Reason = (String, &'static str);
+
+impl<'c> Fitness<'c> {
+    /// Of an ADD with this conflist, for the interface of this name; on an internal network or not.
+    #[must_use]
+    pub fn of(list: &'c NetworkConfigList, if_name: &'c str, internal: bool) -> Self {
+        Self { conflist: list.name(), if_name, internal, steps: Vec::new() }
+    }
+
+    /// What the next plugin gives.
+    pub fn see(&mut self, plugin: &PluginConfig, result: &AttachResult) {
+        let reason = unfit(result, self.if_name, self.internal);
+        self.steps.push((plugin_type(plugin), reason));
+    }
+
+    /// Makes sure that a container can have the addresses of the last result, and the routes that Docker sets.
+    ///
+    /// # Errors
+    /// It cannot; the error tells the first reason.
+    pub fn judge(self) -> Result<(), Unfit> {
+        let Some((_, Some(last))) = self.steps.last() else { return Ok(()) };
+        let (what, why) = last.clone();
+        let is_first = |(plugin, reason): &(String, Option<Reason>)| {
+            (reason.as_ref() == Some(last)).then(|| plugin.clone())
+        };
+        let plugin = self.steps.iter().find_map(is_first).unwrap_or_default();
+        Err(Unfit { conflist: self.conflist.to_owned(), plugin, what, why })
+    }
+}
+
+/// The first thing in a result that no container can have.
+fn unfit(result: &AttachResult, if_name: &str, internal: bool) -> Option<Reason> {
     let ips: Vec<&IpConfig> = container_ips(result, if_name).collect();
     for ip in &ips {
         if let Some(why) = why_no_address(ip.address) {
-            return Err(unfit(format!("the address {}", ip.address), why));
+            return Some((format!("the address {}", ip.address), why));
         }
     }
     for route in result.routes.iter().filter(|route| in_main_table(route)) {
         if is_mapped(route.dst.addr()) {
-            return Err(unfit(format!("a route to {}", route.dst), MAPPED));
+            return Some((format!("a route to {}", route.dst), MAPPED));
         }
         // Docker sets none with a gateway there.
         if internal {
@@ -60,18 +87,18 @@ pub fn fits(
         }
         let Some(gateway) = gateway_of(route, &ips) else { continue };
         if let Some(why) = why_no_gateway(gateway, route.dst, &ips) {
-            return Err(unfit(format!("the gateway {gateway} for {}", route.dst), why));
+            return Some((format!("the gateway {gateway} for {}", route.dst), why));
         }
     }
-    Ok(())
+    None
 }
 
-fn plugin_types(list: &NetworkConfigList) -> String {
-    let types = list.plugins().iter().map(|plugin| match plugin.ipam_type() {
-        Some(ipam) => format!("{} with {ipam}", plugin.plugin_type()),
-        None => plugin.plugin_type().to_owned(),
-    });
-    types.collect::<Vec<_>>().join(", ")
+/// A plugin's type, and that of its IPAM plugin.
+fn plugin_type(plugin: &PluginConfig) -> String {
+    match plugin.ipam_type() {
+        Some(ipam) => format!("{:?} (with {ipam:?})", plugin.plugin_type()),
+        None => format!("{:?}", plugin.plugin_type()),
+    }
 }
 
 const MAPPED: &str = "which is an IPv4 address written as IPv6: it has to be written as IPv4";

@@ -34,7 +34,7 @@ pub use conflist::{
     Prospects, TakesAddress, attaches, carries_over, declares, device, dhcp_host_name_arg,
     dhcp_socket, has_options, hides_leases, masquerades, masters, prospects, publishes, serves,
 };
-pub use fitness::{Unfit, fits};
+pub use fitness::{Fitness, Unfit};
 pub use ipv6::{is_without_ipv6, without_ipv6};
 pub use lease::{LeaseOwner, lease_folder, lease_owner};
 pub use mtu::with_mtu;

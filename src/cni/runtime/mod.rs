@@ -79,6 +79,20 @@ impl Runtime {
     /// The first plugin's that fails; or before any is run, that the attachment is not
     /// valid or a plugin is missing.
     pub async fn add(&self, list: &NetworkConfigList, to: &Attachment) -> Result<AttachResult> {
+        self.add_step_by_step(list, to, |_, _| {}).await
+    }
+
+    /// The same; `see` gets what each plugin gives.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Runtime::add`].
+    pub async fn add_step_by_step(
+        &self,
+        list: &NetworkConfigList,
+        to: &Attachment,
+        mut see: impl FnMut(&PluginConfig, &AttachResult),
+    ) -> Result<AttachResult> {
         to.check_with_netns().map_err(|source| invalid(list, source))?;
         self.judge_folders()?;
         let chain = Chain { list, verb: Verb::Add, attachment: Some(to), valid: None };
@@ -93,6 +107,7 @@ impl Runtime {
             let given = self.run_and_read(step, &program, prev_result.as_ref(), read).await?;
             // The forms without a place for "no address" are from before chains.
             prev_result = given.to_version(list.cni_version()).ok();
+            see(step.plugin, &given);
             result = Some(given);
         }
         Ok(result.unwrap_or_default())

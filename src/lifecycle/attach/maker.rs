@@ -15,6 +15,7 @@ use crate::lifecycle::record::{
     Attachment, AttachmentId, Made, Network, Phase, Records, Settings, WriteLock,
 };
 use crate::netlink::Netlink;
+use crate::translate::Fitness;
 use crate::{netns, translate};
 
 /// Makes attachments.
@@ -99,9 +100,11 @@ impl Maker {
         if let Err(cause) = self.prepare(attachment).await {
             return Err(Failed { cause, result: None, plugins_run: Some(0) });
         }
+        let Attachment { list, parameters, internal, .. } = attachment;
+        let mut fitness = Fitness::of(list, &parameters.if_name, *internal);
         // The first attachment reads a fresh namespace in parallel to its ADD, for the comparison.
         let (result, fresh) = tokio::join!(
-            self.chains.add(&attachment.list, &attachment.parameters),
+            self.chains.add(list, parameters, |plugin, result| fitness.see(plugin, result)),
             self.interfaces.fresh()
         );
         let result = match result {
@@ -112,9 +115,10 @@ impl Maker {
                 return Err(Failed { cause, ..failed });
             }
         };
-        let made = match fresh {
-            Ok(fresh) => self.observe(attachment, requested, result.clone(), fresh).await,
-            Err(cause) => Err(cause),
+        let made = match (fresh, fitness.judge()) {
+            (Ok(fresh), Ok(())) => self.observe(attachment, requested, result.clone(), fresh).await,
+            (Err(cause), _) => Err(cause),
+            (Ok(_), Err(unfit)) => Err(unfit.into()),
         };
         made.map_err(|cause| Failed::of(cause, requested, Some(result)))
     }
@@ -138,7 +142,6 @@ impl Maker {
         fresh: &Fresh,
     ) -> Result<Made> {
         let if_name = &attachment.parameters.if_name;
-        translate::fits(&attachment.list, &result, if_name, attachment.internal)?;
         let staging = Netlink::in_netns(&attachment.staging).await?;
         let link = self.made_as_requested(attachment, &staging, requested).await?;
         let (snapshot, further) =

@@ -17,9 +17,11 @@
 //! A watch ends when the endpoint is settled, or when no container has it any more. After an error it logs
 //! and starts again. A driver that is started again starts the watches of the previous driver.
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use ipnet::IpNet;
 use tokio::time::sleep;
 
 use crate::cnm::{EndpointId, StaticRoute};
@@ -28,6 +30,7 @@ use crate::lifecycle::driver::Driver;
 use crate::lifecycle::error::{Error, Result, chain};
 use crate::lifecycle::interface::announce;
 use crate::lifecycle::interface::change::Live;
+use crate::lifecycle::interface::is_ipv6_off;
 use crate::lifecycle::interface::place::Place;
 use crate::lifecycle::lease;
 use crate::lifecycle::record::{Attachment, AttachmentId, Joined, Settings};
@@ -224,7 +227,12 @@ impl Watch {
         let set_before = self.set_namespace().await?;
         let mut last_event = Instant::now();
         let done = loop {
-            if let Some(done) = self.settle_if(|actual| actual.is_complete(), &set_before).await? {
+            let settled = match self.settle_if(Progress::is_complete, &set_before).await {
+                // The user's settings may have come meanwhile, and IPv6 be off.
+                Err(_) => self.settle_if(Progress::is_complete, &set_before).await?,
+                Ok(settled) => settled,
+            };
+            if let Some(done) = settled {
                 break done;
             }
             events.next().await?;
@@ -339,21 +347,29 @@ impl Progress {
         let mut routes = netlink.all_routes().await?;
         routes.retain(|route| route.table == MAIN_TABLE);
         let answer = joined.answer();
+        let told = &joined.made.docker_addresses;
+        let has = |net: &&IpNet| addresses.iter().any(|address| address.net == **net);
+        // Docker gives the addresses before it sets the interface up. One of IPv6 that is missing then is none that
+        // is to come: the user has turned IPv6 off.
+        let lacks_ipv6 = told.iter().filter(|net| net.addr().is_ipv6()).any(|net| !has(&net));
+        let is_off = link.up && lacks_ipv6 && is_ipv6_off(joined, link).await?;
+        let counts = |address: IpAddr| address.is_ipv4() || !is_off;
         let gateways = if joined.is_gateway { answer.gateways() } else { Vec::new() };
         let is_there = |told: &StaticRoute| {
             routes.iter().any(|route| {
                 route.link == Some(link.index) && route.destination == told.destination
             })
         };
-        let default_routes = gateways.into_iter().all(|gateway| {
+        let mut default_routes = gateways.into_iter().filter(|gateway| counts(*gateway));
+        let default_routes = default_routes.all(|gateway| {
             let mut defaults = routes.iter().filter(|route| route.is_default());
             defaults.any(|route| route.destination.addr().is_ipv4() == gateway.is_ipv4())
         });
+        let mut static_routes = answer.static_routes.iter();
         Ok(Self {
             up: link.up,
-            addresses: (joined.made.docker_addresses.iter())
-                .all(|wanted| addresses.iter().any(|address| address.net == *wanted)),
-            routes: answer.static_routes.iter().all(is_there),
+            addresses: told.iter().filter(|net| counts(net.addr())).all(|net| has(&net)),
+            routes: static_routes.all(|it| is_there(it) || !counts(it.destination.addr())),
             default_routes,
         })
     }

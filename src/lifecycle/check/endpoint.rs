@@ -33,9 +33,6 @@ impl<'l> Look<'l> {
         &self,
         wanted: impl Fn() -> W,
     ) -> Option<Check> {
-        if self.shared.task == Task::Reload {
-            return Some(self.reload().await);
-        }
         let before = self.look(&wanted).await?;
         if self.shared.task != Task::Repair || before.is_well() {
             return Some(before);
@@ -71,7 +68,8 @@ impl<'l> Look<'l> {
             check.differences.extend(check.faults.iter().map(ToString::to_string));
             check.faults.extend(path::faults(self.driver, self.attachment, self.shared).await);
             let now = self.shared.task == Task::Repair;
-            check.differences.extend(self.not_apart(now).await);
+            let apart = not_apart(self.driver, self.attachment, self.shared, now);
+            check.differences.extend(apart.await);
         }
         Some(check)
     }
@@ -122,23 +120,6 @@ impl<'l> Look<'l> {
         match fault.await {
             Ok(fault) => fault.map(|what| Fault::new(what, "cnm-cni check --repair")),
             Err(error) => Some(Fault::without_remedy(in_words(&error))),
-        }
-    }
-
-    /// Reports a network that is not isolated from others although it should be.
-    pub(super) async fn not_apart(&self, now: bool) -> Option<String> {
-        let network = self.driver.networks.get(&self.attachment.network).ok()?;
-        if !network.is_isolated() {
-            return None;
-        }
-        match self.shared.isolation(self.driver, now).await {
-            Ok(true) => None,
-            Ok(false) => Some(format!(
-                "the rules that keep its network from others, chain {} of the host's table mangle, are not \
-                 as they are to be",
-                self.driver.isolation.chain()
-            )),
-            Err(why) => Some(why),
         }
     }
 
@@ -197,5 +178,27 @@ impl<'l> Look<'l> {
         }
         self.driver.isolate().await?;
         self.driver.exemptions.complete(self.attachment).await
+    }
+}
+
+/// Reports a network that is not isolated from others although it should be. With `now`, as it is now.
+pub(super) async fn not_apart(
+    driver: &Driver,
+    attachment: &Attachment,
+    shared: &Shared,
+    now: bool,
+) -> Option<String> {
+    let network = driver.networks.get(&attachment.network).ok()?;
+    if !network.is_isolated() {
+        return None;
+    }
+    match shared.isolation(driver, now).await {
+        Ok(true) => None,
+        Ok(false) => Some(format!(
+            "the rules that keep its network from others, chain {} of the host's table mangle, are not \
+             as they are to be",
+            driver.isolation.chain()
+        )),
+        Err(why) => Some(why),
     }
 }

@@ -10,24 +10,33 @@
 //!
 //! Everything else is reported, with the remedy.
 
-use super::endpoint::Look;
+use super::endpoint::not_apart;
 use super::fault::Fault;
 use super::host;
 use super::host_state::HostState;
 use super::path;
 use super::report::{ChainCheck, Check};
 use super::rules::HostRules;
+use super::shared::Shared;
+use crate::lifecycle::driver::Driver;
 use crate::lifecycle::error::Result;
 use crate::lifecycle::error::chain as in_words;
 use crate::lifecycle::host::restore_masquerade;
-use crate::translate::PORT_MAPPINGS;
+use crate::lifecycle::record::Attachment;
 
 /// The plugin that accepts an attachment's packets in chains of its own.
 const FIREWALL: &str = "firewall";
 
-impl Look<'_> {
+/// The reload of one endpoint, which the caller holds.
+pub(super) struct Reload<'r> {
+    pub(super) driver: &'r Driver,
+    pub(super) shared: &'r Shared,
+    pub(super) attachment: &'r mut Attachment,
+}
+
+impl Reload<'_> {
     /// Puts back what is lost, and reports what is lost after that.
-    pub(super) async fn reload(&self) -> Check {
+    pub(super) async fn run(mut self) -> Check {
         let why = ChainCheck::NotAsked("only the host's rules are looked at".into());
         let mut check = Check { chain: why, ..Check::of(self.attachment) };
         if self.attachment.joined().is_none() {
@@ -55,20 +64,21 @@ impl Look<'_> {
     async fn lost(&self, host: &HostState, now: bool) -> Vec<Fault> {
         let mut lost = host::differences(self.attachment, host).await;
         lost.extend(path::ports(self.attachment, &host.rules));
-        lost.extend(self.not_apart(now).await.map(Fault::without_remedy));
+        let apart = not_apart(self.driver, self.attachment, self.shared, now);
+        lost.extend(apart.await.map(Fault::without_remedy));
         lost
     }
 
-    /// Whether it can be seen that the plugins' rules are there.
+    /// Whether it can be seen that the plugins' rules are there, all of them.
     fn can_be_told(&self) -> bool {
         let list = &self.attachment.list;
         let has_firewall = list.plugins().iter().skip(1).any(|it| it.plugin_type() == FIREWALL);
         let ports = !self.attachment.publishes() || path::knows_ports(self.attachment);
-        ports && !has_firewall
+        ports && !has_firewall && !self.attachment.publishing
     }
 
     /// Puts back all that can be; returns why something could not.
-    async fn put_back(&self, rules: &HostRules, is_lost: bool) -> Vec<Fault> {
+    async fn put_back(&mut self, rules: &HostRules, is_lost: bool) -> Vec<Fault> {
         let mut failed = Vec::new();
         let mut note = |what: &str, done: Result<()>| {
             if let Err(error) = done {
@@ -108,20 +118,14 @@ impl Look<'_> {
         .await
     }
 
-    /// Has the plugins publish the ports again, if their rules are lost or cannot be seen.
-    async fn publish(&self, rules: &HostRules) -> Result<()> {
-        let attachment = self.attachment;
-        let (list, parameters) = (&attachment.list, &attachment.parameters);
+    /// Has the plugins publish the ports again, if their rules are lost, cannot be seen or may be a part.
+    async fn publish(&mut self, rules: &HostRules) -> Result<()> {
+        let attachment = &mut *self.attachment;
         let is_whole = path::knows_ports(attachment) && path::ports(attachment, rules).is_empty();
-        if !attachment.publishes() || !list.adds(PORT_MAPPINGS) || is_whole {
+        if is_whole && !attachment.publishing {
             return Ok(());
         }
-        let result = &attachment.made()?.result;
-        // What is there would be there twice. What is not there is no reason to stop.
-        if let Err(error) = self.driver.chains.unpublish(list, parameters, result).await {
-            tracing::debug!(error = in_words(&error), "ports are published again all the same");
-        }
-        self.driver.chains.publish(list, parameters, result).await
+        self.driver.publisher.publish_again(attachment).await
     }
 
     async fn firewall(&self) -> Result<()> {

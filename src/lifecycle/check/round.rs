@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio_util::sync::CancellationToken;
 
 use super::endpoint::Look;
+use super::reload::Reload;
 use super::report::{ChainCheck, Check, answers_to};
 use super::shared::{Shared, Task};
 use crate::cnm::EndpointId;
@@ -100,7 +101,7 @@ impl Round {
         for _ in 0..MOST_TRIES {
             // The endpoint is held while this waits for a place, so that it cannot change; but a call of
             // Docker's for it comes first.
-            let slot = driver.endpoints.lock_after_calls(&waiting.endpoint).await?;
+            let mut slot = driver.endpoints.lock_after_calls(&waiting.endpoint).await?;
             let attachment = slot.as_ref().filter(|it| is_named(it, &self.which))?;
             let wanted = || slot.call_waits();
             let _place = tokio::select! {
@@ -111,6 +112,10 @@ impl Round {
                 }
                 place = driver.gate.enter_to_look() => place,
             };
+            if self.shared.task == Task::Reload {
+                let (shared, attachment) = (&self.shared, slot.as_mut()?);
+                return Some(Reload { driver, shared, attachment }.run().await);
+            }
             let look = Look { driver, shared: &self.shared, attachment, joined: waiting.joined };
             match look.check(wanted).await {
                 Some(check) => return Some(check),

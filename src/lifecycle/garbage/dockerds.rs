@@ -6,7 +6,7 @@ use crate::cnm::EndpointId;
 use crate::lifecycle::driver::Driver;
 use crate::lifecycle::error::chain;
 use crate::lifecycle::garbage::lost::{self, lost_its_sandbox};
-use crate::lifecycle::record::Attachment;
+use crate::lifecycle::record::{Attachment, Slot};
 use crate::lifecycle::removal::Claims;
 
 /// For how long after the driver's start dockerd may repeat a call that the last driver did not answer; it
@@ -75,15 +75,22 @@ pub(crate) async fn evict_inherited(driver: &Driver, claims: &Claims) {
 
 /// Begins the removal of an inherited endpoint's attachment, if no container has it, and if it has
 /// something that these claims name (without claims: always). An endpoint that a call works on is left
-/// alone.
+/// alone. Plugins that publish its ports are waited for: they work for nobody.
 async fn give_up(driver: &Driver, endpoint: &EndpointId, claims: Option<&Claims>) {
-    let Some(mut slot) = driver.endpoints.try_lock(endpoint) else { return };
-    let Some(attachment) = slot.as_ref() else { return };
-    let wanted = claims
-        .is_none_or(|claims| claims.shared_with(&Claims::of_attachment(attachment)).is_some());
-    if !wanted || !driver.inherited.contains(endpoint) {
+    let is_meant = |slot: &Slot<'_>| {
+        let shares = |attachment: &Attachment| {
+            let own = Claims::of_attachment(attachment);
+            claims.is_none_or(|claims| claims.shared_with(&own).is_some())
+        };
+        driver.inherited.contains(endpoint) && slot.as_ref().is_some_and(shares)
+    };
+    let found = driver.endpoints.try_lock_beside_publication(endpoint).filter(is_meant);
+    if found.map(drop).is_none() {
         return;
     }
+    let waited_for = driver.endpoints.lock_after_calls(endpoint).await.filter(is_meant);
+    let Some(mut slot) = waited_for else { return };
+    let Some(attachment) = slot.as_ref() else { return };
     let Some(reason) = lost::reason(&driver.interfaces, attachment).await else { return };
     tracing::info!(
         endpoint = endpoint.short(),

@@ -11,8 +11,8 @@ use tokio::time::timeout;
 
 use super::{ConflistLocks, SharedConflists};
 use crate::cni::{
-    self, AttachResult, ConfDir, ConfigError, Listing, NetworkConfigList, Observer, Runtime, Trust,
-    ValidAttachment,
+    self, AttachResult, ConfDir, ConfigError, Listing, NetworkConfigList, Observer, PluginConfig,
+    Runtime, Trust, ValidAttachment,
 };
 use crate::lifecycle::blocking::on_blocking_thread;
 use crate::lifecycle::config::Config;
@@ -163,14 +163,15 @@ impl Chains {
         })
     }
 
-    /// Runs the chain's ADD, within the time limit for the whole chain.
+    /// Runs the chain's ADD, within the time limit for the whole chain. `see` gets what each plugin gives.
     pub(crate) async fn add(
         &self,
         list: &NetworkConfigList,
         parameters: &cni::Attachment,
+        see: impl FnMut(&PluginConfig, &AttachResult),
     ) -> Result<AttachResult> {
         let _shared = self.locks.shared(list.name()).await;
-        self.within_limit(list, self.runtime.add(list, parameters)).await
+        self.within_limit(list, self.runtime.add_step_by_step(list, parameters, see)).await
     }
 
     /// Runs the chain's DEL. If ADD has no result, the other plugins run their DEL even if one fails.

@@ -53,7 +53,7 @@ pub(crate) async fn write(
     let list = list(attachment, addresses, &bridge(&name))?;
     clear(own, netns_dir, &name).await?;
     netns::create(&path).await?;
-    let added = chains.add(&list, &parameters).await.map(drop);
+    let added = chains.add(&list, &parameters, |_, _| {}).await.map(drop);
     // At once: the kernel needs some time for a namespace.
     if let Ok(inside) = Netlink::in_netns(&path).await
         && let Ok(Some(link)) = inside.link(&if_name).await

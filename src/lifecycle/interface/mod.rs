@@ -22,3 +22,4 @@ mod user_settings;
 
 pub(crate) use interfaces::Interfaces;
 pub(crate) use new_namespace::Fresh;
+pub(crate) use user_settings::is_ipv6_off;

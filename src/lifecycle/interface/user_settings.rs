@@ -36,12 +36,8 @@ impl Interfaces {
     pub(crate) async fn users_settings(&self, joined: Joined<'_>, link: &Link) -> Result<Settings> {
         let mut users = self.users_values(joined, link).await?;
         let told_ipv6 = joined.made.docker_addresses.iter().any(|net| net.addr().is_ipv6());
-        if told_ipv6 {
-            let asked = Sysctls::from([(DISABLE_IPV6.to_owned(), String::new())]);
-            let scope = Scope::Link(link.name.clone());
-            let mut now = sysctl::read_again(joined.sandbox(), &scope, &asked).await?;
-            now.retain(|_, value| value == "1");
-            users.link.extend(now);
+        if told_ipv6 && is_ipv6_off(joined, link).await? {
+            users.link.insert(DISABLE_IPV6.to_owned(), "1".to_owned());
         }
         Ok(users)
     }
@@ -91,4 +87,12 @@ impl Interfaces {
 fn default_of(setting: &str) -> Option<String> {
     let (table, leaf) = setting.rsplit_once('/')?;
     Some(format!("{table}/default/{leaf}"))
+}
+
+/// Whether IPv6 is off at the interface in the container.
+pub(crate) async fn is_ipv6_off(joined: Joined<'_>, link: &Link) -> Result<bool> {
+    let asked = Sysctls::from([(DISABLE_IPV6.to_owned(), String::new())]);
+    let scope = Scope::Link(link.name.clone());
+    let now = sysctl::read_again(joined.sandbox(), &scope, &asked).await?;
+    Ok(now.get(DISABLE_IPV6).is_some_and(|value| value == "1"))
 }

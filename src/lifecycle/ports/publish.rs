@@ -27,7 +27,7 @@ use super::Ports;
 use super::table::same;
 use crate::cnm::{EndpointId, NetworkId, PortBinding, Protocol};
 use crate::lifecycle::background::{Background, Gate};
-use crate::lifecycle::error::{Error, PortError, Result};
+use crate::lifecycle::error::{Error, PortError, Result, chain};
 use crate::lifecycle::host::Chains;
 use crate::lifecycle::interface::Interfaces;
 use crate::lifecycle::parts::Parts;
@@ -234,9 +234,7 @@ impl Publisher {
     ) -> Result<()> {
         match ended {
             Ok(()) => {
-                attachment.publishing = false;
-                // Behind that, they would be published once more after a crash.
-                self.records.keep_soon(attachment).await;
+                self.are_published(attachment).await;
                 Ok(())
             }
             // DEL has to get the ports, and nobody else may have them.
@@ -248,6 +246,35 @@ impl Publisher {
                 Err(cause)
             }
         }
+    }
+
+    /// Publishes once more the ports that the endpoint has, if its chain can: somebody may have removed a part of
+    /// the rules, or a plugin may have left a part.
+    ///
+    /// # Errors
+    /// The chain fails; the endpoint keeps the ports.
+    pub(crate) async fn publish_again(&self, attachment: &mut Attachment) -> Result<()> {
+        if !attachment.publishes() || !attachment.list.adds(PORT_MAPPINGS) {
+            return Ok(());
+        }
+        attachment.publishing = true;
+        self.records.keep_or_warn(attachment).await;
+        let Attachment { list, parameters, .. } = &*attachment;
+        let result = &attachment.made()?.result;
+        // What is there would be there twice. What is not there is no reason to stop.
+        if let Err(error) = self.chains.unpublish(list, parameters, result).await {
+            tracing::debug!(error = chain(&error), "ports are published again all the same");
+        }
+        self.chains.publish(list, parameters, result).await?;
+        self.are_published(attachment).await;
+        Ok(())
+    }
+
+    /// Records that the plugins have published the ports.
+    async fn are_published(&self, attachment: &mut Attachment) {
+        attachment.publishing = false;
+        // Behind that, they would be published once more after a crash.
+        self.records.keep_soon(attachment).await;
     }
 
     /// Withdraws the ports of an endpoint, if its chain can do so before DEL.

@@ -132,10 +132,14 @@ impl Endpoints {
 
     /// Holds this endpoint, unless a call does, or its ports are being published.
     pub(crate) fn try_lock(&self, id: &EndpointId) -> Option<Slot<'_>> {
+        self.try_lock_beside_publication(id).filter(|slot| !slot.place.is_publishing())
+    }
+
+    /// Holds this endpoint, unless a call does. Its ports may be being published.
+    pub(crate) fn try_lock_beside_publication(&self, id: &EndpointId) -> Option<Slot<'_>> {
         let place = Arc::clone(self.slots().get(id)?);
         let content = Arc::clone(&place.content).try_lock_owned().ok()?;
-        let slot = Slot { endpoints: self, id: id.clone(), place, content };
-        (!slot.place.is_publishing()).then_some(slot)
+        Some(Slot { endpoints: self, id: id.clone(), place, content })
     }
 
     /// Waits as [`Endpoints::lock`], and holds it; none if the endpoint is unknown. Work that

@@ -6,8 +6,43 @@ use super::*;
 
 /// What is said of a result, if it does not fit.
 fn said(ips: &Value, routes: &Value, internal: bool) -> String {
-    let checked = fits(&host_local(), &result(ips, routes), "cni0", internal);
-    checked.map_or_else(|unfit| unfit.to_string(), |()| String::new())
+    let list = host_local();
+    let mut fitness = Fitness::of(&list, "cni0", internal);
+    fitness.see(&list.plugins()[0], &result(ips, routes));
+    fitness.judge().map_or_else(|unfit| unfit.to_string(), |()| String::new())
+}
+
+#[test]
+fn the_plugin_is_named_whose_result_first_had_what_no_container_can_have() {
+    let chain = json!({"cniVersion": "1.0.0", "name": "k8snet", "plugins": [
+        {"type": "bridge", "ipam": {"type": "host-local"}}, {"type": "changes"}, {"type": "portmap"},
+    ]});
+    let list = NetworkConfigList::parse(chain.to_string().as_bytes()).unwrap();
+    let (good, bad, worse) = ("10.22.0.9/16", "127.0.0.5/8", "224.0.0.5/24");
+    for (addresses, named) in [
+        ([bad, bad, bad], Some(("\"bridge\" (with \"host-local\")", bad))),
+        ([good, bad, bad], Some(("\"changes\"", bad))),
+        ([worse, bad, bad], Some(("\"changes\"", bad))),
+        ([good, good, bad], Some(("\"portmap\"", bad))),
+        ([bad, bad, good], None),
+        ([good, bad, good], None),
+    ] {
+        let mut fitness = Fitness::of(&list, "cni0", false);
+        for (plugin, address) in list.plugins().iter().zip(addresses) {
+            let ips = json!([{"address": address, "interface": 1}]);
+            fitness.see(plugin, &result(&ips, &json!([])));
+        }
+        let said = fitness.judge().map_err(|unfit| unfit.to_string());
+        match named {
+            None => assert_eq!(said, Ok(())),
+            Some((plugin, address)) => {
+                let what = format!(
+                    "plugin {plugin} of conflist \"k8snet\" gives the address {address}, which "
+                );
+                assert!(said.as_ref().unwrap_err().starts_with(&what), "{said:?}");
+            }
+        }
+    }
 }
 
 #[test]
@@ -27,7 +62,7 @@ fn an_address_that_no_container_can_have_is_an_error_that_tells_why() {
         let ips = json!([{"address": "10.22.0.9/16", "interface": 1}, {"address": address}]);
         let told = said(&ips, &json!([]), false);
         let what = format!(
-            "the result of conflist \"k8snet\" (plugins: bridge with host-local) has the address {address}, "
+            "plugin \"bridge\" (with \"host-local\") of conflist \"k8snet\" gives the address {address}, "
         );
         assert!(told.starts_with(&what) && told.contains(why), "{told}");
         // That is the host's.
@@ -57,7 +92,7 @@ fn a_gateway_that_leads_nowhere_is_an_error_that_tells_why() {
     ] {
         for dst in ["0.0.0.0/0", "10.7.0.0/16"] {
             let told = of("10.22.0.1", json!([{"dst": dst, "gw": gateway}]), false);
-            let what = format!(" has the gateway {gateway} for {dst}, which ");
+            let what = format!(" gives the gateway {gateway} for {dst}, which ");
             assert!(told.contains(&what) && told.contains(why), "{told}");
             // Nobody uses it.
             assert_eq!(of("10.22.0.1", json!([{"dst": dst, "gw": gateway}]), true), "");
@@ -72,5 +107,5 @@ fn a_gateway_that_leads_nowhere_is_an_error_that_tells_why() {
         assert_eq!(of(gateway, json!([{"dst": "0.0.0.0/0"}]), false), "");
     }
     let told = of("10.22.0.1", json!([{"dst": "::ffff:10.7.0.0/112"}]), true);
-    assert!(told.contains(" has a route to ::ffff:10.7.0.0/112, which is an IPv4"), "{told}");
+    assert!(told.contains(" gives a route to ::ffff:10.7.0.0/112, which is an IPv4"), "{told}");
 }

@@ -53,8 +53,8 @@ struct Machine {
     flags: Vec<String>,
     /// The network has a spare before the container starts.
     spare: bool,
-    /// The driver lists its crash points, and passes all of them.
-    lists: bool,
+    /// A driver has died.
+    has_died: bool,
 }
 
 impl Machine {
@@ -100,7 +100,7 @@ impl Machine {
             dockerd,
             flags,
             spare: false,
-            lists: false,
+            has_died: false,
         }
     }
 
@@ -114,15 +114,15 @@ impl Machine {
 
     /// Waits until the network has a spare, or cannot have one.
     async fn has_a_spare(&mut self) {
-        // After a crash there may be none for a minute: what it left may be in the way.
-        let limit = if self.lists { PATIENCE * 3 } else { Duration::from_secs(4) };
-        let deadline = Instant::now() + limit;
+        let begun = Instant::now();
         while !self.path("cni.sock").exists() || !self.is_ready() {
             if Connection::try_open(&self.path("cni.sock")).await.is_none() {
                 self.buried().await;
                 self.start_next().await;
             }
-            if Instant::now() > deadline {
+            // After a crash there may be none for a minute: what it left may be in the way.
+            let limit = if self.has_died { Duration::from_secs(4) } else { PATIENCE * 3 };
+            if begun.elapsed() > limit {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -151,7 +151,6 @@ impl Machine {
         };
         self.driver = Some(driver);
         self.log = log;
-        self.lists = crash_at == Some("list");
         self.doomed = crash_at.is_some_and(|point| point != "list");
     }
 
@@ -215,6 +214,7 @@ impl Machine {
     /// Waits until the driver has died; what it has logged.
     async fn buried(&mut self) -> String {
         let (status, log) = self.driver.take().expect("a driver").end().await;
+        self.has_died = true;
         assert!(status.code().is_none(), "it ended by itself, {status}: {log}");
         std::mem::take(&mut self.log) + &log
     }

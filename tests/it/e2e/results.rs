@@ -70,7 +70,7 @@ fn what_no_container_can_have_is_refused_with_the_reason_and_the_rest_works(suit
         ] {
             gives(host, ips, routes);
             let error = host.run_refuses("alice", "web", &[]);
-            let told = format!("the result of conflist \"odd\" (plugins: odd) has {what}");
+            let told = format!("plugin \"odd\" of conflist \"odd\" gives {what}");
             assert!(error.contains(&told), "{error}");
         }
         // Each ADD is followed by DEL.

@@ -139,6 +139,31 @@ fn a_chain_that_fails_is_taken_back() {
 }
 
 #[test]
+fn an_address_that_docker_names_is_asked_of_the_chain_whatever_its_pool() {
+    alone(async {
+        // As of Docker's IPAM, and as one without a subnet may have it.
+        let pools = [json!([]), json!([{"AddressSpace": "null", "Pool": "0.0.0.0/0"}])];
+        for (pool, address) in pools.iter().zip(["10.22.3.7/16", "10.22.3.7/32"]) {
+            let bench = Bench::with(json!([scripted(json!({}))])).await;
+            bench
+                .driver
+                .create_network(read(json!({"NetworkID": "n2", "IPv4Data": pool, "IPv6Data": []})))
+                .await
+                .unwrap();
+            let wanted = json!({"NetworkID": "n2", "EndpointID": "e1",
+                                "Interface": {"Address": address}});
+            let created = bench.driver.create_endpoint(read(wanted)).await.unwrap();
+            // Docker accepts no answer to what it has decided.
+            assert_eq!(created.interface.address, None);
+            assert_eq!(bench.calls()[0]["stdin"]["runtimeConfig"]["ips"], json!([address]));
+            let ids = json!({"NetworkID": "n2", "EndpointID": "e1"});
+            bench.driver.delete_endpoint(read(ids)).await;
+            bench.assert_nothing_is_left();
+        }
+    });
+}
+
+#[test]
 fn another_address_than_dockers_is_taken_back() {
     alone(async {
         // The second plugin returns another address than the first one.
@@ -242,23 +267,25 @@ fn a_result_that_no_container_can_have_is_an_error_and_del_runs() {
         for (result, words) in [
             (
                 json!({"ips": [{"address": "::ffff:10.1.2.3/120"}]}),
-                "has the address ::ffff:10.1.2.3/120, ",
+                "gives the address ::ffff:10.1.2.3/120, ",
             ),
-            (json!({"ips": [{"address": "127.0.0.5/8"}]}), "has the address 127.0.0.5/8, "),
+            (json!({"ips": [{"address": "127.0.0.5/8"}]}), "gives the address 127.0.0.5/8, "),
             (
                 json!({
                     "ips": [{"address": "10.9.0.5/24", "gateway": "10.9.0.5"}],
                     "routes": [{"dst": "0.0.0.0/0"}],
                 }),
-                "has the gateway 10.9.0.5 for 0.0.0.0/0, ",
+                "gives the gateway 10.9.0.5 for 0.0.0.0/0, ",
             ),
         ] {
-            let odd =
-                json!({"type": "fake-plugin", "fake": {"log": "LOG", "ADD": {"stdout": result}}});
-            let bench = Bench::with(json!([scripted(json!({})), odd])).await;
+            let bench = Bench::with(json!([scripted(json!({}))])).await;
+            let fake = bench.config.cni_path[0].join("fake-plugin");
+            std::os::unix::fs::symlink(fake, bench.config.cni_path[1].join("odd")).unwrap();
+            let odd = json!({"type": "odd", "fake": {"log": "LOG", "ADD": {"stdout": result}}});
+            bench.write_conflist(json!([scripted(json!({})), odd]));
             let error = bench.create_endpoint("e1").await.unwrap_err().to_string();
-            assert!(error.contains("plugins: fake-plugin, fake-plugin"), "{error}");
-            assert!(error.contains(words), "{error}");
+            let what = format!("plugin \"odd\" of conflist \"k8snet\" {words}");
+            assert!(error.contains(&what), "{error}");
             assert_eq!(bench.verbs(), ["ADD", "ADD", "DEL", "DEL"]);
             bench.assert_nothing_is_left();
         }

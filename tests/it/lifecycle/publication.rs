@@ -180,6 +180,23 @@ fn every_call_but_join_waits_for_the_plugins_that_publish() {
 }
 
 #[test]
+fn the_next_dockerds_container_gets_ports_that_are_still_being_published_for_the_last_ones() {
+    alone(async {
+        let bench = bench(json!({})).await;
+        create(&bench, NETWORK, "e1").await.unwrap();
+        until(|| verbs(&bench) == ["ADD"]).await;
+        bench.driver.activate();
+        let mut created = Box::pin(create(&bench, NETWORK, "e2"));
+        assert!(timeout(A_WHILE, &mut created).await.is_err(), "the plugins are waited for");
+        go(&bench);
+        created.await.unwrap();
+        assert!(record(&bench, "e1").is_null());
+        assert_eq!(published(&bench), 1);
+        end(&bench, &[NETWORK], &["e2"]).await;
+    });
+}
+
+#[test]
 fn the_next_call_of_the_start_tells_why_ports_are_not_published_and_nothing_is_left() {
     alone(async {
         for call in ["Join", "ProgramExternalConnectivity", "EndpointOperInfo"] {
@@ -217,27 +234,89 @@ fn the_next_call_of_the_start_tells_why_ports_are_not_published_and_nothing_is_l
     });
 }
 
+/// A driver whose endpoint e1 has published its ports in part, which could not be undone. The plugin fails so many more
+/// times.
+async fn published_in_part(more: usize) -> Bench {
+    let mut bench = Bench::with(chain(json!({}), failing())).await;
+    let mut plugins = chain(json!({}), failing());
+    // The first ADD is the spare's.
+    plugins[1]["fake"]["ADD"]["times"] = json!(2 + more);
+    plugins[1]["fake"]["DEL"] =
+        json!({"exit": 1, "stdout": {"code": 100, "msg": "busy"}, "with_ports": true, "times": 1});
+    plugins[1]["type"] = json!("publisher");
+    let fake = bench.config.cni_path[0].join("fake-plugin");
+    std::os::unix::fs::symlink(fake, bench.config.cni_path[1].join("publisher")).unwrap();
+    bench.write_conflist(plugins);
+    has_a_spare(&mut bench).await;
+    create(&bench, NETWORK, "e1").await.unwrap();
+    bench.enter("e1").await;
+    go(&bench);
+    let refused = bench.program("e1").await.unwrap_err().to_string();
+    assert!(refused.contains("no room for rules") && refused.contains("busy"), "{refused}");
+    assert!(!is_free(), "rules may be there");
+    assert!(is_being_published(&bench, "e1"));
+    assert_eq!(verbs(&bench), ["ADD", "DEL"]);
+    bench
+}
+
 #[test]
 fn ports_that_may_be_there_in_part_are_withdrawn_before_they_are_published_again() {
     alone(async {
-        let mut bench = Bench::with(chain(json!({}), failing())).await;
-        let mut plugins = chain(json!({}), failing());
-        plugins[1]["fake"]["ADD"]["times"] = json!(2);
-        plugins[1]["fake"]["DEL"] = json!({"exit": 1, "stdout": {"code": 100, "msg": "busy"}, "with_ports": true, "times": 1});
-        plugins[1]["type"] = json!("publisher");
-        let fake = bench.config.cni_path[0].join("fake-plugin");
-        std::os::unix::fs::symlink(fake, bench.config.cni_path[1].join("publisher")).unwrap();
-        bench.write_conflist(plugins);
-        has_a_spare(&mut bench).await;
+        let bench = published_in_part(0).await;
+        bench.program("e1").await.unwrap();
+        assert_eq!(verbs(&bench)[2..], ["DEL", "ADD"]);
+        assert_eq!(published(&bench), 1);
+        end(&bench, &[NETWORK], &["e1"]).await;
+    });
+}
+
+#[test]
+fn a_reload_publishes_what_may_be_there_in_part_and_no_call_does_so_again() {
+    alone(async {
+        let bench = published_in_part(0).await;
+        let told = bench.driver.reload(&["e1".to_owned()]).await;
+        assert_eq!(told[0].differences, [] as [String; 0]);
+        assert_eq!(verbs(&bench)[2..], ["DEL", "ADD"]);
+        until(|| !is_being_published(&bench, "e1")).await;
+        bench.program("e1").await.unwrap();
+        assert_eq!((verbs(&bench).len(), published(&bench)), (4, 1));
+        end(&bench, &[NETWORK], &["e1"]).await;
+    });
+}
+
+#[test]
+fn ports_that_a_reload_cannot_publish_are_published_by_the_next_call() {
+    alone(async {
+        let bench = published_in_part(1).await;
+        let told = bench.driver.reload(&["e1".to_owned()]).await;
+        let why = told[0].differences.join("\n");
+        assert!(why.contains("no room for rules"), "{why}");
+        assert!(is_being_published(&bench, "e1"));
+        bench.program("e1").await.unwrap();
+        assert_eq!(verbs(&bench)[2..], ["DEL", "ADD", "DEL", "ADD"]);
+        until(|| !is_being_published(&bench, "e1")).await;
+        end(&bench, &[NETWORK], &["e1"]).await;
+    });
+}
+
+#[test]
+fn a_reload_is_on_record_before_its_plugins_run() {
+    alone(async {
+        let bench = bench(json!({})).await;
+        go(&bench);
         create(&bench, NETWORK, "e1").await.unwrap();
         bench.enter("e1").await;
-        go(&bench);
-        let refused = bench.program("e1").await.unwrap_err().to_string();
-        assert!(refused.contains("no room for rules") && refused.contains("busy"), "{refused}");
-        assert!(!is_free(), "rules may be there");
         bench.program("e1").await.unwrap();
-        assert_eq!(verbs(&bench), ["ADD", "DEL", "DEL", "ADD"]);
-        assert_eq!(published(&bench), 1);
+        until(|| !is_being_published(&bench, "e1")).await;
+        fs::remove_file(bench.folder.path().join("go")).unwrap();
+        let driver = bench.driver.clone();
+        let reload = tokio::spawn(async move { driver.reload(&[]).await });
+        // A driver that is killed now has taken the ports away.
+        until(|| verbs(&bench)[1..] == ["DEL", "ADD"]).await;
+        assert!(is_being_published(&bench, "e1"));
+        go(&bench);
+        assert_eq!(reload.await.unwrap()[0].differences, [] as [String; 0]);
+        until(|| !is_being_published(&bench, "e1")).await;
         end(&bench, &[NETWORK], &["e1"]).await;
     });
 }

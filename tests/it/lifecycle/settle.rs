@@ -581,6 +581,33 @@ fn ipv6_that_is_turned_off_when_docker_is_done_is_not_missed() {
     });
 }
 
+#[test]
+fn ipv6_that_is_turned_off_before_docker_is_seen_to_be_done_is_not_waited_for() {
+    alone(async {
+        let bench = Bench::with(json!([elaborate()])).await;
+        bench.create_endpoint("e1").await.unwrap();
+        let name = bench.join("e1", SANDBOX).await.unwrap().interface_name.src_name;
+        make_sandbox();
+        sh(&format!("ip link set {name} netns {SANDBOX}"));
+        for step in AS_DOCKER_SETS_IT_UP {
+            match step.contains("fd00:") {
+                true => inside("sysctl -q -w net.ipv6.conf.eth0.disable_ipv6=1"),
+                false => inside(&format!("ip {}", step.replace("SRC", &name))),
+            };
+        }
+        // Docker has ten seconds for an address that is to come.
+        let record = || fs::read_to_string(&bench.records()[0]).unwrap();
+        let settled = until(|| record().contains("Settled"));
+        tokio::time::timeout(Duration::from_secs(8), settled).await.expect("no wait for IPv6");
+        let check = bench.driver.check(&[], false).await.remove(0);
+        assert!(check.is_well(), "{check:?}");
+        bench.leave("e1").await;
+        bench.delete_endpoint("e1").await;
+        bench.driver.drain().await;
+        bench.assert_nothing_is_left();
+    });
+}
+
 /// As with `--network name=web,driver-opt=com.docker.network.endpoint.sysctls=net.ipv6.conf.IFNAME.disable_ipv6=1`.
 #[test]
 fn a_container_whose_user_turned_ipv6_off_has_all_but_that() {
