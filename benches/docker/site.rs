@@ -150,7 +150,9 @@ impl Site {
     }
 
     pub(crate) fn start_driver(&self) {
-        let serve = format!("exec cnm-cni serve --log-level=debug >>{LOG} 2>&1");
+        // With the memory that it has as a service.
+        let tunables = "GLIBC_TUNABLES=glibc.malloc.tcache_count=0";
+        let serve = format!("{tunables} exec cnm-cni serve --log-level=debug >>{LOG} 2>&1");
         self.host.start("cnm-cni", &["sh", "-c", &serve]);
     }
 

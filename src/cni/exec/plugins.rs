@@ -225,11 +225,12 @@ impl fmt::Debug for Plugins {
 
 /// What plugins inherit of the variables of this process: all, as with libcni, but for
 /// those that are addressed to this process alone. A stray `CNI_NETNS_OVERRIDE` would switch
-/// off a check in the plugins; the others belong to the driver and to systemd.
+/// off a check in the plugins; the others belong to the driver, to its C library and to systemd.
 ///
 /// There is always a `PATH`: plugins call `ip`, `iptables` and others by name.
 fn inherited(all: impl Iterator<Item = (OsString, OsString)>) -> Vec<(OsString, OsString)> {
-    const OWN: [&str; 5] = ["CNI_", "CNM_CNI_", "LISTEN_", "NOTIFY_SOCKET", "WATCHDOG_"];
+    const OWN: [&str; 6] =
+        ["CNI_", "CNM_CNI_", "GLIBC_TUNABLES", "LISTEN_", "NOTIFY_SOCKET", "WATCHDOG_"];
     let is_own = |key: &OsStr| {
         let key = key.as_encoded_bytes();
         OWN.iter().any(|own| key.starts_with(own.as_bytes()))
@@ -263,6 +264,7 @@ mod tests {
             "CNI_NETNS_OVERRIDE",
             "CNI_ARGS",
             "CNM_CNI_SOCKET",
+            "GLIBC_TUNABLES",
             "LISTEN_FDS",
             "NOTIFY_SOCKET",
             "WATCHDOG_USEC",

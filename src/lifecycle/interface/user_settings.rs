@@ -76,7 +76,8 @@ impl Interfaces {
         };
         let found = users(&self.fresh().await?.settings);
         match found.is_empty() {
-            true => Ok(found),
+            // A map from which all was taken keeps its memory, and the attachment its settings.
+            true => Ok(Settings::default()),
             // The host's defaults for a new namespace may have changed since they were read.
             false => Ok(users(&self.fresh_settings_now().await?)),
         }

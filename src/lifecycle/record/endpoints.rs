@@ -11,7 +11,7 @@ use std::mem::replace;
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::{OwnedMutexGuard, watch};
+use tokio::sync::{Notify, OwnedMutexGuard};
 
 use crate::cnm::EndpointId;
 use crate::lifecycle::error::Error;
@@ -20,7 +20,15 @@ use crate::lifecycle::record::Attachment;
 #[derive(Debug, Default)]
 struct Place {
     content: Arc<tokio::sync::Mutex<Option<Attachment>>>,
-    activity: watch::Sender<Activity>,
+    activity: Arc<WatchedActivity>,
+}
+
+/// The activity at a place, and who waits for it to change. A channel for the same is five times as large, and
+/// each endpoint has one.
+#[derive(Debug, Default)]
+struct WatchedActivity {
+    activity: Mutex<Activity>,
+    changed: Notify,
 }
 
 /// What goes on at a place while its lock is held, or not held.
@@ -34,15 +42,33 @@ struct Activity {
     failure: Option<Box<Error>>,
 }
 
-impl Place {
-    fn is_publishing(&self) -> bool {
-        self.activity.borrow().publishing
+impl WatchedActivity {
+    /// Changes it, and wakes those who wait.
+    fn change<T>(&self, change: impl FnOnce(&mut Activity) -> T) -> T {
+        let changed = change(&mut self.now());
+        self.changed.notify_waiters();
+        changed
     }
 
     /// Waits until this holds.
     async fn until(&self, holds: impl Fn(&Activity) -> bool) {
-        // The sender lives as long as this place.
-        drop(self.activity.subscribe().wait_for(|activity| holds(activity)).await);
+        loop {
+            // Is woken by a change that comes after this line.
+            let changed = self.changed.notified();
+            if holds(&self.now()) {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    fn is_publishing(&self) -> bool {
+        self.now().publishing
+    }
+
+    fn now(&self) -> MutexGuard<'_, Activity> {
+        // Whole even if a holder panicked: every change is one assignment.
+        self.activity.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -63,18 +89,18 @@ pub(crate) struct Slot<'e> {
 }
 
 /// A call that waits for a place. Counted until it has it, or stops waiting.
-struct Caller<'p>(&'p Place);
+struct Caller<'p>(&'p WatchedActivity);
 
 impl<'p> Caller<'p> {
-    fn of(place: &'p Place) -> Self {
-        place.activity.send_modify(|activity| activity.callers += 1);
-        Self(place)
+    fn of(activity: &'p WatchedActivity) -> Self {
+        activity.change(|activity| activity.callers += 1);
+        Self(activity)
     }
 }
 
 impl Drop for Caller<'_> {
     fn drop(&mut self) {
-        self.0.activity.send_modify(|activity| activity.callers -= 1);
+        self.0.change(|activity| activity.callers -= 1);
     }
 }
 
@@ -85,13 +111,13 @@ pub(crate) struct Publication(Arc<Place>);
 impl Publication {
     /// It has failed. Docker is told with the next call of the endpoint's start.
     pub(crate) fn fail(&self, error: Error) {
-        self.0.activity.send_modify(|activity| activity.failure = Some(Box::new(error)));
+        self.0.activity.change(|activity| activity.failure = Some(Box::new(error)));
     }
 }
 
 impl Drop for Publication {
     fn drop(&mut self) {
-        self.0.activity.send_modify(|activity| activity.publishing = false);
+        self.0.activity.change(|activity| activity.publishing = false);
     }
 }
 
@@ -99,7 +125,9 @@ impl Endpoints {
     pub(crate) fn holding(attachments: Vec<Attachment>) -> Self {
         let slots = attachments.into_iter().map(|attachment| {
             let (endpoint, place) = (attachment.endpoint.clone(), Place::default());
-            let content = Arc::new(tokio::sync::Mutex::new(Some(attachment)));
+            // Lists that were read have room to grow, for months perhaps. Those of a copy have none.
+            #[allow(clippy::redundant_clone, reason = "the copy is smaller")]
+            let content = Arc::new(tokio::sync::Mutex::new(Some(attachment.clone())));
             (endpoint, Arc::new(Place { content, ..place }))
         });
         Self { slots: Mutex::new(slots.collect()) }
@@ -109,11 +137,11 @@ impl Endpoints {
     /// that can wait releases it early.
     pub(crate) async fn lock(&self, id: &EndpointId) -> Slot<'_> {
         let place = self.place(id);
-        let caller = Caller::of(&place);
+        let caller = Caller::of(&place.activity);
         loop {
-            place.until(|activity| !activity.publishing).await;
+            place.activity.until(|activity| !activity.publishing).await;
             let content = Arc::clone(&place.content).lock_owned().await;
-            if !place.is_publishing() {
+            if !place.activity.is_publishing() {
                 drop(caller);
                 return Slot { endpoints: self, id: id.clone(), place, content };
             }
@@ -124,7 +152,7 @@ impl Endpoints {
     /// published.
     pub(crate) async fn lock_beside_publication(&self, id: &EndpointId) -> Slot<'_> {
         let place = self.place(id);
-        let caller = Caller::of(&place);
+        let caller = Caller::of(&place.activity);
         let content = Arc::clone(&place.content).lock_owned().await;
         drop(caller);
         Slot { endpoints: self, id: id.clone(), place, content }
@@ -132,7 +160,7 @@ impl Endpoints {
 
     /// Holds this endpoint, unless a call does, or its ports are being published.
     pub(crate) fn try_lock(&self, id: &EndpointId) -> Option<Slot<'_>> {
-        self.try_lock_beside_publication(id).filter(|slot| !slot.place.is_publishing())
+        self.try_lock_beside_publication(id).filter(|slot| !slot.place.activity.is_publishing())
     }
 
     /// Holds this endpoint, unless a call does. Its ports may be being published.
@@ -148,9 +176,9 @@ impl Endpoints {
         let place = Arc::clone(self.slots().get(id)?);
         loop {
             // A call that is counted may not be in the lock's queue yet, and goes first all the same.
-            place.until(|activity| activity.callers == 0 && !activity.publishing).await;
+            place.activity.until(|activity| activity.callers == 0 && !activity.publishing).await;
             let content = Arc::clone(&place.content).lock_owned().await;
-            if !place.is_publishing() {
+            if !place.activity.is_publishing() {
                 return Some(Slot { endpoints: self, id: id.clone(), place, content });
             }
         }
@@ -184,7 +212,7 @@ impl Slot<'_> {
 
     /// The publication of the endpoint's ports begins; none if one is under way.
     pub(crate) fn begin_publication(&self) -> Option<Publication> {
-        let begins = self.place.activity.send_if_modified(|activity| {
+        let begins = self.place.activity.change(|activity| {
             activity.failure = None;
             !replace(&mut activity.publishing, true)
         });
@@ -193,23 +221,14 @@ impl Slot<'_> {
 
     /// Why its ports could not be published, if nobody has told Docker yet.
     pub(crate) fn take_failure(&self) -> Option<Error> {
-        let mut failure = None;
-        self.place.activity.send_if_modified(|activity| {
-            failure = activity.failure.take();
-            false
-        });
+        let failure = self.place.activity.now().failure.take();
         failure.map(|error| *error)
     }
 
     /// Waits until a call waits for this endpoint.
     pub(crate) fn call_waits(&self) -> impl Future<Output = ()> + use<> {
-        let mut activity = self.place.activity.subscribe();
-        async move {
-            if activity.wait_for(|activity| activity.callers > 0).await.is_err() {
-                // The place was removed, and no call can wait for it.
-                std::future::pending().await
-            }
-        }
+        let activity = Arc::clone(&self.place.activity);
+        async move { activity.until(|activity| activity.callers > 0).await }
     }
 }
 
@@ -281,7 +300,7 @@ mod tests {
         let id: EndpointId = "ab".parse().unwrap();
         let held = endpoints.lock(&id).await;
         let place = Arc::clone(&held.place);
-        let caller = Caller::of(&place);
+        let caller = Caller::of(&place.activity);
         let mut check = Box::pin(endpoints.lock_after_calls(&id));
         assert!(waits(&mut check));
         drop(held);
