@@ -115,6 +115,9 @@ pub enum Error {
         /// How long it was given.
         limit: Duration,
     },
+    /// A spare that is being made has to give way.
+    #[error("it gives way to an endpoint, or goes with its network")]
+    Unwanted,
     /// There is no lease of a DHCP server.
     #[error("conflist {conflist:?}: no lease: {why}: {cause}")]
     NoLease {

@@ -339,7 +339,7 @@ mod tests {
         }))
         .unwrap();
         let network = inventory.networks[0].clone();
-        let known = Known { inventory, names: Names::default() };
+        let known = Known { inventory, names: Names::default(), no_room: None };
         let fault = unusable(&known, &network).unwrap();
         assert!(fault.what.contains("bridge"), "{}", fault.what);
         assert_eq!(fault.remedy.as_deref(), Some("cnm-cni validate cnm-cni-default"));

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
+use nix::sys::statvfs::{FsFlags, statvfs};
 use serde::Serialize;
 
 use super::docker;
@@ -13,8 +14,8 @@ use crate::cli::folders::{CONF_DIR, UNREADABLE_RECORDS};
 use crate::cli::output::{Listing, complain, line};
 use crate::cni::{ConfDir, Trust};
 use crate::docker::Wanted;
-use crate::lifecycle::DriverInfo;
 use crate::lifecycle::inventory::{self, Attachment, Conflist, Inventory, Network, Phase};
+use crate::lifecycle::{DriverInfo, Fault};
 use crate::server::control::{Everything, INVENTORY};
 use crate::translate::own_name;
 
@@ -59,6 +60,8 @@ pub(super) struct Records {
 pub(super) struct Known {
     pub(super) inventory: Inventory,
     pub(super) names: Names,
+    /// Why no record can be written; none if one can.
+    pub(super) no_room: Option<Fault>,
 }
 
 /// An attachment with its names, as JSON has it.
@@ -72,13 +75,32 @@ pub(super) struct Row<'k> {
     pub(super) attachment: &'k Attachment,
 }
 
+/// Why no record can be written to that folder; none if one can, or if that is not known: a managed plugin's
+/// folder is in its own mount namespace.
+fn no_room(state_dir: &Path) -> Option<Fault> {
+    let disk = statvfs(state_dir).ok()?;
+    let why = if disk.flags().contains(FsFlags::ST_RDONLY) {
+        "is read-only"
+    } else if disk.blocks_free() == 0 || (disk.files() > 0 && disk.files_free() == 0) {
+        "is full"
+    } else {
+        return None;
+    };
+    let folder = state_dir.display();
+    let what =
+        format!("the disk of {folder} {why}: no record can be written, and no container can start");
+    Some(Fault::new(what, format!("df -h {folder}; df -i {folder}")))
+}
+
 impl Sources {
     /// Asks the driver and Docker. If one does not answer, a line tells the user so.
     ///
     /// # Errors
     /// The driver refuses; or it does not run, and its records cannot be read.
     pub(super) fn ask(&self, outer: &Wanted) -> anyhow::Result<Known> {
-        Ok(Known { inventory: self.inventory()?, names: docker::names(&self.docker, outer) })
+        let inventory = self.inventory()?;
+        let no_room = no_room(self.state_dir(inventory.driver.as_ref()));
+        Ok(Known { inventory, names: docker::names(&self.docker, outer), no_room })
     }
 
     /// The folder of the records: the user's, else the one that the driver tells, else the usual one.

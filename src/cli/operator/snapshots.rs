@@ -97,7 +97,7 @@ pub(super) fn sample() -> Known {
         of_driver: vec![WEB.parse().unwrap(), BACK.parse().unwrap()],
         unknown: None,
     };
-    Known { inventory, names }
+    Known { inventory, names, no_room: None }
 }
 
 fn now() -> Timestamp {

@@ -157,6 +157,7 @@ pub(super) fn problems(known: &Known, now: Timestamp) -> Vec<Fault> {
     if let Some(why) = &known.names.unknown {
         problems.push(Fault::new(format!("names are unknown: {why}"), "systemctl status docker"));
     }
+    problems.extend(known.no_room.clone());
     for problem in &known.inventory.problems {
         problems.push(Fault::new(problem.clone(), "cnm-cni validate"));
     }

@@ -70,6 +70,10 @@ impl Observer for Log {
             // Plugins from before VERSION fail at it.
             _ if run.verb == Verb::Version => line!(debug),
             PluginOutcome::Ok => line!(debug),
+            // Who asked for CHECK is told, and knows which complaints count. It is cut short where Docker needs
+            // the interface.
+            PluginOutcome::Cut if run.verb == Verb::Check => line!(debug),
+            PluginOutcome::Failed if run.verb == Verb::Check => line!(info),
             _ if self.alone && stderr.is_none() => line!(debug),
             _ => line!(warn),
         }

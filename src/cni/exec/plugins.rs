@@ -64,7 +64,8 @@ impl Plugins {
                     return Ok(Program { path, judged, trust: self.trust });
                 }
                 Ok(Some(_)) => unusable.push(path),
-                Ok(None) | Err(Untrusted::Io { .. }) => {}
+                Ok(None) => {}
+                // Also if it cannot be looked at, as without descriptors: that is not "not there".
                 Err(problem) => return Err(NoProgram::Untrusted(problem)),
             }
         }

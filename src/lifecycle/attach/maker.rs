@@ -91,22 +91,26 @@ impl Maker {
     }
 
     /// Runs the attachment's ADD in a new staging namespace, and reads what it made. After an error the
-    /// caller undoes what was done.
+    /// caller undoes what was done. ADD is cut short once it is `unwanted`.
     pub(crate) async fn add(
         &self,
         attachment: &Attachment,
         requested: &RequestedInterface<'_>,
+        unwanted: impl Future<Output = ()>,
     ) -> std::result::Result<Made, Failed> {
         if let Err(cause) = self.prepare(attachment).await {
             return Err(Failed { cause, result: None, plugins_run: Some(0) });
         }
         let Attachment { list, parameters, internal, .. } = attachment;
         let mut fitness = Fitness::of(list, &parameters.if_name, *internal);
+        let added = async {
+            tokio::select! {
+                result = self.chains.add(list, parameters, |plugin, result| fitness.see(plugin, result)) => result,
+                () = unwanted => Err(Error::Unwanted),
+            }
+        };
         // The first attachment reads a fresh namespace in parallel to its ADD, for the comparison.
-        let (result, fresh) = tokio::join!(
-            self.chains.add(list, parameters, |plugin, result| fitness.see(plugin, result)),
-            self.interfaces.fresh()
-        );
+        let (result, fresh) = tokio::join!(added, self.interfaces.fresh());
         let result = match result {
             Ok(result) => result,
             Err(cause) => {

@@ -15,6 +15,7 @@ use crate::lifecycle::record::{Attachment, Made, Network, Spare};
 use crate::lifecycle::removal::{Claims, waits};
 use crate::lifecycle::spares;
 use crate::translate::PORT_MAPPINGS;
+use std::future::pending;
 
 impl Driver {
     /// `NetworkDriver.CreateEndpoint`: makes the attachment, and answers with its addresses and its MAC. A
@@ -107,7 +108,7 @@ impl Driver {
         let attachment = self.intend(network, input, endpoint, options)?;
         asked.attachments.push(attachment.id.to_string());
         let attachment = slot.insert(attachment);
-        let staged = match self.maker.add(attachment, &requested).await {
+        let staged = match self.maker.add(attachment, &requested, pending()).await {
             Ok(made) => self.stage(attachment, made).await,
             Err(failed) => Err(failed.noted_in(attachment)),
         };

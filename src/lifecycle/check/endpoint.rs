@@ -159,7 +159,21 @@ impl<'l> Look<'l> {
                 Ok(Err("the interface has not arrived in the container".to_owned()))
             }
             Place::Nowhere => {
-                Ok(Err("the interface is gone; connect the container again".to_owned()))
+                let other = driver.interfaces.with_another_mac(attachment).await?;
+                Ok(Err(match other.map(|link| (link.name, link.mac)) {
+                    Some((name, Some(mac))) => format!(
+                        "no interface has the MAC {} that ADD gave it; {name} has {mac}, and may be it: change the \
+                         MAC back, or connect the container again",
+                        joined
+                            .made
+                            .snapshot
+                            .link
+                            .mac
+                            .map(|mac| mac.to_string())
+                            .unwrap_or_default()
+                    ),
+                    _ => "the interface is gone; connect the container again".to_owned(),
+                }))
             }
         }
     }

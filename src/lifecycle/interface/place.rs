@@ -53,6 +53,19 @@ impl Interfaces {
         }
         Ok(Place::Nowhere)
     }
+
+    /// The link in the container that has all of the interface but its MAC, which the container may have
+    /// changed; none if there is none, or more than one.
+    pub(crate) async fn with_another_mac(&self, attachment: &Attachment) -> Result<Option<Link>> {
+        let (Some(sandbox), Some(made)) = (attachment.sandbox(), attachment.snapshot()) else {
+            return Ok(None);
+        };
+        let Some(sandbox) = inside(sandbox).await? else { return Ok(None) };
+        let mut alike = sandbox.links().await?.into_iter().filter(|link| {
+            link.parent.is_some() && link.mac != made.link.mac && is_of_same_make(&made.link, link)
+        });
+        Ok(alike.next().filter(|_| alike.next().is_none()))
+    }
 }
 
 /// Makes the staging namespace, unless it exists.
@@ -79,16 +92,17 @@ pub(super) async fn inside(path: &Path) -> Result<Option<Netlink>> {
 /// us. A bridge or VLAN that the container makes on top of it has the same MAC, and may outlive it. But
 /// only ADD's link has this kind together with this peer or lower link.
 fn renamed(made: &Link, links: Vec<Link>) -> Option<Link> {
-    let same_parent = |link: &Link| match (link.parent, made.parent) {
+    let has_mac = |link: &Link| made.mac.is_some() && link.mac == made.mac;
+    links.into_iter().find(|link| has_mac(link) && is_of_same_make(made, link))
+}
+
+/// Whether the link has the kind of ADD's, and its peer or lower link.
+fn is_of_same_make(made: &Link, link: &Link) -> bool {
+    let same_parent = match (link.parent, made.parent) {
         (Some(one), Some(other)) => one == other,
         // A kernel may leave the index out if it is the link's own.
         _ => true,
     };
     let is_elsewhere = |link: &Link| link.parent_namespace.is_some();
-    links.into_iter().find(|link| {
-        (made.mac.is_some() && link.mac == made.mac)
-            && link.kind == made.kind
-            && same_parent(link)
-            && is_elsewhere(link) == is_elsewhere(made)
-    })
+    link.kind == made.kind && same_parent && is_elsewhere(link) == is_elsewhere(made)
 }

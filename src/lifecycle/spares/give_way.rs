@@ -24,23 +24,33 @@ impl Spares {
     }
 
     /// Begins the removal of all spares of a conflist: an endpoint could not be made beside them. Returns
-    /// them. None is made for a while.
+    /// all that is removed there. None is made for a while.
     pub(crate) async fn give_up(&self, conflist: &str) -> Vec<Arc<Cell>> {
-        // One that is being made is among them then.
-        let _alone = self.making.lock().await;
-        let unwanted = self.shelves().take_all(|spare| spare.list.name() == conflist);
         let networks = self.parts.networks.all();
-        for network in networks.iter().filter(|network| network.conflist == conflist) {
-            self.rest(&network.id, make::LONG_REST);
+        let sharing = networks.iter().filter(|network| network.conflist == conflist);
+        // None is begun from here on.
+        sharing.clone().for_each(|network| self.rest(&network.id, make::LONG_REST));
+        for network in sharing {
+            self.cut_short(&network.id).await;
         }
-        self.remove_soon(unwanted, Unused::GaveWay).await
+        let unwanted = self.shelves().take_all(|spare| spare.list.name() == conflist);
+        self.remove_soon(unwanted, Unused::GaveWay).await;
+        // With those whose making was cut short.
+        self.removals.retrying(conflist)
     }
 
     /// Begins the removal of the spares of a network that is removed.
     pub(crate) async fn end(&self, network: &NetworkId) {
-        let _alone = self.making.lock().await;
+        self.cut_short(network).await;
         let unwanted = self.shelves().take_all(|spare| spare.network == *network);
         self.remove_soon(unwanted, Unused::NotNeeded).await;
+    }
+
+    /// Ends the making of a spare for the network, so that its removal has begun afterwards.
+    async fn cut_short(&self, network: &NetworkId) {
+        let making = Arc::clone(&self.shelves().shelf(network).making);
+        making.unwanted.notify_waiters();
+        drop(making.alone.lock().await);
     }
 
     /// Begins the removal of these spares.

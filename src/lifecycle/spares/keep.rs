@@ -94,12 +94,10 @@ impl Spares {
 
     async fn tend_one(self: &Arc<Self>, network: &Arc<Network>) -> Result<()> {
         let wanted = self.wanted(network);
-        let (called_for, waiting, may) = {
+        let (called_for, waiting) = {
             let mut shelves = self.shelves();
             let shelf = shelves.shelf(&network.id);
-            let now = Instant::now();
-            let may = shelf.not_before.is_none_or(|time| time <= now);
-            (shelf.usage.calls_for(now), shelf.spares.len(), may)
+            (shelf.usage.calls_for(Instant::now()), shelf.spares.len())
         };
         // Nothing is read for networks that nobody uses.
         let none = match wanted {
@@ -128,7 +126,7 @@ impl Spares {
             }
         }
         self.remove_soon(unwanted, Unused::NotNeeded).await;
-        while may && self.is_missing(network, number) {
+        while self.is_missing(network, number) {
             let _pass = self.parts.gate.enter_when_quiet().await;
             let (spares, network, input) = (Arc::clone(self), Arc::clone(network), input.clone());
             // What has begun ends as a whole, even if the driver is stopped meanwhile.
@@ -143,13 +141,16 @@ impl Spares {
         Ok(())
     }
 
-    /// Makes one more, unless the network has been removed.
+    /// Makes one more, unless nobody wants one any more.
     async fn add(&self, network: &Network, input: ChainInput) -> Result<()> {
-        let _alone = self.making.lock().await;
-        if self.parts.networks.get(&network.id).is_err() {
+        let making = Arc::clone(&self.shelves().shelf(&network.id).making);
+        // From before the look at whether one may be made: who wants none comes after one of the two.
+        let unwanted = making.unwanted.notified();
+        let _alone = making.alone.lock().await;
+        if !self.may_be_made(network) {
             return Ok(());
         }
-        let spare = self.make(network, input).await?;
+        let Some(spare) = self.make(network, input, unwanted).await? else { return Ok(()) };
         let mut shelves = self.shelves();
         let shelf = shelves.shelf(&network.id);
         shelf.spares.push_back(spare);
@@ -171,7 +172,14 @@ impl Spares {
     fn is_missing(&self, network: &Network, number: usize) -> bool {
         let all = self.parts.endpoints.count() + self.removals.count() + self.waiting();
         let waiting = self.shelves().shelf(&network.id).spares.len();
-        waiting < number && all < self.most && self.parts.networks.get(&network.id).is_ok()
+        waiting < number && all < self.most && self.may_be_made(network)
+    }
+
+    /// Whether the network is still there, and does not rest.
+    fn may_be_made(&self, network: &Network) -> bool {
+        let rests_until = self.shelves().shelf(&network.id).not_before;
+        rests_until.is_none_or(|time| time <= Instant::now())
+            && self.parts.networks.get(&network.id).is_ok()
     }
 }
 

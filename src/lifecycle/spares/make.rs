@@ -22,23 +22,28 @@ pub(super) const FIRST_REST: Duration = Duration::from_secs(60);
 pub(super) const LONG_REST: Duration = Duration::from_secs(600);
 
 impl Spares {
-    /// Makes one for the network.
+    /// Makes one for the network; none if it is `unwanted` before its ADD has ended.
     ///
     /// # Errors
     /// A step failed. What was done is removed again, if need be in the background.
-    pub(super) async fn make(&self, network: &Network, input: ChainInput) -> Result<Spare> {
+    pub(super) async fn make(
+        &self,
+        network: &Network,
+        input: ChainInput,
+        unwanted: impl Future<Output = ()>,
+    ) -> Result<Option<Spare>> {
         let (options, interface) = (EndpointOptions::default(), EndpointInterface::default());
         let begun = Instant::now();
         let requested = RequestedInterface::of(network, &options, &interface)?;
         let mut attachment = self.maker.intend(network, input, None, Vec::new());
-        let ready = match self.maker.add(&attachment, &requested).await {
+        let ready = match self.maker.add(&attachment, &requested, unwanted).await {
             Ok(made) => self.make_ready(&mut attachment, made).await,
             Err(failed) => Err(failed.noted_in(&mut attachment)),
         };
         match ready {
             Ok(spare) => {
                 self.parts.history.spare_made(&spare, begun.elapsed());
-                Ok(spare)
+                Ok(Some(spare))
             }
             Err(cause) => {
                 attachment.begin_removal_with(|removal, _| removal.refused = true);
@@ -46,7 +51,10 @@ impl Spares {
                 if let Some(orphan) = orphan {
                     self.removals.soon(orphan);
                 }
-                Err(cause)
+                match cause {
+                    Error::Unwanted => Ok(None),
+                    cause => Err(cause),
+                }
             }
         }
     }

@@ -64,8 +64,6 @@ pub(crate) struct Spares {
     /// How many attachments there may be, with those that are being removed.
     most: usize,
     shelves: Mutex<Shelves>,
-    /// Held while a spare is made, so that it is not missed by those who want all of them gone.
-    making: tokio::sync::Mutex<()>,
     /// The masquerade rules of the host.
     host_rules: Arc<SharedRead>,
     /// Those that no endpoint has asked for yet.
@@ -90,7 +88,6 @@ impl Spares {
             count: config.spares,
             most: config.maximum.attachments,
             shelves: Mutex::new(Shelves::of(left)),
-            making: tokio::sync::Mutex::default(),
             host_rules: Arc::default(),
             comparing: Mutex::default(),
             work: Notify::new(),

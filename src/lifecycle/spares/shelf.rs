@@ -1,8 +1,10 @@
 //! Which spares are there, and how their networks have been used.
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::count::Usage;
@@ -13,6 +15,7 @@ use crate::lifecycle::record::Spare;
 #[derive(Debug, Default)]
 pub(super) struct Shelf {
     pub(super) spares: VecDeque<Spare>,
+    pub(super) making: Arc<Making>,
     pub(super) usage: Usage,
     /// No spare is made before: the last one could not be made, or an endpoint needed what it had.
     pub(super) not_before: Option<Instant>,
@@ -20,6 +23,15 @@ pub(super) struct Shelf {
     pub(super) failing: bool,
     /// An endpoint has claimed one since the host's rules were read.
     pub(super) claimed: bool,
+}
+
+/// The making of a network's spares.
+#[derive(Debug, Default)]
+pub(super) struct Making {
+    /// Held while one is made, so that it is not missed by those who want all of them gone.
+    pub(super) alone: tokio::sync::Mutex<()>,
+    /// Somebody needs what it has, or the network is removed: however long its plugins take.
+    pub(super) unwanted: Notify,
 }
 
 /// The shortest time between two comparisons of the host's rules: they need programs, and many containers may be

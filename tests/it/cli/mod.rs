@@ -7,6 +7,7 @@ mod endless;
 mod events;
 mod explain;
 mod progress;
+mod status;
 mod usage;
 mod validate;
 

@@ -1,10 +1,12 @@
 //! VERSION: what plugins support.
 
 use cnm_cni::cni::{Limits, Runtime};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tempfile::TempDir;
 
 use super::Bench;
 use super::execution::write_executable;
+use crate::alone::alone;
 
 /// What a plugin is taken to support that answers VERSION with this shell script.
 async fn answer(script: &str) -> Result<Vec<String>, String> {
@@ -89,4 +91,23 @@ async fn l23_the_first_folder_that_has_the_plugin_wins() {
     assert!(runtime.find("y").is_err());
     write_executable(&first.path().join("x"), "");
     assert_eq!(runtime.find("x").unwrap(), first.path().join("x"));
+}
+
+#[test]
+fn a_plugin_that_cannot_be_looked_at_is_not_said_to_be_missing() {
+    alone(async {
+        let folder = TempDir::new().unwrap();
+        write_executable(&folder.path().join("x"), "");
+        let runtime = Runtime::new(vec![folder.path().to_owned()], Limits::default());
+        let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+        setrlimit(Resource::RLIMIT_NOFILE, 0, hard).unwrap();
+        let found = runtime.find("x");
+        setrlimit(Resource::RLIMIT_NOFILE, soft, hard).unwrap();
+        let error = found.unwrap_err().to_string();
+        assert!(
+            error.contains("cannot look at") && error.contains("Too many open files"),
+            "{error}"
+        );
+        assert_eq!(runtime.find("x").unwrap(), folder.path().join("x"));
+    });
 }

@@ -46,6 +46,8 @@ fn damage_is_reported_and_repaired(suite: Suite) {
         // In version 1.1.1 portmap's CHECK fails for every published port, in a pod too.
         let mistake = sound.contains("note: the CHECK of portmap");
         assert_eq!(mistake, suite == Suite::Bookworm, "{sound}");
+        let log = host.driver_log();
+        assert!(!log.contains("WARN"), "a complaint that does not count is no warning: {log}");
         let key = host.docker(&["inspect", "-f", "{{.NetworkSettings.SandboxKey}}", "alice"]);
         let endpoint = host.endpoint("alice", "web")["EndpointID"].as_str().unwrap().to_owned();
         let network = format!("--net={key}");

@@ -304,6 +304,27 @@ fn what_a_container_makes_on_its_interface_is_not_taken_for_it() {
 }
 
 #[test]
+fn an_interface_whose_mac_the_container_has_changed_is_not_said_to_be_gone() {
+    alone(async {
+        let bench = attached(json!([elaborate()])).await;
+        let eth0 = inside("ip -o link show eth0");
+        let made = eth0.split("link/ether ").nth(1).unwrap().split(' ').next().unwrap();
+        inside("ip link set eth0 address 02:02:02:02:02:02");
+        let told = check(&bench, false).await;
+        let difference = &told.differences[0];
+        for words in [&format!("MAC {made}"), "eth0 has 02:02:02:02:02:02"] {
+            assert!(difference.contains(words), "{told:#?}");
+        }
+        inside(&format!("ip link set eth0 address {made}"));
+        let told = check(&bench, true).await;
+        assert_eq!(told.interface.as_deref(), Some("eth0"), "{told:#?}");
+        bench.leave("e1").await;
+        bench.delete_endpoint("e1").await;
+        bench.assert_nothing_is_left();
+    });
+}
+
+#[test]
 fn a_containers_own_links_are_not_taken_for_an_interface_that_is_gone() {
     alone(async {
         let bench = attached(json!([elaborate()])).await;

@@ -2,10 +2,12 @@
 //! that nothing of them is left.
 
 use std::fs;
+use std::time::Duration;
 
 use cnm_cni::cnm::SpareCount;
 use cnm_cni::lifecycle::{Collection, Driver};
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
 use super::{Bench, NETWORK, SANDBOX, gone, inside, read, scripted, sh, table, until};
 use crate::alone::alone;
@@ -248,6 +250,57 @@ fn a_spare_gives_way_to_whoever_needs_what_it_has() {
         bench.driver.create_endpoint(read(asked)).await.unwrap();
         assert_eq!(bench.spares(), [] as [String; 0]);
         bench.delete_endpoint("e1").await;
+        end(&bench).await;
+    });
+}
+
+#[test]
+fn a_spare_whose_plugin_hangs_is_waited_for_by_nobody() {
+    alone(async {
+        let bench = bench(json!([scripted(json!({}))])).await;
+        let write_other = |add: Value| {
+            let plugins = json!([scripted(json!({"ADD": add}))]);
+            let other = json!({"cniVersion": "1.0.0", "name": "other", "plugins": plugins});
+            let other = other.to_string().replace("LOG", &bench.log().to_string_lossy());
+            fs::write(bench.config.conf_dir.join("20-other.conflist"), other).unwrap();
+        };
+        let adds_of_other = || {
+            let calls = bench
+                .calls()
+                .into_iter()
+                .filter(|call| call["command"] == "ADD" && call["stdin"]["name"] == "other");
+            calls.count()
+        };
+        write_other(json!({"sleep_ms": 80_000}));
+        let generic = json!({"com.docker.network.generic": {"conflist": "other"}});
+        bench
+            .driver
+            .create_network(read(json!({"NetworkID": "n2", "Options": generic})))
+            .await
+            .unwrap();
+        until(|| adds_of_other() == 1).await;
+        // A network on another conflist goes, with its spare.
+        bench.driver.delete_network(read(json!({"NetworkID": NETWORK}))).await.unwrap();
+        until(|| bench.spares().is_empty()).await;
+        // An endpoint that the spare may be in the way of fails by its own fault.
+        write_other(json!({"exit": 1}));
+        let asked = json!({"NetworkID": "n2", "EndpointID": "e1", "Interface": {}});
+        let created = bench.driver.create_endpoint(read(asked));
+        let created =
+            timeout(Duration::from_secs(30), created).await.expect("it waits for a spare");
+        assert!(created.unwrap_err().to_string().contains("fake-plugin"));
+        until(|| bench.records().is_empty()).await;
+        // Others get theirs; there, none is made for a while.
+        bench.driver.create_network(read(json!({"NetworkID": NETWORK}))).await.unwrap();
+        until(|| bench.spares().len() == 1).await;
+        assert_eq!(adds_of_other(), 3, "the spare, and the endpoint twice");
+        // The network goes while one hangs.
+        bench.driver.delete_network(read(json!({"NetworkID": "n2"}))).await.unwrap();
+        write_other(json!({"sleep_ms": 80_000}));
+        let again = json!({"NetworkID": "n3", "Options": generic});
+        bench.driver.create_network(read(again)).await.unwrap();
+        until(|| adds_of_other() == 4).await;
+        bench.driver.delete_network(read(json!({"NetworkID": "n3"}))).await.unwrap();
         end(&bench).await;
     });
 }

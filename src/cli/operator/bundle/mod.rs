@@ -139,7 +139,7 @@ fn gather(args: &Args, outer: &Wanted, now: Timestamp, to: impl Write) -> anyhow
     for path in ["/version", "/info"] {
         archive.add(items::docker(&redaction, &found, path))?;
     }
-    let known = Known { inventory, names: docker::names(&sources.docker, outer) };
+    let known = Known { inventory, names: docker::names(&sources.docker, outer), no_room: None };
     progress.tell("gathering: check of everything");
     let checks = doctor::checks(&sources, &known, false);
     let findings = doctor::everything(&known, checks.as_deref().unwrap_or_default());
