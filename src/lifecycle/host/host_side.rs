@@ -44,6 +44,28 @@ pub(crate) async fn observe(own: &Netlink, made: &Made) -> Result<HostSide> {
     Ok(side)
 }
 
+/// Deletes the host's end of a veth whose other end DEL did not find: a namespace that nobody knows may keep it. A dockerd
+/// that is killed during a start leaves such a one, with a `runc init` in it. DEL has ended before, and deletes both ends
+/// of what it finds.
+///
+/// # Errors
+/// A request to the kernel fails.
+pub(crate) async fn end_veth(own: &Netlink, made: &Made) -> Result<()> {
+    // It keeps its index, and nothing else gets it: the kernel counts on.
+    let Link { parent: Some(index), parent_namespace: Some(_), .. } = made.snapshot.link else {
+        return Ok(());
+    };
+    let Some(link) = own.link_by_index(index).await? else { return Ok(()) };
+    let is_told = made.result.interfaces.iter().any(|told| {
+        told.name == link.name && told.sandbox.as_deref().unwrap_or_default().is_empty()
+    });
+    if is_told && link.kind.as_deref() == Some("veth") {
+        tracing::info!(link = link.name, "DEL did not find its other end: it is deleted by itself");
+        own.delete_link(index).await?;
+    }
+    Ok(())
+}
+
 /// The links of the host that the packets pass: the links in ADD's result, the peer or the lower link of
 /// the interface, and the bridges that these are ports of. Each is asked for once: Docker waits, and each
 /// request waits for the kernel's lock on links.

@@ -2,7 +2,7 @@
 
 use super::{Removals, traces};
 use crate::lifecycle::error::{Error, Result, chain};
-use crate::lifecycle::host::masquerade;
+use crate::lifecycle::host::{host_side, masquerade};
 use crate::lifecycle::lease;
 use crate::lifecycle::ports::publish;
 use crate::lifecycle::record::Attachment;
@@ -53,6 +53,9 @@ impl Removals {
         if let Err(error) = traces::clear(attachment) {
             tracing::warn!(attachment = %attachment.id, error = chain(&error),
                 "a file of plugin \"tuning\" is left");
+        }
+        if let Ok(made) = attachment.made() {
+            host_side::end_veth(&self.interfaces.own_background, made).await?;
         }
         withdrawn?;
         publish::forget_flows(attachment).await;

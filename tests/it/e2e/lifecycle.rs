@@ -16,6 +16,7 @@ on_both_dockers! {
     a_stopped_container_gives_its_address_back_and_starts_with_another,
     a_restarted_container_answers_again,
     a_killed_container_leaves_nothing,
+    an_interface_in_a_namespace_that_nobody_knows_goes_with_its_container,
     a_container_that_ends_by_itself_leaves_nothing,
     a_container_that_cannot_start_leaves_nothing,
     a_container_that_dies_while_it_is_attached_leaves_nothing,
@@ -75,6 +76,28 @@ fn a_killed_container_leaves_nothing(suite: Suite) {
         host.docker(&["kill", "alice"]);
         host.docker(&["wait", "alice"]);
         host.docker(&["rm", "alice"]);
+        host.docker(&["network", "rm", "web"]);
+    });
+}
+
+/// As a dockerd that is killed during a start leaves it: with a process that Docker has forgotten.
+fn an_interface_in_a_namespace_that_nobody_knows_goes_with_its_container(suite: Suite) {
+    on_a_host_without_spares(suite, &[BRIDGE], |host| {
+        host.create_network("web", None);
+        host.run("alice", "web", &[]);
+        let pid = host.docker(&["inspect", "--format", "{{.State.Pid}}", "alice"]);
+        let take = format!(
+            "unshare --net sleep 600 >/dev/null 2>&1 &
+             until [ $(readlink /proc/$!/ns/net) != $(readlink /proc/$$/ns/net) ]; do sleep 0.01; done
+             nsenter --target {} --net ip link set eth0 netns $!
+             echo $!",
+            pid.trim()
+        );
+        let sleep = host.exec(&["sh", "-c", &take]);
+        host.docker(&["rm", "-f", "alice"]);
+        let ends = || host.exec(&["ip", "-brief", "link", "show", "type", "veth"]);
+        assert!(within(Duration::from_secs(20), || !ends().contains("veth")), "{}", ends());
+        host.exec(&["kill", sleep.trim()]);
         host.docker(&["network", "rm", "web"]);
     });
 }
