@@ -9,7 +9,7 @@ use std::net::IpAddr;
 
 use crate::lifecycle::error::Result;
 use crate::lifecycle::host::kernel_routes::is_kernel_route;
-use crate::lifecycle::record::{HostLink, HostSide, Made, shared_settings};
+use crate::lifecycle::record::{Attachment, HostLink, HostSide, Made, shared_settings};
 use crate::netlink::{Link, MAIN_TABLE, Netlink};
 use crate::sysctl;
 
@@ -50,13 +50,16 @@ pub(crate) async fn observe(own: &Netlink, made: &Made) -> Result<HostSide> {
 ///
 /// # Errors
 /// A request to the kernel fails.
-pub(crate) async fn end_veth(own: &Netlink, made: &Made) -> Result<()> {
+pub(crate) async fn end_veth(own: &Netlink, attachment: &Attachment) -> Result<()> {
+    let (Some(result), Some(snapshot)) = (attachment.result(), attachment.snapshot()) else {
+        return Ok(());
+    };
     // It keeps its index, and nothing else gets it: the kernel counts on.
-    let Link { parent: Some(index), parent_namespace: Some(_), .. } = made.snapshot.link else {
+    let Link { parent: Some(index), parent_namespace: Some(_), .. } = snapshot.link else {
         return Ok(());
     };
     let Some(link) = own.link_by_index(index).await? else { return Ok(()) };
-    let is_told = made.result.interfaces.iter().any(|told| {
+    let is_told = result.interfaces.iter().any(|told| {
         told.name == link.name && told.sandbox.as_deref().unwrap_or_default().is_empty()
     });
     if is_told && link.kind.as_deref() == Some("veth") {

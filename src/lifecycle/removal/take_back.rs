@@ -54,9 +54,7 @@ impl Removals {
             tracing::warn!(attachment = %attachment.id, error = chain(&error),
                 "a file of plugin \"tuning\" is left");
         }
-        if let Ok(made) = attachment.made() {
-            host_side::end_veth(&self.interfaces.own_background, made).await?;
-        }
+        host_side::end_veth(&self.interfaces.own_background, attachment).await?;
         withdrawn?;
         publish::forget_flows(attachment).await;
         self.release_all(attachment).await

@@ -97,7 +97,7 @@ fn an_interface_in_a_namespace_that_nobody_knows_goes_with_its_container(suite: 
         host.docker(&["rm", "-f", "alice"]);
         let ends = || host.exec(&["ip", "-brief", "link", "show", "type", "veth"]);
         assert!(within(Duration::from_secs(20), || !ends().contains("veth")), "{}", ends());
-        host.exec(&["kill", sleep.trim()]);
+        host.exec(&["sh", "-c", &format!("kill {sleep}")]);
         host.docker(&["network", "rm", "web"]);
     });
 }
