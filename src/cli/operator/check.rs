@@ -120,6 +120,7 @@ fn table(rows: &[Row]) -> Table {
             ChainCheck::NotAsked(_) => ("not asked", false),
         };
         let state = match (check.is_well(), check.repaired.is_empty()) {
+            (true, _) if check.interface.is_none() => "not looked at",
             (true, true) => "as ADD left it",
             (true, false) => "repaired",
             (false, _) => "DIFFERS",
@@ -144,6 +145,9 @@ fn details(rows: &[Row]) -> String {
         let (name, check) = (row.name(), &row.check);
         let plugins = match &check.chain {
             ChainCheck::Failed(reason) => Some(line(&format!("{name}: {reason}"))),
+            ChainCheck::NotAsked(why) if check.is_well() && check.interface.is_none() => {
+                Some(line(&format!("{name}: not looked at: {why}")))
+            }
             ChainCheck::Ok | ChainCheck::NotAsked(_) => None,
         };
         let told = |what: &'static str, all: &[String]| -> Vec<String> {
@@ -187,17 +191,25 @@ mod tests {
             differences: vec!["interface is down".into()],
             ..sound()
         };
-        let rows = [sound(), repaired, damaged].map(|check| Row { names: Named::default(), check });
+        let busy = Check {
+            interface: None,
+            chain: ChainCheck::NotAsked("Docker was at work on it".into()),
+            ..sound()
+        };
+        let checks = [sound(), repaired, damaged, busy];
+        let rows = checks.map(|check| Row { names: Named::default(), check });
         let style = Style { width: Some(80), header: true, colour: false };
         let text = table(&rows).text(style);
         let lines: Vec<_> = text.lines().collect();
-        assert!(lines[1].ends_with("ok       as ADD left it"), "{text}");
+        assert!(lines[1].ends_with("ok         as ADD left it"), "{text}");
         assert!(lines[2].ends_with("repaired") && lines[3].ends_with("DIFFERS"), "{text}");
+        assert!(lines[4].ends_with("not asked  not looked at"), "{text}");
         assert_eq!(
             details(&rows),
             "0123456789ab: repaired: address 10.22.0.5/16 is missing\n\
              0123456789ab: bridge says no\n\
-             0123456789ab: interface is down\n"
+             0123456789ab: interface is down\n\
+             0123456789ab: not looked at: Docker was at work on it\n"
         );
     }
 }

@@ -1,5 +1,6 @@
 //! Checks one endpoint: compares its interface in the container with what settling would make.
 
+use std::mem::take;
 use std::time::Instant;
 
 use super::container::Found;
@@ -28,28 +29,31 @@ pub(super) struct Look<'l> {
 
 impl<'l> Look<'l> {
     /// Checks the endpoint, and repairs it if the caller asks for that. None if a call of Docker's wants
-    /// the endpoint before the plugins have answered; then `wanted` ends.
+    /// the endpoint before the plugins have answered; then `wanted` ends. What has been repaired until then is in
+    /// `repaired`, for the next try to report.
     pub(super) async fn check<W: Future<Output = ()>>(
         &self,
         wanted: impl Fn() -> W,
+        repaired: &mut Vec<String>,
     ) -> Option<Check> {
-        let before = self.look(&wanted).await?;
-        if self.shared.task != Task::Repair || before.is_well() {
-            return Some(before);
-        }
         let begun = Instant::now();
-        let refused = self.repair().await.err().map(|error| in_words(&error));
-        let mut after = self.look(&wanted).await?;
-        after.repaired = before.differences;
-        after.repaired.retain(|difference| !after.differences.contains(difference));
-        if refused.is_some() || !after.repaired.is_empty() {
-            let (repaired, error) = (&after.repaired, refused.clone());
+        let mut check = self.look(&wanted).await?;
+        let mut refused = None;
+        if self.shared.task == Task::Repair && !check.is_well() {
+            refused = self.repair().await.err().map(|error| in_words(&error));
+            repaired.append(&mut check.differences);
+            check = self.look(&wanted).await?;
+        }
+        check.repaired = take(repaired);
+        check.repaired.retain(|difference| !check.differences.contains(difference));
+        if refused.is_some() || !check.repaired.is_empty() {
+            let (repaired, error) = (&check.repaired, refused.clone());
             self.driver.history.repaired(self.attachment, repaired, error, begun.elapsed());
         }
         if let Some(error) = refused {
-            after.differences.push(format!("cannot be repaired: {error}"));
+            check.differences.push(format!("cannot be repaired: {error}"));
         }
-        Some(after)
+        Some(check)
     }
 
     /// Checks everything, and changes nothing permanently.

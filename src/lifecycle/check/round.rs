@@ -97,7 +97,7 @@ impl Round {
 
     /// Checks one endpoint; none if it has gone, or is not asked for.
     async fn check(&self, driver: &Driver, waiting: &Waiting) -> Option<Check> {
-        let mut interrupted = None;
+        let (mut interrupted, mut repaired) = (None, Vec::new());
         for _ in 0..MOST_TRIES {
             // The endpoint is held while this waits for a place, so that it cannot change; but a call of
             // Docker's for it comes first.
@@ -117,13 +117,14 @@ impl Round {
                 return Some(Reload { driver, shared, attachment }.run().await);
             }
             let look = Look { driver, shared: &self.shared, attachment, joined: waiting.joined };
-            match look.check(wanted).await {
+            match look.check(wanted, &mut repaired).await {
                 Some(check) => return Some(check),
                 None => interrupted = Some(Check::of(attachment)),
             }
         }
-        let why = ChainCheck::NotAsked("Docker was at work on the endpoint each time".into());
-        interrupted.map(|check| Check { chain: why, ..check })
+        let why = "Docker, or the driver for Docker, was at work on the endpoint each time: check it again";
+        let why = ChainCheck::NotAsked(why.into());
+        interrupted.map(|check| Check { chain: why, repaired, ..check })
     }
 
     fn waiting(&self) -> MutexGuard<'_, VecDeque<(usize, Waiting)>> {

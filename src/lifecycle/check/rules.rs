@@ -15,7 +15,7 @@ pub(super) struct HostRules {
     /// The table in which `portmap` publishes ports with `nft`; empty without.
     hostport: Reading<String>,
     /// The table that exempts from the FORWARD policy; none where there can be none.
-    pub(super) table: Option<Listing>,
+    pub(super) table: Reading<Option<Listing>>,
     /// The rule of FORWARD that goes with it.
     pub(super) mark: Mark,
     /// Chains of nftables that see forwarded packets, in addition to those of `iptables`.
@@ -47,9 +47,8 @@ impl HostRules {
             tracing::warn!(error = chain(&error), "rules of nftables are not judged");
             Vec::new()
         });
-        // As on a kernel without nftables, which has no table either.
-        let (table, mark) = (table.unwrap_or_default(), exemptions.mark().clone());
-        let hostport = reading(hostport);
+        let (table, hostport) = (reading(table), reading(hostport));
+        let mark = exemptions.mark().clone();
         Self { filter: [ipv4, ipv6], masquerade, hostport, table, mark, beside }
     }
 

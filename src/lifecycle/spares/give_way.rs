@@ -24,8 +24,10 @@ impl Spares {
     }
 
     /// Begins the removal of all spares of a conflist: an endpoint could not be made beside them. Returns
-    /// all that is removed there. None is made for a while.
+    /// the removals that have begun. None is made for a while.
     pub(crate) async fn give_up(&self, conflist: &str) -> Vec<Arc<Cell>> {
+        // Among them is what the endpoint's own attempt left: to wait for that would be to wait for nothing.
+        let before = self.removals.retrying(conflist);
         let networks = self.parts.networks.all();
         let sharing = networks.iter().filter(|network| network.conflist == conflist);
         // None is begun from here on.
@@ -36,7 +38,9 @@ impl Spares {
         let unwanted = self.shelves().take_all(|spare| spare.list.name() == conflist);
         self.remove_soon(unwanted, Unused::GaveWay).await;
         // With those whose making was cut short.
-        self.removals.retrying(conflist)
+        let mut begun = self.removals.retrying(conflist);
+        begun.retain(|cell| !before.iter().any(|it| Arc::ptr_eq(it, cell)));
+        begun
     }
 
     /// Begins the removal of the spares of a network that is removed.

@@ -129,6 +129,10 @@ fn processes(host: &Host) -> Vec<String> {
         let process = entry.unwrap().path();
         // An entry without a command line is no process, or a process that just ends.
         let Ok(command) = fs::read_to_string(process.join("cmdline")) else { continue };
+        // One that has ended is reaped a moment later.
+        if command.is_empty() && within(LIMIT, || !process.exists()) {
+            continue;
+        }
         let command = command.replace('\0', " ");
         let open = fs::read_dir(process.join("fd")).into_iter().flatten().flatten();
         for target in open.filter_map(|fd| fs::read_link(fd.path()).ok()) {

@@ -317,6 +317,21 @@ fn damage_to_the_table_is_reported_and_repaired() {
 }
 
 #[test]
+fn a_table_that_cannot_be_read_is_not_one_that_is_missing() {
+    alone(async {
+        let bench = super::check::attached(json!([scripted(json!({}))])).await;
+        bench.driver.drain().await;
+        replace("nft", "#!/bin/sh\necho 'Too many open files' >&2\nexit 1\n");
+        let told = check(&bench, false).await.differences.join("\n");
+        assert!(
+            told.contains("whether the host exempts 10.22.3.7 in FORWARD cannot be told"),
+            "{told}"
+        );
+        assert!(told.contains("Too many open files") && !told.contains("is missing"), "{told}");
+    });
+}
+
+#[test]
 fn rules_of_an_earlier_version_are_replaced_at_the_start_or_stay_as_they_are() {
     alone(async {
         let mut bench = Bench::with(json!([scripted(json!({}))])).await;

@@ -9,7 +9,7 @@ use cnm_cni::lifecycle::{self, Driver, Error, orphans};
 use nix::sys::resource::{Resource, setrlimit};
 use serde_json::{Value, json};
 
-use super::{Bench, NETWORK, read, scripted};
+use super::{Bench, NETWORK, read, scripted, until};
 use crate::alone::{alone, sh};
 
 /// A chain of two plugins that publishes ports: the second one writes down its input.
@@ -184,7 +184,8 @@ fn ports_follow_the_gateway_of_one_container() {
         assert_eq!(told(&bench), [("ADD".to_owned(), 8080)]);
 
         revoke(&bench, "e1").await;
-        assert!(TcpListener::bind("0.0.0.0:8080").is_ok(), "free for Docker's own bridge");
+        // Free for Docker's own bridge; a program that is just being started has it until it is another program.
+        until(|| TcpListener::bind("0.0.0.0:8080").is_ok()).await;
         program(&bench, "e2").await.unwrap();
         program(&bench, "e2").await.unwrap();
         assert_eq!(pairs(told(&bench)).collect::<Vec<_>>(), ["ADD", "DEL", "ADD"]);
