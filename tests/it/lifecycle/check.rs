@@ -375,6 +375,30 @@ fn a_call_of_dockers_goes_before_the_check_of_its_endpoint() {
 }
 
 #[test]
+fn what_was_repaired_before_a_call_of_dockers_came_is_reported() {
+    alone(async {
+        let mut plugin = elaborate();
+        plugin["fake"]["CHECK"] = json!({"sleep_ms": 3_000});
+        let bench = attached(json!([plugin])).await;
+        bench.driver.drain().await;
+        inside("ip link set eth0 mtu 1400");
+        let driver = bench.driver.clone();
+        let checking = tokio::spawn(async move { driver.check(&[], true).await });
+        // The check after the repair.
+        let checks = || bench.verbs().iter().filter(|verb| *verb == "CHECK").count();
+        until(|| checks() == 2).await;
+        bench.program("e1").await.unwrap();
+        let checked = checking.await.unwrap();
+        assert!(checked[0].is_well(), "{checked:#?}");
+        assert_eq!(checked[0].repaired, ["MTU is 1400, not 1500"]);
+        assert_eq!(checks(), 3);
+        bench.leave("e1").await;
+        bench.delete_endpoint("e1").await;
+        bench.assert_nothing_is_left();
+    });
+}
+
+#[test]
 fn an_endpoint_that_goes_during_a_check_is_left_out() {
     alone(async {
         let mut plugin = elaborate();
