@@ -1,5 +1,7 @@
 //! CreateEndpoint: claims a spare, or runs the chain's ADD in a staging namespace.
 
+use std::future::pending;
+
 use crate::cnm::{
     CreateEndpointRequest, CreateEndpointResponse, EndpointId, EndpointInterface, EndpointOptions,
     PortBinding,
@@ -15,7 +17,6 @@ use crate::lifecycle::record::{Attachment, Made, Network, Spare};
 use crate::lifecycle::removal::{Claims, waits};
 use crate::lifecycle::spares;
 use crate::translate::PORT_MAPPINGS;
-use std::future::pending;
 
 impl Driver {
     /// `NetworkDriver.CreateEndpoint`: makes the attachment, and answers with its addresses and its MAC. A

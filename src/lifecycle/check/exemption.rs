@@ -49,16 +49,15 @@ fn of_element(
     let own_missing: Vec<String> =
         own.iter().filter(|rule| !filter.has(rule)).map(missing).collect();
     let table = match &rules.table {
-        // An attachment of an earlier version, or a host without nftables.
-        _ if own_missing.is_empty() => return (own_missing, own.into_iter().next()),
-        Ok(None) => return (own_missing, own.into_iter().next()),
-        Ok(Some(table)) => table,
-        Err(why) => {
+        Ok(Some(table)) if !own_missing.is_empty() => table,
+        Err(why) if !own_missing.is_empty() => {
             let address = element.address();
             let told =
                 format!("whether the host exempts {address} in FORWARD cannot be told: {why}");
             return (vec![told], None);
         }
+        // An attachment of an earlier version, or a host without nftables.
+        _ => return (own_missing, own.into_iter().next()),
     };
     let mut all = table.missing(element, &rules.mark);
     let rule = filter.find(|rule| rules.mark.is(rule));

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
 
+use crate::cni::{AttachResult, Interface};
 use crate::lifecycle::error::Result;
 use crate::lifecycle::host::kernel_routes::is_kernel_route;
 use crate::lifecycle::record::{Attachment, HostLink, HostSide, Made, shared_settings};
@@ -59,9 +60,7 @@ pub(crate) async fn end_veth(own: &Netlink, attachment: &Attachment) -> Result<(
         return Ok(());
     };
     let Some(link) = own.link_by_index(index).await? else { return Ok(()) };
-    let is_told = result.interfaces.iter().any(|told| {
-        told.name == link.name && told.sandbox.as_deref().unwrap_or_default().is_empty()
-    });
+    let is_told = of_host(result).any(|told| told.name == link.name);
     if is_told && link.kind.as_deref() == Some("veth") {
         tracing::info!(link = link.name, "DEL did not find its other end: it is deleted by itself");
         own.delete_link(index).await?;
@@ -77,8 +76,7 @@ async fn links_of(own: &Netlink, made: &Made) -> Result<Vec<Link>> {
     if let Link { parent: Some(index), parent_namespace: Some(_), .. } = made.snapshot.link {
         links.extend(own.link_by_index(index).await?);
     }
-    let told = made.result.interfaces.iter();
-    for told in told.filter(|told| told.sandbox.as_deref().unwrap_or_default().is_empty()) {
+    for told in of_host(&made.result) {
         if links.iter().all(|link| link.name != told.name) {
             links.extend(own.link(&told.name).await?);
         }
@@ -93,6 +91,12 @@ async fn links_of(own: &Netlink, made: &Made) -> Result<Vec<Link>> {
     let mut seen = HashSet::new();
     links.retain(|link| seen.insert(link.index));
     Ok(links)
+}
+
+/// The links of the host in ADD's result.
+fn of_host(result: &AttachResult) -> impl Iterator<Item = &Interface> {
+    let interfaces = result.interfaces.iter();
+    interfaces.filter(|told| told.sandbox.as_deref().unwrap_or_default().is_empty())
 }
 
 /// The name of the link with that index, if it is one of them.
